@@ -1,0 +1,40 @@
+# make setup | demo | test | bench | lint | clean. Everything is installed into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export OMP_NUM_THREADS ?= 1
+export WANDB_MODE ?= offline
+
+.PHONY: setup demo test test-slow bench lint clean
+
+setup: $(VENV)/.installed
+
+# fast-slic builds only outside pip's isolated build; without a compiler the package works without it.
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip wheel "setuptools<81"
+	$(BIN)/python -m pip install -e ".[dev,crf]"
+	$(BIN)/python -m pip install "cython>=0.29" numpy
+	$(BIN)/python -m pip install --no-build-isolation fast-slic \
+		|| echo "fast-slic did not build: superpixels will come from scikit-image"
+	touch $@
+
+demo: setup
+	$(BIN)/wsss-zoo pipeline experiments/pipelines/cam.yaml --root runs/demo
+
+test: setup
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+bench: setup
+	$(BIN)/python -m pytest tests/benchmarks -m benchmark -p no:cacheprovider
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) runs build *.egg-info

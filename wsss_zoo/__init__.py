@@ -1,0 +1,44 @@
+"""Semantic segmentation from few or weak labels: methods, data modules, callbacks."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wsss_zoo.callbacks import (
+        ClassificationMetrics,
+        PredictionVisualizer,
+        PseudoLabelWriter,
+        SegmentationMetrics,
+    )
+    from wsss_zoo.data import VOC2012, Augmentation, BaseDataModule, Folder, Shapes
+    from wsss_zoo.methods import CAM, BaseMethod, Supervised
+    from wsss_zoo.modules.evaluation import Evaluation
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CAM",
+    "VOC2012",
+    "Augmentation",
+    "BaseDataModule",
+    "BaseMethod",
+    "ClassificationMetrics",
+    "Evaluation",
+    "Folder",
+    "PredictionVisualizer",
+    "PseudoLabelWriter",
+    "SegmentationMetrics",
+    "Shapes",
+    "Supervised",
+]
+
+# Looked up when first used: importing torch takes seconds that `wsss-zoo --help` need not spend.
+_HOMES = ("wsss_zoo.methods", "wsss_zoo.data", "wsss_zoo.callbacks", "wsss_zoo.modules.evaluation")
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for home in map(import_module, _HOMES):
+            if hasattr(home, name):
+                return getattr(home, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,8 @@
+"""``python -m wsss_zoo`` is ``wsss-zoo``."""
+
+import sys
+
+from wsss_zoo.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

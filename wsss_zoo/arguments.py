@@ -1,0 +1,104 @@
+"""What a command line and the config files on it say, read before any parser applies links."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting as the user gave it.
+
+    Args:
+        value: The value, as text from the command line, as parsed from a file.
+        source: Where it was given, for error messages.
+    """
+
+    value: Any
+    source: str
+
+
+def option_groups(args: Sequence[str]) -> list[list[str]]:
+    """Split arguments into options, each with the values that follow it.
+
+    >>> option_groups(["--data", "VOC2012", "--model.lr=0.1", "--verbose"])
+    [['--data', 'VOC2012'], ['--model.lr=0.1'], ['--verbose']]
+    """
+    groups: list[list[str]] = []
+    for token in args:
+        if token.startswith("--") or token == "-c" or not groups:
+            groups.append([token])
+        else:
+            groups[-1].append(token)
+    return groups
+
+
+def option_key(token: str) -> str:
+    """Name of an option without dashes, value and the ``+`` of appending.
+
+    >>> option_key("--trainer.callbacks+=EarlyStopping")
+    'trainer.callbacks'
+    """
+    key = token.split("=", 1)[0]
+    return "config" if key == "-c" else key.removeprefix("--").removesuffix("+")
+
+
+def given_settings(args: Sequence[str]) -> dict[str, Setting]:
+    """Every setting that a command line gives, itself or through its config files.
+
+    The three spellings ``--model.lr``, ``--model.init_args.lr`` and ``model: {init_args: {lr: ..}}`` have
+    one key, ``model.lr``; the class of a module is the key of its group, ``model``.
+
+    Args:
+        args: Arguments after the name of the command.
+
+    Returns:
+        Settings by key. Where several give the same, the last one counts.
+
+    >>> given_settings(["--model", "CAM", "--model.init_args.lr=0.1"])["model.lr"].value
+    '0.1'
+    """
+    settings: dict[str, Setting] = {}
+    for option, *values in option_groups(args):
+        key = option_key(option)
+        text = option.split("=", 1)[1] if "=" in option else (values[0] if values else "")
+        # A config may stand on the command line as text, as a file, and a group in a file of its own.
+        content = _read_mapping(text) if key == "config" or "." not in key else None
+        if content is None:
+            settings[_plain(key)] = Setting(text, option.split("=", 1)[0])
+        else:
+            prefix = "" if key == "config" else key
+            for path, value in _flatten(content, prefix):
+                settings[_plain(path)] = Setting(value, text if len(text) < 200 else option)
+    return settings
+
+
+def _read_mapping(text: str) -> Mapping[str, Any] | None:
+    try:
+        path = Path(text)
+        if path.suffix in {".yaml", ".yml", ".json"} and path.is_file():
+            text = path.read_text(encoding="utf-8")
+        elif not text.lstrip().startswith("{"):
+            return None
+        content = yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError):
+        # The parser itself says what is wrong with the file.
+        return None
+    return content if isinstance(content, Mapping) else None
+
+
+def _flatten(content: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        path = f"{prefix}.{key}" if prefix else str(key)
+        if isinstance(value, Mapping):
+            yield from _flatten(value, path)
+        else:
+            yield path, value
+
+
+def _plain(path: str) -> str:
+    parts = [part for part in path.split(".") if part not in {"init_args", "dict_kwargs"}]
+    return ".".join(parts[:-1] if parts[-1] == "class_path" else parts)

@@ -1,0 +1,127 @@
+"""The command line: a table of commands; each imports what it needs only when it runs."""
+
+import difflib
+import importlib.metadata
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of ``wsss-zoo``.
+
+    Args:
+        summary: What it does, in one line.
+        run: Runs it with all arguments, the command's name first; returns the exit code.
+    """
+
+    summary: str
+    run: Callable[[list[str]], int]
+
+
+def _trainer(args: list[str]) -> int:
+    from wsss_zoo.zoo_cli import ZooCLI
+
+    ZooCLI(args)
+    return 0
+
+
+def _pipeline(args: list[str]) -> int:
+    from wsss_zoo.pipeline import main as run_pipeline
+
+    return run_pipeline(args[1:])
+
+
+def _methods(args: list[str]) -> int:
+    from wsss_zoo.method_table import main as print_methods
+
+    return print_methods(args[1:])
+
+
+COMMANDS = {
+    "fit": Command("train a method on a data set", _trainer),
+    "validate": Command("measure a trained method on the validation split", _trainer),
+    "test": Command("measure a trained method on the test split", _trainer),
+    "predict": Command("write label maps for the images of a split", _trainer),
+    "pipeline": Command("run a recipe of several steps; a finished step is not run again", _pipeline),
+    "methods": Command("list the methods and the labels they need", _methods),
+}
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        args: Arguments, the command's name first; None for those of the process. Then an error that the
+            package itself raises is printed in one line (``WSSS_ZOO_TRACEBACK=1`` shows where it
+            comes from); with arguments from Python it propagates.
+
+    Returns:
+        Exit code; 0 for success, 2 for wrong arguments.
+    """
+    if args is None:
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("wsss_zoo").setLevel(logging.INFO)
+    arguments = list(sys.argv[1:] if args is None else args)
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help"):
+        print(_help())
+        return 0
+    if name == "--version":
+        print(importlib.metadata.version("wsss_zoo"))
+        return 0
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        print(
+            f"wsss-zoo: there is no command {name!r}{hint} There are: {', '.join(COMMANDS)}",
+            file=sys.stderr,
+        )
+        return 2
+    try:
+        return COMMANDS[name].run(arguments)
+    except Exception as error:
+        if args is not None or not _is_message(error):
+            raise
+        print(f"wsss-zoo {name}: error: {error}", file=sys.stderr)
+        return 1
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    return "\n".join(
+        [
+            "Semantic segmentation from few or weak labels.",
+            "",
+            "usage: wsss-zoo COMMAND [options]",
+            "",
+            *(f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()),
+            "",
+            "wsss-zoo COMMAND --help lists the options of a command, wsss-zoo fit --model.help CAM and",
+            "--data.help VOC2012 those of a method and of a data set.",
+            "First steps: wsss-zoo fit --model CAM --data Shapes --trainer.max_steps 200",
+        ]
+    )
+
+
+def _is_message(error: Exception) -> bool:
+    """Whether the package raised the error on purpose; those of other packages need their traceback."""
+    if os.environ.get("WSSS_ZOO_TRACEBACK"):
+        return False
+    innermost = traceback.extract_tb(error.__traceback__)[-1]
+    return Path(innermost.filename).is_relative_to(Path(__file__).parent)
+
+
+def __getattr__(name: str) -> Any:
+    # `from wsss_zoo.cli import ZooCLI` without every command paying for the import of torch.
+    if name == "ZooCLI":
+        from wsss_zoo.zoo_cli import ZooCLI
+
+        return ZooCLI
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,149 @@
+"""What the command line refuses, each with a message that says what to do instead."""
+
+import difflib
+import pickle
+import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+
+from wsss_zoo.arguments import Setting
+
+
+def subclasses(base: type) -> dict[str, type]:
+    """Classes that a user can name where ``base`` is asked for, by their names, sorted."""
+    found: dict[str, type] = {}
+    for child in base.__subclasses__():
+        found |= {child.__name__: child} | subclasses(child)
+    return {name: found[name] for name in sorted(found)}
+
+
+def short_name(class_path: str) -> str:
+    """Last part of a dotted class path.
+
+    >>> short_name("wsss_zoo.methods.cam.CAM")
+    'CAM'
+    """
+    return class_path.rsplit(".", 1)[-1]
+
+
+def supervision_of(class_path: str) -> str:
+    """Regime of a method, from its class path."""
+    return str(pkgutil.resolve_name(class_path).supervision)
+
+
+def check_name(key: str, given: Setting | None, base: type) -> None:
+    """Refuse a method or data set that does not exist.
+
+    Args:
+        key: ``model`` or ``data``.
+        given: What the user gave for it; None is refused too.
+        base: Class that the named one must derive from.
+
+    Raises:
+        ValueError: If a name without dots is not that of a subclass.
+    """
+    known = subclasses(base)
+    kind = {"model": "method", "data": "data set"}[key]
+    there_are = f"there are: {', '.join(known)}"
+    if given is None:
+        raise ValueError(f"--{key} is missing: name the {kind}; {there_are}")
+    name = str(given.value)
+    if name in known or "." in name:
+        return
+    lower = {other.lower(): other for other in known}
+    close = difflib.get_close_matches(name.lower(), lower, n=1)
+    hint = f" (did you mean {lower[close[0]]}?)" if close else ""
+    raise ValueError(
+        f"{given.source}: there is no {kind} {name!r}{hint}; {there_are}; a class of your own is named "
+        "by its import path, package.module.Class"
+    )
+
+
+def check_supervision(given: Setting | None, model_class_path: str) -> None:
+    """Refuse a supervision other than the method's.
+
+    Args:
+        given: ``data.supervision`` as the user gave it; None if it was not given.
+        model_class_path: Import path of the method.
+
+    Raises:
+        ValueError: If the two differ.
+    """
+    needed = supervision_of(model_class_path)
+    if given is not None and given.value != needed:
+        raise ValueError(
+            f"{given.source} asks for data.supervision {given.value!r}, but {short_name(model_class_path)} "
+            f"learns from {needed!r}; remove it, it follows from the method"
+        )
+
+
+def read_checkpoint(path: str, model_class_path: str) -> dict[str, Any]:
+    """Read a checkpoint and refuse one of another method.
+
+    Args:
+        path: Checkpoint file.
+        model_class_path: Import path of the method asked for.
+
+    Returns:
+        The checkpoint; its tensors are not in memory before they are looked at.
+
+    Raises:
+        ValueError: If the file is missing, unreadable, no Lightning checkpoint or of another method.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"--ckpt_path {path}: there is no such file; a run keeps its own in checkpoints/last.ckpt")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"--ckpt_path {path} cannot be read as a checkpoint: {error}") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise ValueError(
+            f"--ckpt_path {path} is no checkpoint of a run; weights alone go to --model.weights or "
+            "--model.init_from"
+        )
+    held = short_name(str(checkpoint.get("hyper_parameters", {}).get("_class_path", "")))
+    if held and held != short_name(model_class_path):
+        raise ValueError(
+            f"checkpoint {path} holds {held}, --model asks for {short_name(model_class_path)}"
+        )
+    return checkpoint
+
+
+def check_checkpoint_fits(
+    path: str, checkpoint: Mapping[str, Any], model: LightningModule, class_names: list[str]
+) -> None:
+    """Refuse a checkpoint whose network is not the one that the command line describes.
+
+    Args:
+        path: Checkpoint file, for the message.
+        checkpoint: Its content.
+        model: The method as built from the command line.
+        class_names: Classes of the data set, the background included.
+
+    Raises:
+        ValueError: If numbers of classes, parameters or their shapes differ.
+    """
+    held = checkpoint.get("hyper_parameters", {})
+    if held.get("num_classes", len(class_names)) != len(class_names):
+        raise ValueError(
+            f"checkpoint {path} has {held['num_classes']} classes, the data set {len(class_names)}: "
+            f"{', '.join(class_names)}; give the data set and --data.classes it was trained with, or train "
+            "a new model from it with --model.init_from"
+        )
+    shapes = {name: value.shape for name, value in checkpoint["state_dict"].items()}
+    if shapes == {name: value.shape for name, value in model.state_dict().items()}:
+        return
+    differences = [
+        f"{key} is {value!r}, in the checkpoint {held[key]!r}"
+        for key, value in model.hparams.items()
+        if key in held and held[key] != value
+    ]
+    raise ValueError(
+        f"checkpoint {path} holds another network than the command line describes "
+        f"({'; '.join(differences) or 'its options are the same, so it is of another version'}); give "
+        "the options it was trained with: --config config.yaml of its run"
+    )

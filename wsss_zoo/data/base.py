@@ -1,0 +1,317 @@
+"""The data layer's base: splits, supervision and loaders of every data set."""
+
+import logging
+import os
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from wsss_zoo.data.class_lists import select_classes, split_classes
+from wsss_zoo.data.datasets import EvaluationImages
+from wsss_zoo.data.image_files import ImageSource, UInt8Array
+from wsss_zoo.data.image_labels import Tags, multi_hot, tags_from_masks
+from wsss_zoo.data.loaders import Order, evaluation_loader, semi_loader, train_loader
+from wsss_zoo.data.splits import draw_labeled_split, read_split
+from wsss_zoo.data.training_sets import make_training_set
+from wsss_zoo.data.transforms import Augmentation
+from wsss_zoo.data.views import Sample
+
+logger = logging.getLogger(__name__)
+
+Supervision = Literal["mask", "image_labels", "pairs", "semi", "weak_shot"]
+_UNIMATCH = Augmentation()
+# Padding before any method says what its network's mean colour is.
+_GREY = (0.5, 0.5, 0.5)
+
+
+class BaseDataModule(LightningDataModule):
+    """Splits, loaders and transforms; a data set only says where its files are.
+
+    A subclass gives `known_classes`, `split_ids`, `open_source` and `read_tags`.
+
+    Args:
+        supervision: What a training batch holds; the command line takes it from the method.
+        train_split: List of training images.
+        val_split: List of validation images; None for no validation.
+        test_split: List of test images; None for ``val_split``.
+        predict_split: List of the images that ``predict`` goes over.
+        predict_limit: Predict the first so many of them only.
+        classes: Class names to keep (foreground, in this order); the others are ignored: 255 in
+            masks, dropped from tags. None keeps all.
+        labeled_split: The images whose masks may be used: a list file, the name of a split, or a
+            fraction of ``train_split`` drawn from the seed so that every class occurs.
+        unlabeled_split: Unlabelled images of ``semi``; None for ``train_split`` less the labelled.
+        pseudo_label_dir: Folder of pseudo-labels that stand for the masks of ``train_split``, those
+            of ``labeled_split`` excepted.
+        base_classes: Classes with masks in ``weak_shot``; None for all that are not novel.
+        novel_classes: Classes with tags only in ``weak_shot``.
+        crop_size: Side of training crops, pixels.
+        batch_size: Images in a training batch (labelled ones in ``semi``).
+        unlabeled_batch_size: Unlabelled images in a batch; None for ``batch_size``.
+        augmentation: Random changes of training images.
+        photometric: Which training images of ``mask``, ``image_labels`` and ``pairs`` get the
+            strong, photometric changes too; ``pseudo``: those with a pseudo-label.
+        strong_views: Strong views of each unlabelled image.
+        crop_tags: In ``weak_shot``, take tags from the crop (SimFormer's code) in place of the
+            image.
+        audit: Give unlabelled batches their true masks as ``audit_mask``, for logging only.
+        check_masks: Decode every mask in setup to find unknown class indices.
+        num_workers: Loader processes.
+        seed: Seed of order and augmentation; None for the one of ``seed_everything``.
+    """
+
+    def __init__(
+        self,
+        *,
+        supervision: Supervision = "mask",
+        train_split: str = "train",
+        val_split: str | None = "val",
+        test_split: str | None = None,
+        predict_split: str = "train",
+        predict_limit: int | None = None,
+        classes: list[str] | None = None,
+        labeled_split: float | str | None = None,
+        unlabeled_split: str | None = None,
+        pseudo_label_dir: str | None = None,
+        base_classes: list[str] | None = None,
+        novel_classes: list[str] | None = None,
+        crop_size: int = 320,
+        batch_size: int = 8,
+        unlabeled_batch_size: int | None = None,
+        augmentation: Augmentation = _UNIMATCH,
+        photometric: Literal["none", "pseudo", "all"] = "none",
+        strong_views: int = 1,
+        crop_tags: bool = False,
+        audit: bool = False,
+        check_masks: bool = True,
+        num_workers: int = 2,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.supervision = supervision
+        self.train_split, self.val_split, self.test_split = train_split, val_split, test_split
+        self.predict_split, self.predict_limit = predict_split, predict_limit
+        self.classes = classes
+        self.labeled_split, self.unlabeled_split = labeled_split, unlabeled_split
+        self.pseudo_label_dir = pseudo_label_dir
+        self._base_classes, self._novel_classes = base_classes, novel_classes
+        self.crop_size, self.batch_size = crop_size, batch_size
+        self.unlabeled_batch_size = unlabeled_batch_size or batch_size
+        self.augmentation, self.photometric = augmentation, photometric
+        self.strong_views, self.crop_tags, self.audit = strong_views, crop_tags, audit
+        self.check_masks, self.num_workers = check_masks, num_workers
+        self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
+        self.skip_ids: set[str] = set()
+        self._ids: dict[str, list[str]] = {}
+        self._labels: dict[str, NDArray[np.uint8]] = {}
+        self._train: Dataset[Sample] | dict[str, Dataset[Sample]] | None = None
+        self.pad_color: tuple[float, float, float] = _GREY
+
+    # What a data set says.
+
+    @property
+    def background(self) -> bool:
+        """Whether index 0 of the masks is a background class."""
+        return True
+
+    @property
+    @abstractmethod
+    def known_classes(self) -> list[str]:
+        """Names of all classes in the order of the indices in the mask files."""
+
+    @abstractmethod
+    def split_ids(self, split: str) -> list[str]:
+        """Image ids of a split, in order; an unknown split is an error that names it."""
+
+    @abstractmethod
+    def open_source(self) -> ImageSource:
+        """Find the files; called once in ``setup``."""
+
+    @abstractmethod
+    def read_tags(self, image_ids: Sequence[str]) -> Tags:
+        """Class names in each image from tag files; images that have none there are left out."""
+
+    # What methods, callbacks and the command line read.
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """Names of the classes in use by index, the background first where there is one."""
+        return select_classes(self.known_classes, self.classes, int(self.background))
+
+    @property
+    def num_classes(self) -> int:
+        """C, the background included where there is one."""
+        return len(self.class_names)
+
+    @property
+    def num_fg_classes(self) -> int:
+        """K, classes without the background."""
+        return self.num_classes - int(self.background)
+
+    @property
+    def fg_names(self) -> list[str]:
+        """Names of the foreground classes, (K,)."""
+        return self.class_names[int(self.background) :]
+
+    @property
+    def novel_classes(self) -> list[str]:
+        """Names of the classes that have tags only."""
+        return split_classes(self.fg_names, self._base_classes, self._novel_classes)[1]
+
+    @property
+    def base_classes(self) -> list[str]:
+        """Names of the foreground classes that have masks; empty without novel classes."""
+        return split_classes(self.fg_names, self._base_classes, self._novel_classes)[0]
+
+    @property
+    def index_map(self) -> list[int]:
+        """Class index for each index in the mask files; 255 for the classes not in use."""
+        place = {name: index for index, name in enumerate(self.class_names)}
+        return [place.get(name, 255) for name in self.known_classes]
+
+    @cached_property
+    def source(self) -> ImageSource:
+        """Reads images and masks."""
+        return self.open_source()
+
+    def predict_ids(self) -> list[str]:
+        """Ids that ``predict`` goes over, those of ``skip_ids`` included."""
+        return self.split_ids(self.predict_split)[: self.predict_limit]
+
+    def read_image(self, image_id: str) -> UInt8Array:
+        """RGB image, (H, W, 3)."""
+        return self.source.read_image(image_id)
+
+    def read_mask(self, image_id: str) -> UInt8Array | None:
+        """Class index per pixel, (H, W), 255 = ignored; None where there is no mask."""
+        return self.source.read_mask(image_id)
+
+    def image_labels_of(self, image_id: str) -> NDArray[np.uint8] | None:
+        """Presence of each foreground class, (K,), as known since ``setup``; None if it is not."""
+        return self._labels.get(image_id)
+
+    # Lightning's hooks.
+
+    def setup(self, stage: str) -> None:
+        """Find and check every file that the stage will read.
+
+        Raises:
+            ValueError: If the method asks for another supervision, or a split, class or mask is
+                wrong.
+            FileNotFoundError: If files are missing; the message names the first.
+        """
+        method = self.trainer.lightning_module if self.trainer else None
+        self.pad_color = getattr(method, "image_mean", _GREY)
+        if stage == "fit":
+            wanted = getattr(method, "supervision", self.supervision)
+            if wanted != self.supervision:
+                raise ValueError(
+                    f"{type(method).__name__} learns from supervision {wanted!r}, but "
+                    f"{type(self).__name__} has supervision {self.supervision!r}; set it to "
+                    f"{wanted!r}"
+                )
+            self._train = make_training_set(self)
+        if stage in ("fit", "validate") and self.val_split is not None:
+            self._setup_evaluation("val", self.split_ids(self.val_split))
+        if stage == "test":
+            split = self.test_split or self.val_split
+            if split is None:
+                raise ValueError("test needs test_split or val_split; both are null")
+            self._setup_evaluation("test", self.split_ids(split))
+        if stage == "predict":
+            self._setup_evaluation("predict", self.predict_ids())
+
+    def train_dataloader(self) -> Any:
+        """Training batches of the chosen supervision; the last, incomplete one is left out.
+
+        An epoch of ``semi`` is one pass over the unlabelled images; the labelled ones are repeated,
+        in a new order each time, to its length.
+        """
+        if self._train is None:
+            raise RuntimeError("train_dataloader needs setup('fit') first")
+        order = Order(self.seed, *self._ranks(), self._batches_done())
+        if not isinstance(self._train, dict):
+            return train_loader(self._train, self.batch_size, self.num_workers, order)
+        sizes = {"labeled": self.batch_size, "unlabeled": self.unlabeled_batch_size}
+        return semi_loader(self._train, sizes, self.num_workers, order)
+
+    def val_dataloader(self) -> Any:
+        """Whole images of ``val_split``, one at a time."""
+        return self._evaluation_loader("val") if "val" in self._ids else []
+
+    def test_dataloader(self) -> Any:
+        """Whole images of ``test_split``, one at a time."""
+        return self._evaluation_loader("test")
+
+    def predict_dataloader(self) -> Any:
+        """Whole images of ``predict_split`` that are not in ``skip_ids``, one at a time."""
+        return self._evaluation_loader("predict")
+
+    # Shared with the construction of training sets.
+
+    def labels_of(
+        self, image_ids: Sequence[str], *, from_masks: bool
+    ) -> dict[str, NDArray[np.uint8]]:
+        """Tags of images, as (K,) arrays; classes not in use are dropped, and that is said.
+
+        Args:
+            image_ids: The images.
+            from_masks: Take the tags of images without any in the tag files from their masks.
+        """
+        tags = dict(self.read_tags(image_ids))
+        in_use = set(self.fg_names)
+        dropped = sum(name not in in_use for names in tags.values() for name in names)
+        if dropped:
+            logger.info("%d tags of classes that are not in use were dropped", dropped)
+        if from_masks:
+            left = [image_id for image_id in image_ids if image_id not in tags]
+            tags |= tags_from_masks(self.source, left, self.fg_names, int(self.background))
+        return {image_id: multi_hot(names, self.fg_names) for image_id, names in tags.items()}
+
+    def tagged_ids(self) -> list[str]:
+        """Training images of the methods that learn from tags."""
+        return self.split_ids(self.train_split)
+
+    def labeled_ids(self) -> list[str]:
+        """Images whose masks may be used for training; all of ``train_split`` if none are named."""
+        train = self.split_ids(self.train_split)
+        if self.labeled_split is None:
+            return train
+        if isinstance(self.labeled_split, str):
+            path = Path(self.labeled_split)
+            return read_split(path) if path.suffix else self.split_ids(self.labeled_split)
+        labels = self.labels_of(train, from_masks=True)
+        empty = np.zeros(self.num_fg_classes, dtype=np.uint8)
+        matrix = np.stack([labels.get(image_id, empty) for image_id in train])
+        return draw_labeled_split(train, matrix, self.labeled_split, self.seed)
+
+    def _setup_evaluation(self, stage: str, ids: list[str]) -> None:
+        if not ids:
+            raise ValueError(f"the {stage} split of {type(self).__name__} has no images")
+        self.source.check(ids, masks=stage != "predict", mask_values=self.check_masks)
+        self._ids[stage] = ids
+        self._labels.update(self.labels_of(ids, from_masks=False))
+
+    def _evaluation_loader(self, stage: str) -> DataLoader[Sample]:
+        ids = [i for i in self._ids[stage] if stage != "predict" or i not in self.skip_ids]
+        first = int(self.background)
+        dataset = EvaluationImages(
+            ids, self.source, self._labels, num_fg_classes=self.num_fg_classes, first_fg=first
+        )
+        return evaluation_loader(dataset, self.num_workers, *self._ranks())
+
+    def _ranks(self) -> tuple[int, int]:
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
+    def _batches_done(self) -> int:
+        """Batches of the current epoch that a checkpoint being resumed has already seen."""
+        if self.trainer is None or not self.trainer.training:
+            return 0
+        return self.trainer.fit_loop.epoch_loop.batch_progress.current.completed

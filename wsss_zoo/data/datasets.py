@@ -1,0 +1,169 @@
+"""Training images with tags or masks, pairs of them, and whole images for evaluation."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from wsss_zoo.data.image_files import IGNORE_INDEX, ImageSource, UInt8Array
+from wsss_zoo.data.partners import PairPartners
+from wsss_zoo.data.transforms import crop_mask, draw_cutout, fill_box, photometric, to_float
+from wsss_zoo.data.views import Labels, Sample, Views, labels_from_mask, load_image, load_mask
+
+
+class TaggedImages(Dataset[Sample]):
+    """``image_labels`` supervision: image, tags, id."""
+
+    def __init__(
+        self, ids: Sequence[str], source: ImageSource, labels: Labels, views: Views, strong: bool
+    ) -> None:
+        self.ids, self.source, self.labels, self.views = ids, source, labels, views
+        self.strong = strong
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, position: tuple[int, int]) -> Sample:
+        index, draw = position
+        return self.sample(self.ids[index], self.views.rng(index, draw))
+
+    def sample(self, image_id: str, rng: np.random.Generator) -> Sample:
+        """One augmented image with its tags."""
+        _, image = self.views.draw(load_image(self.source, image_id), rng)
+        if self.strong:
+            image = photometric(image, rng, self.views.augmentation)
+        return {
+            "image": to_float(image),
+            "image_labels": torch.from_numpy(self.labels[image_id]).float(),
+            "image_id": image_id,
+        }
+
+
+class ImagePairs(Dataset[Sample]):
+    """``pairs`` supervision: a tagged image and ``other``, a partner that shares a class."""
+
+    def __init__(self, images: TaggedImages, partners: PairPartners) -> None:
+        self.images, self.partners = images, partners
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, position: tuple[int, int]) -> Sample:
+        index, draw = position
+        rng = self.images.views.rng(index, draw)
+        sample = self.images.sample(self.images.ids[index], rng)
+        partner = self.partners.draw(index, rng)
+        return {**sample, "other": self.images.sample(self.images.ids[partner], rng)}
+
+
+class MaskedImages(Dataset[Sample]):
+    """``mask`` supervision: image, mask, tags, id.
+
+    Args:
+        ids: Image ids.
+        source: Reads images and true masks.
+        labels: Tags by image id; an image without any gets those of its mask.
+        views: How crops are made.
+        num_fg_classes: Number of foreground classes K.
+        first_fg: Index of the first foreground class in masks (1 with a background class, else 0).
+        pseudo: Reads pseudo-labels.
+        pseudo_ids: Images whose pseudo-label stands for the mask.
+        strong: Which images get photometric changes and CutOut too (its box is then ignored in the
+            mask): none, the pseudo-labelled ones (ST, CVPR 2022) or all.
+    """
+
+    def __init__(
+        self,
+        ids: Sequence[str],
+        source: ImageSource,
+        labels: Labels,
+        views: Views,
+        *,
+        num_fg_classes: int,
+        first_fg: int,
+        pseudo: ImageSource | None = None,
+        pseudo_ids: frozenset[str] = frozenset(),
+        strong: Literal["none", "pseudo", "all"] = "none",
+    ) -> None:
+        self.ids, self.source, self.labels, self.views = ids, source, labels, views
+        self.num_fg_classes, self.first_fg = num_fg_classes, first_fg
+        self.pseudo, self.pseudo_ids, self.strong = pseudo, pseudo_ids, strong
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, position: tuple[int, int]) -> Sample:
+        index, draw = position
+        return self.sample(self.ids[index], self.views.rng(index, draw))
+
+    def read_mask(self, image_id: str) -> UInt8Array:
+        """The mask an image is trained on: a true one or a pseudo-label, (H, W)."""
+        is_pseudo = self.pseudo is not None and image_id in self.pseudo_ids
+        return load_mask(self.pseudo if is_pseudo and self.pseudo else self.source, image_id)
+
+    def sample(self, image_id: str, rng: np.random.Generator) -> Sample:
+        """One augmented image with its mask."""
+        full_mask = self.read_mask(image_id)
+        crop, image = self.views.draw(load_image(self.source, image_id), rng)
+        mask = crop_mask(torch.from_numpy(full_mask), crop, self.views.crop_size)
+        if self.strong == "all" or (self.strong == "pseudo" and image_id in self.pseudo_ids):
+            image = photometric(image, rng, self.views.augmentation)
+            box = draw_cutout(rng, self.views.crop_size, self.views.augmentation)
+            if box is not None:
+                fill = self.views.augmentation.cutout_fill
+                image = fill_box(image, box, rng, fill, self.views.pad)
+                mask = mask.clone()
+                mask[box[0] : box[2], box[1] : box[3]] = IGNORE_INDEX
+        labels = self.labels.get(image_id)
+        if labels is None:
+            labels = labels_from_mask(full_mask, self.num_fg_classes, self.first_fg)
+        return {
+            "image": to_float(image),
+            "mask": mask.long(),
+            "image_labels": torch.from_numpy(labels).float(),
+            "image_id": image_id,
+        }
+
+
+class EvaluationImages(Dataset[Sample]):
+    """Whole images at native size, with masks and tags where there are any.
+
+    Args:
+        ids: Image ids.
+        source: Reads images and masks.
+        labels: Tags by image id; an image without any gets those of its mask.
+        num_fg_classes: Number of foreground classes K.
+        first_fg: Index of the first foreground class in masks.
+    """
+
+    def __init__(
+        self,
+        ids: Sequence[str],
+        source: ImageSource,
+        labels: Labels,
+        *,
+        num_fg_classes: int,
+        first_fg: int,
+    ) -> None:
+        self.ids, self.source, self.labels = ids, source, labels
+        self.num_fg_classes, self.first_fg = num_fg_classes, first_fg
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, position: tuple[int, int]) -> Sample:
+        image_id = self.ids[position[0]]
+        sample: Sample = {
+            "image": to_float(load_image(self.source, image_id).contiguous()),
+            "image_id": image_id,
+        }
+        mask, labels = self.source.read_mask(image_id), self.labels.get(image_id)
+        if mask is not None:
+            sample["mask"] = torch.from_numpy(mask).long()
+            if labels is None:
+                labels = labels_from_mask(mask, self.num_fg_classes, self.first_fg)
+        if labels is not None:
+            sample["image_labels"] = torch.from_numpy(labels).float()
+        return sample

@@ -1,0 +1,152 @@
+"""From a data module's settings to the data set of its kind of supervision."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from wsss_zoo.data.datasets import ImagePairs, MaskedImages, TaggedImages
+from wsss_zoo.data.image_files import ImageFiles, check_masks, files_by_stem
+from wsss_zoo.data.partners import PairPartners, WeakShotPartners
+from wsss_zoo.data.pseudo_labels import read_manifest
+from wsss_zoo.data.unlabeled_images import UnlabeledImages
+from wsss_zoo.data.views import Sample, Views
+from wsss_zoo.data.weak_shot_images import WeakShotImages
+
+if TYPE_CHECKING:
+    from wsss_zoo.data.base import BaseDataModule
+
+logger = logging.getLogger(__name__)
+
+
+def make_training_set(data: "BaseDataModule") -> Dataset[Sample] | dict[str, Dataset[Sample]]:
+    """Build and check the training set that ``data.supervision`` names.
+
+    Raises:
+        ValueError: If the settings do not fit together or a list is empty.
+        FileNotFoundError: If a file is missing.
+    """
+    if data.supervision in ("image_labels", "pairs"):
+        return _tagged(data)
+    if data.supervision == "semi":
+        return _semi(data)
+    if data.supervision == "weak_shot":
+        return _weak_shot(data)
+    return _masked(data)
+
+
+def _views(data: "BaseDataModule") -> Views:
+    red, green, blue = (round(255 * value) for value in data.pad_color)
+    return Views(data.crop_size, data.augmentation, (red, green, blue), data.seed)
+
+
+def _train_ids(data: "BaseDataModule") -> list[str]:
+    ids = data.split_ids(data.train_split)
+    if not ids:
+        raise ValueError(f"train_split {data.train_split!r} has no images")
+    return ids
+
+
+def _tagged(data: "BaseDataModule") -> Dataset[Sample]:
+    ids = data.tagged_ids()
+    data.source.check(ids, masks=False)
+    labels = _complete_labels(data, ids)
+    images = TaggedImages(ids, data.source, labels, _views(data), data.photometric == "all")
+    if data.supervision == "image_labels":
+        return images
+    matrix = np.stack([labels[image_id] for image_id in ids])
+    return ImagePairs(images, PairPartners(matrix, ids))
+
+
+def _complete_labels(data: "BaseDataModule", ids: list[str]) -> dict[str, NDArray[np.uint8]]:
+    labels = data.labels_of(ids, from_masks=True)
+    missing = [image_id for image_id in ids if image_id not in labels]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(ids)} training images have no image-level labels, first: "
+            f"{', '.join(missing[:3])}; add them to the tag file or take the images off the list"
+        )
+    return labels
+
+
+def _masked(data: "BaseDataModule") -> MaskedImages:
+    labeled = data.labeled_ids()
+    if data.pseudo_label_dir is None:
+        return _masked_images(data, labeled)
+    named = set(labeled) if data.labeled_split is not None else set()
+    pseudo_ids = [image_id for image_id in _train_ids(data) if image_id not in named]
+    return _masked_images(data, labeled if named else [], pseudo_ids)
+
+
+def _masked_images(
+    data: "BaseDataModule", true_ids: list[str], pseudo_ids: list[str] | None = None
+) -> MaskedImages:
+    ids = true_ids + (pseudo_ids or [])
+    if not ids:
+        raise ValueError(f"{type(data).__name__} has no training images with masks")
+    data.source.check(true_ids, masks=True, mask_values=data.check_masks)
+    pseudo = _pseudo_labels(data, pseudo_ids) if pseudo_ids else None
+    return MaskedImages(
+        ids,
+        data.source,
+        data.labels_of(ids, from_masks=False),
+        _views(data),
+        num_fg_classes=data.num_fg_classes,
+        first_fg=int(data.background),
+        pseudo=pseudo,
+        pseudo_ids=frozenset(pseudo_ids or []),
+        strong=data.photometric,
+    )
+
+
+def _pseudo_labels(data: "BaseDataModule", ids: list[str]) -> ImageFiles:
+    directory = Path(str(data.pseudo_label_dir))
+    read_manifest(directory, data.class_names)
+    data.source.check(ids, masks=False)
+    labels = ImageFiles({}, files_by_stem(directory, [".png"]), range(data.num_classes))
+    check_masks(labels, ids, data.source.image_size, mask_values=data.check_masks)
+    return labels
+
+
+def _semi(data: "BaseDataModule") -> dict[str, Dataset[Sample]]:
+    labeled = data.labeled_ids()
+    known = set(labeled)
+    if data.unlabeled_split is None:
+        unlabeled = [image_id for image_id in _train_ids(data) if image_id not in known]
+    else:
+        unlabeled = data.split_ids(data.unlabeled_split)
+        both = sum(image_id in known for image_id in unlabeled)
+        if both:
+            logger.warning("%d unlabelled images are labelled too; they are kept in both", both)
+    if not unlabeled:
+        raise ValueError(
+            f"no unlabelled images: all of train_split {data.train_split!r} is labelled; give "
+            "labeled_split (a list file, a split's name or a fraction) or unlabeled_split"
+        )
+    data.source.check(unlabeled, masks=data.audit, mask_values=data.check_masks)
+    unlabeled_set = UnlabeledImages(
+        unlabeled,
+        data.source,
+        data.labels_of(unlabeled, from_masks=False),
+        _views(data),
+        num_fg_classes=data.num_fg_classes,
+        strong_views=data.strong_views,
+        audit=data.audit,
+    )
+    return {"labeled": _masked_images(data, labeled), "unlabeled": unlabeled_set}
+
+
+def _weak_shot(data: "BaseDataModule") -> Dataset[Sample]:
+    if not data.novel_classes:
+        raise ValueError("supervision 'weak_shot' needs novel_classes, a list of class names")
+    images = _masked_images(data, data.labeled_ids())
+    labels = data.labels_of(list(images.ids), from_masks=True)
+    images.labels = labels
+    is_novel = np.array([name in data.novel_classes for name in data.fg_names])
+    matrix = np.stack([labels[image_id] for image_id in images.ids])
+    indices = [data.class_names.index(name) for name in data.novel_classes]
+    partners = WeakShotPartners(matrix, is_novel)
+    return WeakShotImages(images, partners, indices, crop_tags=data.crop_tags)

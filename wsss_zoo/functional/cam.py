@@ -1,0 +1,174 @@
+"""Class activation maps, Grad-CAM, their multi-scale merge, and label maps made from them."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# The multi-scale sum is built on a grid whose sides are multiples of the network's output stride.
+_STRIDE = 16
+_EPS = 1e-5
+
+
+def class_activation_map(features: Tensor, weight: Tensor) -> Tensor:
+    """Score every position of a feature map with the classifier's weights.
+
+    Args:
+        features: Last feature map before the pooling, (N, D, h, w).
+        weight: Weight of the bias-free linear classifier, one row per foreground class, (K, D).
+
+    Returns:
+        Raw scores of any sign, (N, K, h, w); their mean over h and w is the classifier's logit.
+
+    Raises:
+        ValueError: If the shapes are not (N, D, h, w) and (K, D) with the same D.
+
+    Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, eq. (2).
+
+    >>> features = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])
+    >>> class_activation_map(features, torch.tensor([[1.0, -1.0]]))
+    tensor([[[[-2., -2.]]]])
+    """
+    if features.ndim != 4 or weight.ndim != 2 or features.shape[1] != weight.shape[1]:
+        raise ValueError(
+            f"features {tuple(features.shape)} and weight {tuple(weight.shape)} do not fit; "
+            "give (N, D, h, w) and (K, D) with the same D"
+        )
+    return torch.einsum("kd,ndhw->nkhw", weight, features)
+
+
+def multi_scale_cam(
+    features: Sequence[Tensor], weight: Tensor, image_labels: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """Merge the maps of one image over several scales and their mirrored views.
+
+    Per scale: ReLU, the second view mirrored back, sum of the two. Each sum is resized bilinearly
+    to the smallest multiples of 16 that are at least `size`; their total is cropped to the top-left
+    `size`, gated by the tags and divided per class by (its maximum + 1e-5).
+
+    Args:
+        features: Per scale the feature maps of [image, mirrored image], each (2, D, h, w) with its
+            own h, w.
+        weight: Weight of the bias-free linear classifier, (K, D).
+        image_labels: Tags of the image, (K,); above 0 means present.
+        size: Height and width of the image, in pixels.
+
+    Returns:
+        Maps in [0, 1], (K, H, W), float32 (float64 for float64 features); exactly 0 for absent
+        classes.
+
+    Raises:
+        ValueError: If there is no scale, a scale is not a pair, the tags are not (K,), or the size
+            is empty.
+
+    Ahn et al., "Weakly Supervised Learning of Instance Segmentation with Inter-pixel Relations",
+    CVPR 2019; the high-resolution output of jiwoon-ahn/irn ``step/make_cam.py`` @ a2ece00. The
+    released code also keeps a second, strided output, which is left out here.
+
+    >>> features = [torch.ones(2, 1, 1, 1), torch.ones(2, 1, 2, 2)]
+    >>> maps = multi_scale_cam(features, torch.ones(2, 1), torch.tensor([1, 0]), (16, 16))
+    >>> maps.shape, maps.amax((1, 2))
+    (torch.Size([2, 16, 16]), tensor([1.0000, 0.0000]))
+    """
+    height, width = size
+    if height < 1 or width < 1:
+        raise ValueError(f"size is {size}; give the image's height and width in pixels")
+    if not features:
+        raise ValueError("features is empty; give one (2, D, h, w) tensor per scale")
+    if image_labels.shape != weight.shape[:1]:
+        raise ValueError(
+            f"image_labels {tuple(image_labels.shape)} and weight {tuple(weight.shape)} do not "
+            "fit; give one tag per row of the weight"
+        )
+    padded = (-(-height // _STRIDE) * _STRIDE, -(-width // _STRIDE) * _STRIDE)
+    cam = sum(
+        (_resized(_unflipped_sum(pair, weight), padded) for pair in features),
+        start=torch.zeros(()),
+    )[:, :height, :width]
+    # where, not a product: an overflow in an absent class would turn 0 * inf into NaN.
+    cam = torch.where((image_labels > 0)[:, None, None], cam, torch.zeros_like(cam))
+    return cam / (cam.amax((1, 2), keepdim=True) + _EPS)
+
+
+def _unflipped_sum(pair: Tensor, weight: Tensor) -> Tensor:
+    """One scale's (K, h, w): rectified map of the image plus that of its mirror, mirrored back."""
+    if pair.ndim != 4 or pair.shape[0] != 2:
+        raise ValueError(
+            f"features of a scale are {tuple(pair.shape)}; "
+            "give (2, D, h, w) = [image, mirrored image]"
+        )
+    cam = class_activation_map(pair, weight).relu()
+    # Half precision is too coarse for the sum over scales and the division by the maximum.
+    cam = cam.to(torch.promote_types(cam.dtype, torch.float32))
+    return cam[0] + cam[1].flip(-1)
+
+
+def _resized(cam: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(cam[None], size=size, mode="bilinear", align_corners=False)[0]
+
+
+def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
+    """Weigh a layer's channels by the mean gradient that a class logit sends to them.
+
+    Args:
+        activations: Output of the layer, (N, D, h, w).
+        gradients: Gradient of the sum over images of one logit each with respect to it, same shape.
+
+    Returns:
+        Maps after the ReLU, not normalised, (N, h, w), >= 0. An image whose channels all speak
+        against the class gives an all-zero map.
+
+    Raises:
+        ValueError: If the two are not of one shape (N, D, h, w).
+
+    Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
+    Localization", ICCV 2017, eq. (1) and (2). jacobgil/pytorch-grad-cam @ 084273b normalises and
+    resizes as well: here the caller does.
+
+    >>> activations = torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]])
+    >>> gradients = torch.tensor([[[[1.0, 1.0]], [[-1.0, 0.0]]]])
+    >>> grad_cam(activations, gradients)
+    tensor([[[0., 2.]]])
+    """
+    if activations.ndim != 4 or activations.shape != gradients.shape:
+        raise ValueError(
+            f"activations {tuple(activations.shape)} and gradients {tuple(gradients.shape)} do not "
+            "fit; give both as (N, D, h, w)"
+        )
+    channel_weight = gradients.mean((2, 3), keepdim=True)
+    return (channel_weight * activations).sum(1).relu()
+
+
+def cam_to_label(cam: Tensor, image_labels: Tensor, bg_threshold: float) -> Tensor:
+    """Label each pixel with its strongest tagged class, or background where none is strong.
+
+    Args:
+        cam: Maps of the foreground classes, usually in [0, 1], (N, K, H, W).
+        image_labels: Tags, (N, K); above 0 means present.
+        bg_threshold: Score of the background, on the scale of the maps.
+
+    Returns:
+        Class index per pixel, (N, H, W) int64: 0 = background, k + 1 = foreground class k. A tie
+        with the background is background, also for a threshold <= 0; a tie between classes goes to
+        the lower index; a class outside the tags never wins.
+
+    Raises:
+        ValueError: If the shapes are not (N, K, H, W) and (N, K).
+
+    Prepending a constant map and taking the argmax, as jiwoon-ahn/irn ``step/eval_cam.py`` @
+    a2ece00 does.
+
+    >>> cam = torch.tensor([0.9, 0.3]).view(1, 2, 1, 1)
+    >>> [cam_to_label(cam, torch.tensor([tags]), 0.3).item() for tags in ([1, 1], [0, 1])]
+    [1, 0]
+    """
+    if cam.ndim != 4 or cam.shape[:2] != image_labels.shape:
+        raise ValueError(
+            f"cam {tuple(cam.shape)} and image_labels {tuple(image_labels.shape)} do not fit; "
+            "give (N, K, H, W) and (N, K)"
+        )
+    tagged = cam.masked_fill((image_labels <= 0)[:, :, None, None], float("-inf"))
+    # Not a prepended map and argmax: that copies the maps once more, and -inf would tie with -inf.
+    score, index = tagged.max(1)
+    return torch.where(score > bg_threshold, index + 1, torch.zeros_like(index))

@@ -1,0 +1,108 @@
+"""Confusion matrix and the overlap measures that come from it."""
+
+import torch
+from torch import Tensor
+
+
+def confusion_matrix(
+    preds: Tensor, target: Tensor, num_classes: int, ignore_index: int = 255
+) -> Tensor:
+    """Count how often each true class was predicted as each class.
+
+    Args:
+        preds: Predicted class index per pixel, any shape, any integer type.
+        target: True class index per pixel, same shape.
+        num_classes: C, with background.
+        ignore_index: Target value whose pixels are not counted, whatever was predicted there.
+
+    Returns:
+        Counts, (C, C) int64 on the device of the input; row = truth, column = prediction. Matrices
+        of parts of a set add up to the matrix of the set.
+
+    Raises:
+        ValueError: If the shapes differ, a tensor is not of integers, or `num_classes` is below 1;
+            on the CPU also if an index of a counted pixel is outside [0, C). On other devices that
+            check would make the host wait: there such pixels are left out.
+
+    >>> confusion_matrix(torch.tensor([0, 1, 1, 1]), torch.tensor([0, 0, 1, 255]), num_classes=2)
+    tensor([[1, 1],
+            [0, 1]])
+    """
+    if preds.shape != target.shape:
+        raise ValueError(
+            f"preds {tuple(preds.shape)} and target {tuple(target.shape)} differ; "
+            "resize the logits to the mask before the argmax"
+        )
+    for name, tensor in (("preds", preds), ("target", target)):
+        if tensor.is_floating_point() or tensor.is_complex():
+            raise ValueError(f"{name} is {tensor.dtype}; give class indices, logits.argmax(1)")
+    if num_classes < 1:
+        raise ValueError(f"num_classes is {num_classes}; count the background too")
+    # int64 before any arithmetic: 20 * 21 + 20 does not fit the uint8 of a mask.
+    preds, target = preds.flatten().long(), target.flatten().long()
+    ignored = target == ignore_index
+    inside = (preds >= 0) & (preds < num_classes) & (target >= 0) & (target < num_classes)
+    size = num_classes * num_classes
+    # Two bins behind the matrix take what does not belong into it, so no pixel has to be selected.
+    cell = torch.where(inside, target * num_classes + preds, size)
+    cell = torch.where(ignored, size + 1, cell)
+    counts = torch.zeros(size + 2, dtype=torch.int64, device=cell.device)
+    # Not bincount: on CUDA it reads the maximum back to the host.
+    counts.scatter_add_(0, cell, torch.ones_like(cell))
+    if counts.device.type == "cpu" and counts[size] > 0:
+        raise ValueError(
+            f"{int(counts[size])} of {cell.numel()} pixels have a class index outside "
+            f"[0, {num_classes}): {_first(preds, target, ~(inside | ignored))}; "
+            f"give the right num_classes, or mark what is to be ignored with {ignore_index}"
+        )
+    return counts[:size].view(num_classes, num_classes)
+
+
+def _first(preds: Tensor, target: Tensor, where: Tensor) -> str:
+    pred, truth = preds[where][0], target[where][0]
+    return f"first preds {int(pred)} where target is {int(truth)}"
+
+
+def intersection_over_union(confusion: Tensor) -> Tensor:
+    """Intersection over union of each class.
+
+    Args:
+        confusion: Counts, row = truth, (C, C).
+
+    Returns:
+        Overlap in [0, 1] per class, (C,) float64; nan for a class that occurs in neither truth nor
+        prediction, 0 for one that occurs in only one of them.
+
+    Raises:
+        ValueError: If the matrix is not square.
+
+    >>> intersection_over_union(torch.tensor([[2, 1, 0], [1, 4, 0], [0, 0, 0]]))
+    tensor([0.5000, 0.6667,    nan], dtype=torch.float64)
+    """
+    if confusion.ndim != 2 or confusion.shape[0] != confusion.shape[1]:
+        raise ValueError(f"confusion is {tuple(confusion.shape)}; give a square matrix (C, C)")
+    confusion = confusion.double()
+    hits = confusion.diagonal()
+    return hits / (confusion.sum(0) + confusion.sum(1) - hits)
+
+
+def mean_iou(confusion: Tensor) -> float:
+    """Mean intersection over union of the classes that occur in truth or prediction.
+
+    Args:
+        confusion: Counts, row = truth, (C, C).
+
+    Returns:
+        Mean in [0, 1]; nan if nothing was counted. Reads the matrix back to the host: once per
+        epoch, not per step.
+
+    Raises:
+        ValueError: If the matrix is not square.
+
+    The rule of jiwoon-ahn/irn (nan-mean). Others in use average over the classes of the truth only,
+    or count an absent class as 0; on full VOC all three agree.
+
+    >>> mean_iou(torch.tensor([[2, 1, 0], [1, 4, 0], [0, 0, 0]]))
+    0.5833333333333333
+    """
+    return float(intersection_over_union(confusion).nanmean())

@@ -1,0 +1,69 @@
+"""Cross-entropy over the hardest pixels."""
+
+import torch
+from torch import Tensor
+
+
+def ohem_cross_entropy(
+    logits: Tensor, target: Tensor, thresh: float, min_kept: int, ignore_index: int = 255
+) -> Tensor:
+    """Average the cross-entropy over the pixels whose true class is still improbable.
+
+    With at least `min_kept` valid pixels, the threshold is `thresh` or the `min_kept`-th smallest
+    probability of the true class, whichever is larger, and the pixels at or below it count. With
+    fewer, all valid pixels count.
+
+    Args:
+        logits: Scores, (N, C, H, W).
+        target: Class index per pixel, (N, H, W) int64.
+        thresh: Probability of the true class in [0, 1] below which a pixel is always hard.
+        min_kept: Number of pixels of the whole batch to keep at least; 0 leaves `thresh` alone in
+            charge.
+        ignore_index: Target value that never counts.
+
+    Returns:
+        Mean cross-entropy over the kept pixels, a float32 scalar (float64 for float64 logits); 0
+        with a zero gradient if none is kept. Under DDP each rank keeps its own pixels.
+
+    Raises:
+        ValueError: If the shapes do not fit, `thresh` is outside [0, 1] or `min_kept` is negative.
+
+    Shrivastava et al., "Training Region-based Object Detectors with Online Hard Example Mining",
+    CVPR 2016, in the pixel form of charlesCXK/TorchSemiSeg and LiheYoung/UniMatch. There the
+    branches are chosen on the host; here one threshold on the device covers both, so that no step
+    waits for it.
+
+    >>> logits = torch.tensor([[4.0, 0.0], [0.0, 0.0]]).T.reshape(1, 2, 1, 2)
+    >>> target = torch.zeros(1, 1, 2, dtype=torch.int64)
+    >>> ohem_cross_entropy(logits, target, thresh=0.7, min_kept=1)
+    tensor(0.6931)
+    """
+    if logits.ndim != 4 or target.shape != (logits.shape[0], *logits.shape[2:]):
+        raise ValueError(
+            f"logits {tuple(logits.shape)} and target {tuple(target.shape)} do not fit; "
+            "give (N, C, H, W) and (N, H, W)"
+        )
+    if not 0 <= thresh <= 1:
+        raise ValueError(f"thresh is {thresh}; give a probability in [0, 1]")
+    if min_kept < 0:
+        raise ValueError(f"min_kept is {min_kept}; give a number of pixels >= 0")
+    valid = target != ignore_index
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    index = target.masked_fill(~valid, 0)[:, None]
+    nll = -logits.log_softmax(1).gather(1, index)[:, 0]
+    prob = torch.where(valid, (-nll.detach()).exp(), torch.ones_like(nll))
+    # "not above" keeps NaN, so that broken logits break the loss instead of vanishing from it.
+    keep = valid & ~(prob > _threshold(prob, thresh, min_kept))
+    total = torch.where(keep, nll, torch.zeros_like(nll)).sum()
+    return total / keep.sum().clamp_min(1)
+
+
+def _threshold(prob: Tensor, thresh: float, min_kept: int) -> Tensor:
+    """Highest probability that counts as hard, a scalar; ignored pixels have probability 1."""
+    if min_kept == 0:
+        return prob.new_full((), thresh)
+    # With fewer valid pixels than min_kept the ignored ones come next: the threshold is then 1,
+    # which keeps every valid pixel, without the host having to count them.
+    if min_kept > prob.numel():
+        return prob.new_ones(())
+    return prob.flatten().kthvalue(min_kept).values.clamp_min(thresh)

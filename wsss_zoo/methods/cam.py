@@ -1,0 +1,198 @@
+"""Class activation maps: a multi-label classifier whose maps become pseudo-labels."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsss_zoo.functional import grad_cam, multi_scale_cam
+from wsss_zoo.methods.base import BaseMethod, Optimizer
+from wsss_zoo.modules import Backbone, rescale
+
+
+class CAM(BaseMethod):
+    """Image classifier from tags, with maps of where each tagged class is.
+
+    Backbone, global average pooling, linear layer without bias; multi-label soft margin loss. In
+    prediction each scale is one batched pass of [image, mirror]; see `multi_scale_cam` for the
+    merge. Grad-CAM maps go through the same merge, multiplied by their number of positions, so that
+    on the last feature map they equal the CAM.
+
+    Args:
+        num_classes: Number of classes with background, C = K + 1.
+        backbone: Name of a timm model that can dilate.
+        weights: Weights of the backbone: null, "imagenet" (timm downloads them) or the path of a
+            file.
+        output_stride: Stride of the last feature map, in pixels; the grid of the merged maps is
+            made for 16.
+        freeze_backbone_bn: Keep the running BatchNorm statistics of the backbone, as IRN does.
+        frozen_stages: Number of feature maps, from the shallow end, up to which nothing is trained;
+            IRN's ResNet has 3.
+        scales: Factors by which the image is resized in prediction.
+        cam_kind: "cam", or "grad_cam" of ``grad_cam_layer``.
+        grad_cam_layer: Module of the backbone, as in its ``named_modules()``; null is the last
+            feature map.
+        lr: Learning rate of the backbone.
+        head_lr_mult: Factor on it for the linear layer.
+        weight_decay: Weight decay of all parameters.
+        optimizer: "sgd" (momentum 0.9) or "adamw".
+        init_from: Checkpoint of a whole network to start from.
+
+    Raises:
+        ValueError: If there is no foreground class, or no such layer.
+
+    Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, in the form of
+    IRN (Ahn et al., CVPR 2019, jiwoon-ahn/irn @ a2ece00); Grad-CAM: Selvaraju et al., ICCV 2017.
+    Unlike the released code the image is padded *before* it is mirrored, so that the two maps lie
+    exactly over each other at every size; and the optimiser is AdamW by default (IRN's SGD has
+    momentum 1e-4 by a slip, and rates of 0.1 and 1.0).
+    """
+
+    supervision = "image_labels"
+    output = "classification"
+    needs_background = True
+
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: str = "resnet50",
+        weights: str | None = None,
+        output_stride: int = 16,
+        freeze_backbone_bn: bool = False,
+        frozen_stages: int = 0,
+        scales: tuple[float, ...] = (1.0, 0.5, 1.5, 2.0),
+        cam_kind: Literal["cam", "grad_cam"] = "cam",
+        grad_cam_layer: str | None = None,
+        lr: float = 1e-4,
+        head_lr_mult: float = 10.0,
+        weight_decay: float = 0.01,
+        optimizer: Optimizer = "adamw",
+        init_from: str | None = None,
+    ) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ValueError(
+                f"CAM needs background and at least one foreground class; num_classes is {num_classes}"
+            )
+        if not scales or min(scales) <= 0:
+            raise ValueError(f"scales is {list(scales)}; give at least one factor, all above 0")
+        self.backbone = Backbone(backbone, weights, output_stride, freeze_backbone_bn)
+        self.backbone.freeze_stages(frozen_stages)
+        self.classifier = nn.Linear(self.backbone.channels[-1], num_classes - 1, bias=False)
+        self._check_kind(cam_kind, grad_cam_layer)
+        self.start_from(init_from)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Class scores before the sigmoid, (N, K), of an image (N, 3, H, W) in [0, 1]."""
+        return self._score(self.backbone(image)[-1])
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Mean over images and classes of the binary cross-entropy of scores and tags."""
+        loss = F.binary_cross_entropy_with_logits(
+            self(batch["image"]).float(), batch["image_labels"].float()
+        )
+        self.log("train/loss", loss.detach())
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        """Class scores before the sigmoid, {"scores": (N, K)}."""
+        return {"scores": self(batch["image"])}
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        """{"scores": (N, K), "cam": (N, K, H, W) in [0, 1]}; the maps of absent classes are 0."""
+        if "image_labels" not in batch:
+            raise ValueError(
+                "CAM shows where the tagged classes are; give the images to predict image_labels"
+            )
+        results = [
+            self._localise(image[None], tags)
+            for image, tags in zip(batch["image"], batch["image_labels"], strict=True)
+        ]
+        scores, cams = zip(*results, strict=True)
+        return {"scores": torch.stack(scores), "cam": torch.stack(cams)}
+
+    def _localise(self, image: Tensor, image_labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores (K,) and maps (K, H, W) of one image (1, 3, H, W)."""
+        height, width = image.shape[-2:]
+        tagged = image_labels.nonzero()[:, 0]
+        cam = image.new_zeros(len(image_labels), height, width)
+        if len(tagged) == 0:
+            return self(image)[0], cam
+        scores, maps = None, []
+        for scale in self.hparams["scales"]:
+            prepared = self.backbone.prepare(rescale(image, scale))
+            pair = torch.cat([prepared, prepared.flip(-1)])
+            if self.hparams["cam_kind"] == "cam":
+                features = self.backbone.extract(pair)[-1]
+                pair_scores = self._score(features)
+            else:
+                features, pair_scores = self._grad_cam(pair, tagged)
+            maps.append(features)
+            if scale == 1:
+                scores = pair_scores[0]
+        weight = self.classifier.weight[tagged]
+        if self.hparams["cam_kind"] == "grad_cam":
+            weight = torch.eye(len(tagged), device=image.device)
+        present = image_labels[tagged]
+        cam[tagged] = multi_scale_cam(maps, weight, present, (height, width)).to(cam)
+        return self(image)[0] if scores is None else scores, cam
+
+    def _score(self, features: Tensor) -> Tensor:
+        scores: Tensor = self.classifier(features.mean((2, 3)))
+        return scores
+
+    def _grad_cam(self, pair: Tensor, tagged: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps (2, k, h, w) of the k tagged classes, times h w, and scores (2, K), of a pair."""
+        # Lightning predicts in inference mode, where no graph is recorded; a clone outside of it is
+        # an ordinary tensor.
+        with torch.inference_mode(False), torch.enable_grad():
+            activations, scores = self._activations(pair.clone().requires_grad_())
+            maps = [
+                grad_cam(activations, torch.autograd.grad(score, activations, retain_graph=True)[0])
+                for score in scores[:, tagged.clone()].sum(0)
+            ]
+            positions = activations.shape[-2] * activations.shape[-1]
+            return torch.stack(maps, 1).detach() * positions, scores.detach()
+
+    def _activations(self, pair: Tensor) -> tuple[Tensor, Tensor]:
+        """Output of the Grad-CAM layer, (2, D, h, w), and scores (2, K)."""
+        name = self.hparams["grad_cam_layer"]
+        if name is None:
+            features = self.backbone.extract(pair)[-1]
+            return features, self._score(features)
+        caught: list[Tensor] = []
+
+        def catch(module: nn.Module, inputs: Any, output: Any) -> Any:
+            if not isinstance(output, Tensor) or output.ndim != 4:
+                raise ValueError(
+                    f"grad_cam_layer {name!r} does not give a feature map; {self._layers()}"
+                )
+            caught.append(output)
+            # The network goes on with a copy: an in-place activation behind the layer would change
+            # what was caught.
+            return output.clone()
+
+        with self.backbone.model.get_submodule(name).register_forward_hook(catch):
+            features = self.backbone.extract(pair)[-1]
+        return caught[-1], self._score(features)
+
+    def _check_kind(self, cam_kind: str, layer: str | None) -> None:
+        if cam_kind not in ("cam", "grad_cam"):
+            raise ValueError(f"cam_kind is {cam_kind!r}; give 'cam' or 'grad_cam'")
+        if layer is None:
+            return
+        if cam_kind != "grad_cam":
+            raise ValueError(
+                f"grad_cam_layer {layer!r} has no effect with cam_kind 'cam'; give 'grad_cam'"
+            )
+        if layer not in dict(self.backbone.model.named_modules()):
+            raise ValueError(
+                f"backbone {self.backbone.name} has no layer {layer!r}; {self._layers()}"
+            )
+
+    def _layers(self) -> str:
+        children = [name for name, _ in self.backbone.model.named_children()]
+        names: Sequence[str] = sorted({*children, *self.backbone.stages})
+        return f"layers are {', '.join(names)} and the modules inside them"

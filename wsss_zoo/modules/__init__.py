@@ -1,0 +1,23 @@
+"""Networks and their parts: plain torch modules on timm and segmentation_models_pytorch."""
+
+from wsss_zoo.modules.backbone import Backbone
+from wsss_zoo.modules.evaluation import Evaluation, rescale
+from wsss_zoo.modules.segmenter import Architecture, DeepLabV3Plus, LargeFOV, Segmenter
+from wsss_zoo.modules.weights import (
+    load_backbone_weights,
+    load_network_weights,
+    read_state_dict,
+)
+
+__all__ = [
+    "Architecture",
+    "Backbone",
+    "DeepLabV3Plus",
+    "Evaluation",
+    "LargeFOV",
+    "Segmenter",
+    "load_backbone_weights",
+    "load_network_weights",
+    "read_state_dict",
+    "rescale",
+]

@@ -1,0 +1,162 @@
+"""Any timm feature extractor, with its own normalisation, weights from a file and freezable BatchNorm."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from wsss_zoo.modules.weights import canonical, load_backbone_weights
+
+
+class Backbone(nn.Module):
+    """Feature maps of an image in [0, 1], from any timm network that can keep a dense last map.
+
+    The image is normalised with the backbone's own mean and standard deviation, then padded on the
+    right and at the bottom with the mean colour until the output stride divides it, so that every
+    size works and level i covers the image at exactly ``strides[i]``.
+
+    Args:
+        name: Name of a timm model with ``features_only``.
+        weights: None for random initialisation, "imagenet" for timm's download, else the path of a
+            ``.safetensors`` or ``.pth`` file; see `load_backbone_weights`.
+        output_stride: Stride of the last feature map, in pixels: 8, 16 or 32. Below 32 timm
+            dilates.
+        freeze_bn: Keep the running statistics of every BatchNorm as they are, also in training;
+            their affine parameters are trained.
+
+    Raises:
+        ValueError: If timm does not know the name, or the network cannot give feature maps at this
+            stride for images of any size, or the weights do not fit.
+        FileNotFoundError: If the weights file does not exist.
+        RuntimeError: If the download of the ImageNet weights fails.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        name: str,
+        weights: str | None = None,
+        output_stride: int = 16,
+        freeze_bn: bool = False,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.freeze_bn = freeze_bn
+        self.model = _create(name, output_stride, pretrained=weights == "imagenet")
+        #: Channels of each feature map, shallow to deep.
+        self.channels: list[int] = self.model.feature_info.channels()
+        #: Stride of each feature map in pixels.
+        self.strides: list[int] = self.model.feature_info.reduction()
+        #: Name of the module behind each feature map, as in ``model.named_modules()``.
+        self.stages: list[str] = _stage_modules(self.model)
+        config = self.model.pretrained_cfg
+        #: Mean colour in [0, 1]; what padding has.
+        self.image_mean: tuple[float, float, float] = tuple(config["mean"])
+        #: Standard deviation of the colours.
+        self.image_std: tuple[float, float, float] = tuple(config["std"])
+        # Constants of the architecture: in no checkpoint, but moved between devices with the rest.
+        self.register_buffer("mean", _per_channel(self.image_mean), persistent=False)
+        self.register_buffer("std", _per_channel(self.image_std), persistent=False)
+        if weights is not None and weights != "imagenet":
+            load_backbone_weights(self.model, weights)
+
+    def prepare(self, image: Tensor) -> Tensor:
+        """Normalise an image (N, 3, H, W) in [0, 1] and pad it to multiples of the output stride."""
+        stride, (height, width) = self.strides[-1], image.shape[-2:]
+        normalised = (image - self.mean) / self.std
+        return F.pad(normalised, (0, -width % stride, 0, -height % stride))
+
+    def extract(self, prepared: Tensor) -> list[Tensor]:
+        """Feature maps of what `prepare` returns, shallow to deep, each (N, D_i, H' / s_i, W' / s_i)."""
+        features: list[Tensor] = self.model(prepared)
+        return features
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Feature maps of an image (N, 3, H, W) in [0, 1], shallow to deep."""
+        return self.extract(self.prepare(image))
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Switch to training, except BatchNorm where it is frozen: parents reach it through this method too."""
+        super().train(mode)
+        if self.freeze_bn:
+            for module in self.modules():
+                # timm's BatchNormAct2d and SyncBatchNorm are subclasses as well.
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def freeze_stages(self, count: int) -> None:
+        """Stop training everything up to the feature map number `count`, counted from 1; 0 freezes nothing.
+
+        No gradient is computed there, as if the feature map were detached.
+
+        Raises:
+            ValueError: If the backbone does not have so many feature maps.
+        """
+        if not 0 <= count <= len(self.stages):
+            raise ValueError(
+                f"cannot freeze {count} stages of {self.name}, which has {len(self.stages)}; "
+                f"give 0 to {len(self.stages)}"
+            )
+        if count == 0:
+            return
+        stage, modules = self.stages[count - 1], list(self.model.named_modules())
+        last = max(i for i, (name, _) in enumerate(modules) if f"{name}.".startswith(f"{stage}."))
+        for _, module in modules[: last + 1]:
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(False)
+
+
+def _create(name: str, output_stride: int, pretrained: bool) -> Any:
+    """The timm feature extractor, or an error that says why there is none."""
+    if not timm.is_model(name):
+        similar = get_close_matches(name, timm.list_models(), n=5)
+        raise ValueError(
+            f"timm knows no backbone {name!r}; similar names: {', '.join(similar) or 'none'} "
+            "(timm.list_models() lists all)"
+        )
+    if output_stride not in (8, 16, 32):
+        raise ValueError(f"output_stride is {output_stride}; give 8, 16 or 32")
+    # Networks without dilation do not even accept the argument; 32 is what most have anyway.
+    options: dict[str, Any] = {} if output_stride == 32 else {"output_stride": output_stride}
+    try:
+        model: Any = timm.create_model(name, features_only=True, **options)
+    except Exception as error:
+        raise ValueError(_refusal(name, output_stride)) from error
+    any_size = not model.pretrained_cfg.get("fixed_input_size", False)
+    channels_first = getattr(model, "output_fmt", None) in (None, "NCHW")
+    if model.feature_info.reduction()[-1] != output_stride or not any_size or not channels_first:
+        raise ValueError(_refusal(name, output_stride))
+    if pretrained:
+        try:
+            model = timm.create_model(name, features_only=True, pretrained=True, **options)
+        except Exception as error:
+            raise RuntimeError(
+                f"timm could not load ImageNet weights for {name!r}: {error}; "
+                "give weights the path of a downloaded .safetensors or .pth file instead"
+            ) from error
+    return model
+
+
+def _refusal(name: str, output_stride: int) -> str:
+    return (
+        f"backbone {name!r} cannot give feature maps of images of any size at output stride {output_stride}; "
+        "take a convolutional one that can, such as resnet50 or tf_efficientnet_lite0"
+    )
+
+
+def _stage_modules(model: Any) -> list[str]:
+    """The feature maps' module names; timm flattens "stages.0" to "stages_0" without renaming them."""
+    names = {canonical(name): name for name, _ in model.named_modules()}
+    return [names[canonical(name)] for name in model.feature_info.module_name()]
+
+
+def _per_channel(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values).view(1, 3, 1, 1)

@@ -1,0 +1,140 @@
+"""How a segmenter is run on an image: whole or in windows, at several scales, mirrored, refined by a CRF."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wsss_zoo.functional import dense_crf, sliding_windows
+
+Forward = Callable[[Tensor], Tensor]
+
+# The usual post-processing of DeepLab's test time, as ToCo and AFA use it.
+_CRF_OPTIONS: dict[str, Any] = {
+    "iterations": 10,
+    "gaussian_sxy": 1.0,
+    "gaussian_weight": 1.0,
+    "bilateral_sxy": 121.0,
+    "bilateral_srgb": 5.0,
+    "bilateral_weight": 4.0,
+}
+
+
+class Evaluation:
+    """Class probabilities of an image at its own size, from any function image -> logits.
+
+    With the defaults this is the softmax of one forward pass. Otherwise the probabilities are
+    averaged over scales, over the image and its mirror (both in one batch), and within a scale over
+    the windows that see a pixel. Memory does not grow with the number of windows or scales.
+
+    Args:
+        window: Side of the sliding windows in pixels of the scaled image; None runs it whole.
+        window_stride: Step between windows as a fraction of their side, in (0, 1].
+        scales: Factors by which the image is resized, to (round(H s), round(W s)).
+        flip: Average with the mirrored image.
+        crf: Refine the averaged probabilities with a dense CRF over the classes that win at least
+            one pixel; the others get probability 0.
+
+    Raises:
+        ValueError: If a number is outside its range.
+
+    Sliding windows as in MCIS (ECCV 2020) with 401 and 2/3; its released code overwrites
+    probabilities where windows overlap and still divides by the visits, here they are summed.
+    """
+
+    def __init__(
+        self,
+        window: int | None = None,
+        window_stride: float = 2 / 3,
+        scales: tuple[float, ...] = (1.0,),
+        flip: bool = False,
+        crf: bool = False,
+    ) -> None:
+        if window is not None and window < 1:
+            raise ValueError(
+                f"window is {window}; give a side >= 1 pixel, or null for the whole image"
+            )
+        if not 0 < window_stride <= 1:
+            raise ValueError(
+                f"window_stride is {window_stride}; give a fraction of the window in (0, 1]"
+            )
+        if not scales or min(scales) <= 0:
+            raise ValueError(f"scales is {list(scales)}; give at least one factor, all above 0")
+        self.window = window
+        self.window_stride = window_stride
+        self.scales = tuple(scales)
+        self.flip = flip
+        self.crf = crf
+
+    def __call__(self, forward: Forward, image: Tensor) -> Tensor:
+        """Probabilities (N, C, H, W), float32, of an image (N, 3, H, W) in [0, 1]."""
+        size = (image.shape[-2], image.shape[-1])
+        total: Tensor | None = None
+        for scale in self.scales:
+            probs = _resize(self._one_scale(forward, rescale(image, scale)), size)
+            total = probs if total is None else total.add_(probs)
+        assert total is not None
+        probs = total / len(self.scales) if len(self.scales) > 1 else total
+        return _refine(probs, image) if self.crf else probs
+
+    def _one_scale(self, forward: Forward, image: Tensor) -> Tensor:
+        """Probabilities at the size of the given image, averaged over its windows and mirrored windows."""
+        if self.window is None:
+            return self._one_view(forward, image)
+        total, visits = None, image.new_zeros(image.shape[-2:], dtype=torch.float32)
+        for y0, x0, y1, x1 in self._windows(image):
+            probs = self._one_view(forward, image[..., y0:y1, x0:x1])
+            if total is None:
+                total = probs.new_zeros(*probs.shape[:2], *image.shape[-2:])
+            total[..., y0:y1, x0:x1] += probs
+            visits[y0:y1, x0:x1] += 1
+        assert total is not None
+        return total / visits
+
+    def _windows(self, image: Tensor) -> Iterator[tuple[int, int, int, int]]:
+        assert self.window is not None
+        stride = max(1, int(self.window * self.window_stride))
+        yield from sliding_windows(image.shape[-2], image.shape[-1], self.window, stride)
+
+    def _one_view(self, forward: Forward, image: Tensor) -> Tensor:
+        if not self.flip:
+            return forward(image).float().softmax(1)
+        probs = forward(torch.cat([image, image.flip(-1)])).float().softmax(1)
+        straight, mirrored = probs.chunk(2)
+        return (straight + mirrored.flip(-1)) / 2
+
+
+def rescale(image: Tensor, scale: float) -> Tensor:
+    """Resize an image (N, 3, H, W) in [0, 1] to (round(H s), round(W s)) with Pillow's bicubic."""
+    height, width = (max(1, round(side * scale)) for side in image.shape[-2:])
+    if (height, width) == tuple(image.shape[-2:]):
+        return image
+    # With antialias torch has Pillow's kernel also for enlarging; it overshoots as Pillow's does
+    # before clipping.
+    resized = F.interpolate(image, (height, width), mode="bicubic", antialias=True)
+    return resized.clamp(0, 1)
+
+
+def _resize(probs: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, which keeps probabilities in [0, 1] and their sum over classes at 1."""
+    if tuple(probs.shape[-2:]) == size:
+        return probs
+    return F.interpolate(probs, size=size, mode="bilinear", align_corners=False)
+
+
+def _refine(probs: Tensor, image: Tensor) -> Tensor:
+    """CRF of each image over the classes that win a pixel; an image with one such class stays as it is."""
+    refined = probs.clone()
+    for i in range(len(probs)):
+        present = torch.unique(probs[i].argmax(0))
+        if len(present) == 1:
+            continue
+        kept = probs[i, present]
+        kept = kept / kept.sum(0, keepdim=True)
+        pixels = (image[i].permute(1, 2, 0) * 255).round().to(torch.uint8)
+        result = dense_crf(kept.cpu().numpy(), pixels.contiguous().cpu().numpy(), **_CRF_OPTIONS)
+        refined[i] = 0
+        refined[i, present] = torch.from_numpy(result).to(probs)
+    return refined

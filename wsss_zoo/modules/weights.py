@@ -1,0 +1,184 @@
+"""Reading weights from files, and putting them into a backbone or a whole network."""
+
+import logging
+import pickle
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
+
+_TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".tar")
+# The names under which training scripts keep the tensors, most specific first.
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Read the tensors of a weights file or of a checkpoint, without running code from it.
+
+    Args:
+        path: A ``.safetensors`` file, or a torch file (``.pth``, ``.pt``, ``.ckpt``, ``.bin``,
+            ``.tar``) that holds a state dict, bare or under "state_dict", "model_state_dict" or
+            "model".
+
+    Returns:
+        Tensors on the CPU by name.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the suffix is none of these, or the file is corrupt, holds other objects than
+            tensors and plain containers, or no tensor at all.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"weights file {path} does not exist; give the path of a .safetensors or .pth file"
+        )
+    try:
+        content = _read(path)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise ValueError(
+            f"weights file {path} cannot be read: it is corrupt, or holds pickled objects, which are never "
+            f"unpickled; save its state dict as .safetensors ({type(error).__name__}: {error})"
+        ) from error
+    for key in _WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    tensors = content.items() if isinstance(content, dict) else ()
+    state = {str(name): value for name, value in tensors if isinstance(value, Tensor)}
+    if not state:
+        raise ValueError(f"weights file {path} holds no tensors; give a file with a state dict")
+    return state
+
+
+def _read(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        return load_file(path, device="cpu")
+    if path.suffix in _TORCH_SUFFIXES:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    raise ValueError(
+        f"weights file {path} has the suffix {path.suffix!r}; "
+        f"supported are .safetensors, {', '.join(_TORCH_SUFFIXES)}"
+    )
+
+
+def load_backbone_weights(module: nn.Module, path: str | Path) -> None:
+    """Fill a backbone from a classifier's file, or from a checkpoint that contains it.
+
+    Names match up to a common prefix ("module.", "backbone.model.", ...) and up to "." against "_",
+    since timm's feature extractors flatten "stages.0" to "stages_0". Tensors that the backbone has
+    no place for, such as the classifier's head, are left out and named in the log.
+
+    Args:
+        module: The backbone, any `nn.Module`: timm's, or an encoder of segmentation_models_pytorch.
+        path: The file; see `read_state_dict`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file lacks a tensor of the backbone, or holds one of another shape.
+    """
+    state = read_state_dict(path)
+    wanted = {canonical(name): name for name in module.state_dict()}
+    given = {canonical(name): name for name in state}
+    prefix = _prefix(wanted, given)
+    found = {
+        name: state[given[prefix + key]] for key, name in wanted.items() if prefix + key in given
+    }
+    used = {given[prefix + key] for key in wanted if prefix + key in given}
+    # Files converted from other frameworks have no batch counters; nothing reads them.
+    missing = [
+        name
+        for name in module.state_dict()
+        if name not in found and not name.endswith("num_batches_tracked")
+    ]
+    if missing:
+        raise ValueError(
+            f"weights file {path} lacks {len(missing)} of {len(wanted)} tensors of the backbone "
+            f"({_some(missing)}); it holds {_some(list(state))}: give a file made for this backbone"
+        )
+    _check_shapes(module, found, path)
+    module.load_state_dict(found, strict=False)
+    extra = [name for name in state if name not in used]
+    if extra:
+        logger.warning(
+            "%s: %d tensors have no place in the backbone: %s", path, len(extra), _some(extra)
+        )
+
+
+def load_network_weights(
+    module: nn.Module, path: str | Path, optional_prefixes: Sequence[str] = ()
+) -> None:
+    """Start a whole network from a checkpoint.
+
+    Args:
+        module: The network.
+        path: A Lightning checkpoint or weights file; see `read_state_dict`.
+        optional_prefixes: Beginnings of the names that the checkpoint may lack (they keep their
+            initial values) or hold in addition or in another shape (they are left out).
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If any other name is missing, superfluous or of another shape.
+    """
+    state, own = read_state_dict(path), module.state_dict()
+    optional = tuple(optional_prefixes)
+
+    def required(names: list[str]) -> list[str]:
+        return [name for name in names if not name.startswith(optional)] if optional else names
+
+    missing = required([name for name in own if name not in state])
+    extra = required([name for name in state if name not in own])
+    if missing or extra:
+        raise ValueError(
+            f"checkpoint {path} is of another network: "
+            f"it lacks {len(missing)} tensors ({_some(missing)}) and has {len(extra)} too many ({_some(extra)}); "
+            "give a checkpoint of the same backbone and architecture"
+        )
+    shared = {name: value for name, value in state.items() if name in own}
+    if optional:
+        shared = {
+            name: value
+            for name, value in shared.items()
+            if value.shape == own[name].shape or not name.startswith(optional)
+        }
+    _check_shapes(module, shared, path)
+    module.load_state_dict(shared, strict=False)
+    fresh = [name for name in own if name not in shared]
+    if fresh:
+        logger.warning("%s: %d tensors start afresh: %s", path, len(fresh), _some(fresh))
+
+
+def canonical(name: str) -> str:
+    """A module's or tensor's name, as it is whether or not timm has flattened the network."""
+    return name.replace(".", "_")
+
+
+def _prefix(wanted: dict[str, str], given: dict[str, str]) -> str:
+    """What stands before the names in the file: the prefix under which most are found."""
+    probe = next(iter(wanted))
+    candidates = [name.removesuffix(probe) for name in given if name.endswith(probe)]
+    found = Counter({prefix: sum(prefix + key in given for key in wanted) for prefix in candidates})
+    return found.most_common(1)[0][0] if found else ""
+
+
+def _check_shapes(module: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
+    own = module.state_dict()
+    for name, value in state.items():
+        if value.shape != own[name].shape:
+            raise ValueError(
+                f"{path}: {name} has the shape {tuple(value.shape)}, this network needs "
+                f"{tuple(own[name].shape)}; give a file of the same network and number of classes"
+            )
+
+
+def _some(names: list[str], count: int = 3) -> str:
+    if not names:
+        return "none"
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

@@ -1,0 +1,270 @@
+"""What the command line keeps in a run's folder: config, metrics and the last checkpoint."""
+
+import csv
+import netrc
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+from jsonargparse import Namespace
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.cli import SaveConfigCallback
+from pytorch_lightning.loggers import CSVLogger, WandbLogger
+from pytorch_lightning.loggers.logger import rank_zero_experiment
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+CHECKPOINT = Path("checkpoints", "last.ckpt")
+# Ranks that Lightning starts parse the command line again and must come to the same folder.
+_RUN_FOLDER = "WSSS_ZOO_RUN_FOLDER"
+
+
+def claim_run_folder(parent: Path) -> Path:
+    """Make the next free ``version_N`` in a folder; two runs that start at once get two.
+
+    Args:
+        parent: Folder of a method's runs.
+
+    Raises:
+        RuntimeError: On another rank than the first, when it cannot know the first one's choice.
+    """
+    if rank_zero_only.rank > 0:
+        if _RUN_FOLDER not in os.environ:
+            raise RuntimeError(
+                "the ranks cannot agree on a new run folder when something other than Lightning "
+                "starts them; give --trainer.default_root_dir"
+            )
+        return Path(os.environ[_RUN_FOLDER])
+    taken = [path.name.removeprefix("version_") for path in parent.glob("version_*")]
+    number = max((int(name) for name in taken if name.isdecimal()), default=-1) + 1
+    while True:
+        folder = parent / f"version_{number}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+            continue
+        os.environ[_RUN_FOLDER] = str(folder)
+        return folder
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps one checkpoint of a run, ``checkpoints/last.ckpt``, replaced by rename.
+
+    It is saved between two steps, or after the validation that ends an epoch, never between a step and its
+    validation: a run that is killed at any time and resumed makes every validation that an undisturbed run
+    makes. Lightning's own ``ModelCheckpoint`` may stand beside it in ``trainer.callbacks``; it cannot
+    take this place because it writes through a temporary file on another disk, which is no rename.
+
+    Args:
+        every_n_train_steps: Steps that a killed run may lose.
+    """
+
+    def __init__(self, every_n_train_steps: int = 100) -> None:
+        if every_n_train_steps < 1:
+            raise ValueError(f"every_n_train_steps must be at least 1, got {every_n_train_steps}")
+        self.every_n_train_steps = every_n_train_steps
+        self._saved_step = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count from the step that the run starts or resumes at."""
+        self._saved_step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save when it is due, unless gradients are half accumulated or a validation follows."""
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if stepped and self._due(trainer) and not _pause_follows(trainer, batch_idx):
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save when it is due."""
+        if self._due(trainer):
+            self._save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the final state."""
+        if trainer.global_step > self._saved_step:
+            self._save(trainer)
+
+    def _due(self, trainer: Trainer) -> bool:
+        return trainer.global_step - self._saved_step >= self.every_n_train_steps
+
+    def _save(self, trainer: Trainer) -> None:
+        if trainer.fast_dev_run:
+            return
+        target = Path(trainer.default_root_dir, CHECKPOINT)
+        unfinished = target.with_suffix(".tmp")
+        trainer.save_checkpoint(unfinished)
+        if trainer.is_global_zero:
+            unfinished.replace(target)
+        trainer.strategy.barrier("LastCheckpoint")
+        self._saved_step = trainer.global_step
+
+
+def _pause_follows(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether a validation, the end of an epoch or of the training comes after this batch."""
+    if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        return True
+    if trainer.global_step == trainer.max_steps:
+        return True
+    every = trainer.val_check_batch
+    total = trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
+    return bool(every) and every != float("inf") and (total + 1) % every == 0
+
+
+class RunLogger(CSVLogger):
+    """Writes ``metrics.csv`` in the run's folder; what is there already stays.
+
+    Lightning's ``CSVLogger`` deletes the file of an earlier run in the same folder, so a resumed run would
+    lose its first half and a ``validate`` the curves of ``fit``.
+
+    Args:
+        folder: The run's folder.
+        first_step: Rows of this step and later ones are dropped: a fit that resumes there writes them again. None
+            keeps all.
+    """
+
+    def __init__(self, folder: str, first_step: int | None = None) -> None:
+        super().__init__(folder, name="", version="", flush_logs_every_n_steps=1)
+        self.first_step = first_step
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The open metrics file."""
+        if self._experiment is None:
+            folder = Path(self.save_dir)
+            self._experiment = MetricsFile(folder / "metrics.csv", self.first_step)  # type: ignore[assignment]
+        return self._experiment
+
+    def log_hyperparams(self, params: Any = None) -> None:
+        """Nothing: ``config.yaml`` has them all."""
+
+
+class MetricsFile:
+    """A CSV of metrics: rows are appended, and the header grows when a new metric comes.
+
+    Args:
+        path: The file; its folder is made.
+        first_step: Rows of this step and later ones are dropped; None keeps all.
+    """
+
+    def __init__(self, path: Path, first_step: int | None = None) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        existing = read_metrics(path)
+        kept = [row for row in existing if first_step is None or int(row["step"]) < first_step]
+        self.metrics: list[dict[str, Any]] = []
+        self._keys = sorted({key for row in kept for key in row})
+        if kept:
+            # Even when no row is dropped: a kill may have left half a line.
+            self._rewrite(kept)
+        else:
+            path.unlink(missing_ok=True)
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Take one row; tensors become numbers."""
+        row = {key: float(value) for key, value in metrics.items()}
+        self.metrics.append({**row, "step": step or 0})
+
+    def save(self) -> None:
+        """Write the rows taken since the last time."""
+        rows, self.metrics = self.metrics, []
+        if not rows:
+            return
+        keys = {key for row in rows for key in row}
+        if not self.path.exists() or not keys <= set(self._keys):
+            self._keys = sorted(keys | set(self._keys))
+            self._rewrite([*read_metrics(self.path), *rows])
+            return
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self._keys).writerows(rows)
+
+    def _rewrite(self, rows: list[dict[str, Any]]) -> None:
+        unfinished = self.path.with_suffix(".tmp")
+        with unfinished.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self._keys)
+            writer.writeheader()
+            writer.writerows(rows)
+        unfinished.replace(self.path)
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """Rows of a metrics file, without empty cells and without a last line that a kill cut short."""
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    complete = text[: text.rfind("\n") + 1]
+    rows = csv.DictReader(complete.splitlines())
+    filled = [{key: value for key, value in row.items() if key and value} for row in rows]
+    return [row for row in filled if "step" in row]
+
+
+class LogConfig(SaveConfigCallback):
+    """Writes the whole configuration into the run's folder and into wandb's run."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Send the configuration to wandb."""
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False, format="yaml"))
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.config.update(config, allow_val_change=True)
+
+
+def config_name(folder: Path, subcommand: str) -> str:
+    """File name for a run's configuration: that of a fit in the same folder is not overwritten."""
+    path = folder / "config.yaml"
+    if subcommand == "fit" or not path.exists():
+        return path.name
+    with path.open(encoding="utf-8") as file:
+        own = file.readline().strip() == f"# {config_header(subcommand)}"
+    return path.name if own else f"config_{subcommand}.yaml"
+
+
+def config_header(subcommand: str) -> str:
+    """First comment of a saved configuration."""
+    return f"wsss-zoo {subcommand}"
+
+
+def prepare_wandb(options: Namespace, folder: Path, subcommand: str) -> None:
+    """Where wandb is asked for: files in the run's folder, names to find the run by, offline without a key.
+
+    Args:
+        options: Configuration of the subcommand; ``save_dir`` of the logger is set.
+        folder: The run's folder.
+        subcommand: Its name, wandb's job type unless the environment gives another.
+    """
+    asked = options.trainer.logger
+    loggers = asked if isinstance(asked, list) else [asked]
+    wandb_loggers = [
+        logger
+        for logger in loggers
+        if isinstance(logger, Namespace) and logger.class_path.endswith("WandbLogger")
+    ]
+    if not wandb_loggers:
+        return
+    for logger in wandb_loggers:
+        logger.init_args.save_dir = str(folder)
+    names = [options.model.class_path.rsplit(".", 1)[-1], options.data.class_path.rsplit(".", 1)[-1]]
+    os.environ.setdefault("WANDB_RUN_GROUP", folder.parent.name)
+    os.environ.setdefault("WANDB_JOB_TYPE", subcommand)
+    os.environ.setdefault("WANDB_TAGS", ",".join([*names, options.data.init_args.train_split]))
+    if wandb_stays_offline():
+        os.environ["WANDB_MODE"] = "offline"
+
+
+def wandb_stays_offline() -> bool:
+    """Whether wandb has no key to log in with and nobody at a terminal to ask for one."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_MODE") or sys.stdin.isatty():
+        return False
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is None
+    except (OSError, netrc.NetrcParseError):
+        return True

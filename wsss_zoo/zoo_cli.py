@@ -1,0 +1,206 @@
+"""The subcommands fit, validate, test and predict: LightningCLI, without its silent surprises."""
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+from pytorch_lightning import Trainer
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import Logger
+
+# Importing the packages is what makes short names such as `--model CAM --data Shapes` resolve: there is no
+# registry beside the classes themselves.
+import wsss_zoo.data
+import wsss_zoo.methods  # noqa: F401
+from wsss_zoo.arguments import Setting, given_settings
+from wsss_zoo.callbacks import (
+    ClassificationMetrics,
+    PredictionVisualizer,
+    PseudoLabelWriter,
+    SegmentationMetrics,
+)
+from wsss_zoo.cli_checks import (
+    check_checkpoint_fits,
+    check_name,
+    check_supervision,
+    read_checkpoint,
+    short_name,
+    supervision_of,
+)
+from wsss_zoo.data.base import BaseDataModule
+from wsss_zoo.methods.base import BaseMethod
+from wsss_zoo.modules.evaluation import Evaluation
+from wsss_zoo.run_folder import (
+    CHECKPOINT,
+    LastCheckpoint,
+    LogConfig,
+    RunLogger,
+    claim_run_folder,
+    config_header,
+    config_name,
+    prepare_wandb,
+)
+
+log = logging.getLogger("wsss_zoo")
+
+SUBCOMMANDS = ("fit", "validate", "test", "predict")
+
+# Lightning's advice that does not apply here, by the start of the message.
+_QUIET = (
+    # More workers than cores only slow a run down, and num_workers is an option of the data module.
+    r"The '\w+_dataloader' does not have many workers",
+    # Small data sets have short epochs; metrics.csv gets its rows all the same.
+    r"The number of training batches \(\d+\) is smaller than the logging interval",
+    # freeze_backbone_bn keeps BatchNorm layers in eval mode on purpose.
+    r"Found \d+ module\(s\) in eval mode at the start of training",
+    # The data layer starts at the batch that the checkpoint names; Lightning looks for another interface.
+    r"You're resuming from a checkpoint that ended before the epoch ended",
+)
+
+
+class ZooCLI(LightningCLI):
+    """Any method on any data set, from arguments and config files.
+
+    What it adds to LightningCLI: shipped callbacks that a config cannot delete; ``supervision`` and
+    ``num_classes`` follow from method and data, and giving another is an error; a checkpoint never changes
+    what the command line says; one folder per run.
+
+    Args:
+        args: Arguments, the subcommand first; None for those of the process.
+    """
+
+    def __init__(self, args: list[str] | None = None) -> None:
+        for message in _QUIET:
+            warnings.filterwarnings("ignore", message=message)
+        headers = {name: {"dump_header": [config_header(name)]} for name in SUBCOMMANDS}
+        super().__init__(
+            BaseMethod,
+            BaseDataModule,
+            save_config_callback=LogConfig,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={"log_every_n_steps": 10},
+            seed_everything_default=0,
+            parser_kwargs={"prog": "wsss-zoo", **headers},
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            args=sys.argv[1:] if args is None else args,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Subcommands, and the arguments of Trainer's methods that are not the user's."""
+        own = {"weights_only", "verbose", "return_predictions"}
+        return {name: LightningCLI.subcommands()[name] | own for name in SUBCOMMANDS}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Shipped callbacks, evaluation options, and what follows from something else."""
+        # Class arguments, not items of trainer.callbacks: a user's list cannot delete them.
+        parser.add_lightning_class_args(SegmentationMetrics, "metrics")
+        parser.add_lightning_class_args(ClassificationMetrics, "classification_metrics")
+        parser.add_lightning_class_args(PseudoLabelWriter, "labels")
+        parser.add_lightning_class_args(PredictionVisualizer, "visualizer")
+        parser.add_lightning_class_args(LastCheckpoint, "checkpoint")
+        parser.add_class_arguments(Evaluation, "evaluation")
+        # Two links on instantiation in opposite directions would be a cycle; this one needs no instance.
+        parser.link_arguments(
+            "model.class_path", "data.init_args.supervision", compute_fn=supervision_of
+        )
+        parser.link_arguments(
+            "data.num_classes", "model.init_args.num_classes", apply_on="instantiate"
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and refuse what LightningCLI would take without a word."""
+        given = given_settings(args[1:])
+        helps = any(key in given for key in ("help", "h", "print_config"))
+        try:
+            if not helps:
+                check_name("model", given.get("model"), BaseMethod)
+                check_name("data", given.get("data"), BaseDataModule)
+            self.config = parser.parse_args(args)
+            method = self.options.model.class_path
+            check_supervision(given.get("data.supervision"), method)
+            if "model.num_classes" in given:
+                self._refuse_num_classes(given["model.num_classes"])
+            # Where LightningCLI finds no checkpoint, it takes no hyper-parameters from it in place of the
+            # user's; before_instantiate_classes puts the path back.
+            self._ckpt_path = self.options.pop("ckpt_path")
+            self._checkpoint = read_checkpoint(self._ckpt_path, method) if self._ckpt_path else {}
+        except ValueError as error:
+            parser.error(str(error))
+
+    @property
+    def options(self) -> Namespace:
+        """Configuration of the chosen subcommand."""
+        return self.config[self.config.subcommand]
+
+    def before_instantiate_classes(self) -> None:
+        """Choose the run's folder; warn before an untrained network is used or a run replaced."""
+        options, subcommand = self.options, str(self.subcommand)
+        options.ckpt_path = self._ckpt_path
+        if options.trainer.default_root_dir is None:
+            parent = Path("runs", short_name(options.model.class_path))
+            options.trainer.default_root_dir = str(claim_run_folder(parent))
+        folder = Path(options.trainer.default_root_dir)
+        self.save_config_kwargs["config_filename"] = config_name(folder, subcommand)
+        prepare_wandb(options, folder, subcommand)
+        if self._ckpt_path:
+            return
+        if subcommand != "fit" and not options.model.init_args.get("init_from"):
+            log.warning("%s without --ckpt_path runs a network that is not trained", subcommand)
+        if subcommand == "fit" and (folder / CHECKPOINT).exists():
+            log.warning(
+                "%s holds a run, which this one replaces; to go on with it give --ckpt_path %s",
+                folder,
+                folder / CHECKPOINT,
+            )
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The trainer, with ``metrics.csv`` beside whatever loggers the user asks for."""
+        asked = self.config_init[self.subcommand].trainer.logger
+        loggers = asked if isinstance(asked, list) else [asked]
+        first_step = self._checkpoint.get("global_step", 0) if self.subcommand == "fit" else None
+        own = RunLogger(self.options.trainer.default_root_dir, first_step)
+        others = [logger for logger in loggers if isinstance(logger, Logger)]
+        return super().instantiate_trainer(logger=[own, *others], **kwargs)
+
+    def after_instantiate_classes(self) -> None:
+        """Hand over the evaluation options; refuse a checkpoint that does not fit."""
+        self.model.evaluation = self.config_init[self.subcommand].evaluation
+        if self._checkpoint:
+            try:
+                names = self.datamodule.class_names
+                check_checkpoint_fits(self._ckpt_path, self._checkpoint, self.model, names)
+            except ValueError as error:
+                self.parser.error(str(error))
+            # A mapped file cannot be replaced by the run's next checkpoint on every system.
+            self._checkpoint = {}
+
+    def fit(self, **kwargs: Any) -> None:
+        """Train; checkpoints are read as data, never as code."""
+        self.trainer.fit(weights_only=True, **kwargs)
+
+    def validate(self, **kwargs: Any) -> None:
+        """Measure on the validation split."""
+        self.trainer.validate(weights_only=True, **kwargs)
+
+    def test(self, **kwargs: Any) -> None:
+        """Measure on the test split."""
+        self.trainer.test(weights_only=True, **kwargs)
+
+    def predict(self, **kwargs: Any) -> None:
+        """Write predictions; by default Trainer would keep every one of them in memory."""
+        self.trainer.predict(weights_only=True, return_predictions=False, **kwargs)
+
+    def _refuse_num_classes(self, given: Setting) -> None:
+        parser = ArgumentParser()
+        parser.add_subclass_arguments(BaseDataModule, "data")
+        data = parser.instantiate_classes(Namespace(data=self.options.data.clone())).data
+        raise ValueError(
+            f"{given.source} {given.value}: the number of classes is taken from the data module "
+            f"({data.num_classes} for {type(data).__name__}, the background included); remove it"
+        )
