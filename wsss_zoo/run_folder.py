@@ -100,7 +100,7 @@ class LastCheckpoint(Checkpoint):
             return
         target = Path(trainer.default_root_dir, CHECKPOINT)
         unfinished = target.with_suffix(".tmp")
-        trainer.save_checkpoint(unfinished)
+        trainer.save_checkpoint(unfinished, weights_only=False)
         if trainer.is_global_zero:
             unfinished.replace(target)
         trainer.strategy.barrier("LastCheckpoint")

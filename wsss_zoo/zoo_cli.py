@@ -58,7 +58,13 @@ _QUIET = (
     r"Found \d+ module\(s\) in eval mode at the start of training",
     # The data layer starts at the batch that the checkpoint names; Lightning looks for another interface.
     r"You're resuming from a checkpoint that ended before the epoch ended",
+    # Lightning 2.6 with torch >= 2.14.
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
 )
+
+
+def _no_advertisement(record: logging.LogRecord) -> bool:
+    return "Tip: For seamless" not in record.getMessage()
 
 
 class ZooCLI(LightningCLI):
@@ -75,6 +81,7 @@ class ZooCLI(LightningCLI):
     def __init__(self, args: list[str] | None = None) -> None:
         for message in _QUIET:
             warnings.filterwarnings("ignore", message=message)
+        logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_advertisement)
         headers = {name: {"dump_header": [config_header(name)]} for name in SUBCOMMANDS}
         super().__init__(
             BaseMethod,

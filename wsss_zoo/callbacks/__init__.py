@@ -1,0 +1,15 @@
+"""Callbacks that measure, draw and write what any method returns."""
+
+from wsss_zoo.callbacks.metrics import ClassificationMetrics, SegmentationMetrics
+from wsss_zoo.callbacks.pictures import SheetRow, draw_sheet
+from wsss_zoo.callbacks.prediction_visualizer import PredictionVisualizer
+from wsss_zoo.callbacks.pseudo_label_writer import PseudoLabelWriter
+
+__all__ = [
+    "ClassificationMetrics",
+    "PredictionVisualizer",
+    "PseudoLabelWriter",
+    "SegmentationMetrics",
+    "SheetRow",
+    "draw_sheet",
+]

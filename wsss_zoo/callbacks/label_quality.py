@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pytorch_lightning import Trainer
 from torch import Tensor
 
+from wsss_zoo.callbacks.class_table import print_class_table
 from wsss_zoo.data.image_files import IGNORE_INDEX, UInt8Array
 from wsss_zoo.data.pseudo_labels import read_cam, read_label
 from wsss_zoo.functional import confusion_matrix, intersection_over_union, mean_iou
@@ -178,6 +180,53 @@ def count_labels(
         counts.add(truth, label)
         if counts.cams:
             counts.add_cam(truth, *read_cam(directory, image_id))
+
+
+def measure_labels(
+    trainer: Trainer, data: Any, directory: Path, *, cams: bool
+) -> dict[str, Any] | None:
+    """Measure a complete folder; each rank counts its share of the files, the sum is every rank's.
+
+    Args:
+        trainer: Gives ranks and their sum.
+        data: Data module with ``predict_ids``, ``read_mask`` and ``class_names``.
+        directory: Folder of pseudo-labels.
+        cams: Whether activation maps are stored in it.
+
+    Returns:
+        `LabelCounts.report`, or None where no image has a mask.
+    """
+    counts = LabelCounts(len(data.class_names), cams)
+    share = data.predict_ids()[trainer.global_rank :: trainer.world_size]
+    count_labels(directory, share, data.read_mask, counts)
+
+    def reduce(vector: Tensor) -> Tensor:
+        total = trainer.strategy.reduce(vector.to(trainer.strategy.root_device), reduce_op="sum")
+        return torch.as_tensor(total)
+
+    counts = counts.reduced(reduce)
+    return counts.report(data.class_names) if counts.pixels else None
+
+
+def publish_quality(
+    trainer: Trainer, directory: Path, report: dict[str, Any], class_names: list[str]
+) -> None:
+    """Send the measures of a report to the loggers and print them.
+
+    Args:
+        trainer: Has the loggers.
+        directory: Folder of pseudo-labels, for the title.
+        report: `LabelCounts.report`.
+        class_names: Names by class index.
+    """
+    metrics = report["metrics"]
+    for logger in trainer.loggers:
+        logger.log_metrics(metrics, step=trainer.global_step)
+        logger.save()
+    iou = {name: metrics.get(f"pseudo/iou/{name}", float("nan")) for name in class_names}
+    totals = {name: value for name, value in metrics.items() if "/iou/" not in name}
+    title = f"{directory}: measured against masks that no label depends on"
+    print_class_table(title, "iou", iou, totals)
 
 
 def _finite(values: dict[str, float]) -> dict[str, float]:

@@ -183,7 +183,7 @@ def read_rgb(path: str) -> UInt8Array:
         if image.mode.startswith("I"):  # 16 bit: the upper byte is what a screen shows
             grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
             return np.repeat(grey[:, :, None], 3, axis=2)
-        return np.asarray(image.convert("RGB"))
+        return np.array(image.convert("RGB"))  # torch wants a writable copy
 
     return _open(path, decode)
 
@@ -202,7 +202,7 @@ def read_index_mask(path: str) -> UInt8Array:
                 f"{path} is a mask of mode {image.mode}; expected class indices (a palette or an "
                 "8 bit grey PNG)"
             )
-        return np.asarray(image).astype(np.uint8)
+        return np.array(image).astype(np.uint8)
 
     return _open(path, decode)
 

@@ -1,20 +1,14 @@
 """Generated scenes with exact masks: the embedded data set's images."""
 
-import colorsys
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-SHAPES_CLASSES = ["background", "daisy", "tulip", "fox", "panda", "crane", "mixer"]
+from wsss_zoo.data.shapes_objects import OBJECT_CLASSES, Floats, Rng, random_colour
 
-Floats = NDArray[np.float32]
-Rng = np.random.Generator
-# Signed distance (negative inside) in local units and colour in [0, 1], over a window.
-Part = tuple[Floats, Floats]
-Painter = Callable[[Rng, Floats, Floats], Part]
+SHAPES_CLASSES = ["background", *(kind.name for kind in OBJECT_CLASSES)]
 
 _MIN_SIZE = 32
 # Of an object under others this much must stay visible, else it is left out of the scene: a tag
@@ -107,11 +101,11 @@ def _visible(layers: list[_Layer], size: int) -> list[_Layer]:
 
 def _object(rng: Rng, label: int, size: int, crowd: int) -> _Layer:
     """Paint one object at a random place, scale and angle; the middle of its part is in view."""
-    paint_body, paint_part, anchor = _CLASSES[label - 1]
-    scale = size * np.exp(rng.uniform(np.log(0.16), np.log(0.44 - 0.05 * crowd)))
+    kind = OBJECT_CLASSES[label - 1]
+    scale = size * float(np.exp(rng.uniform(np.log(0.16), np.log(0.44 - 0.05 * crowd))))
     angle, mirror = rng.uniform(-0.8, 0.8), rng.choice([-1.0, 1.0])
     cos, sin = np.cos(angle), np.sin(angle)
-    au, av = anchor[0] * mirror, anchor[1]
+    au, av = kind.anchor[0] * mirror, kind.anchor[1]
     offset = scale * np.array([cos * au - sin * av, sin * au + cos * av])
     centre = size * rng.uniform(0.2, 0.8, 2)
     centre = (centre + offset).clip(0.12 * size, 0.88 * size) - offset
@@ -122,8 +116,8 @@ def _object(rng: Rng, label: int, size: int, crowd: int) -> _Layer:
     u = (mirror * (cos * x + sin * y)).astype(np.float32)
     v = (cos * y - sin * x).astype(np.float32)
 
-    body, colour = paint_body(rng, u, v)
-    part, part_colour = paint_part(rng, u, v)
+    body, colour = kind.body(rng, u, v)
+    part, part_colour = kind.part(rng, u, v)
     over = (0.5 - part * scale).clip(0, 1)[..., None]
     colour = colour + over * (part_colour - colour)
     light = rng.uniform(0.75, 1.2) + rng.uniform(-0.2, 0.2) * u + rng.uniform(-0.2, 0.2) * v
@@ -131,11 +125,8 @@ def _object(rng: Rng, label: int, size: int, crowd: int) -> _Layer:
     return _Layer((slice(y0, y1), slice(x0, x1)), label, alpha, colour * light[..., None], part < 0)
 
 
-# --- background
-
-
 def _background(rng: Rng, size: int) -> Floats:
-    first, second = (_colour(rng, (0, 1), (0.05, 0.6), (0.25, 0.9)) for _ in range(2))
+    first, second = (random_colour(rng, (0, 1), (0.05, 0.6), (0.25, 0.9)) for _ in range(2))
     direction = rng.uniform(0, 2 * np.pi)
     ramp = np.linspace(-0.5, 0.5, size, dtype=np.float32)
     blend = np.cos(direction) * ramp[None, :] + np.sin(direction) * ramp[:, None] + 0.5
@@ -154,7 +145,7 @@ def _clutter(rng: Rng, canvas: Floats) -> Floats:
     picture = Image.fromarray((canvas * 255).astype(np.uint8))
     draw = ImageDraw.Draw(picture)
     for _ in range(rng.integers(4, 13)):
-        fill = tuple(int(255 * c) for c in _colour(rng, (0, 1), (0, 0.9), (0.1, 1)))
+        fill = tuple(int(255 * c) for c in random_colour(rng, (0, 1), (0, 0.9), (0.1, 1)))
         x, y = size * rng.uniform(0, 1, 2)
         kind = rng.integers(3)
         if kind == 0:
@@ -175,90 +166,3 @@ def _noise(rng: Rng, size: int, cells: int) -> Floats:
     """Smooth noise of about unit variance with so many cells along a side."""
     grid = Image.fromarray(rng.standard_normal((cells, cells), np.float32))
     return np.asarray(grid.resize((size, size), Image.Resampling.BICUBIC))
-
-
-def _colour(
-    rng: Rng, hue: tuple[float, float], saturation: tuple[float, float], value: tuple[float, float]
-) -> Floats:
-    """Draw an RGB colour in [0, 1] from ranges of hue (turns), saturation and value."""
-    hsv = (rng.uniform(*hue) % 1, rng.uniform(*saturation), rng.uniform(*value))
-    return np.array(colorsys.hsv_to_rgb(*hsv), np.float32)
-
-
-# --- shapes, as signed distances in local units
-
-
-def _ellipse(u: Floats, v: Floats, cu: float, cv: float, a: float, b: float) -> Floats:
-    return (np.hypot((u - cu) / a, (v - cv) / b) - 1) * min(a, b)
-
-
-def _capsule(u: Floats, v: Floats, u0: float, v0: float, u1: float, v1: float, r: float) -> Floats:
-    du, dv = u1 - u0, v1 - v0
-    along = (((u - u0) * du + (v - v0) * dv) / (du * du + dv * dv)).clip(0, 1)
-    return np.hypot(u - u0 - along * du, v - v0 - along * dv) - r
-
-
-def _box(u: Floats, v: Floats, u0: float, v0: float, u1: float, v1: float) -> Floats:
-    return np.maximum(
-        np.maximum(u0 - u, u - u1),
-        np.maximum(v0 - v, v - v1),
-    )
-
-
-def _union(*distances: Floats) -> Floats:
-    return np.minimum.reduce(distances)
-
-
-def _mix(where: NDArray[np.bool_] | Floats, yes: Floats, no: Floats) -> Floats:
-    """Blend two colours by a map in [0, 1]."""
-    weight = where[..., None].astype(np.float32)
-    return no + weight * (yes - no)
-
-
-def _stripes(phase: Floats) -> Floats:
-    """Soft stripes in [0, 1], one per unit of the phase."""
-    return (0.5 + 2 * np.sin(2 * np.pi * phase)).clip(0, 1)
-
-
-# --- bodies, one per pair of classes
-
-
-def _leafy_stem(rng: Rng, u: Floats, v: Floats) -> Part:
-    stem = _capsule(u, v, 0, -0.5, rng.uniform(-0.1, 0.1), 0.95, 0.1)
-    leaves = []
-    for side, height in ((-1, 0.3), (1, 0.15), (-1, 0.75), (1, 0.65)):
-        tip, rise = side * rng.uniform(0.55, 0.75), rng.uniform(-0.3, -0.05)
-        along = u * side - 0.3
-        across = v - height - (u * side) * rise
-        leaves.append(_ellipse(along, across, 0, 0, abs(tip) / 2, 0.15))
-    colour = _colour(rng, (0.22, 0.42), (0.35, 0.8), (0.3, 0.65))
-    veins = _stripes(np.abs(u) * 5 - v * 5)
-    return _union(stem, *leaves), _mix(0.35 * veins, colour * 1.6, colour)
-
-
-def _torso(rng: Rng, u: Floats, v: Floats) -> Part:
-    legs = [
-        _capsule(u, v, at, 0.1, at + rng.uniform(-0.12, 0.12), 0.62, 0.085)
-        for at in (-0.3, -0.1, 0.4, 0.6)
-    ]
-    tail = _capsule(u, v, 0.65, -0.05, 0.95, rng.uniform(-0.5, 0.3), 0.08)
-    trunk = _ellipse(u, v, 0.15, 0, 0.66, 0.34)
-    colour = _colour(rng, (0.04, 0.12), (0.1, 0.5), (0.35, 0.75))
-    a, b, c, d = rng.uniform(0, 6, 4)
-    fur = np.sin(9 * u + a + 2 * np.sin(7 * v + b)) * np.sin(9 * v + c + 2 * np.sin(6 * u + d))
-    return _union(trunk, tail, *legs), _mix((2 * fur).clip(0, 1), colour * 0.55, colour)
-
-
-def _vehicle(rng: Rng, u: Floats, v: Floats) -> Part:
-    wheels = _union(*(_ellipse(u, v, at, 0.5, 0.2, 0.2) for at in (-0.55, 0.5)))
-    cabin = _box(u, v, -0.95, -0.3, -0.45, 0.3)
-    chassis = _box(u, v, -0.95, 0.08, 0.95, 0.42)
-    colour = _colour(rng, (0, 1), (0.3, 0.8), (0.4, 0.85))
-    panels = _stripes(u * 3.3) * (v > 0.15)
-    paint = _mix(0.5 * panels, colour * 0.5, colour)
-    glass = (_box(u, v, -0.85, -0.2, -0.6, 0.02) < 0).astype(np.float32)
-    paint = _mix(glass, np.array([0.65, 0.8, 0.9], np.float32), paint)
-    tyre = np.array([0.1, 0.1, 0.12], np.float32)
-    rim = np.array([0.7, 0.7, 0.7], np.float32)
-    hub = np.hypot(np.abs(u + 0.025) - 0.525, v - 0.5) < 0.09
-    return _union(wheels, cabin, chassis), _mix(wheels < 0, _mix(hub, rim, tyre), paint)

@@ -110,15 +110,16 @@ def draw_crop(
     scale = float(rng.uniform(*augmentation.scale_range))
     if augmentation.scale_base is not None:
         scale *= augmentation.scale_base / max(height, width)
-    box_height = min(height, max(1, round(crop_size / scale)))
-    box_width = min(width, max(1, round(crop_size / scale)))
+    side = max(1, round(crop_size / scale))
+    box_height, box_width = min(height, side), min(width, side)
     return Crop(
         top=int(rng.integers(0, height - box_height + 1)),
         left=int(rng.integers(0, width - box_width + 1)),
         height=box_height,
         width=box_width,
-        out_height=min(crop_size, max(1, round(box_height * scale))),
-        out_width=min(crop_size, max(1, round(box_width * scale))),
+        # A box that is not cut off by the image fills the crop whatever the rounding.
+        out_height=crop_size if side <= height else max(1, round(height * crop_size / side)),
+        out_width=crop_size if side <= width else max(1, round(width * crop_size / side)),
         flip=bool(rng.random() < augmentation.flip_prob),
     )
 

@@ -54,8 +54,8 @@ def dense_crf(
 
     Raises:
         ValueError: If an array has another shape or type, `probs` holds NaN or infinite values, a
-            standard deviation is not positive or far too small for the lattice, a weight or
-            `iterations` is negative, or the backend is unknown.
+            standard deviation is not positive (builtin: or far too small for the lattice), a weight
+            or `iterations` is negative, or the backend is unknown.
         ImportError: If the backend is `"pydensecrf2"` and it cannot be imported.
 
     Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge
@@ -81,7 +81,7 @@ def dense_crf(
         (_Kernel(bilateral_sxy, bilateral_srgb), bilateral_weight),
     ]
     kernels = [(kernel, weight) for kernel, weight in kernels if weight > 0 and iterations > 0]
-    energy = -np.log(np.clip(np.asarray(probs, dtype=np.float32), MIN_PROB, 1.0))
+    energy = -np.log(np.clip(probs, MIN_PROB, 1.0).astype(np.float32))
     if pydensecrf is None:
         return _mean_field(energy, image, kernels, iterations)
     return _mean_field_pydensecrf(pydensecrf, energy, image, kernels, iterations)
@@ -98,19 +98,19 @@ def _check_arrays(probs: npt.NDArray[np.floating], image: ByteArray) -> None:
     """Refuse arrays that are not (C, H, W) finite floats and (H, W, 3) uint8."""
     if probs.ndim != 3 or 0 in probs.shape or not np.issubdtype(probs.dtype, np.floating):
         raise ValueError(
-            "probs must be a float array (C, H, W) with C, H, W >= 1, got shape "
-            f"{probs.shape} of {probs.dtype}"
+            f"probs have shape {probs.shape} and type {probs.dtype}; give floats (C, H, W) with "
+            "C, H, W >= 1"
         )
     if image.shape != (*probs.shape[1:], 3) or image.dtype != np.uint8:
         raise ValueError(
-            f"image must be uint8 (H, W, 3) of the size of probs {probs.shape}, got shape "
-            f"{image.shape} of {image.dtype}: resize probs to the image, and pass the RGB image "
-            "in 0-255 before normalisation"
+            f"image has shape {image.shape} and type {image.dtype}, probs have shape "
+            f"{probs.shape}; give the RGB image before normalisation, (H, W, 3) uint8, and resize "
+            "probs to it"
         )
     if not np.isfinite(probs).all():
         raise ValueError(
-            f"probs holds {np.count_nonzero(~np.isfinite(probs))} NaN or infinite values: "
-            "check the network or the normalisation that produced them"
+            f"probs hold {np.count_nonzero(~np.isfinite(probs))} NaN or infinite values; check the "
+            "logits or the CAM they were made of"
         )
 
 
@@ -118,20 +118,20 @@ def _check_positive(**options: float) -> None:
     """Refuse standard deviations that are not positive finite numbers."""
     for name, value in options.items():
         if not 0 < value < np.inf:
-            raise ValueError(f"{name} must be positive and finite, got {value}")
+            raise ValueError(f"{name} is {value}; give a finite standard deviation > 0")
 
 
 def _check_not_negative(**options: float) -> None:
     """Refuse weights and counts that are negative or not finite."""
     for name, value in options.items():
         if not 0 <= value < np.inf:
-            raise ValueError(f"{name} must be >= 0 and finite, got {value}")
+            raise ValueError(f"{name} is {value}; give a finite number >= 0")
 
 
 def _import_pydensecrf(backend: str) -> Any:
-    """Import the module that the backend asks for, None for the built-in lattice."""
+    """Import pydensecrf2 if the backend asks for it, None stands for the built-in lattice."""
     if backend not in get_args(Backend):
-        raise ValueError(f"backend must be one of {', '.join(get_args(Backend))}, got {backend!r}")
+        raise ValueError(f"backend is {backend!r}; give one of {', '.join(get_args(Backend))}")
     if backend == "builtin":
         return None
     try:
@@ -140,8 +140,7 @@ def _import_pydensecrf(backend: str) -> Any:
         if backend == "auto":
             return None
         raise ImportError(
-            'backend="pydensecrf2" needs the package pydensecrf2: pip install "wsss_zoo[crf]", or '
-            'choose backend="builtin"'
+            'pydensecrf2 cannot be imported; pip install "wsss_zoo[crf]", or give backend="builtin"'
         ) from error
     return densecrf
 
@@ -164,18 +163,19 @@ def _mean_field_pydensecrf(
             model.addPairwiseGaussian(sxy=sxy, compat=weight)
         else:
             model.addPairwiseBilateral(sxy=sxy, srgb=srgb, rgbim=rgb, compat=weight)
-    return np.array(model.inference(iterations), dtype=np.float32).reshape(energy.shape)
+    probs = np.array(model.inference(iterations), dtype=np.float32, order="C")
+    return probs.reshape(energy.shape)
 
 
 def _mean_field(
     energy: FloatArray, image: ByteArray, kernels: list[tuple[_Kernel, float]], iterations: int
 ) -> FloatArray:
-    """Mean field on the built-in lattice, all kernels in one sparse matrix."""
+    """Mean field on the built-in lattice."""
     num_classes = len(energy)
     log_probs = np.negative(energy.reshape(num_classes, -1).T, order="C")
     probs = _softmax_(log_probs.copy())
     messages = [_normalized(_features(image, kernel), weight) for kernel, weight in kernels]
-    for _ in range(iterations if messages else 0):
+    for _ in range(iterations):
         logits = log_probs.copy()
         for lattice in messages:
             logits += lattice.filter(probs)

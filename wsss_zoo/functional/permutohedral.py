@@ -10,8 +10,8 @@ FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.int8]
 KeyArray = npt.NDArray[np.int64]
 
-# float32 places a point in its cell to 1/256 at least, up to here.
-MAX_CELLS = 2**16
+# Up to here, float32 places a point in its cell to 1/64 or better.
+MAX_DISTANCE = 2**16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,8 +19,8 @@ class PermutohedralLattice:
     """Gaussian filter of N points, as products with sparse matrices over V lattice vertices.
 
     Attributes:
-        slicing: (N, V) with d + 1 non-zeros per row, the weights of the vertices around the point.
-            Its transpose splats.
+        slicing: (N, V) with d + 1 non-zeros per row, the weights of the vertices around the point
+            times the root of what makes up for the gain of the blurs. Its transpose splats.
         blurs: d + 1 matrices (V, V), one per lattice direction: half of either neighbour, where
             that vertex exists. The blur of a direction adds this to the vertex itself.
     """
@@ -77,20 +77,22 @@ def permutohedral_lattice(features: npt.ArrayLike) -> PermutohedralLattice:
     Eurographics 2010. Equals the hash table in pydensecrf up to float rounding.
 
     >>> lattice = permutohedral_lattice([[0.0, 0.1, 9.0]])
-    >>> lattice.filter(np.array([[1.0], [0.0], [0.0]], np.float32)).round(2).ravel().tolist()
-    [0.66, 0.64, 0.0]
+    >>> lattice.filter(np.eye(3, 1, dtype=np.float32)).round(2)
+    array([[0.83],
+           [0.81],
+           [0.  ]], dtype=float32)
     """
     points = np.asarray(features, dtype=np.float32)
     if points.ndim != 2 or 0 in points.shape:
         raise ValueError(f"features have shape {points.shape}; give (d, N) with d, N >= 1")
     d, count = points.shape
-    elevated = _elevate(points)
-    if not np.abs(elevated).max() < MAX_CELLS * (d + 1):
+    distance = np.abs(points).max()
+    if not distance < MAX_DISTANCE:
         raise ValueError(
-            f"features reach {np.abs(points).max():.3g} standard deviations or are not finite; "
+            f"features reach {distance:.3g} standard deviations, {MAX_DISTANCE} is the limit; "
             "choose larger standard deviations (sxy, srgb)"
         )
-    remainder, rank, weights = _enclosing_simplex(elevated)
+    remainder, rank, weights = _enclosing_simplex(_elevate(points))
 
     # The last coordinate follows from the others. From 2 up, so that no step of a blur turns a
     # coordinate negative, where its key would be that of another vertex.
@@ -106,7 +108,6 @@ def permutohedral_lattice(features: npt.ArrayLike) -> PermutohedralLattice:
         _vertex_keys(remainder[:, member], rank[:d, member], strides), return_inverse=True
     )
     columns = vertices.reshape(-1, d + 1).astype(np.int32)[simplex]
-    # Makes up for the gain of the blurs; slicing takes part twice.
     weights *= np.float32(np.sqrt(1 / (1 + 2.0**-d)))
     starts = np.arange(0, columns.size + 1, d + 1, dtype=np.int32)
     slicing = sparse.csr_array((weights.ravel(), columns.ravel(), starts), shape=(count, len(keys)))
@@ -129,9 +130,7 @@ def _elevate(points: FloatArray) -> FloatArray:
     return elevated
 
 
-def _enclosing_simplex(
-    elevated: FloatArray,
-) -> tuple[FloatArray, ByteArray, FloatArray]:
+def _enclosing_simplex(elevated: FloatArray) -> tuple[FloatArray, ByteArray, FloatArray]:
     """Find the simplex around each of N elevated points (d + 1, N).
 
     Returns:

@@ -63,23 +63,16 @@ class BaseMethod(LightningModule):
             load_network_weights(self, checkpoint, self.fresh_heads)
 
     def setup(self, stage: str) -> None:
-        """Refuse a data module that does not give what this method needs."""
+        """Refuse a data module with other classes; the regime is the data module's own check."""
         data: Any = getattr(self.trainer, "datamodule", None)
         method, module = type(self).__name__, type(data).__name__
-        regime = getattr(data, "supervision", self.supervision)
-        if stage == "fit" and regime != self.supervision:
-            raise ValueError(
-                f"{method} trains on supervision {self.supervision!r}, but {module} gives {regime!r}; "
-                f"create the data module with supervision={self.supervision!r}"
-            )
         if self.needs_background and not getattr(data, "background", True):
+            raise ValueError(f"{method} needs a background class, but {module} has none")
+        own = self.hparams.get("num_classes")
+        given = getattr(data, "num_classes", own)
+        if given != own:
             raise ValueError(
-                f"{method} needs a background class, but {module} has none; set background: true"
-            )
-        num_classes = self.hparams.get("num_classes")
-        if getattr(data, "num_classes", num_classes) != num_classes:
-            raise ValueError(
-                f"{method} was made for {num_classes} classes, but {module} has {data.num_classes}; "
+                f"{method} was made for num_classes {own}, but {module} has {given}; "
                 "give both the same classes"
             )
 
@@ -141,7 +134,7 @@ class BaseMethod(LightningModule):
         return {"preds": preds, "confidence": confidence}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Drop the paths of start weights: a checkpoint holds all weights and needs no other file."""
+        """Drop the paths of start weights: a checkpoint holds all weights and needs no file."""
         for name in ("weights", "init_from"):
             if name in checkpoint["hyper_parameters"]:
                 checkpoint["hyper_parameters"][name] = None

@@ -1,6 +1,5 @@
 """Class activation maps: a multi-label classifier whose maps become pseudo-labels."""
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -74,14 +73,18 @@ class CAM(BaseMethod):
         super().__init__()
         if num_classes < 2:
             raise ValueError(
-                f"CAM needs background and at least one foreground class; num_classes is {num_classes}"
+                f"num_classes is {num_classes}; CAM needs background and a class: give at least 2"
             )
         if not scales or min(scales) <= 0:
             raise ValueError(f"scales is {list(scales)}; give at least one factor, all above 0")
+        if cam_kind not in ("cam", "grad_cam"):
+            raise ValueError(f"cam_kind is {cam_kind!r}; give 'cam' or 'grad_cam'")
+        if grad_cam_layer is not None and cam_kind != "grad_cam":
+            raise ValueError("grad_cam_layer has no effect with cam_kind 'cam'; give 'grad_cam'")
         self.backbone = Backbone(backbone, weights, output_stride, freeze_backbone_bn)
         self.backbone.freeze_stages(frozen_stages)
+        self.backbone.check_layer(grad_cam_layer)
         self.classifier = nn.Linear(self.backbone.channels[-1], num_classes - 1, bias=False)
-        self._check_kind(cam_kind, grad_cam_layer)
         self.start_from(init_from)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -145,54 +148,15 @@ class CAM(BaseMethod):
 
     def _grad_cam(self, pair: Tensor, tagged: Tensor) -> tuple[Tensor, Tensor]:
         """Maps (2, k, h, w) of the k tagged classes, times h w, and scores (2, K), of a pair."""
-        # Lightning predicts in inference mode, where no graph is recorded; a clone outside of it is
-        # an ordinary tensor.
+        # Lightning predicts in inference mode, where no graph is recorded; clones made outside of
+        # it are ordinary tensors.
         with torch.inference_mode(False), torch.enable_grad():
-            activations, scores = self._activations(pair.clone().requires_grad_())
+            layer = self.hparams["grad_cam_layer"]
+            activations, features = self.backbone.extract_from(pair.clone(), layer)
+            scores = self._score(features)
             maps = [
                 grad_cam(activations, torch.autograd.grad(score, activations, retain_graph=True)[0])
                 for score in scores[:, tagged.clone()].sum(0)
             ]
             positions = activations.shape[-2] * activations.shape[-1]
             return torch.stack(maps, 1).detach() * positions, scores.detach()
-
-    def _activations(self, pair: Tensor) -> tuple[Tensor, Tensor]:
-        """Output of the Grad-CAM layer, (2, D, h, w), and scores (2, K)."""
-        name = self.hparams["grad_cam_layer"]
-        if name is None:
-            features = self.backbone.extract(pair)[-1]
-            return features, self._score(features)
-        caught: list[Tensor] = []
-
-        def catch(module: nn.Module, inputs: Any, output: Any) -> Any:
-            if not isinstance(output, Tensor) or output.ndim != 4:
-                raise ValueError(
-                    f"grad_cam_layer {name!r} does not give a feature map; {self._layers()}"
-                )
-            caught.append(output)
-            # The network goes on with a copy: an in-place activation behind the layer would change
-            # what was caught.
-            return output.clone()
-
-        with self.backbone.model.get_submodule(name).register_forward_hook(catch):
-            features = self.backbone.extract(pair)[-1]
-        return caught[-1], self._score(features)
-
-    def _check_kind(self, cam_kind: str, layer: str | None) -> None:
-        if cam_kind not in ("cam", "grad_cam"):
-            raise ValueError(f"cam_kind is {cam_kind!r}; give 'cam' or 'grad_cam'")
-        if layer is None:
-            return
-        if cam_kind != "grad_cam":
-            raise ValueError(
-                f"grad_cam_layer {layer!r} has no effect with cam_kind 'cam'; give 'grad_cam'"
-            )
-        if layer not in dict(self.backbone.model.named_modules()):
-            raise ValueError(
-                f"backbone {self.backbone.name} has no layer {layer!r}; {self._layers()}"
-            )
-
-    def _layers(self) -> str:
-        children = [name for name, _ in self.backbone.model.named_children()]
-        names: Sequence[str] = sorted({*children, *self.backbone.stages})
-        return f"layers are {', '.join(names)} and the modules inside them"

@@ -1,4 +1,4 @@
-"""Any timm feature extractor, with its own normalisation, weights from a file and freezable BatchNorm."""
+"""Any timm feature extractor, with its normalisation, weights and freezable BatchNorm."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -66,24 +66,69 @@ class Backbone(nn.Module):
         self.register_buffer("std", _per_channel(self.image_std), persistent=False)
         if weights is not None and weights != "imagenet":
             load_backbone_weights(self.model, weights)
+        # Lightning's fit leaves the modes as it finds them.
+        self.train()
 
     def prepare(self, image: Tensor) -> Tensor:
-        """Normalise an image (N, 3, H, W) in [0, 1] and pad it to multiples of the output stride."""
+        """Normalise an image (N, 3, H, W) in [0, 1], pad it to multiples of the output stride."""
         stride, (height, width) = self.strides[-1], image.shape[-2:]
         normalised = (image - self.mean) / self.std
         return F.pad(normalised, (0, -width % stride, 0, -height % stride))
 
     def extract(self, prepared: Tensor) -> list[Tensor]:
-        """Feature maps of what `prepare` returns, shallow to deep, each (N, D_i, H' / s_i, W' / s_i)."""
+        """Feature maps of what `prepare` returns, shallow to deep, each (N, D, H' / s, W' / s)."""
         features: list[Tensor] = self.model(prepared)
         return features
+
+    def extract_from(self, prepared: Tensor, layer: str | None) -> tuple[Tensor, Tensor]:
+        """Output of a layer as a leaf of the graph, and the last feature map as a function of it.
+
+        For Grad-CAM: gradients reach the leaf, and nothing before it.
+
+        Args:
+            prepared: What `prepare` returns, (N, 3, H', W').
+            layer: Name as in ``model.named_modules()``; None is the last feature map itself.
+
+        Returns:
+            The leaf (N, D, h, w), which requires a gradient, and the last feature map.
+
+        Raises:
+            ValueError: If there is no such layer, or its output is not a feature map.
+        """
+        self.check_layer(layer)
+        if layer is None:
+            last = self.extract(prepared)[-1].detach().requires_grad_()
+            return last, last
+        leaves: list[Tensor] = []
+
+        def cut(module: nn.Module, inputs: Any, output: Any) -> Tensor:
+            if not isinstance(output, Tensor) or output.ndim != 4:
+                raise ValueError(f"layer {layer!r} of {self.name} does not give one feature map")
+            leaves.append(output.detach().requires_grad_())
+            # The network goes on with a copy: an in-place activation may follow, and would change
+            # the leaf.
+            return leaves[-1].clone()
+
+        with self.model.get_submodule(layer).register_forward_hook(cut):
+            last = self.extract(prepared)[-1]
+        return leaves[-1], last
+
+    def check_layer(self, layer: str | None) -> None:
+        """Raise a ValueError that lists the layers if there is none of this name."""
+        if layer is None or layer in dict(self.model.named_modules()):
+            return
+        names = sorted({*self.stages, *(name for name, _ in self.model.named_children())})
+        raise ValueError(
+            f"backbone {self.name} has no layer {layer!r}; it has {', '.join(names)} "
+            "and the modules inside them"
+        )
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Feature maps of an image (N, 3, H, W) in [0, 1], shallow to deep."""
         return self.extract(self.prepare(image))
 
     def train(self, mode: bool = True) -> "Backbone":
-        """Switch to training, except BatchNorm where it is frozen: parents reach it through this method too."""
+        """Switch to training, except BatchNorm where it is frozen; parents call this too."""
         super().train(mode)
         if self.freeze_bn:
             for module in self.modules():
@@ -93,7 +138,7 @@ class Backbone(nn.Module):
         return self
 
     def freeze_stages(self, count: int) -> None:
-        """Stop training everything up to the feature map number `count`, counted from 1; 0 freezes nothing.
+        """Stop training everything up to feature map number `count`, counted from 1; 0 is nothing.
 
         No gradient is computed there, as if the feature map were detached.
 
@@ -147,13 +192,13 @@ def _create(name: str, output_stride: int, pretrained: bool) -> Any:
 
 def _refusal(name: str, output_stride: int) -> str:
     return (
-        f"backbone {name!r} cannot give feature maps of images of any size at output stride {output_stride}; "
-        "take a convolutional one that can, such as resnet50 or tf_efficientnet_lite0"
+        f"backbone {name!r} cannot give feature maps at output stride {output_stride} of images "
+        "of any size; take a convolutional one that can, such as resnet50 or tf_efficientnet_lite0"
     )
 
 
 def _stage_modules(model: Any) -> list[str]:
-    """The feature maps' module names; timm flattens "stages.0" to "stages_0" without renaming them."""
+    """The feature maps' modules; timm flattens "stages.0" to "stages_0" but keeps its name."""
     names = {canonical(name): name for name, _ in model.named_modules()}
     return [names[canonical(name)] for name in model.feature_info.module_name()]
 

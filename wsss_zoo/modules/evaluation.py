@@ -1,4 +1,4 @@
-"""How a segmenter is run on an image: whole or in windows, at several scales, mirrored, refined by a CRF."""
+"""How a segmenter is run on an image: whole or in windows, at scales, mirrored, with a CRF."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -80,7 +80,7 @@ class Evaluation:
         return _refine(probs, image) if self.crf else probs
 
     def _one_scale(self, forward: Forward, image: Tensor) -> Tensor:
-        """Probabilities at the size of the given image, averaged over its windows and mirrored windows."""
+        """Probabilities at the size of the given image, averaged over its windows and mirrors."""
         if self.window is None:
             return self._one_view(forward, image)
         total, visits = None, image.new_zeros(image.shape[-2:], dtype=torch.float32)
@@ -125,7 +125,7 @@ def _resize(probs: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _refine(probs: Tensor, image: Tensor) -> Tensor:
-    """CRF of each image over the classes that win a pixel; an image with one such class stays as it is."""
+    """CRF of each image over the classes that win a pixel; with one such class nothing changes."""
     refined = probs.clone()
     for i in range(len(probs)):
         present = torch.unique(probs[i].argmax(0))

@@ -99,8 +99,9 @@ class DeepLabV3Plus(nn.Module):
         stride = backbone.strides[-1]
         if stride not in (8, 16) or 4 not in backbone.strides:
             raise ValueError(
-                f"DeepLabV3+ needs feature maps of stride 4 and of output stride 8 or 16; {backbone.name} has strides "
-                f"{backbone.strides}: set output_stride to 16, or take architecture 'largefov'"
+                "DeepLabV3+ needs feature maps of stride 4 and of output stride 8 or 16; "
+                f"{backbone.name} has strides {backbone.strides}: set output_stride to 16, or take "
+                "architecture 'largefov'"
             )
         self._shallow = backbone.strides.index(4)
         # The decoder reads places 2 and -1 only.

@@ -44,8 +44,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         content = _read(path)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         raise ValueError(
-            f"weights file {path} cannot be read: it is corrupt, or holds pickled objects, which are never "
-            f"unpickled; save its state dict as .safetensors ({type(error).__name__}: {error})"
+            f"weights file {path} cannot be read: it is corrupt, or holds pickled objects, which "
+            "are never unpickled; save its state dict as .safetensors "
+            f"({type(error).__name__}: {error})"
         ) from error
     for key in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
@@ -77,7 +78,7 @@ def load_backbone_weights(module: nn.Module, path: str | Path) -> None:
     no place for, such as the classifier's head, are left out and named in the log.
 
     Args:
-        module: The backbone, any `nn.Module`: timm's, or an encoder of segmentation_models_pytorch.
+        module: The timm network; of an encoder of segmentation_models_pytorch its ``model``.
         path: The file; see `read_state_dict`.
 
     Raises:
@@ -129,25 +130,19 @@ def load_network_weights(
     """
     state, own = read_state_dict(path), module.state_dict()
     optional = tuple(optional_prefixes)
-
-    def required(names: list[str]) -> list[str]:
-        return [name for name in names if not name.startswith(optional)] if optional else names
-
-    missing = required([name for name in own if name not in state])
-    extra = required([name for name in state if name not in own])
+    missing = [name for name in own if name not in state and not name.startswith(optional)]
+    extra = [name for name in state if name not in own and not name.startswith(optional)]
     if missing or extra:
         raise ValueError(
-            f"checkpoint {path} is of another network: "
-            f"it lacks {len(missing)} tensors ({_some(missing)}) and has {len(extra)} too many ({_some(extra)}); "
+            f"checkpoint {path} is of another network: it lacks {len(missing)} tensors "
+            f"({_some(missing)}) and has {len(extra)} too many ({_some(extra)}); "
             "give a checkpoint of the same backbone and architecture"
         )
-    shared = {name: value for name, value in state.items() if name in own}
-    if optional:
-        shared = {
-            name: value
-            for name, value in shared.items()
-            if value.shape == own[name].shape or not name.startswith(optional)
-        }
+    shared = {
+        name: value
+        for name, value in state.items()
+        if name in own and (value.shape == own[name].shape or not name.startswith(optional))
+    }
     _check_shapes(module, shared, path)
     module.load_state_dict(shared, strict=False)
     fresh = [name for name in own if name not in shared]

@@ -1,0 +1,243 @@
+"""Sheets of pictures: image, truth, activation maps, pseudo-label, prediction side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from wsss_zoo.data.image_files import IGNORE_INDEX, UInt8Array
+from wsss_zoo.data.pseudo_labels import voc_palette
+
+_GAP = 6
+_TITLE_HEIGHT = 20
+_CAPTION_HEIGHT = 16
+_LEGEND_HEIGHT = 20
+_SWATCH = 12
+_HATCH_STEP = 8
+_WIDEST = 2.0  # width of a panel over its height
+_PAPER, _INK, _HATCH = (255, 255, 255), (30, 30, 30), (170, 170, 170)
+_OUTLINE = (120, 120, 120)
+
+Color = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """What is known of one image; a sheet has a column for everything that some row has.
+
+    Args:
+        image_id: Name below the image.
+        image: RGB image, (H, W, 3).
+        truth: Class index per pixel, 255 = ignored, (H, W).
+        cam: Activation maps in [0, 1], or 255 times them as uint8, (k, H, W); k may be 0.
+        scores: Probability of each foreground class in [0, 1], (K,).
+        image_labels: Tags, 1 where a class is present, (K,); marked in the column of the scores.
+        pseudo_label: Class index per pixel, 255 = ignored, (H, W).
+        preds: Predicted class index per pixel, (H, W).
+    """
+
+    image_id: str
+    image: UInt8Array
+    truth: UInt8Array | None = None
+    cam: NDArray[Any] | None = None
+    scores: NDArray[Any] | None = None
+    image_labels: NDArray[Any] | None = None
+    pseudo_label: UInt8Array | None = None
+    preds: UInt8Array | None = None
+
+
+# Title of each column, and the field that it shows.
+_COLUMNS = {
+    "image": "image",
+    "truth": "truth",
+    "CAM": "cam",
+    "scores": "scores",
+    "pseudo-label": "pseudo_label",
+    "prediction": "preds",
+}
+_LABEL_MAPS = ("truth", "pseudo_label", "preds")
+
+
+def draw_sheet(
+    rows: Sequence[SheetRow], class_names: Sequence[str], height: int = 160
+) -> Image.Image:
+    """Draw images below one another, what is known of them side by side, and a legend.
+
+    Args:
+        rows: Images to draw, at least one.
+        class_names: Names by class index; scores are those of the last K.
+        height: Height of a panel in pixels; at least 48.
+
+    Returns:
+        RGB picture. Classes have the colours of PASCAL VOC, 255 is white and hatched; the legend
+        holds the classes that the label maps show. Heat is the strongest map over the grey image.
+
+    Raises:
+        ValueError: If there is no row or ``height`` is too small.
+    """
+    if not rows or height < 48:
+        raise ValueError(f"a sheet needs rows and a height >= 48, got {len(rows)} and {height}")
+    columns = {
+        title: [_panel(row, field, class_names, height) for row in rows]
+        for title, field in _COLUMNS.items()
+        if any(getattr(row, field) is not None for row in rows)
+    }
+    widths = [max(p.width for p in panels if p is not None) for panels in columns.values()]
+    width = sum(widths) + _GAP * (len(widths) + 1)
+    legend = _legend(rows, class_names, width)
+    row_height = height + _CAPTION_HEIGHT + _GAP
+    sheet = Image.new(
+        "RGB", (width, _TITLE_HEIGHT + row_height * len(rows) + legend.height), _PAPER
+    )
+    draw = ImageDraw.Draw(sheet)
+    left = _GAP
+    for (title, panels), column_width in zip(columns.items(), widths, strict=True):
+        draw.text((left + column_width // 2, 3), title, _INK, _font(13), anchor="ma")
+        for index, panel in enumerate(panels):
+            top = _TITLE_HEIGHT + index * row_height
+            if panel is not None:
+                sheet.paste(panel, (left + (column_width - panel.width) // 2, top))
+            if title == "image":
+                caption = _shortened(rows[index].image_id, column_width)
+                place = (left + column_width // 2, top + height + 1)
+                draw.text(place, caption, _INK, _font(11), anchor="ma")
+        left += column_width + _GAP
+    sheet.paste(legend, (0, sheet.height - legend.height))
+    return sheet
+
+
+def color_label(label: UInt8Array) -> UInt8Array:
+    """Colour a label map.
+
+    Args:
+        label: Class index per pixel, 255 = ignored, (H, W).
+
+    Returns:
+        RGB, (H, W, 3): the colours of PASCAL VOC; 255 is white with grey diagonals.
+
+    >>> color_label(np.array([[0, 1]], dtype=np.uint8)).tolist()
+    [[[0, 0, 0], [128, 0, 0]]]
+    """
+    colored = voc_palette()[label]
+    rows, columns = np.indices(label.shape)
+    ignored, line = label == IGNORE_INDEX, (rows + columns) % _HATCH_STEP < 2
+    colored[ignored] = _PAPER
+    colored[ignored & line] = _HATCH
+    return colored
+
+
+def heat_overlay(image: UInt8Array, cam: NDArray[Any]) -> UInt8Array:
+    """Lay the strongest activation over the grey image.
+
+    Args:
+        image: RGB image, (H, W, 3).
+        cam: Maps in [0, 1], or 255 times them as uint8, (k, H, W); k may be 0: no activation.
+
+    Returns:
+        RGB, (H, W, 3), from blue (0) to red (1).
+    """
+    strongest = cam.max(axis=0, initial=0).astype(np.float32)
+    if cam.dtype == np.uint8:
+        strongest /= 255
+    heat = 255 * colormaps["jet"](strongest)[..., :3]
+    grey = image.mean(axis=2, keepdims=True)
+    overlay: UInt8Array = (0.5 * heat + 0.5 * grey).astype(np.uint8)
+    return overlay
+
+
+def _panel(
+    row: SheetRow, field: str, class_names: Sequence[str], height: int
+) -> Image.Image | None:
+    value = getattr(row, field)
+    if value is None:
+        return None
+    full_height, full_width = row.image.shape[:2]
+    width = max(1, min(round(full_width * height / full_height), round(_WIDEST * height)))
+    size = (width, height)
+    if field in _LABEL_MAPS:
+        # Resized before it is coloured: the hatch keeps its pitch and no colours mix.
+        small = Image.fromarray(value).resize(size, Image.Resampling.NEAREST)
+        return Image.fromarray(color_label(np.asarray(small)))
+    if field == "scores":
+        return _score_bars(value, row.image_labels, class_names, height)
+    picture = value if field == "image" else heat_overlay(row.image, value)
+    return Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR)
+
+
+def _score_bars(
+    scores: NDArray[Any],
+    image_labels: NDArray[Any] | None,
+    class_names: Sequence[str],
+    height: int,
+) -> Image.Image:
+    """One bar for each of the classes with the highest scores; tagged ones have a star."""
+    first = len(class_names) - len(scores)
+    line = 16
+    shown = np.argsort(-scores, kind="stable")[: height // line]
+    panel = Image.new("RGB", (180, height), _PAPER)
+    draw = ImageDraw.Draw(panel)
+    for place, index in enumerate(shown.tolist()):
+        top = place * line
+        score = float(scores[index])
+        tagged = image_labels is not None and image_labels[index] > 0
+        name = ("* " if tagged else "") + class_names[first + index]
+        color = _color_of(first + index)
+        draw.text((0, top + 1), _shortened(name, 84), _INK, _font(11))
+        draw.rectangle((88, top + 2, 88 + round(56 * score), top + line - 4), color)
+        draw.text((150, top + 1), f"{score:.2f}", _INK, _font(11))
+    return panel
+
+
+def _legend(rows: Sequence[SheetRow], class_names: Sequence[str], width: int) -> Image.Image:
+    found = np.zeros(256, dtype=bool)
+    for row in rows:
+        for field in _LABEL_MAPS:
+            label = getattr(row, field)
+            if label is not None:
+                found[np.unique(label)] = True
+    entries: list[tuple[str, Color | None]]
+    entries = [(class_names[i], _color_of(i)) for i in range(len(class_names)) if found[i]]
+    if found[IGNORE_INDEX]:
+        entries.append(("ignored (255)", None))
+    places, left, top = [], _GAP, 0
+    for name, _ in entries:
+        length = _SWATCH + 5 + round(_font(12).getlength(name)) + 12
+        if left + length > width and left > _GAP:
+            left, top = _GAP, top + _LEGEND_HEIGHT
+        places.append((left, top))
+        left += length
+    legend = Image.new("RGB", (width, top + _LEGEND_HEIGHT + _GAP if entries else _GAP), _PAPER)
+    draw = ImageDraw.Draw(legend)
+    for (name, color), (left, top) in zip(entries, places, strict=True):
+        swatch = Image.new("RGB", (_SWATCH, _SWATCH), color or _PAPER)
+        if color is None:
+            ignored = np.full((_SWATCH, _SWATCH), IGNORE_INDEX, dtype=np.uint8)
+            swatch = Image.fromarray(color_label(ignored))
+        legend.paste(swatch, (left, top + 3))
+        draw.rectangle((left, top + 3, left + _SWATCH, top + 3 + _SWATCH), outline=_OUTLINE)
+        draw.text((left + _SWATCH + 5, top + 1), name, _INK, _font(12))
+    return legend
+
+
+def _color_of(index: int) -> Color:
+    red, green, blue = voc_palette()[index].tolist()
+    return red, green, blue
+
+
+def _shortened(text: str, width: int) -> str:
+    font = _font(11)
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"{text}..") > width:
+        text = text[:-1]
+    return f"{text}.."
+
+
+@cache
+def _font(size: int) -> Any:
+    return ImageFont.load_default(size)

@@ -1,0 +1,131 @@
+"""Pictures of what a method makes of the first evaluation images."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from wsss_zoo.callbacks.pictures import SheetRow, draw_sheet
+from wsss_zoo.data.image_files import UInt8Array
+
+
+class PredictionVisualizer(Callback):
+    """Draws the first images of each validation and test epoch.
+
+    Image, truth (where the batch has ``mask``) and prediction (``preds``), or for classifiers the
+    probabilities from ``scores`` with the tagged classes marked. The sheet is written to
+    ``<default_root_dir>/pictures/<stage>_epoch<NNN>.png`` and given to every logger that has a
+    ``log_image`` (wandb). On rank zero only, not in the sanity check, not with ``fast_dev_run``.
+
+    Args:
+        num_images: Number of images; 0 draws nothing.
+        class_names: Names by class index; None takes them from the data module.
+
+    Raises:
+        ValueError: If ``num_images`` is negative or there are no class names.
+    """
+
+    def __init__(self, num_images: int = 4, class_names: list[str] | None = None) -> None:
+        super().__init__()
+        if num_images < 0:
+            raise ValueError(f"num_images must be >= 0, got {num_images}")
+        self.num_images = num_images
+        self.class_names = class_names
+        self._names: list[str] = []
+        self._rows: list[SheetRow] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Take the class names from the data module unless they were given.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        data = getattr(trainer, "datamodule", None)
+        names = self.class_names or getattr(data, "class_names", None)
+        if names is None:
+            raise ValueError(
+                "PredictionVisualizer does not know the class names; give class_names=[...] or a "
+                "data module that has them"
+            )
+        self._names = names
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start from nothing."""
+        self._rows = []
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start from nothing."""
+        self._rows = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the batch's images if they are among the first."""
+        self._keep(trainer, outputs, batch)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the batch's images if they are among the first."""
+        self._keep(trainer, outputs, batch)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the sheet."""
+        self._draw(trainer, "val")
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the sheet."""
+        self._draw(trainer, "test")
+
+    def _keep(self, trainer: Trainer, outputs: Any, batch: Any) -> None:
+        idle = trainer.sanity_checking or getattr(trainer, "fast_dev_run", False)
+        if idle or not trainer.is_global_zero or not isinstance(outputs, dict):
+            return
+        for index, image_id in enumerate(batch["image_id"]):
+            if len(self._rows) >= self.num_images:
+                return
+            self._rows.append(_row(image_id, index, outputs, batch))
+
+    def _draw(self, trainer: Trainer, stage: str) -> None:
+        if not self._rows:
+            return
+        rows, self._rows = self._rows, []
+        sheet = draw_sheet(rows, self._names)
+        folder = Path(trainer.default_root_dir) / "pictures"
+        folder.mkdir(parents=True, exist_ok=True)
+        sheet.save(folder / f"{stage}_epoch{trainer.current_epoch:03d}.png")
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_image"):
+                logger.log_image(key=f"{stage}/pictures", images=[sheet], step=trainer.global_step)
+
+
+def _row(image_id: str, index: int, outputs: dict[str, Any], batch: Any) -> SheetRow:
+    image = batch["image"][index].float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
+    scores = outputs.get("scores")
+    tags = batch.get("image_labels")
+    return SheetRow(
+        image_id=image_id,
+        image=image.cpu().numpy(),
+        truth=_label(batch.get("mask"), index),
+        scores=None if scores is None else scores[index].float().sigmoid().cpu().numpy(),
+        image_labels=None if tags is None else tags[index].cpu().numpy(),
+        preds=_label(outputs.get("preds"), index),
+    )
+
+
+def _label(label: Tensor | None, index: int) -> UInt8Array | None:
+    return None if label is None else label[index].to(torch.uint8).cpu().numpy()

@@ -1,0 +1,276 @@
+"""Pseudo-labels as files, written image by image during ``predict``."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor
+
+from wsss_zoo.callbacks.cam_labels import CamLabelOptions, cam_pseudo_label
+from wsss_zoo.callbacks.label_quality import measure_labels, publish_quality
+from wsss_zoo.callbacks.outputs import from_batch, from_outputs
+from wsss_zoo.callbacks.run_identity import checkpoint_hash, config_hash, evaluation_settings
+from wsss_zoo.data.image_files import IGNORE_INDEX, UInt8Array
+from wsss_zoo.data.pseudo_labels import (
+    MANIFEST,
+    QUALITY,
+    Manifest,
+    begin_folder,
+    label_path,
+    write_cam,
+    write_json,
+    write_label,
+    write_manifest,
+)
+
+
+class PseudoLabelWriter(Callback):
+    """Writes one label map per predicted image, then the manifest: the folder is finished.
+
+    Maps come from ``cam`` (N, K, H, W) of the predict step and ``image_labels`` (N, K) of the
+    batch, or from ``preds`` (N, H, W) and ``confidence``, as the method's attribute ``output``
+    says. Files appear complete or not at all, one per image id, so ranks never collide, and memory
+    does not grow with their number (call ``trainer.predict(..., return_predictions=False)``).
+
+    A run that was killed and is started again keeps the maps that are there and makes the rest; a
+    finished one has nothing left to do. The folder of a run with another method, checkpoint,
+    configuration (`config_hash` says what counts) or other options here is refused. With
+    ``limit_predict_batches`` the folder stays unfinished; ``fast_dev_run`` writes nothing.
+
+    Where the data module reads masks, the files are measured against them at the end:
+    ``pseudo/miou``, ``pseudo/coverage``, ``pseudo/iou/<class>``, and with ``save_cams`` the best
+    background threshold of 0.00, 0.01 .. 0.60 (``pseudo/best_miou``, ``pseudo/best_threshold``), in
+    ``quality.json``, the loggers and a table. The masks serve to measure only.
+
+    Args:
+        out_dir: Folder to write; None for ``pseudo_labels`` in the trainer's ``default_root_dir``.
+        bg_threshold: Score in [0, 1] that a class activation must exceed.
+        bg_power: Background ``(1 - max_k cam_k) ** bg_power`` in place of the threshold.
+        fg_conf: Confident labels: what exceeds this is foreground.
+        bg_conf: Confident labels: what does not exceed this is background; between, 255.
+        conf_thresh: Segmenters: a pixel of lower confidence, in [0, 1], gets 255.
+        crf: Refine labels from activation maps with a dense CRF. (A segmenter's CRF is one of its
+            evaluation options.)
+        save_cams: Store the activation maps too, one byte per value.
+        overwrite: Delete the pseudo-labels in the folder first.
+
+    Raises:
+        ValueError: If options exclude each other or do not fit the method, there is no data module,
+            or the folder is another run's.
+        KeyError: If the predict step returns none of the above.
+        RuntimeError: If a map is missing after all images were gone over.
+    """
+
+    def __init__(
+        self,
+        out_dir: str | None = None,
+        bg_threshold: float = 0.15,
+        bg_power: float | None = None,
+        fg_conf: float | None = None,
+        bg_conf: float | None = None,
+        conf_thresh: float | None = None,
+        crf: bool = False,
+        save_cams: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        super().__init__()
+        if conf_thresh is not None and not 0 <= conf_thresh <= 1:
+            raise ValueError(f"conf_thresh must be in [0, 1], got {conf_thresh}")
+        self.out_dir = out_dir
+        self.cam_options = CamLabelOptions(bg_threshold, bg_power, fg_conf, bg_conf, crf)
+        self.conf_thresh = conf_thresh
+        self.save_cams = save_cams
+        self.overwrite = overwrite
+        self._directory: Path | None = None
+        self._manifest: Manifest | None = None
+        self._limit: int | float | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Take the folder and tell the data module which images are done.
+
+        Raises:
+            ValueError: See the class.
+        """
+        if stage != "predict":
+            return
+        data = getattr(trainer, "datamodule", None)
+        if data is None:
+            raise ValueError(
+                "PseudoLabelWriter needs a data module, for class names and images; call "
+                "trainer.predict(model, datamodule=...)"
+            )
+        options = self._options(pl_module)
+        self._directory = None
+        if getattr(trainer, "fast_dev_run", False):
+            return
+        self._directory = Path(self.out_dir or Path(trainer.default_root_dir) / "pseudo_labels")
+        image_ids = data.predict_ids()
+        done: set[str] | str = set()
+        if trainer.is_global_zero:
+            try:
+                self._manifest = _manifest_of(trainer, pl_module, data, options)
+                done = begin_folder(
+                    self._directory, self._manifest, image_ids, overwrite=self.overwrite
+                )
+            except ValueError as error:
+                done = str(error)
+        # Every rank needs the same set, or the sampler would share out different lists; and a rank
+        # that raised alone would leave the others waiting.
+        done = trainer.strategy.broadcast(done)
+        if isinstance(done, str):
+            raise ValueError(done)
+        self._skip(trainer, data, image_ids, done)
+        if len(done) == len(image_ids):
+            self._finish(trainer, data)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Write the label map of each image of a batch."""
+        size = batch["image"].shape[-2:]
+        for index, image_id in enumerate(batch["image_id"]):
+            if getattr(pl_module, "output", None) == "classification":
+                cam = from_outputs(outputs, "cam", pl_module, "predict")[index]
+                tags = from_batch(batch, "image_labels", "predict")[index]
+                label = self._label_of_cam(trainer, image_id, cam, tags)
+            else:
+                label = self._label_of_preds(pl_module, outputs, index)
+            if label.shape != size:
+                raise ValueError(
+                    f"{type(pl_module).__name__}.predict_step made a map of {label.shape} for "
+                    f"{image_id} of {tuple(size)} (height, width); return it at the image's size"
+                )
+            if self._directory is not None:
+                write_label(self._directory, image_id, label)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure the files and declare the folder finished."""
+        if self._directory is not None:
+            self._finish(trainer, getattr(trainer, "datamodule", None))
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the trainer and the data module back as they were."""
+        if stage == "predict":
+            self._release(trainer)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Give the trainer and the data module back as they were."""
+        if trainer.state.fn == "predict":
+            self._release(trainer)
+
+    def _options(self, module: LightningModule) -> dict[str, Any]:
+        kind, cam = getattr(module, "output", None), self.cam_options
+        if kind == "classification":
+            if self.conf_thresh is not None:
+                raise ValueError(
+                    f"conf_thresh is for segmenters, {type(module).__name__} makes activation "
+                    "maps; use bg_threshold, or fg_conf and bg_conf"
+                )
+            return cam.in_use() | {"save_cams": self.save_cams}
+        if kind != "segmentation":
+            raise ValueError(
+                f"{type(module).__name__} has output {kind!r}; set the class attribute 'output' to "
+                "'segmentation' or 'classification'"
+            )
+        if cam.crf or self.save_cams or cam.bg_power is not None or cam.fg_conf is not None:
+            raise ValueError(
+                "crf, save_cams, bg_power, fg_conf and bg_conf are for activation maps, "
+                f"{type(module).__name__} makes label maps; use conf_thresh, and the method's own "
+                "evaluation.crf"
+            )
+        return {"conf_thresh": self.conf_thresh, "evaluation": evaluation_settings(module)}
+
+    def _skip(self, trainer: Trainer, data: Any, image_ids: list[str], done: set[str]) -> None:
+        left = len(image_ids) - len(done)
+        if done:
+            counted = f"{len(done)} of {len(image_ids)} label maps are there"
+            rank_zero_info(f"{self._directory}: {counted}, {left} left")
+        if left == 0:
+            # Lightning warns about an empty loader; told to run no batch it does not ask for one.
+            self._limit, trainer.limit_predict_batches = trainer.limit_predict_batches, 0
+            trainer.predict_loop.max_batches = []
+        # Each rank must have an image: some are made again, which gives the same files.
+        again = max(trainer.world_size - left, 0) if left else 0
+        data.skip_ids = set(sorted(done)[again:])
+
+    def _release(self, trainer: Trainer) -> None:
+        if self._limit is not None:
+            trainer.limit_predict_batches, self._limit = self._limit, None
+        data = getattr(trainer, "datamodule", None)
+        if data is not None:
+            data.skip_ids = set()
+
+    def _label_of_cam(
+        self, trainer: Trainer, image_id: str, cam: Tensor, image_labels: Tensor
+    ) -> UInt8Array:
+        data: Any = getattr(trainer, "datamodule", None)
+        image = data.read_image(image_id) if self.cam_options.crf else None
+        label = cam_pseudo_label(cam, image_labels, self.cam_options, image)
+        if self.save_cams and self._directory is not None:
+            # Before the label map: where that exists the image is done.
+            present = image_labels.nonzero().flatten()
+            maps, classes = cam[present].float().cpu().numpy(), present.cpu().numpy()
+            write_cam(self._directory, image_id, maps, classes)
+        return label
+
+    def _label_of_preds(self, module: LightningModule, outputs: Any, index: int) -> UInt8Array:
+        label = from_outputs(outputs, "preds", module, "predict")[index]
+        if self.conf_thresh is not None:
+            confidence = from_outputs(outputs, "confidence", module, "predict")[index]
+            label = label.masked_fill(confidence < self.conf_thresh, IGNORE_INDEX)
+        return label.cpu().numpy().astype(np.uint8)
+
+    def _finish(self, trainer: Trainer, data: Any) -> None:
+        directory = self._directory
+        assert directory is not None
+        trainer.strategy.barrier("pseudo-labels written")
+        image_ids = data.predict_ids()
+        missing, report = [], None
+        if trainer.is_global_zero:
+            missing = [i for i in image_ids if not label_path(directory, i).exists()]
+            if (directory / MANIFEST).exists() and (directory / QUALITY).exists():
+                report = json.loads((directory / QUALITY).read_text(encoding="utf-8"))
+        missing, report = trainer.strategy.broadcast((missing, report))
+        if missing:
+            counted = f"{len(missing)} of {len(image_ids)} label maps are not in {directory}"
+            limit = trainer.limit_predict_batches
+            if isinstance(limit, int) or limit < 1.0:
+                rank_zero_info(f"{counted}: limit_predict_batches left them out; not finished")
+                return
+            raise RuntimeError(
+                f"{counted}, first: {', '.join(missing[:3])}; the predict loader left them out"
+            )
+        report = report or measure_labels(trainer, data, directory, cams=self.save_cams)
+        if trainer.is_global_zero:
+            if report is not None:
+                write_json(directory / QUALITY, report)
+                publish_quality(trainer, directory, report, data.class_names)
+            if not (directory / MANIFEST).exists():
+                assert self._manifest is not None
+                write_manifest(directory, self._manifest)
+        trainer.strategy.barrier("pseudo-labels finished")
+
+
+def _manifest_of(
+    trainer: Trainer, module: LightningModule, data: Any, options: dict[str, Any]
+) -> Manifest:
+    return Manifest(
+        method=type(module).__name__,
+        class_names=list(data.class_names),
+        count=len(data.predict_ids()),
+        config_hash=config_hash(trainer, module, data),
+        checkpoint_hash=checkpoint_hash(trainer, module),
+        options=options,
+        split=str(data.predict_split),
+    )

@@ -1,0 +1,220 @@
+"""``wsss-zoo pipeline``: the steps of a recipe one after the other, each finished exactly once."""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from wsss_zoo import __version__
+from wsss_zoo.recipe import Recipe, Step, fill, read_recipe
+
+console = Console(highlight=False, soft_wrap=True)
+
+CHECKPOINT = "checkpoints/last.ckpt"
+STARTED, DONE = "started.json", "done.json"
+# What a finished step leaves for others, as far as it has it; the manifest stands for its label maps.
+_OUTPUTS = (CHECKPOINT, "pseudo_labels/manifest.json", "val_results.json", "test_results.json")
+
+
+def main(args: list[str]) -> int:
+    """Run a recipe.
+
+    Args:
+        args: Arguments after ``pipeline``.
+
+    Returns:
+        0, or the exit code of the step that failed.
+    """
+    options, overrides = _parser().parse_known_args(args)
+    try:
+        recipe = read_recipe(options.recipe, overrides)
+    except (ValueError, OSError) as error:
+        print(f"wsss-zoo pipeline: error: {error}", file=sys.stderr)
+        return 2
+    root = options.root or Path("runs", "pipelines", recipe.name)
+    root.mkdir(parents=True, exist_ok=True)
+    with _lock(root) as lock:
+        return _run(recipe, root, lock)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "wsss-zoo pipeline",
+        usage="wsss-zoo pipeline RECIPE [--root FOLDER] [options of the steps]",
+        description="Run the steps of a recipe, each in its own folder. Run again it goes on where it "
+        "stopped: finished steps whose settings and inputs are the same are not run again.",
+        epilog="Options of the steps are those of fit, validate and predict, for all steps (--data VOC2012 "
+        "--data.root DIR --trainer.max_steps 100) or, after the name of a step, for one "
+        "(--cam.trainer.max_steps 100).",
+        allow_abbrev=False,
+    )
+    parser.add_argument("recipe", type=Path, help="YAML file, see experiments/pipelines")
+    parser.add_argument(
+        "--root", type=Path, help="folder of the steps' folders; default runs/pipelines/RECIPE"
+    )
+    return parser
+
+
+def _run(recipe: Recipe, root: Path, lock: int) -> int:
+    ran = 0
+    for number, step in enumerate(recipe.steps, 1):
+        title = f"step {number}/{len(recipe.steps)} {step.name}"
+        fingerprint = _fingerprint(step, root)
+        if _is_done(root / step.name, fingerprint):
+            console.print(f"[bold]{title}[/]: finished, nothing to do")
+            continue
+        ran += 1
+        console.rule(f"[bold]{title}", align="left")
+        code = _run_step(recipe, step, root, fingerprint, lock)
+        if code != 0:
+            return code
+    if not ran and (root / "summary.json").exists():
+        console.print("all steps are finished and nothing has changed: nothing was run")
+    # Only now, because drawing needs torch and reading a summary does not.
+    from wsss_zoo.pipeline_report import report
+
+    report(recipe, root, console, changed=bool(ran))
+    return 0
+
+
+def _run_step(recipe: Recipe, step: Step, root: Path, fingerprint: str, lock: int) -> int:
+    folder = root / step.name
+    resumed = _prepare(folder, fingerprint)
+    text = yaml.safe_dump(step.resolved(root), sort_keys=False)
+    _write(folder / "step.yaml", f"# {recipe.name}, step {step.name}: wsss-zoo {step.command}\n{text}")
+    command = [step.command, "--config", str(folder / "step.yaml")]
+    command += ["--trainer.default_root_dir", str(folder), *step.overrides]
+    if step.command == "fit" and (folder / CHECKPOINT).exists():
+        command += ["--ckpt_path", str(folder / CHECKPOINT)]
+    printed = shlex.join(["wsss-zoo", *command])
+    if resumed:
+        console.print("resuming what an earlier call began")
+    console.print(printed, markup=False)
+    start = time.monotonic()
+    code = _call([sys.executable, "-m", "wsss_zoo", *command], recipe, step, lock)
+    if code != 0:
+        print(
+            f"wsss-zoo pipeline: step {step.name} failed with exit code {code}; the same pipeline command "
+            f"goes on from there, and by hand the step is\n{printed}",
+            file=sys.stderr,
+        )
+        return code
+    outputs = {name: _hash_file(folder / name) for name in _OUTPUTS if (folder / name).exists()}
+    done = {"fingerprint": fingerprint, "outputs": outputs, "resumed": resumed}
+    _write_json(folder / DONE, done | {"seconds": round(time.monotonic() - start, 1)})
+    return 0
+
+
+def _prepare(folder: Path, fingerprint: str) -> bool:
+    """Make a step's folder; true if it holds unfinished work of the very same step."""
+    started = _read_json(folder / STARTED)
+    if started.get("fingerprint") == fingerprint and not (folder / DONE).exists():
+        return True
+    if folder.exists() and any(folder.iterdir()):
+        if not started:
+            raise ValueError(
+                f"{folder} is not empty and not a step's folder; move it away or choose another --root"
+            )
+        console.print(f"settings or inputs have changed: {folder} is removed and made anew")
+        # First what says it is finished; the mark that it is ours stays, for a kill in between.
+        (folder / DONE).unlink(missing_ok=True)
+        for path in folder.iterdir():
+            if path.name != STARTED:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    folder.mkdir(exist_ok=True)
+    _write_json(folder / STARTED, {"fingerprint": fingerprint})
+    return False
+
+
+def _is_done(folder: Path, fingerprint: str) -> bool:
+    done = _read_json(folder / DONE)
+    if done.get("fingerprint") != fingerprint:
+        return False
+    outputs = done.get("outputs", {})
+    return all(_hash_file(folder / name) == digest for name, digest in outputs.items())
+
+
+def _fingerprint(step: Step, root: Path) -> str:
+    """Stands for a step's settings and the content of what it reads from other steps."""
+    inputs = {text: _hash_input(Path(fill(text, root))) for text in step.inputs()}
+    content = [__version__, step.command, step.settings, step.overrides, inputs]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _hash_input(path: Path) -> str | None:
+    """Hash of a file, or of the manifest that stands for a folder; None if there is none yet."""
+    return _hash_file(path / "manifest.json" if path.is_dir() else path)
+
+
+def _hash_file(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _call(command: list[str], recipe: Recipe, step: Step, lock: int) -> int:
+    """Run a command, passing on the signals that ask this process to end; returns its exit code."""
+    environment = {"WANDB_RUN_GROUP": recipe.name, "WANDB_JOB_TYPE": step.name, **os.environ}
+    # The step holds the lock too: if only this process is killed, nobody else starts the step again
+    # while it still runs.
+    child = subprocess.Popen(command, env=environment, pass_fds=[lock] if lock >= 0 else [])
+
+    def forward(signum: int, frame: Any) -> None:
+        child.send_signal(signum)
+
+    previous = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        code = child.wait()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    return code if code >= 0 else 128 - code
+
+
+@contextlib.contextmanager
+def _lock(root: Path) -> Iterator[int]:
+    """Wait until nobody else runs steps in this folder; gives the open lock, -1 where there is none."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield -1
+        return
+    with (root / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.print(f"waiting: another pipeline, or a step that it began, still runs in {root}")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content
+
+
+def _write_json(path: Path, content: object) -> None:
+    _write(path, json.dumps(content, indent=1) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    unfinished = path.with_name(f".{path.name}.tmp")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)

@@ -1,0 +1,155 @@
+"""What a pipeline shows at its end: numbers, times, a sheet of pictures."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from wsss_zoo.recipe import Recipe, Step
+
+if TYPE_CHECKING:
+    from wsss_zoo.callbacks import SheetRow
+    from wsss_zoo.data import BaseDataModule
+
+SUMMARY, SHEET = "summary.json", "sheet.png"
+# Files of a step that hold measured numbers.
+_RESULTS = ("val_results.json", "test_results.json", "pseudo_labels/quality.json")
+
+
+def report(recipe: Recipe, root: Path, console: Console, *, changed: bool) -> None:
+    """Write ``summary.json`` and ``sheet.png`` where they are missing or old; print the numbers.
+
+    Args:
+        recipe: The recipe, all of whose steps are finished.
+        root: Folder of the steps' folders.
+        console: Where to print.
+        changed: Whether a step was run since the files were written.
+    """
+    summary, sheet = root / SUMMARY, root / SHEET
+    if changed:
+        # An older sheet beside newer numbers would be a lie, if this is interrupted.
+        summary.unlink(missing_ok=True)
+        sheet.unlink(missing_ok=True)
+    if recipe.sheet and not sheet.exists():
+        draw_step_sheet(recipe, root, sheet)
+    if not summary.exists():
+        content = json.dumps(summarize(recipe, root), indent=1) + "\n"
+        unfinished = summary.with_suffix(".tmp")
+        unfinished.write_text(content, encoding="utf-8")
+        unfinished.replace(summary)
+    results = json.loads(summary.read_text(encoding="utf-8"))
+    console.print(_numbers(recipe, results))
+    console.print(_times(results))
+    console.print(f"numbers: {summary}", markup=False)
+    if sheet.exists():
+        console.print(f"pictures: {sheet}", markup=False)
+
+
+def summarize(recipe: Recipe, root: Path) -> dict[str, Any]:
+    """Numbers of the recipe's report, wall time and all metrics of each step.
+
+    Raises:
+        ValueError: If a step did not measure what the report asks for.
+    """
+    metrics = {step.name: step_metrics(root / step.name) for step in recipe.steps}
+    chosen = {}
+    for line, source in recipe.report.items():
+        name, _, metric = source.partition(":")
+        if metric not in metrics[name]:
+            there_are = ", ".join(key for key in metrics[name] if key.count("/") == 1) or "none"
+            raise ValueError(f"report {line!r}: step {name} measured no {metric!r}; it has {there_are}")
+        chosen[line] = metrics[name][metric]
+    steps = {}
+    for step in recipe.steps:
+        done = json.loads((root / step.name / "done.json").read_text(encoding="utf-8"))
+        steps[step.name] = {
+            "command": step.command,
+            "seconds": done["seconds"],
+            "resumed": done["resumed"],
+            "metrics": metrics[step.name],
+        }
+    return {"recipe": recipe.name, "report": chosen, "steps": steps}
+
+
+def step_metrics(folder: Path) -> dict[str, float]:
+    """Numbers that a step measured, by their logged names; {} if it measured nothing."""
+    metrics: dict[str, float] = {}
+    for name in _RESULTS:
+        if (folder / name).exists():
+            metrics |= json.loads((folder / name).read_text(encoding="utf-8"))["metrics"]
+    return metrics
+
+
+def draw_step_sheet(recipe: Recipe, root: Path, path: Path) -> None:
+    """Draw the images that one step predicted, with what other steps made of them.
+
+    Args:
+        recipe: Its ``sheet`` maps ``images`` to the step that predicted the images to show, and ``cam``,
+            ``pseudo_label`` and ``preds`` to the steps whose files to show.
+        root: Folder of the steps' folders.
+        path: PNG file to write.
+    """
+    from wsss_zoo.callbacks import draw_sheet
+
+    data = _data_of(root / recipe.sheet["images"])
+    rows = [_row(image_id, data, recipe, root) for image_id in data.predict_ids()]
+    draw_sheet(rows, data.class_names).save(path)
+
+
+def _data_of(folder: Path) -> "BaseDataModule":
+    """The data module of a finished predict step, set up for its images."""
+    from jsonargparse import ArgumentParser
+
+    from wsss_zoo.data import BaseDataModule
+
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(BaseDataModule, "data")
+    data: BaseDataModule = parser.instantiate_classes(
+        parser.parse_object({"data": config["data"]})
+    ).data
+    data.setup("predict")
+    return data
+
+
+def _row(image_id: str, data: "BaseDataModule", recipe: Recipe, root: Path) -> "SheetRow":
+    from wsss_zoo.callbacks import SheetRow
+    from wsss_zoo.data.pseudo_labels import read_cam, read_label
+
+    folders = {field: root / step / "pseudo_labels" for field, step in recipe.sheet.items()}
+    return SheetRow(
+        image_id=image_id,
+        image=data.read_image(image_id),
+        truth=data.read_mask(image_id),
+        cam=read_cam(folders["cam"], image_id)[0] if "cam" in folders else None,
+        pseudo_label=read_label(folders["pseudo_label"], image_id)
+        if "pseudo_label" in folders
+        else None,
+        preds=read_label(folders["preds"], image_id) if "preds" in folders else None,
+    )
+
+
+def _numbers(recipe: Recipe, results: dict[str, Any]) -> Table:
+    table = Table(title=f"{recipe.name}: results", title_justify="left")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    for line, value in results["report"].items():
+        table.add_row(line, f"{value:.4f}")
+    return table
+
+
+def _times(results: dict[str, Any]) -> Table:
+    table = Table(title="wall time", title_justify="left")
+    table.add_column("step")
+    table.add_column("command")
+    table.add_column("seconds", justify="right")
+    for name, step in results["steps"].items():
+        resumed = " (resumed)" if step["resumed"] else ""
+        table.add_row(name, step["command"] + resumed, f"{step['seconds']:.1f}")
+    total = sum(step["seconds"] for step in results["steps"].values())
+    table.add_section()
+    table.add_row("all", "", f"{total:.1f}", style="bold")
+    return table
