@@ -89,7 +89,7 @@ class ImageFiles:
         Raises:
             ValueError: If a value is no class index of the data set; the message names the file.
         """
-        mask: UInt8Array = self._table[values]
+        mask: UInt8Array = self._table.take(values)
         if (mask == _UNKNOWN).any():
             found = [v for v in np.unique(values).tolist() if self._table[v] == _UNKNOWN]
             raise ValueError(
@@ -202,7 +202,7 @@ def read_index_mask(path: str) -> UInt8Array:
                 f"{path} is a mask of mode {image.mode}; expected class indices (a palette or an "
                 "8 bit grey PNG)"
             )
-        return np.array(image).astype(np.uint8)
+        return np.array(image, dtype=np.uint8)
 
     return _open(path, decode)
 

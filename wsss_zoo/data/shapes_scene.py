@@ -132,26 +132,26 @@ def _background(rng: Rng, size: int) -> Floats:
     blend = np.cos(direction) * ramp[None, :] + np.sin(direction) * ramp[:, None] + 0.5
     blend = (blend + 0.35 * _noise(rng, size, 4)).clip(0, 1)[..., None]
     canvas = first + blend * (second - first)
-    canvas = _clutter(rng, canvas.astype(np.float32))
-    texture = sum(
-        rng.uniform(0, 0.09) * _noise(rng, size, cells) for cells in (6, 14, 30, max(size // 2, 32))
-    )
-    return np.asarray(canvas + np.asarray(texture)[..., None], np.float32)
+    canvas = _clutter(rng, first + blend * (second - first))
+    for cells in (6, 14, 30, size // 2):
+        canvas += rng.uniform(0, 0.09) * _noise(rng, size, cells)[..., None]
+    return canvas
 
 
 def _clutter(rng: Rng, canvas: Floats) -> Floats:
-    """Draw strokes and blobs of any colour, some striped."""
+    """Draw strokes and blobs of any colour, which belong to no class."""
     size = len(canvas)
     picture = Image.fromarray((canvas * 255).astype(np.uint8))
     draw = ImageDraw.Draw(picture)
     for _ in range(rng.integers(4, 13)):
-        fill = tuple(int(255 * c) for c in random_colour(rng, (0, 1), (0, 0.9), (0.1, 1)))
+        red, green, blue = random_colour(rng, (0, 1), (0, 0.9), (0.1, 1)) * 255
+        fill = (int(red), int(green), int(blue))
         x, y = size * rng.uniform(0, 1, 2)
         kind = rng.integers(3)
         if kind == 0:
             points = np.cumsum([[x, y], *(0.2 * size * rng.standard_normal((3, 2)))], axis=0)
             width = max(1, int(size * rng.uniform(0.01, 0.06)))
-            draw.line([tuple(p) for p in points.tolist()], fill, width, joint="curve")
+            draw.line(points.ravel().tolist(), fill, width, joint="curve")
         elif kind == 1:
             a, b = size * rng.uniform(0.02, 0.13, 2)
             draw.ellipse((x - a, y - b, x + a, y + b), fill)

@@ -1,0 +1,121 @@
+"""Supervised: learns, resumes, ignores 255, runs in half precision and on a (fake) GPU."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from wsss_zoo.functional import confusion_matrix, mean_iou, ohem_cross_entropy
+from wsss_zoo.methods import Supervised
+
+TINY = "test_efficientnet"
+
+
+def method(**options):
+    torch.manual_seed(0)
+    result = Supervised(4, **({"backbone": TINY} | options))
+    result.log = lambda *_, **__: None
+    return result
+
+
+@pytest.mark.parametrize("architecture", ["deeplabv3plus", "largefov"])
+def test_learns_two_images_and_predicts_the_same_after_reload(
+    architecture, samples, loader, trainer, tmp_path
+):
+    torch.manual_seed(0)
+    steps, stride = (50, 16) if architecture == "deeplabv3plus" else (80, 8)
+    learner = Supervised(
+        4, TINY, architecture, lr=3e-3, head_lr_mult=1, output_stride=stride
+    )
+    fit = trainer(max_steps=steps)
+    fit.fit(learner, loader(steps))
+    outputs = fit.predict(learner, loader(batch_size=1))
+    confusion = sum(
+        confusion_matrix(output["preds"], sample["mask"][None], 4)
+        for output, sample in zip(outputs, samples, strict=True)
+    )
+    assert mean_iou(confusion) > 0.9
+    fit.save_checkpoint(tmp_path / "last.ckpt")
+    again = Supervised.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)
+    assert again.hparams == learner.hparams
+    for output, other in zip(outputs, fit.predict(again, loader(batch_size=1)), strict=True):
+        assert torch.equal(output["preds"], other["preds"])
+        assert torch.equal(output["confidence"], other["confidence"])
+
+
+def test_validation_returns_classes_and_prediction_their_probability(batch):
+    learner = method().eval()
+    with torch.no_grad():
+        probs = learner(batch["image"]).softmax(1)
+        assert torch.equal(learner.validation_step(batch, 0)["preds"], probs.argmax(1))
+        output = learner.predict_step(batch, 0)
+    assert torch.equal(output["preds"], probs.argmax(1))
+    assert torch.equal(output["confidence"], probs.amax(1))
+
+
+def test_evaluation_options_reach_the_steps(batch):
+    learner = method().eval()
+    seen = []
+    learner.evaluation = lambda forward, image: (seen.append(forward), forward(image))[1]
+    with torch.no_grad():
+        learner.test_step(batch, 0)
+    assert seen == [learner]
+
+
+@pytest.mark.parametrize("loss", ["ce", "ohem"])
+def test_loss_is_what_it_says(batch, loss):
+    learner = method(loss=loss, ohem_thresh=0.3, ohem_min_kept=50).eval()
+    logits = learner(batch["image"])
+    expected = F.cross_entropy(logits, batch["mask"], ignore_index=255)
+    if loss == "ohem":
+        expected = ohem_cross_entropy(logits, batch["mask"], 0.3, 50)
+    torch.testing.assert_close(learner.training_step(batch, 0), expected)
+
+
+@pytest.mark.parametrize("loss", ["ce", "ohem"])
+def test_batch_of_ignored_pixels_has_loss_zero_and_no_nan(batch, loss):
+    learner = method(loss=loss)
+    value = learner.training_step(batch | {"mask": torch.full_like(batch["mask"], 255)}, 0)
+    value.backward()
+    assert value == 0
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in learner.parameters())
+
+
+def test_ignored_pixels_do_not_count(batch):
+    learner = method().eval()
+    mask = batch["mask"].clone()
+    mask[:, :, :32] = 255
+    logits = learner(batch["image"])
+    expected = F.cross_entropy(logits[..., 32:], mask[..., 32:], ignore_index=255)
+    torch.testing.assert_close(learner.training_step(batch | {"mask": mask}, 0), expected)
+
+
+@pytest.mark.parametrize("loss", ["ce", "ohem"])
+@pytest.mark.parametrize("architecture", ["deeplabv3plus", "largefov"])
+def test_bfloat16_autocast_has_a_finite_float32_loss(batch, loss, architecture):
+    learner = method(loss=loss, architecture=architecture)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert learner(batch["image"]).dtype == torch.bfloat16
+        value = learner.training_step(batch, 0)
+    assert value.dtype == torch.float32
+    value.backward()
+    assert all(torch.isfinite(p.grad).all() for p in learner.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("loss", ["ce", "ohem"])
+@pytest.mark.parametrize("architecture", ["deeplabv3plus", "largefov"])
+def test_training_step_on_a_fake_gpu_neither_mixes_devices_nor_waits(loss, architecture):
+    with FakeTensorMode(), torch.device("cuda"):
+        learner = method(loss=loss, architecture=architecture)
+        batch = {
+            "image": torch.rand(2, 3, 64, 64),
+            "mask": torch.zeros(2, 64, 64, dtype=torch.int64),
+        }
+        value = learner.training_step(batch, 0)
+    assert value.device.type == "cuda"
+    assert value.shape == ()
+
+
+def test_unknown_loss():
+    with pytest.raises(ValueError, match="loss is 'dice'; give 'ce' or 'ohem'"):
+        Supervised(4, TINY, loss="dice")

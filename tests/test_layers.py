@@ -1,0 +1,53 @@
+"""Imports go one way: functional <- modules <- methods; data and callbacks know no method."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "wsss_zoo"
+# What each layer may import of the package, besides itself.
+ALLOWED = {
+    "functional": set(),
+    "modules": {"functional"},
+    "methods": {"functional", "modules"},
+    "data": set(),
+    "callbacks": {"functional", "data"},
+}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Sub-packages of wsss_zoo that a file imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write absolute imports"
+            names = [node.module or ""]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("wsss_zoo.")}
+    return found
+
+
+@pytest.mark.parametrize("layer", ALLOWED)
+def test_imports_go_one_way(layer):
+    files = list((PACKAGE / layer).rglob("*.py"))
+    assert files
+    for path in files:
+        breach = imports_of(path) - ALLOWED[layer] - {layer}
+        assert not breach, f"{path.name} of {layer} imports {breach}"
+
+
+def test_the_walk_sees_a_breach(tmp_path):
+    (tmp_path / "a.py").write_text("def f():\n    from wsss_zoo.methods import CAM\n")
+    assert imports_of(tmp_path / "a.py") == {"methods"}
+
+
+@pytest.mark.parametrize("layer", ["functional", "modules", "data"])
+def test_lightning_stays_out_of_the_lower_layers(layer):
+    allowed = {"base.py", "loaders.py"} if layer == "data" else set()
+    for path in (PACKAGE / layer).rglob("*.py"):
+        if path.name not in allowed:
+            assert "pytorch_lightning" not in path.read_text(), path
