@@ -39,7 +39,12 @@ def root(tmp_path):
 def test_loading_reaches_seven_tenths_of_decoding_and_resizing(root, supervision, benchmark):
     torch.set_num_threads(1)
     data = VOC2012(
-        str(root), supervision=supervision, val_split=None, crop_size=CROP, batch_size=4, num_workers=0
+        str(root),
+        supervision=supervision,
+        val_split=None,
+        crop_size=CROP,
+        batch_size=4,
+        num_workers=0,
     )
     data.setup("fit")
     loader = data.train_dataloader()

@@ -67,7 +67,9 @@ def test_pairs_share_a_class():
         assert set(batch["other"]) == {"image", "image_labels", "image_id"}
         shared = (batch["image_labels"] * batch["other"]["image_labels"]).sum(1)
         assert (shared > 0).all()
-        assert all(a != b for a, b in zip(batch["image_id"], batch["other"]["image_id"], strict=True))
+        assert all(
+            a != b for a, b in zip(batch["image_id"], batch["other"]["image_id"], strict=True)
+        )
 
 
 def test_semi():
@@ -179,8 +181,10 @@ def test_workers_do_not_change_a_batch(supervision):
     alone = list(shapes(supervision, **kwargs).train_dataloader())
     torch.manual_seed(1)  # the global generator has no say
     workers = list(shapes(supervision, num_workers=2, **kwargs).train_dataloader())
-    assert equal(alone[-1], workers[-1]) if not isinstance(alone[-1], tuple) else equal(
-        alone[-1][0], workers[-1][0]
+    assert (
+        equal(alone[-1], workers[-1])
+        if not isinstance(alone[-1], tuple)
+        else equal(alone[-1][0], workers[-1][0])
     )
 
 

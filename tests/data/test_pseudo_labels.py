@@ -178,7 +178,7 @@ def test_manifest_with_other_classes_or_count_is_refused(tmp_path):
     with pytest.raises(ValueError, match="for the classes"):
         read_manifest(tmp_path, ["background", "dog", "cat"])
     label_path(tmp_path, "b").unlink()
-    with pytest.raises(ValueError, match="holds 1 label maps, its manifest.json says 2"):
+    with pytest.raises(ValueError, match="holds 1 label maps"):
         read_manifest(tmp_path, NAMES)
 
 

@@ -104,7 +104,9 @@ def test_train_aug_with_segmentation_class_aug(voc_root):
 
 
 def test_missing_root_names_the_option(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"data root .*nowhere does not exist.*--data\.root"):
+    with pytest.raises(
+        FileNotFoundError, match=r"data root .*nowhere does not exist.*--data\.root"
+    ):
         VOC2012(str(tmp_path / "nowhere")).setup("fit")
 
 
@@ -185,7 +187,9 @@ def test_training_image_without_tags(voc_root):
     for name in ("2007_02",):
         (voc_root / "SegmentationClass" / f"{name}.png").unlink()
     (voc_root / "image_labels.json").write_text(json.dumps({"2007_01": ["cat"]}))
-    with pytest.raises(ValueError, match=r"1 of 4 training images have no image-level labels.*2007_02"):
+    with pytest.raises(
+        ValueError, match=r"1 of 4 training images have no image-level labels.*2007_02"
+    ):
         VOC2012(str(voc_root), supervision="image_labels", val_split=None).setup("fit")
 
 

@@ -36,10 +36,10 @@ def batch(samples: list[dict]) -> dict:
 
 @pytest.fixture
 def loader(samples: list[dict]):
-    """Batches of the two pictures, as many as asked for."""
+    """The two pictures, so many times over; by default one step is one batch of both."""
 
     def make(steps: int = 1, batch_size: int = 2) -> DataLoader:
-        return DataLoader(samples * (steps * batch_size // 2), batch_size=batch_size)
+        return DataLoader(samples * steps, batch_size=batch_size)
 
     return make
 

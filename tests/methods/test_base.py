@@ -8,6 +8,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from wsss_zoo.methods import CAM, Supervised
 
 TINY = "test_efficientnet"
+
+# Lightning's hints on loaders: these tests have no workers and mostly no validation.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::lightning_fabric.utilities.warnings.PossibleUserWarning"
+)
 METHODS = {"Supervised": Supervised, "CAM": CAM}
 
 
@@ -150,12 +155,6 @@ def test_micro_batches_of_one_step_draw_differently(loader, trainer):
     draws = []
 
     class Draw(Callback):
-        def on_train_batch_start(self, *_):
-            pass
-
-        def on_before_zero_grad(self, *_):
-            pass
-
         def on_train_batch_end(self, *_):
             draws.append(torch.initial_seed())
 

@@ -10,6 +10,11 @@ from wsss_zoo.methods import CAM
 
 TINY = "test_efficientnet"
 
+# Lightning's hints on loaders: these tests have no workers and mostly no validation.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::lightning_fabric.utilities.warnings.PossibleUserWarning"
+)
+
 
 def method(**options):
     torch.manual_seed(0)
@@ -175,6 +180,10 @@ def test_grad_cam_of_a_named_layer_against_gradients_of_the_whole_graph(
 ):
     options = {"backbone": backbone, "cam_kind": "grad_cam", "grad_cam_layer": layer}
     learner = method(**options, scales=(1.0,))
+    for norm in learner.modules():
+        # Residual branches start at zero, and with them every gradient inside.
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
     outputs = trainer().predict(learner, loader(batch_size=1))
     batch = next(iter(loader(batch_size=1)))
     tags = batch["image_labels"][0]
@@ -189,10 +198,10 @@ def test_grad_cam_of_a_named_layer_against_gradients_of_the_whole_graph(
     for k in range(3):
         gradients = torch.autograd.grad(scores[:, k].sum(), kept[0], retain_graph=True)[0]
         weight = gradients.mean((2, 3), keepdim=True)
-        maps.append((weight * kept[0]).sum(1).relu() * 1000)
+        maps.append((weight * kept[0]).sum(1).relu() * kept[0][0, 0].numel())
     expected = multi_scale_cam([torch.stack(maps, 1).detach()], torch.eye(3), tags, (64, 64))
     assert expected.amax() > 0.9
-    torch.testing.assert_close(outputs[0]["cam"][0], expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(outputs[0]["cam"][0], expected, rtol=1e-3, atol=1e-4)
 
 
 def test_grad_cam_of_a_frozen_backbone():

@@ -10,6 +10,11 @@ from wsss_zoo.methods import Supervised
 
 TINY = "test_efficientnet"
 
+# Lightning's hints on loaders: these tests have no workers and mostly no validation.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::lightning_fabric.utilities.warnings.PossibleUserWarning"
+)
+
 
 def method(**options):
     torch.manual_seed(0)
@@ -24,9 +29,7 @@ def test_learns_two_images_and_predicts_the_same_after_reload(
 ):
     torch.manual_seed(0)
     steps, stride = (50, 16) if architecture == "deeplabv3plus" else (80, 8)
-    learner = Supervised(
-        4, TINY, architecture, lr=3e-3, head_lr_mult=1, output_stride=stride
-    )
+    learner = Supervised(4, TINY, architecture, lr=3e-3, head_lr_mult=1, output_stride=stride)
     fit = trainer(max_steps=steps)
     fit.fit(learner, loader(steps))
     outputs = fit.predict(learner, loader(batch_size=1))

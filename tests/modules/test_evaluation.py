@@ -154,5 +154,5 @@ def test_numbers_out_of_range(options, message):
 
 
 def test_every_option_is_an_attribute():
-    names = [name for name in inspect.signature(Evaluation).parameters]
+    names = inspect.signature(Evaluation).parameters
     assert set(names) == set(vars(Evaluation()))

@@ -25,7 +25,9 @@ def classifier():
 
 
 def equal(module, state, prefix=""):
-    return all(torch.equal(value, state[prefix + name]) for name, value in module.state_dict().items())
+    return all(
+        torch.equal(value, state[prefix + name]) for name, value in module.state_dict().items()
+    )
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])

@@ -15,7 +15,7 @@ def print_class_table(
         per_class: Number by class name, in [0, 1]; nan prints as a dash.
         totals: Further numbers by name.
     """
-    table = Table(title=title, title_justify="left")
+    table = Table()
     table.add_column("class")
     table.add_column(column, justify="right")
     for name, value in per_class.items():
@@ -23,4 +23,6 @@ def print_class_table(
     table.add_section()
     for name, value in totals.items():
         table.add_row(name, f"{value:.4f}", style="bold")
-    Console().print(table)
+    console = Console()
+    console.print(title, markup=False, highlight=False, soft_wrap=True)
+    console.print(table)

@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.functional.classification import multilabel_average_precision
+from torchmetrics.functional.classification import binary_average_precision
 from torchmetrics.utilities import dim_zero_cat
 
 from wsss_zoo.callbacks.class_table import print_class_table
@@ -238,7 +238,7 @@ class ClassificationMetrics(_StageMetrics):
         self.precision.update(scores, from_batch(batch, "image_labels", stage))
 
     def _compute(self, trainer: Trainer, stage: Stage) -> tuple[Values, Values, dict[str, Any]]:
-        values = self.precision.compute()
+        values = self.precision.compute().reshape(-1)  # torchmetrics turns (1,) into a scalar
         self.precision.reset()
         if values.isnan().all():
             raise ValueError(
@@ -267,14 +267,14 @@ class _AveragePrecision(Metric):
         # torchmetrics applies a sigmoid to what has values outside [0, 1], batch by batch if it is
         # given batches. So the whole stage here, in float64: large logits do not become ties.
         probs = dim_zero_cat(self.scores).cpu().double().sigmoid()
-        truth = dim_zero_cat(self.image_labels).cpu() > 0
-        known = truth.any(dim=0)
-        values = torch.full((truth.shape[1],), float("nan"), dtype=torch.float64)
-        if known.any():
-            values[known] = multilabel_average_precision(
-                probs[:, known], truth[:, known].long(), int(known.sum()), average="none"
-            ).double()
-        return values
+        truth = (dim_zero_cat(self.image_labels).cpu() > 0).long()
+        values = [
+            binary_average_precision(probs[:, k], truth[:, k]).double()
+            if truth[:, k].any()
+            else torch.tensor(float("nan"), dtype=torch.float64)
+            for k in range(truth.shape[1])
+        ]
+        return torch.stack(values)
 
 
 def _weak_shot(iou: Mapping[str, float], data: Any) -> Values:

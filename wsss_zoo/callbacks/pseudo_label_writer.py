@@ -1,6 +1,8 @@
 """Pseudo-labels as files, written image by image during ``predict``."""
 
 import json
+import warnings
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from wsss_zoo.callbacks.cam_labels import CamLabelOptions, cam_pseudo_label
 from wsss_zoo.callbacks.label_quality import measure_labels, publish_quality
+from wsss_zoo.callbacks.late_set import LateSet
 from wsss_zoo.callbacks.outputs import from_batch, from_outputs
 from wsss_zoo.callbacks.run_identity import checkpoint_hash, config_hash, evaluation_settings
 from wsss_zoo.data.image_files import IGNORE_INDEX, UInt8Array
@@ -86,13 +89,13 @@ class PseudoLabelWriter(Callback):
         self.overwrite = overwrite
         self._directory: Path | None = None
         self._manifest: Manifest | None = None
-        self._limit: int | float | None = None
+        self._done: Set[str] = set()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Take the folder and tell the data module which images are done.
+        """Check the options, and have the data module leave out the images that are done.
 
         Raises:
-            ValueError: See the class.
+            ValueError: If the options do not fit the method or there is no data module.
         """
         if stage != "predict":
             return
@@ -107,24 +110,12 @@ class PseudoLabelWriter(Callback):
         if getattr(trainer, "fast_dev_run", False):
             return
         self._directory = Path(self.out_dir or Path(trainer.default_root_dir) / "pseudo_labels")
-        image_ids = data.predict_ids()
-        done: set[str] | str = set()
-        if trainer.is_global_zero:
-            try:
-                self._manifest = _manifest_of(trainer, pl_module, data, options)
-                done = begin_folder(
-                    self._directory, self._manifest, image_ids, overwrite=self.overwrite
-                )
-            except ValueError as error:
-                done = str(error)
-        # Every rank needs the same set, or the sampler would share out different lists; and a rank
-        # that raised alone would leave the others waiting.
-        done = trainer.strategy.broadcast(done)
-        if isinstance(done, str):
-            raise ValueError(done)
-        self._skip(trainer, data, image_ids, done)
-        if len(done) == len(image_ids):
-            self._finish(trainer, data)
+        self._done = LateSet(lambda: self._begin(trainer, pl_module, data, options))
+        data.skip_ids = self._done
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the folder, if a data module without ``skip_ids`` has not asked what is done."""
+        len(self._done)
 
     def on_predict_batch_end(
         self,
@@ -158,14 +149,14 @@ class PseudoLabelWriter(Callback):
             self._finish(trainer, getattr(trainer, "datamodule", None))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the trainer and the data module back as they were."""
+        """Give the data module back as it was."""
         if stage == "predict":
             self._release(trainer)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Give the trainer and the data module back as they were."""
+        """Give the data module back as it was."""
         if trainer.state.fn == "predict":
             self._release(trainer)
 
@@ -191,22 +182,39 @@ class PseudoLabelWriter(Callback):
             )
         return {"conf_thresh": self.conf_thresh, "evaluation": evaluation_settings(module)}
 
-    def _skip(self, trainer: Trainer, data: Any, image_ids: list[str], done: set[str]) -> None:
+    def _begin(
+        self, trainer: Trainer, module: LightningModule, data: Any, options: dict[str, Any]
+    ) -> set[str]:
+        """Take the folder, on all ranks, and return the ids of the images to leave out."""
+        assert self._directory is not None
+        image_ids = data.predict_ids()
+        done: set[str] | str = set()
+        if trainer.is_global_zero:
+            try:
+                self._manifest = _manifest_of(trainer, module, data, options)
+                done = begin_folder(
+                    self._directory, self._manifest, image_ids, overwrite=self.overwrite
+                )
+            except ValueError as error:
+                done = str(error)
+        # Every rank needs the same set, or the sampler would share out different lists; and a rank
+        # that raised alone would leave the others waiting.
+        done = trainer.strategy.broadcast(done)
+        if isinstance(done, str):
+            raise ValueError(done)
         left = len(image_ids) - len(done)
         if done:
             counted = f"{len(done)} of {len(image_ids)} label maps are there"
             rank_zero_info(f"{self._directory}: {counted}, {left} left")
         if left == 0:
-            # Lightning warns about an empty loader; told to run no batch it does not ask for one.
-            self._limit, trainer.limit_predict_batches = trainer.limit_predict_batches, 0
-            trainer.predict_loop.max_batches = []
+            warnings.filterwarnings("ignore", "Total length of .* across ranks is zero")
+            self._finish(trainer, data)
+            return done
         # Each rank must have an image: some are made again, which gives the same files.
-        again = max(trainer.world_size - left, 0) if left else 0
-        data.skip_ids = set(sorted(done)[again:])
+        return set(sorted(done)[max(trainer.world_size - left, 0) :])
 
     def _release(self, trainer: Trainer) -> None:
-        if self._limit is not None:
-            trainer.limit_predict_batches, self._limit = self._limit, None
+        self._done = set()
         data = getattr(trainer, "datamodule", None)
         if data is not None:
             data.skip_ids = set()
@@ -251,10 +259,13 @@ class PseudoLabelWriter(Callback):
             raise RuntimeError(
                 f"{counted}, first: {', '.join(missing[:3])}; the predict loader left them out"
             )
-        report = report or measure_labels(trainer, data, directory, cams=self.save_cams)
+        measured = report is not None
+        if not measured:
+            report = measure_labels(trainer, data, directory, cams=self.save_cams)
         if trainer.is_global_zero:
             if report is not None:
-                write_json(directory / QUALITY, report)
+                if not measured:
+                    write_json(directory / QUALITY, report)
                 publish_quality(trainer, directory, report, data.class_names)
             if not (directory / MANIFEST).exists():
                 assert self._manifest is not None

@@ -143,7 +143,7 @@ def read_cam(directory: Path, image_id: str) -> tuple[UInt8Array, NDArray[np.int
     """
     path = cam_path(directory, image_id)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return arrays["cam"], arrays["classes"]
     except FileNotFoundError:
         raise FileNotFoundError(

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from wsss_zoo.data.shapes_scene import SHAPES_CLASSES, shapes_scene
 
 from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.data.image_files import ImageSource, UInt8Array
 from wsss_zoo.data.image_labels import Tags, tags_from_masks
+from wsss_zoo.data.shapes_scene import SHAPES_CLASSES, shapes_scene
 
 # Scenes of a split are numbered from here, so that splits never share a scene whatever their sizes.
 _FIRST_SCENE = {"train": 0, "val": 10_000_000, "test": 20_000_000}
@@ -83,11 +84,11 @@ class ShapesSource:
 
     def read_image(self, image_id: str) -> UInt8Array:
         """RGB image, (size, size, 3)."""
-        return shapes_scene(self.seed, _scene_number(image_id), self.size).image
+        return _scene(self.seed, _scene_number(image_id), self.size).image
 
     def read_mask(self, image_id: str) -> UInt8Array:
         """Class index per pixel, (size, size), 255 = ignored."""
-        mask = shapes_scene(self.seed, _scene_number(image_id), self.size).mask
+        mask = _scene(self.seed, _scene_number(image_id), self.size).mask
         return np.asarray(self.index_map, dtype=np.uint8)[mask]
 
     def image_size(self, image_id: str) -> tuple[int, int]:
@@ -98,6 +99,10 @@ class ShapesSource:
         """Raise ValueError for an id that is not ``<split>_<number>``."""
         for image_id in image_ids:
             _scene_number(image_id)
+
+
+# A sample reads image and mask one after the other: the scene is drawn once for both.
+_scene = lru_cache(maxsize=4)(shapes_scene)
 
 
 def _scene_number(image_id: str) -> int:

@@ -2,17 +2,18 @@
 
 import colorsys
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 Rng = np.random.Generator
 # Signed distance, negative inside, (h, w), and RGB colour in [0, 1], (h, w, 3). Coordinates u
-# (right) and v (down) are local: the whole object lies in the circle of radius 1.15 around 0.
+# (right) and v (down) are local: the whole object lies in the circle of radius REACH around 0.
 Painted = tuple[Floats, Floats]
 Painter = Callable[[Rng, Floats, Floats], Painted]
+REACH = 1.3
 
 
 class ObjectClass(NamedTuple):
@@ -52,7 +53,7 @@ def _torso(rng: Rng, u: Floats, v: Floats) -> Painted:
     tail = _capsule(u, v, (0.65, -0.05), (0.95, rng.uniform(-0.5, 0.3)), 0.08)
     trunk = _ellipse(u, v, (0.15, 0), (0.66, 0.34))
     colour = random_colour(rng, (0.03, 0.13), (0.1, 0.5), (0.35, 0.75))
-    a, b, c, d = rng.uniform(0, 6, 4)
+    a, b, c, d = rng.uniform(0, 6, 4).tolist()
     fur = np.sin(9 * u + a + 2 * np.sin(7 * v + b)) * np.sin(9 * v + c + 2 * np.sin(6 * u + d))
     return _union(trunk, tail, *legs), _mix((2 * fur).clip(0, 1), colour * 0.55, colour)
 
@@ -83,14 +84,14 @@ def _tulip(rng: Rng, u: Floats, v: Floats) -> Painted:
     teeth = np.abs((u / 0.23 + 0.5) % 1 - 0.5) * 0.5
     red = random_colour(rng, (0.9, 1.0), (0.75, 0.95), (0.7, 0.95))
     stripes = _stripes(u / 0.23 + 0.25)
-    return np.maximum(cup, -0.88 + teeth - v), _mix(0.6 * stripes, red * 0.55, red)
+    return _cut(cup, teeth - 0.88 - v), _mix(0.6 * stripes, red * 0.55, red)
 
 
 def _fox(rng: Rng, u: Floats, v: Floats) -> Painted:
     x, y = np.abs(u + 0.62), v + 0.32
     # Sides run from the cheeks down to the muzzle; the ears stand on the flat top.
-    face = np.maximum(np.maximum(-0.24 - y, y - 0.42), (x * 0.8 + y * 0.6) - 0.26)
-    ear = np.maximum(np.abs(x - 0.22) * 0.8 - (y + 0.56) * 0.5, y + 0.15)
+    face = _cut(-0.24 - y, y - 0.42, x * 0.8 + y * 0.6 - 0.26)
+    ear = _cut(np.abs(x - 0.22) * 0.8 - (y + 0.56) * 0.5, y + 0.15)
     orange = random_colour(rng, (0.04, 0.08), (0.8, 1), (0.75, 0.95))
     white = random_colour(rng, (0, 1), (0, 0.1), (0.85, 1))
     colour = _mix(x * 0.75 + y > 0.2, white, orange)
@@ -122,7 +123,7 @@ def _crane(rng: Rng, u: Floats, v: Floats) -> Painted:
 def _mixer(rng: Rng, u: Floats, v: Floats) -> Painted:
     # A drum that leans backwards, with a spiral of stripes and a dark mouth.
     x, y = (u - 0.25) * 0.95 - (v + 0.25) * 0.3, (u - 0.25) * 0.3 + (v + 0.25) * 0.95
-    drum = np.maximum(_ellipse(x, y, (0, 0), (0.62, 0.34)), x - 0.5)
+    drum = _cut(_ellipse(x, y, (0, 0), (0.62, 0.34)), x - 0.5)
     blue = random_colour(rng, (0.54, 0.64), (0.65, 0.95), (0.6, 0.9))
     white = random_colour(rng, (0, 1), (0, 0.1), (0.85, 1))
     colour = _mix(_stripes(x * 3.2 + y * 1.2 + rng.uniform()), white, blue)
@@ -135,7 +136,8 @@ _GLASS = np.array([0.65, 0.8, 0.9], np.float32)
 
 
 def _ellipse(u: Floats, v: Floats, at: tuple[float, float], axes: tuple[float, float]) -> Floats:
-    return (np.hypot((u - at[0]) / axes[0], (v - at[1]) / axes[1]) - 1) * min(axes)
+    radius: Floats = np.hypot((u - at[0]) / axes[0], (v - at[1]) / axes[1])
+    return (radius - 1) * min(axes)
 
 
 def _capsule(
@@ -144,17 +146,22 @@ def _capsule(
     du, dv = end[0] - start[0], end[1] - start[1]
     u, v = u - start[0], v - start[1]
     along = ((u * du + v * dv) / (du * du + dv * dv)).clip(0, 1)
-    return np.hypot(u - along * du, v - along * dv) - radius
+    distance: Floats = np.hypot(u - along * du, v - along * dv)
+    return distance - radius
 
 
 def _box(u: Floats, v: Floats, low: tuple[float, float], high: tuple[float, float]) -> Floats:
-    return np.maximum(
-        np.maximum(low[0] - u, u - high[0]), np.maximum(low[1] - v, v - high[1])
-    )
+    return _cut(low[0] - u, u - high[0], low[1] - v, v - high[1])
 
 
 def _union(*distances: Floats) -> Floats:
-    return np.minimum.reduce(distances)
+    union: Floats = np.minimum.reduce(distances)
+    return union
+
+
+def _cut(*distances: Floats) -> Floats:
+    cut: Floats = np.maximum.reduce(distances)
+    return cut
 
 
 def _mix(weight: Floats | NDArray[np.bool_], yes: Floats, no: Floats) -> Floats:
@@ -164,7 +171,8 @@ def _mix(weight: Floats | NDArray[np.bool_], yes: Floats, no: Floats) -> Floats:
 
 def _stripes(phase: Floats) -> Floats:
     """Soft stripes in [0, 1], one per unit of the phase."""
-    return (0.5 + 2 * np.sin(2 * np.pi * phase)).clip(0, 1)
+    wave: Floats = np.sin(2 * np.pi * phase)
+    return (0.5 + 2 * wave).clip(0, 1)
 
 
 # In the order of their class index, from 1. The two that share a body stand together.

@@ -1,12 +1,13 @@
 """Generated scenes with exact masks: the embedded data set's images."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from wsss_zoo.data.shapes_objects import OBJECT_CLASSES, Floats, Rng, random_colour
+from wsss_zoo.data.shapes_objects import OBJECT_CLASSES, REACH, Floats, Rng, random_colour
 
 SHAPES_CLASSES = ["background", *(kind.name for kind in OBJECT_CLASSES)]
 
@@ -25,7 +26,7 @@ class ShapesScene(NamedTuple):
 
 
 class _Layer(NamedTuple):
-    """A painted object: its window in the image, opacity and colour there, and where its part is."""
+    """A painted object: its window in the image, opacity, colour and place of its part there."""
 
     window: tuple[slice, slice]
     label: int
@@ -57,7 +58,7 @@ def shapes_scene(seed: int, index: int, image_size: int) -> ShapesScene:
 
     >>> scene = shapes_scene(seed=0, index=0, image_size=64)
     >>> scene.image.shape, [SHAPES_CLASSES[c] for c in np.unique(scene.mask)]
-    X
+    ((64, 64, 3), ['background', 'tulip'])
     """
     if seed < 0 or index < 0:
         raise ValueError(f"seed is {seed} and index is {index}; give numbers >= 0")
@@ -102,15 +103,15 @@ def _visible(layers: list[_Layer], size: int) -> list[_Layer]:
 def _object(rng: Rng, label: int, size: int, crowd: int) -> _Layer:
     """Paint one object at a random place, scale and angle; the middle of its part is in view."""
     kind = OBJECT_CLASSES[label - 1]
-    scale = size * float(np.exp(rng.uniform(np.log(0.16), np.log(0.44 - 0.05 * crowd))))
-    angle, mirror = rng.uniform(-0.8, 0.8), rng.choice([-1.0, 1.0])
-    cos, sin = np.cos(angle), np.sin(angle)
+    scale = size * math.exp(rng.uniform(math.log(0.16), math.log(0.44 - 0.05 * crowd)))
+    angle, mirror = rng.uniform(-0.8, 0.8), float(rng.choice([-1.0, 1.0]))
+    cos, sin = math.cos(angle), math.sin(angle)
     au, av = kind.anchor[0] * mirror, kind.anchor[1]
     offset = scale * np.array([cos * au - sin * av, sin * au + cos * av])
     centre = size * rng.uniform(0.2, 0.8, 2)
     centre = (centre + offset).clip(0.12 * size, 0.88 * size) - offset
 
-    (x0, y0), (x1, y1) = ((centre + d * 1.2 * scale).clip(0, size).astype(int) for d in (-1, 1))
+    (x0, y0), (x1, y1) = ((centre + d * REACH * scale).clip(0, size).astype(int) for d in (-1, 1))
     x = (np.arange(x0, x1, dtype=np.float32)[None, :] + 0.5 - centre[0]) / scale
     y = (np.arange(y0, y1, dtype=np.float32)[:, None] + 0.5 - centre[1]) / scale
     u = (mirror * (cos * x + sin * y)).astype(np.float32)
@@ -127,11 +128,10 @@ def _object(rng: Rng, label: int, size: int, crowd: int) -> _Layer:
 
 def _background(rng: Rng, size: int) -> Floats:
     first, second = (random_colour(rng, (0, 1), (0.05, 0.6), (0.25, 0.9)) for _ in range(2))
-    direction = rng.uniform(0, 2 * np.pi)
+    direction = rng.uniform(0, 2 * math.pi)
     ramp = np.linspace(-0.5, 0.5, size, dtype=np.float32)
-    blend = np.cos(direction) * ramp[None, :] + np.sin(direction) * ramp[:, None] + 0.5
+    blend = math.cos(direction) * ramp[None, :] + math.sin(direction) * ramp[:, None] + 0.5
     blend = (blend + 0.35 * _noise(rng, size, 4)).clip(0, 1)[..., None]
-    canvas = first + blend * (second - first)
     canvas = _clutter(rng, first + blend * (second - first))
     for cells in (6, 14, 30, size // 2):
         canvas += rng.uniform(0, 0.09) * _noise(rng, size, cells)[..., None]
