@@ -56,7 +56,8 @@ def given_settings(args: Sequence[str]) -> dict[str, Setting]:
         args: Arguments after the name of the command.
 
     Returns:
-        Settings by key. Where several give the same, the last one counts.
+        Settings by key. Where several give the same, the last one counts. A config file that cannot be read is itself a
+        setting, ``config``.
 
     >>> given_settings(["--model", "CAM", "--model.init_args.lr=0.1"])["model.lr"].value
     '0.1'
@@ -70,9 +71,9 @@ def given_settings(args: Sequence[str]) -> dict[str, Setting]:
         if content is None:
             settings[_plain(key)] = Setting(text, option.split("=", 1)[0])
         else:
-            prefix = "" if key == "config" else key
-            for path, value in _flatten(content, prefix):
-                settings[_plain(path)] = Setting(value, text if len(text) < 200 else option)
+            place = f"{text}:" if len(text) < 200 else option
+            for path, value in _flatten(content, "" if key == "config" else key):
+                settings[_plain(path)] = Setting(value, f"{place} {path}")
     return settings
 
 

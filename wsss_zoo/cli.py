@@ -78,9 +78,9 @@ def main(args: Sequence[str] | None = None) -> int:
         return 0
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        hint = f" (did you mean {close[0]}?)" if close else ""
         print(
-            f"wsss-zoo: there is no command {name!r}{hint} There are: {', '.join(COMMANDS)}",
+            f"wsss-zoo: error: there is no command {name!r}{hint}; there are: {', '.join(COMMANDS)}",
             file=sys.stderr,
         )
         return 2

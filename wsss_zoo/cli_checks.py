@@ -3,6 +3,8 @@
 import difflib
 import pickle
 import pkgutil
+import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,23 @@ def short_name(class_path: str) -> str:
     'CAM'
     """
     return class_path.rsplit(".", 1)[-1]
+
+
+def short_message(message: str) -> str:
+    r"""Cut jsonargparse's account of a bad module down to what is wrong with it.
+
+    >>> short_message(
+    ...     "Parser key 'model':\n Subtypes: [BaseMethod, NoneType]\n Errors:\n"
+    ...     " - Problem with given class_path 'wsss_zoo.CAM':\n  Option 'lrr' is not accepted\n"
+    ...     " - Expected a NoneType"
+    ... )
+    "CAM: Option 'lrr' is not accepted"
+    """
+    pattern = r"Problem with given class_path '([^']+)':\s+(.+?)(\n\s*- |\n\s*Given value|$)"
+    match = re.search(pattern, message, re.DOTALL)
+    if match is None:
+        return message
+    return f"{match[1].removeprefix('wsss_zoo.')}: {' '.join(match[2].split())}"
 
 
 def supervision_of(class_path: str) -> str:
@@ -76,8 +95,8 @@ def check_supervision(given: Setting | None, model_class_path: str) -> None:
     needed = supervision_of(model_class_path)
     if given is not None and given.value != needed:
         raise ValueError(
-            f"{given.source} asks for data.supervision {given.value!r}, but {short_name(model_class_path)} "
-            f"learns from {needed!r}; remove it, it follows from the method"
+            f"{given.source}: supervision {given.value!r} is given, but "
+            f"{short_name(model_class_path)} learns from {needed!r}; remove it, it follows from the method"
         )
 
 
@@ -96,10 +115,13 @@ def read_checkpoint(path: str, model_class_path: str) -> dict[str, Any]:
     """
     if not Path(path).is_file():
         raise ValueError(f"--ckpt_path {path}: there is no such file; a run keeps its own in checkpoints/last.ckpt")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"--ckpt_path {path} is no checkpoint, or a damaged one; give another")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"--ckpt_path {path} cannot be read as a checkpoint: {error}") from error
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"--ckpt_path {path} cannot be read as a checkpoint: {reason}") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise ValueError(
             f"--ckpt_path {path} is no checkpoint of a run; weights alone go to --model.weights or "

@@ -4,7 +4,7 @@ import logging
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 from pytorch_lightning import Trainer
@@ -27,6 +27,7 @@ from wsss_zoo.cli_checks import (
     check_name,
     check_supervision,
     read_checkpoint,
+    short_message,
     short_name,
     supervision_of,
 )
@@ -67,6 +68,21 @@ def _no_advertisement(record: logging.LogRecord) -> bool:
     return "Tip: For seamless" not in record.getMessage()
 
 
+class ZooParser(LightningArgumentParser):
+    """Says what is wrong in a few lines; jsonargparse puts pages of usage and tried types before it."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print a message and end the process with code 2."""
+        if not self.exit_on_error:
+            # jsonargparse's parsers of single values; the one of the command line words the message.
+            super().error(message, ex)
+        parser = getattr(ex, "subcommand_parser", None) or self
+        command = parser.prog.replace(" [options]", "")
+        sys.stderr.write(f"{command}: error: {short_message(message)}\n")
+        sys.stderr.write(f"{command} --help lists all options\n")
+        sys.exit(2)
+
+
 class ZooCLI(LightningCLI):
     """Any method on any data set, from arguments and config files.
 
@@ -90,7 +106,9 @@ class ZooCLI(LightningCLI):
             save_config_kwargs={"overwrite": True},
             trainer_defaults={"log_every_n_steps": 10},
             seed_everything_default=0,
-            parser_kwargs={"prog": "wsss-zoo", **headers},
+            parser_class=ZooParser,
+            # Else a mistyped option may be taken for another one, whose beginning it is.
+            parser_kwargs={"prog": "wsss-zoo", "allow_abbrev": False, **headers},
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
@@ -123,9 +141,10 @@ class ZooCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and refuse what LightningCLI would take without a word."""
         given = given_settings(args[1:])
-        helps = any(key in given for key in ("help", "h", "print_config"))
+        # Without its config file, or for help, nothing can be said about what is missing.
+        partial = {"config", "print_config", "help", "-h", "model.help", "data.help"} & set(given)
         try:
-            if not helps:
+            if not partial:
                 check_name("model", given.get("model"), BaseMethod)
                 check_name("data", given.get("data"), BaseDataModule)
             self.config = parser.parse_args(args)
@@ -165,6 +184,15 @@ class ZooCLI(LightningCLI):
                 folder,
                 folder / CHECKPOINT,
             )
+
+    def instantiate_classes(self) -> None:
+        """Instantiate; what a constructor says is not buried in a list of types tried."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            if isinstance(error.__cause__, ValueError):
+                raise error.__cause__ from None
+            raise
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with ``metrics.csv`` beside whatever loggers the user asks for."""

@@ -1,6 +1,6 @@
 """Multi-scale + flip CAM of one image against its bare forward passes."""
 
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import pytest
@@ -9,16 +9,15 @@ import torch
 from wsss_zoo.methods import CAM
 from wsss_zoo.modules import rescale
 
-SIZE, FG_CLASSES, ROUNDS = (375, 500), 20, 7
+BACKBONE, SIZE, FG_CLASSES, ROUNDS = "tf_efficientnet_lite0", (240, 320), 20, 15
 
 
 @pytest.mark.benchmark
-@pytest.mark.parametrize("backbone", ["tf_efficientnet_lite0", "resnet50"])
-def test_cam_takes_at_most_a_tenth_more_than_its_forward_passes(benchmark, backbone):
+def test_cam_takes_at_most_a_tenth_more_than_its_forward_passes(benchmark):
     torch.manual_seed(0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    method = CAM(FG_CLASSES + 1, backbone).eval()
+    method = CAM(FG_CLASSES + 1, BACKBONE).eval()
     image_labels = torch.zeros(1, FG_CLASSES)
     image_labels[0, [3, 14]] = 1
     batch = {"image": torch.rand(1, 3, *SIZE), "image_labels": image_labels}
@@ -26,28 +25,27 @@ def test_cam_takes_at_most_a_tenth_more_than_its_forward_passes(benchmark, backb
     for scale in method.hparams["scales"]:
         prepared = method.backbone.prepare(rescale(batch["image"], scale))
         pairs.append(torch.cat([prepared, prepared.flip(-1)]))
+    # Processor time of the one thread, and the two take turns: other load then hardly counts.
     seconds = {"cam": [], "forwards": []}
 
     def cam():
-        start = perf_counter()
+        start = process_time()
         with torch.inference_mode():
             method.predict_step(batch, 0)
-        seconds["cam"].append(perf_counter() - start)
+        seconds["cam"].append(process_time() - start)
 
     def forwards():
-        start = perf_counter()
+        start = process_time()
         with torch.inference_mode():
             for pair in pairs:
                 method.backbone.extract(pair)
-        seconds["forwards"].append(perf_counter() - start)
+        seconds["forwards"].append(process_time() - start)
 
-    rounds = ROUNDS if backbone != "resnet50" else 3
     try:
-        # As the set-up of every round: the two take turns, so that other load slows both.
-        benchmark.pedantic(cam, setup=forwards, rounds=rounds, warmup_rounds=1)
+        benchmark.pedantic(cam, setup=forwards, rounds=ROUNDS, warmup_rounds=1)
     finally:
         torch.set_num_threads(threads)
-    ratio = np.median(seconds["cam"][1:]) / np.median(seconds["forwards"][1:])
+    ratio = float(np.median(np.divide(seconds["cam"], seconds["forwards"])[1:]))
     benchmark.extra_info["ratio"] = ratio
     print(f"\nCAM {np.median(seconds['cam']):.2f} s, {ratio:.3f} times its forward passes")
     assert ratio <= 1.1

@@ -1,4 +1,5 @@
 import json
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -289,6 +290,20 @@ def test_limited_run_is_not_finished(tmp_path, limit):
     predict(tmp_path, method)
     assert method.seen == IDS
     assert read_manifest(tmp_path / "pseudo_labels", NAMES).count == len(IDS)
+
+
+def test_maps_are_not_kept(tmp_path):
+    kept = []
+
+    class Method(ToyCAM):
+        def outputs(self, batch):
+            assert sum(reference() is not None for reference in kept) <= 1
+            outputs = super().outputs(batch)
+            kept.append(weakref.ref(outputs["cam"]))
+            return outputs
+
+    predict(tmp_path, Method(), save_cams=True)
+    assert len(kept) == len(IDS)
 
 
 def test_loader_that_leaves_images_out_is_an_error(tmp_path):

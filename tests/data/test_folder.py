@@ -78,9 +78,7 @@ def test_subfolders_make_ids(folder_root):
 def test_missing_parts_show_the_layout(folder_root, remove, message):
     (folder_root / remove).rename(folder_root / "elsewhere")
     with pytest.raises(FileNotFoundError, match=message):
-        data = Folder(str(folder_root))
-        _ = data.num_classes
-        data.setup("fit")
+        Folder(str(folder_root)).setup("fit")
 
 
 def test_two_images_of_one_id(folder_root):

@@ -111,7 +111,7 @@ def test_missing_root_names_the_option(tmp_path):
 
 
 def test_unknown_split_names_those_there_are(voc_root):
-    with pytest.raises(FileNotFoundError, match="trian.*there are train, val"):
+    with pytest.raises(FileNotFoundError, match=r"trian.*there are train, val"):
         VOC2012(str(voc_root), train_split="trian").setup("fit")
 
 

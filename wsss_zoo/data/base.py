@@ -209,6 +209,8 @@ class BaseDataModule(LightningDataModule):
         """
         method = self.trainer.lightning_module if self.trainer else None
         self.pad_color = getattr(method, "image_mean", _GREY)
+        if self.num_fg_classes < 1:
+            raise ValueError(f"{type(self).__name__} has no class besides {self.class_names}")
         if stage == "fit":
             wanted = getattr(method, "supervision", self.supervision)
             if wanted != self.supervision:
