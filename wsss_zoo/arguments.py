@@ -49,15 +49,15 @@ def option_key(token: str) -> str:
 def given_settings(args: Sequence[str]) -> dict[str, Setting]:
     """Every setting that a command line gives, itself or through its config files.
 
-    The three spellings ``--model.lr``, ``--model.init_args.lr`` and ``model: {init_args: {lr: ..}}`` have
-    one key, ``model.lr``; the class of a module is the key of its group, ``model``.
+    The three spellings ``--model.lr``, ``--model.init_args.lr`` and ``model: {init_args: {lr:
+    ..}}`` have one key, ``model.lr``; the class of a module is the key of its group, ``model``.
 
     Args:
         args: Arguments after the name of the command.
 
     Returns:
-        Settings by key. Where several give the same, the last one counts. A config file that cannot be read is itself a
-        setting, ``config``.
+        Settings by key. Where several give the same, the last one counts. A config file that cannot
+        be read is itself a setting, ``config``.
 
     >>> given_settings(["--model", "CAM", "--model.init_args.lr=0.1"])["model.lr"].value
     '0.1'
@@ -66,7 +66,8 @@ def given_settings(args: Sequence[str]) -> dict[str, Setting]:
     for option, *values in option_groups(args):
         key = option_key(option)
         text = option.split("=", 1)[1] if "=" in option else (values[0] if values else "")
-        # A config may stand on the command line as text, as a file, and a group in a file of its own.
+        # A config may stand on the command line as text, as a file, and a group in a file of its
+        # own.
         content = _read_mapping(text) if key == "config" or "." not in key else None
         if content is None:
             settings[_plain(key)] = Setting(text, option.split("=", 1)[0])

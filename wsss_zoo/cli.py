@@ -49,7 +49,9 @@ COMMANDS = {
     "validate": Command("measure a trained method on the validation split", _trainer),
     "test": Command("measure a trained method on the test split", _trainer),
     "predict": Command("write label maps for the images of a split", _trainer),
-    "pipeline": Command("run a recipe of several steps; a finished step is not run again", _pipeline),
+    "pipeline": Command(
+        "run a recipe of several steps; a finished step is not run again", _pipeline
+    ),
     "methods": Command("list the methods and the labels they need", _methods),
 }
 
@@ -58,9 +60,9 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        args: Arguments, the command's name first; None for those of the process. Then an error that the
-            package itself raises is printed in one line (``WSSS_ZOO_TRACEBACK=1`` shows where it
-            comes from); with arguments from Python it propagates.
+        args: Arguments, the command's name first; None for those of the process. Then an error that
+            the package itself raises is printed in one line (``WSSS_ZOO_TRACEBACK=1`` shows where
+            it comes from); with arguments from Python it propagates.
 
     Returns:
         Exit code; 0 for success, 2 for wrong arguments.
@@ -79,8 +81,9 @@ def main(args: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
+        names = ", ".join(COMMANDS)
         print(
-            f"wsss-zoo: error: there is no command {name!r}{hint}; there are: {', '.join(COMMANDS)}",
+            f"wsss-zoo: error: there is no command {name!r}{hint}; there are: {names}",
             file=sys.stderr,
         )
         return 2
@@ -103,15 +106,15 @@ def _help() -> str:
             "",
             *(f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()),
             "",
-            "wsss-zoo COMMAND --help lists the options of a command, wsss-zoo fit --model.help CAM and",
-            "--data.help VOC2012 those of a method and of a data set.",
+            "wsss-zoo COMMAND --help lists the options of a command, wsss-zoo fit --model.help CAM",
+            "and --data.help VOC2012 those of a method and of a data set.",
             "First steps: wsss-zoo fit --model CAM --data Shapes --trainer.max_steps 200",
         ]
     )
 
 
 def _is_message(error: Exception) -> bool:
-    """Whether the package raised the error on purpose; those of other packages need their traceback."""
+    """Whether the package raised the error on purpose; others are bugs and need a traceback."""
     if os.environ.get("WSSS_ZOO_TRACEBACK"):
         return False
     innermost = traceback.extract_tb(error.__traceback__)[-1]

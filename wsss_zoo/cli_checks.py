@@ -18,6 +18,7 @@ from wsss_zoo.arguments import Setting
 def subclasses(base: type) -> dict[str, type]:
     """Classes that a user can name where ``base`` is asked for, by their names, sorted."""
     found: dict[str, type] = {}
+    child: type
     for child in base.__subclasses__():
         found |= {child.__name__: child} | subclasses(child)
     return {name: found[name] for name in sorted(found)}
@@ -77,8 +78,8 @@ def check_name(key: str, given: Setting | None, base: type) -> None:
     close = difflib.get_close_matches(name.lower(), lower, n=1)
     hint = f" (did you mean {lower[close[0]]}?)" if close else ""
     raise ValueError(
-        f"{given.source}: there is no {kind} {name!r}{hint}; {there_are}; a class of your own is named "
-        "by its import path, package.module.Class"
+        f"{given.source}: there is no {kind} {name!r}{hint}; {there_are}; a class of your own is "
+        "named by its import path, package.module.Class"
     )
 
 
@@ -96,7 +97,7 @@ def check_supervision(given: Setting | None, model_class_path: str) -> None:
     if given is not None and given.value != needed:
         raise ValueError(
             f"{given.source}: supervision {given.value!r} is given, but "
-            f"{short_name(model_class_path)} learns from {needed!r}; remove it, it follows from the method"
+            f"{short_name(model_class_path)} learns from {needed!r}; remove it, the method decides"
         )
 
 
@@ -111,10 +112,13 @@ def read_checkpoint(path: str, model_class_path: str) -> dict[str, Any]:
         The checkpoint; its tensors are not in memory before they are looked at.
 
     Raises:
-        ValueError: If the file is missing, unreadable, no Lightning checkpoint or of another method.
+        ValueError: If the file is missing, unreadable, no Lightning checkpoint or of another
+            method.
     """
     if not Path(path).is_file():
-        raise ValueError(f"--ckpt_path {path}: there is no such file; a run keeps its own in checkpoints/last.ckpt")
+        raise ValueError(
+            f"--ckpt_path {path}: there is no such file; a run has its own in checkpoints/last.ckpt"
+        )
     if not zipfile.is_zipfile(path):
         raise ValueError(f"--ckpt_path {path} is no checkpoint, or a damaged one; give another")
     try:
@@ -152,20 +156,21 @@ def check_checkpoint_fits(
     held = checkpoint.get("hyper_parameters", {})
     if held.get("num_classes", len(class_names)) != len(class_names):
         raise ValueError(
-            f"checkpoint {path} has {held['num_classes']} classes, the data set {len(class_names)}: "
-            f"{', '.join(class_names)}; give the data set and --data.classes it was trained with, or train "
-            "a new model from it with --model.init_from"
+            f"checkpoint {path} has {held['num_classes']} classes, the data set has "
+            f"{len(class_names)}: {', '.join(class_names)}; give the data set and --data.classes it "
+            "was trained with, or train a new model from it with --model.init_from"
         )
     shapes = {name: value.shape for name, value in checkpoint["state_dict"].items()}
     if shapes == {name: value.shape for name, value in model.state_dict().items()}:
         return
+    # Start weights are not kept in a checkpoint.
     differences = [
         f"{key} is {value!r}, in the checkpoint {held[key]!r}"
         for key, value in model.hparams.items()
-        if key in held and held[key] != value
+        if key in held and held[key] != value and key not in {"weights", "init_from"}
     ]
     raise ValueError(
         f"checkpoint {path} holds another network than the command line describes "
-        f"({'; '.join(differences) or 'its options are the same, so it is of another version'}); give "
+        f"({'; '.join(differences) or 'of another version, as the options are the same'}); give "
         "the options it was trained with: --config config.yaml of its run"
     )

@@ -25,7 +25,8 @@ console = Console(highlight=False, soft_wrap=True)
 
 CHECKPOINT = "checkpoints/last.ckpt"
 STARTED, DONE = "started.json", "done.json"
-# What a finished step leaves for others, as far as it has it; the manifest stands for its label maps.
+# What a finished step leaves for others, as far as it has it; the manifest stands for its label
+# maps.
 _OUTPUTS = (CHECKPOINT, "pseudo_labels/manifest.json", "val_results.json", "test_results.json")
 
 
@@ -54,10 +55,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "wsss-zoo pipeline",
         usage="wsss-zoo pipeline RECIPE [--root FOLDER] [options of the steps]",
-        description="Run the steps of a recipe, each in its own folder. Run again it goes on where it "
-        "stopped: finished steps whose settings and inputs are the same are not run again.",
-        epilog="Options of the steps are those of fit, validate and predict, for all steps (--data VOC2012 "
-        "--data.root DIR --trainer.max_steps 100) or, after the name of a step, for one "
+        description="Run the steps of a recipe, each in its own folder. Run again it goes on where "
+        "it stopped: finished steps whose settings and inputs are the same are not run again.",
+        epilog="Options of the steps are those of fit, validate and predict, for all steps (--data "
+        "VOC2012 --data.root DIR --trainer.max_steps 100) or, after the name of a step, for one "
         "(--cam.trainer.max_steps 100).",
         allow_abbrev=False,
     )
@@ -94,7 +95,9 @@ def _run_step(recipe: Recipe, step: Step, root: Path, fingerprint: str, lock: in
     folder = root / step.name
     resumed = _prepare(folder, fingerprint)
     text = yaml.safe_dump(step.resolved(root), sort_keys=False)
-    _write(folder / "step.yaml", f"# {recipe.name}, step {step.name}: wsss-zoo {step.command}\n{text}")
+    _write(
+        folder / "step.yaml", f"# {recipe.name}, step {step.name}: wsss-zoo {step.command}\n{text}"
+    )
     command = [step.command, "--config", str(folder / "step.yaml")]
     command += ["--trainer.default_root_dir", str(folder), *step.overrides]
     if step.command == "fit" and (folder / CHECKPOINT).exists():
@@ -107,8 +110,8 @@ def _run_step(recipe: Recipe, step: Step, root: Path, fingerprint: str, lock: in
     code = _call([sys.executable, "-m", "wsss_zoo", *command], recipe, step, lock)
     if code != 0:
         print(
-            f"wsss-zoo pipeline: step {step.name} failed with exit code {code}; the same pipeline command "
-            f"goes on from there, and by hand the step is\n{printed}",
+            f"wsss-zoo pipeline: step {step.name} failed with exit code {code}; the same pipeline "
+            f"command goes on from there, and by hand the step is\n{printed}",
             file=sys.stderr,
         )
         return code
@@ -126,7 +129,7 @@ def _prepare(folder: Path, fingerprint: str) -> bool:
     if folder.exists() and any(folder.iterdir()):
         if not started:
             raise ValueError(
-                f"{folder} is not empty and not a step's folder; move it away or choose another --root"
+                f"{folder} is not empty and no step's folder; move it away or choose another --root"
             )
         console.print(f"settings or inputs have changed: {folder} is removed and made anew")
         # First what says it is finished; the mark that it is ours stays, for a kill in between.
@@ -176,7 +179,9 @@ def _call(command: list[str], recipe: Recipe, step: Step, lock: int) -> int:
     def forward(signum: int, frame: Any) -> None:
         child.send_signal(signum)
 
-    previous = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {
+        number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         code = child.wait()
     finally:
@@ -187,7 +192,7 @@ def _call(command: list[str], recipe: Recipe, step: Step, lock: int) -> int:
 
 @contextlib.contextmanager
 def _lock(root: Path) -> Iterator[int]:
-    """Wait until nobody else runs steps in this folder; gives the open lock, -1 where there is none."""
+    """Wait until nobody else runs steps in this folder; gives the lock, -1 where there is none."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -197,7 +202,9 @@ def _lock(root: Path) -> Iterator[int]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            console.print(f"waiting: another pipeline, or a step that it began, still runs in {root}")
+            console.print(
+                f"waiting: another pipeline, or a step that it began, still runs in {root}"
+            )
             fcntl.flock(file, fcntl.LOCK_EX)
         yield file.fileno()
 

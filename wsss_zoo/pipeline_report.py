@@ -8,7 +8,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from wsss_zoo.recipe import Recipe, Step
+from wsss_zoo.recipe import Recipe
 
 if TYPE_CHECKING:
     from wsss_zoo.callbacks import SheetRow
@@ -60,7 +60,9 @@ def summarize(recipe: Recipe, root: Path) -> dict[str, Any]:
         name, _, metric = source.partition(":")
         if metric not in metrics[name]:
             there_are = ", ".join(key for key in metrics[name] if key.count("/") == 1) or "none"
-            raise ValueError(f"report {line!r}: step {name} measured no {metric!r}; it has {there_are}")
+            raise ValueError(
+                f"report {line!r}: step {name} measured no {metric!r}; it has {there_are}"
+            )
         chosen[line] = metrics[name][metric]
     steps = {}
     for step in recipe.steps:
@@ -87,8 +89,8 @@ def draw_step_sheet(recipe: Recipe, root: Path, path: Path) -> None:
     """Draw the images that one step predicted, with what other steps made of them.
 
     Args:
-        recipe: Its ``sheet`` maps ``images`` to the step that predicted the images to show, and ``cam``,
-            ``pseudo_label`` and ``preds`` to the steps whose files to show.
+        recipe: Its ``sheet`` maps ``images`` to the step that predicted the images to show, and
+            ``cam``, ``pseudo_label`` and ``preds`` to the steps whose files to show.
         root: Folder of the steps' folders.
         path: PNG file to write.
     """

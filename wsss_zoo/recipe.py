@@ -67,8 +67,8 @@ class Recipe:
         name: File name without suffix.
         steps: In the order they run.
         report: Line of the final table to ``step:metric``.
-        sheet: Column of the picture sheet to the step it is from; ``images`` to the step that predicted
-            the images to show.
+        sheet: Column of the picture sheet to the step it is from; ``images`` to the step that
+            predicted the images to show.
     """
 
     name: str
@@ -80,10 +80,10 @@ class Recipe:
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and give each step what the user adds to it.
 
-    A recipe has ``steps``: name to ``command`` (fit, validate, test, predict) and settings of that command, as in
-    its config files; ``common``: settings of all steps; ``report`` and ``sheet``: what to show. ``{step}`` in a
-    setting stands for the folder of an earlier step, and ``from: step`` for the model of that step and its last
-    checkpoint.
+    A recipe has ``steps``: name to ``command`` (fit, validate, test, predict) and settings of that
+    command, as in its config files; ``common``: settings of all steps; ``report`` and ``sheet``:
+    what to show. ``{step}`` in a setting stands for the folder of an earlier step, and ``from:
+    step`` for the model of that step and its last checkpoint.
 
     Args:
         path: The YAML file.
@@ -132,7 +132,7 @@ def fill(text: str, root: Path) -> str:
 
 
 def merge(base: Any, over: Any) -> Any:
-    """Settings of ``over`` on top of those of ``base``; a module of another class replaces the one there.
+    """Settings of ``over`` on top of those of ``base``; another class replaces the one there.
 
     >>> merge({"trainer": {"max_steps": 5}, "seed": 0}, {"trainer": {"max_steps": 9}})
     {'trainer': {'max_steps': 9}, 'seed': 0}
@@ -158,7 +158,11 @@ def _read_step(
     merged = merge(common, own)
     if "from" in settings:
         source = settings["from"]
-        if source not in earlier or earlier[source].command != "fit" or settings["command"] == "fit":
+        if (
+            source not in earlier
+            or earlier[source].command != "fit"
+            or settings["command"] == "fit"
+        ):
             raise ValueError(
                 f"{place}: 'from: {source}' takes the model of an earlier fit to validate, test or "
                 "predict; a fit starts from another with model.init_from"
@@ -169,8 +173,8 @@ def _read_step(
         for reference in _PLACEHOLDER.findall(text):
             if reference not in earlier:
                 raise ValueError(
-                    f"{place}: {text!r} refers to {reference!r}, which is no earlier step; there are "
-                    f"{', '.join(earlier) or 'none'}"
+                    f"{place}: {text!r} refers to {reference!r}, which is no earlier step; there "
+                    f"are {', '.join(earlier) or 'none'}"
                 )
     return Step(str(name), settings["command"], merged)
 
@@ -180,7 +184,9 @@ def _check_keys(place: str, settings: Any, allowed: frozenset[str]) -> None:
         raise ValueError(f"{place} must be a mapping of settings, not {settings!r}")
     for key in settings:
         if key not in allowed:
-            raise ValueError(f"{place}: unknown key {key!r}; there are {', '.join(sorted(allowed))}")
+            raise ValueError(
+                f"{place}: unknown key {key!r}; there are {', '.join(sorted(allowed))}"
+            )
 
 
 def _check_report(path: Path, content: Mapping[str, Any], steps: Mapping[str, Step]) -> None:
@@ -195,8 +201,8 @@ def _check_report(path: Path, content: Mapping[str, Any], steps: Mapping[str, St
     for key, step in sheet.items():
         if key not in _SHEET or step not in steps or "images" not in sheet:
             raise ValueError(
-                f"{path}: sheet {key!r}: {step!r}; it maps images (needed), cam, pseudo_label and preds to "
-                "steps that predict them"
+                f"{path}: sheet {key!r}: {step!r}; it maps images (needed), cam, pseudo_label and "
+                "preds to steps that predict them"
             )
 
 
@@ -210,9 +216,9 @@ def _override(
         head, _, rest = key.partition(".")
         if not option.startswith("--") or (head not in own and head not in GROUPS):
             raise ValueError(
-                f"{option} is for no step: options are those of the commands (--data.root ...), and with the "
-                f"name of a step in front (--{steps[0].name}.trainer.max_steps 10) for that one "
-                f"only; steps are {', '.join(own)}"
+                f"{option} is for no step: options are those of the commands (--data.root ...), "
+                f"and with the name of a step in front (--{steps[0].name}.trainer.max_steps 10) "
+                f"for that one only; steps are {', '.join(own)}"
             )
         if head in own:
             if rest.partition(".")[0] not in GROUPS:

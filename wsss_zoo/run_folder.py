@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 
 import yaml
 from jsonargparse import Namespace
+from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
-from pytorch_lightning.loggers.logger import rank_zero_experiment
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from pytorch_lightning.utilities import rank_zero_only
 
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 # Ranks that Lightning starts parse the command line again and must come to the same folder.
@@ -32,7 +32,7 @@ def claim_run_folder(parent: Path) -> Path:
     Raises:
         RuntimeError: On another rank than the first, when it cannot know the first one's choice.
     """
-    if rank_zero_only.rank > 0:
+    if getattr(rank_zero_only, "rank", 0) > 0:
         if _RUN_FOLDER not in os.environ:
             raise RuntimeError(
                 "the ranks cannot agree on a new run folder when something other than Lightning "
@@ -55,10 +55,13 @@ def claim_run_folder(parent: Path) -> Path:
 class LastCheckpoint(Checkpoint):
     """Keeps one checkpoint of a run, ``checkpoints/last.ckpt``, replaced by rename.
 
-    It is saved between two steps, or after the validation that ends an epoch, never between a step and its
-    validation: a run that is killed at any time and resumed makes every validation that an undisturbed run
-    makes. Lightning's own ``ModelCheckpoint`` may stand beside it in ``trainer.callbacks``; it cannot
-    take this place because it writes through a temporary file on another disk, which is no rename.
+    It is saved between two steps, or after the validation that ends an epoch, never between a step
+    and its
+    validation: a run that is killed at any time and resumed makes every validation that an
+        undisturbed run
+    makes. Lightning's own ``ModelCheckpoint`` may stand beside it in ``trainer.callbacks``; it
+    cannot take this place because it writes through a temporary file on another disk, which is no
+    rename.
 
     Args:
         every_n_train_steps: Steps that a killed run may lose.
@@ -96,7 +99,7 @@ class LastCheckpoint(Checkpoint):
         return trainer.global_step - self._saved_step >= self.every_n_train_steps
 
     def _save(self, trainer: Trainer) -> None:
-        if trainer.fast_dev_run:
+        if getattr(trainer, "fast_dev_run", False):
             return
         target = Path(trainer.default_root_dir, CHECKPOINT)
         unfinished = target.with_suffix(".tmp")
@@ -114,20 +117,22 @@ def _pause_follows(trainer: Trainer, batch_idx: int) -> bool:
     if trainer.global_step == trainer.max_steps:
         return True
     every = trainer.val_check_batch
-    total = trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
-    return bool(every) and every != float("inf") and (total + 1) % every == 0
+    total = (
+        trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
+    )
+    return every is not None and (total + 1) % every == 0
 
 
 class RunLogger(CSVLogger):
     """Writes ``metrics.csv`` in the run's folder; what is there already stays.
 
-    Lightning's ``CSVLogger`` deletes the file of an earlier run in the same folder, so a resumed run would
-    lose its first half and a ``validate`` the curves of ``fit``.
+    Lightning's ``CSVLogger`` deletes the file of an earlier run in the same folder, so a resumed
+    run would lose its first half and a ``validate`` the curves of ``fit``.
 
     Args:
         folder: The run's folder.
-        first_step: Rows of this step and later ones are dropped: a fit that resumes there writes them again. None
-            keeps all.
+        first_step: Rows of this step and later ones are dropped: a fit that resumes there writes
+            them again. None keeps all.
     """
 
     def __init__(self, folder: str, first_step: int | None = None) -> None:
@@ -233,7 +238,7 @@ def config_header(subcommand: str) -> str:
 
 
 def prepare_wandb(options: Namespace, folder: Path, subcommand: str) -> None:
-    """Where wandb is asked for: files in the run's folder, names to find the run by, offline without a key.
+    """Prepare wandb if it is asked for: its folder, names to find the run by, offline mode.
 
     Args:
         options: Configuration of the subcommand; ``save_dir`` of the logger is set.
@@ -251,7 +256,10 @@ def prepare_wandb(options: Namespace, folder: Path, subcommand: str) -> None:
         return
     for logger in wandb_loggers:
         logger.init_args.save_dir = str(folder)
-    names = [options.model.class_path.rsplit(".", 1)[-1], options.data.class_path.rsplit(".", 1)[-1]]
+    names = [
+        options.model.class_path.rsplit(".", 1)[-1],
+        options.data.class_path.rsplit(".", 1)[-1],
+    ]
     os.environ.setdefault("WANDB_RUN_GROUP", folder.parent.name)
     os.environ.setdefault("WANDB_JOB_TYPE", subcommand)
     os.environ.setdefault("WANDB_TAGS", ",".join([*names, options.data.init_args.train_split]))

@@ -6,13 +6,13 @@ import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace, dict_to_namespace
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
 
-# Importing the packages is what makes short names such as `--model CAM --data Shapes` resolve: there is no
-# registry beside the classes themselves.
+# Importing the packages is what makes short names such as `--model CAM --data Shapes` resolve:
+# there is no registry beside the classes themselves.
 import wsss_zoo.data
 import wsss_zoo.methods  # noqa: F401
 from wsss_zoo.arguments import Setting, given_settings
@@ -57,7 +57,8 @@ _QUIET = (
     r"The number of training batches \(\d+\) is smaller than the logging interval",
     # freeze_backbone_bn keeps BatchNorm layers in eval mode on purpose.
     r"Found \d+ module\(s\) in eval mode at the start of training",
-    # The data layer starts at the batch that the checkpoint names; Lightning looks for another interface.
+    # The data layer starts at the batch that the checkpoint names; Lightning looks for another
+    # interface.
     r"You're resuming from a checkpoint that ended before the epoch ended",
     # Lightning 2.6 with torch >= 2.14.
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
@@ -69,12 +70,13 @@ def _no_advertisement(record: logging.LogRecord) -> bool:
 
 
 class ZooParser(LightningArgumentParser):
-    """Says what is wrong in a few lines; jsonargparse puts pages of usage and tried types before it."""
+    """Says what is wrong in a few lines; jsonargparse would print pages of usage before it."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print a message and end the process with code 2."""
         if not self.exit_on_error:
-            # jsonargparse's parsers of single values; the one of the command line words the message.
+            # jsonargparse's parsers of single values; the one of the command line words the
+            # message.
             super().error(message, ex)
         parser = getattr(ex, "subcommand_parser", None) or self
         command = parser.prog.replace(" [options]", "")
@@ -87,8 +89,8 @@ class ZooCLI(LightningCLI):
     """Any method on any data set, from arguments and config files.
 
     What it adds to LightningCLI: shipped callbacks that a config cannot delete; ``supervision`` and
-    ``num_classes`` follow from method and data, and giving another is an error; a checkpoint never changes
-    what the command line says; one folder per run.
+    ``num_classes`` follow from method and data, and giving another is an error; a checkpoint never
+    changes what the command line says; one folder per run.
 
     Args:
         args: Arguments, the subcommand first; None for those of the process.
@@ -130,7 +132,8 @@ class ZooCLI(LightningCLI):
         parser.add_lightning_class_args(PredictionVisualizer, "visualizer")
         parser.add_lightning_class_args(LastCheckpoint, "checkpoint")
         parser.add_class_arguments(Evaluation, "evaluation")
-        # Two links on instantiation in opposite directions would be a cycle; this one needs no instance.
+        # Two links on instantiation in opposite directions would be a cycle; this one needs no
+        # instance.
         parser.link_arguments(
             "model.class_path", "data.init_args.supervision", compute_fn=supervision_of
         )
@@ -152,8 +155,8 @@ class ZooCLI(LightningCLI):
             check_supervision(given.get("data.supervision"), method)
             if "model.num_classes" in given:
                 self._refuse_num_classes(given["model.num_classes"])
-            # Where LightningCLI finds no checkpoint, it takes no hyper-parameters from it in place of the
-            # user's; before_instantiate_classes puts the path back.
+            # Where LightningCLI finds no checkpoint, it takes no hyper-parameters from it in place
+            # of the user's; before_instantiate_classes puts the path back.
             self._ckpt_path = self.options.pop("ckpt_path")
             self._checkpoint = read_checkpoint(self._ckpt_path, method) if self._ckpt_path else {}
         except ValueError as error:
@@ -162,7 +165,8 @@ class ZooCLI(LightningCLI):
     @property
     def options(self) -> Namespace:
         """Configuration of the chosen subcommand."""
-        return self.config[self.config.subcommand]
+        options: Namespace = self.config[self.config.subcommand]
+        return options
 
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder; warn before an untrained network is used or a run replaced."""
@@ -234,7 +238,7 @@ class ZooCLI(LightningCLI):
     def _refuse_num_classes(self, given: Setting) -> None:
         parser = ArgumentParser()
         parser.add_subclass_arguments(BaseDataModule, "data")
-        data = parser.instantiate_classes(Namespace(data=self.options.data.clone())).data
+        data = parser.instantiate_classes(dict_to_namespace({"data": self.options.data})).data
         raise ValueError(
             f"{given.source} {given.value}: the number of classes is taken from the data module "
             f"({data.num_classes} for {type(data).__name__}, the background included); remove it"

@@ -1,5 +1,7 @@
 """What every method inherits: parameter groups, schedule, seeds, resume, start weights."""
 
+import warnings
+
 import pytest
 import torch
 from pytorch_lightning import Callback, LightningDataModule, Trainer
@@ -96,7 +98,9 @@ def test_frozen_backbone_statistics_survive_fit_and_its_affine_parameters_learn(
     state = {n: v.clone() for n, v in method.state_dict().items()}
     fit = trainer(max_steps=2)
     # Validation between the steps, so that the modes are switched there and back.
-    fit.fit(method, loader(2), loader(batch_size=1))
+    with warnings.catch_warnings(record=True) as caught:
+        fit.fit(method, loader(2), loader(batch_size=1))
+    assert not any("eval mode" in str(warning.message) for warning in caught)
     after = method.state_dict()
     for norm in norms:
         for key in ("running_mean", "running_var", "num_batches_tracked"):

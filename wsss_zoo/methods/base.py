@@ -1,7 +1,7 @@
 """What all methods share: optimiser, schedule, start weights, evaluation steps."""
 
-import math
 import os
+import warnings
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -10,9 +10,8 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from wsss_zoo.methods.optimizer import make_optimizer, polynomial_schedule
 from wsss_zoo.modules import Backbone, Evaluation, load_network_weights
-
-Optimizer = Literal["sgd", "adamw"]
 
 
 class BaseMethod(LightningModule):
@@ -24,9 +23,8 @@ class BaseMethod(LightningModule):
     ``output_stride``, ``freeze_backbone_bn``, ``lr``, ``head_lr_mult``, ``weight_decay``,
     ``optimizer`` and ``init_from``.
 
-    SGD has momentum 0.9. The learning rate of step t of T is lr (1 - t/T)^0.9. Every training step
-    seeds torch's generators from (seed, rank, number of the batch), so that dropout and the like
-    are the same after a resume.
+    Every training step seeds torch's generators from (seed, rank, number of the batch), so that
+    dropout and the like are the same after a resume.
     """
 
     #: Regime of the data module that a method trains on.
@@ -35,16 +33,14 @@ class BaseMethod(LightningModule):
     output: ClassVar[Literal["segmentation", "classification"]] = "segmentation"
     #: Whether class 0 has to be background.
     needs_background: ClassVar[bool] = False
-    #: Beginnings of parameter names that an ``init_from`` checkpoint may lack or have in another
-    #: form.
+    #: Beginnings of the names that an ``init_from`` checkpoint may lack or have otherwise.
     fresh_heads: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         super().__init__()
         # Called from here, it collects the arguments of the subclass.
         self.save_hyperparameters()
-        #: How images are run in validation, test and prediction; to be replaced, not a
-        #: hyper-parameter.
+        #: How images are run in validation, test and prediction; may be replaced.
         self.evaluation = Evaluation()
 
     @property
@@ -64,6 +60,9 @@ class BaseMethod(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Refuse a data module with other classes; the regime is the data module's own check."""
+        if self.hparams.get("freeze_backbone_bn"):
+            # Lightning's advice on layers that do not train; these are meant not to.
+            warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
         data: Any = getattr(self.trainer, "datamodule", None)
         method, module = type(self).__name__, type(data).__name__
         if self.needs_background and not getattr(data, "background", True):
@@ -82,35 +81,19 @@ class BaseMethod(LightningModule):
         inside = {id(parameter) for module in backbones for parameter in module.parameters()}
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         lr = self.hparams["lr"]
-        groups = [
-            {"name": "backbone", "lr": lr, "params": [p for p in trained if id(p) in inside]},
-            {
-                "name": "head",
-                "lr": lr * self.hparams["head_lr_mult"],
-                "params": [p for p in trained if id(p) not in inside],
-            },
+        groups: list[dict[str, Any]] = [
+            {"name": "backbone", "lr": lr, "params": []},
+            {"name": "head", "lr": lr * self.hparams["head_lr_mult"], "params": []},
         ]
+        for parameter in trained:
+            groups[id(parameter) not in inside]["params"].append(parameter)
         return [group for group in groups if group["params"]]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """SGD or AdamW over `parameter_groups`, with the polynomial schedule."""
-        steps = self.trainer.estimated_stepping_batches
-        if math.isinf(steps):
-            raise ValueError(
-                "the polynomial schedule needs an end; set trainer.max_steps or trainer.max_epochs"
-            )
-        groups, decay = self.parameter_groups(), self.hparams["weight_decay"]
-        optimizer: torch.optim.Optimizer
-        if self.hparams["optimizer"] == "sgd":
-            optimizer = torch.optim.SGD(groups, momentum=0.9, weight_decay=decay)
-        elif self.hparams["optimizer"] == "adamw":
-            optimizer = torch.optim.AdamW(groups, weight_decay=decay)
-        else:
-            raise ValueError(f"optimizer is {self.hparams['optimizer']!r}; give 'sgd' or 'adamw'")
-        # A closed form, so that a resumed run with more steps follows the longer schedule.
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: max(0.0, 1 - step / steps) ** 0.9
-        )
+        """The chosen optimiser over `parameter_groups`, and the schedule stepped with it."""
+        name, decay = self.hparams["optimizer"], self.hparams["weight_decay"]
+        optimizer = make_optimizer(name, self.parameter_groups(), decay)
+        schedule = polynomial_schedule(optimizer, self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:

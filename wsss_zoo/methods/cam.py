@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss_zoo.functional import grad_cam, multi_scale_cam
-from wsss_zoo.methods.base import BaseMethod, Optimizer
+from wsss_zoo.methods.base import BaseMethod
+from wsss_zoo.methods.optimizer import Optimizer
 from wsss_zoo.modules import Backbone, rescale
 
 

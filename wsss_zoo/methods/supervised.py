@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsss_zoo.functional import ohem_cross_entropy
-from wsss_zoo.methods.base import BaseMethod, Optimizer
+from wsss_zoo.methods.base import BaseMethod
+from wsss_zoo.methods.optimizer import Optimizer
 from wsss_zoo.modules import Architecture, Segmenter
 
 
