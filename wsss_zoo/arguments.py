@@ -46,6 +46,27 @@ def option_key(token: str) -> str:
     return "config" if key == "-c" else key.removeprefix("--").removesuffix("+")
 
 
+def class_first(args: Sequence[str], key: str) -> list[str]:
+    """Put ``--model CAM`` before the first option of the model, where the parser needs it.
+
+    Left as it is if a config file stands between the two, since the order decides which one counts.
+
+    Args:
+        args: Arguments after the name of the command.
+        key: ``model`` or ``data``.
+
+    >>> class_first(["--model.lr", "1", "--data", "Shapes", "--model", "CAM"], "model")
+    ['--model', 'CAM', '--model.lr', '1', '--data', 'Shapes']
+    """
+    groups = option_groups(args)
+    keys = [option_key(group[0]) for group in groups]
+    first = next((i for i, name in enumerate(keys) if name.startswith(f"{key}.")), len(keys))
+    chosen = keys.index(key) if key in keys else -1
+    if first < chosen and "config" not in keys[:chosen]:
+        groups.insert(first, groups.pop(chosen))
+    return [token for group in groups for token in group]
+
+
 def given_settings(args: Sequence[str]) -> dict[str, Setting]:
     """Every setting that a command line gives, itself or through its config files.
 

@@ -157,8 +157,8 @@ def check_checkpoint_fits(
     if held.get("num_classes", len(class_names)) != len(class_names):
         raise ValueError(
             f"checkpoint {path} has {held['num_classes']} classes, the data set has "
-            f"{len(class_names)}: {', '.join(class_names)}; give the data set and --data.classes it "
-            "was trained with, or train a new model from it with --model.init_from"
+            f"{len(class_names)}: {', '.join(class_names)}; give the data set and --data.classes "
+            "it was trained with, or train a new model from it with --model.init_from"
         )
     shapes = {name: value.shape for name, value in checkpoint["state_dict"].items()}
     if shapes == {name: value.shape for name, value in model.state_dict().items()}:

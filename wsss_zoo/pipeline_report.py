@@ -103,16 +103,10 @@ def draw_step_sheet(recipe: Recipe, root: Path, path: Path) -> None:
 
 def _data_of(folder: Path) -> "BaseDataModule":
     """The data module of a finished predict step, set up for its images."""
-    from jsonargparse import ArgumentParser
-
-    from wsss_zoo.data import BaseDataModule
+    from wsss_zoo.zoo_cli import make_data
 
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(BaseDataModule, "data")
-    data: BaseDataModule = parser.instantiate_classes(
-        parser.parse_object({"data": config["data"]})
-    ).data
+    data = make_data(config["data"])
     data.setup("predict")
     return data
 

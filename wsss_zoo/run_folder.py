@@ -55,13 +55,14 @@ def claim_run_folder(parent: Path) -> Path:
 class LastCheckpoint(Checkpoint):
     """Keeps one checkpoint of a run, ``checkpoints/last.ckpt``, replaced by rename.
 
-    It is saved between two steps, or after the validation that ends an epoch, never between a step
-    and its
-    validation: a run that is killed at any time and resumed makes every validation that an
-        undisturbed run
-    makes. Lightning's own ``ModelCheckpoint`` may stand beside it in ``trainer.callbacks``; it
-    cannot take this place because it writes through a temporary file on another disk, which is no
-    rename.
+    It is saved in the middle of an epoch and at the end of the training, never between a step and
+    the validation that follows it: a run that is killed at any time and resumed takes the same
+    steps and makes the same validations as one that is not. (An epoch of a single batch has no
+    middle; there it is saved at the end of the epoch, from where Lightning, with ``max_steps``,
+    resumes with the order of a later epoch.)
+
+    Lightning's ``ModelCheckpoint`` may stand beside it in ``trainer.callbacks``. It cannot take
+    this place: it writes through a temporary file that may be on another disk, which is no rename.
 
     Args:
         every_n_train_steps: Steps that a killed run may lose.
@@ -80,14 +81,14 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save when it is due, unless gradients are half accumulated or a validation follows."""
+        """Save when it is due, unless gradients are half accumulated or a pause follows."""
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if stepped and self._due(trainer) and not _pause_follows(trainer, batch_idx):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save when it is due."""
-        if self._due(trainer):
+        """Save when it is due and epochs have no middle."""
+        if self._due(trainer) and trainer.num_training_batches == 1:
             self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -273,6 +274,7 @@ def wandb_stays_offline() -> bool:
         return False
     host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
     try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is None
+        login = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
     except (OSError, netrc.NetrcParseError):
         return True
+    return login is None or not login[2]

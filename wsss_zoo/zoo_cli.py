@@ -1,12 +1,14 @@
 """The subcommands fit, validate, test and predict: LightningCLI, without its silent surprises."""
 
 import logging
+import os
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser, Namespace, dict_to_namespace
+from jsonargparse import ArgumentParser, Namespace
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
@@ -15,7 +17,7 @@ from pytorch_lightning.loggers import Logger
 # there is no registry beside the classes themselves.
 import wsss_zoo.data
 import wsss_zoo.methods  # noqa: F401
-from wsss_zoo.arguments import Setting, given_settings
+from wsss_zoo.arguments import Setting, class_first, given_settings
 from wsss_zoo.callbacks import (
     ClassificationMetrics,
     PredictionVisualizer,
@@ -46,6 +48,9 @@ from wsss_zoo.run_folder import (
 )
 
 log = logging.getLogger("wsss_zoo")
+
+# Lightning 2.6 calls functions of jsonargparse that are deprecated but have no older substitute.
+os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
 
@@ -144,6 +149,7 @@ class ZooCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and refuse what LightningCLI would take without a word."""
         given = given_settings(args[1:])
+        args = [args[0], *class_first(class_first(args[1:], "model"), "data")]
         # Without its config file, or for help, nothing can be said about what is missing.
         partial = {"config", "print_config", "help", "-h", "model.help", "data.help"} & set(given)
         try:
@@ -225,21 +231,31 @@ class ZooCLI(LightningCLI):
 
     def validate(self, **kwargs: Any) -> None:
         """Measure on the validation split."""
-        self.trainer.validate(weights_only=True, **kwargs)
+        self.trainer.validate(weights_only=True, verbose=False, **kwargs)
 
     def test(self, **kwargs: Any) -> None:
         """Measure on the test split."""
-        self.trainer.test(weights_only=True, **kwargs)
+        self.trainer.test(weights_only=True, verbose=False, **kwargs)
 
     def predict(self, **kwargs: Any) -> None:
         """Write predictions; by default Trainer would keep every one of them in memory."""
         self.trainer.predict(weights_only=True, return_predictions=False, **kwargs)
 
     def _refuse_num_classes(self, given: Setting) -> None:
-        parser = ArgumentParser()
-        parser.add_subclass_arguments(BaseDataModule, "data")
-        data = parser.instantiate_classes(dict_to_namespace({"data": self.options.data})).data
+        data = make_data(self.options.data.as_dict())
         raise ValueError(
             f"{given.source} {given.value}: the number of classes is taken from the data module "
             f"({data.num_classes} for {type(data).__name__}, the background included); remove it"
         )
+
+
+def make_data(config: Mapping[str, Any]) -> BaseDataModule:
+    """Make the data module of a configuration.
+
+    Args:
+        config: ``class_path`` and ``init_args``.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(BaseDataModule, "data")
+    data: BaseDataModule = parser.instantiate_classes(parser.parse_object({"data": config})).data
+    return data
