@@ -159,3 +159,17 @@ def test_permuting_the_classes_permutes_the_iou():
 def test_a_matrix_that_is_not_square_is_an_error(function, shape):
     with pytest.raises(ValueError, match="square matrix"):
         function(torch.zeros(shape))
+
+
+def test_mean_iou_rules_differ_on_absent_classes():
+    # Class 0 and 1 are in the truth, class 2 only in the prediction, class 3 nowhere.
+    confusion = torch.tensor([[2, 0, 2, 0], [0, 4, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    assert mean_iou(confusion) == pytest.approx((0.5 + 1 + 0) / 3)
+    assert mean_iou(confusion, "present") == pytest.approx((0.5 + 1) / 2)
+    assert mean_iou(confusion, "all") == pytest.approx((0.5 + 1 + 0 + 0) / 4)
+    assert math.isnan(mean_iou(torch.zeros(3, 3, dtype=torch.int64), "all"))
+
+
+def test_mean_iou_refuses_another_rule():
+    with pytest.raises(ValueError, match="rule is 'micro'"):
+        mean_iou(torch.eye(2), "micro")

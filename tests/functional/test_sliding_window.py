@@ -54,3 +54,15 @@ def test_one_window_when_the_image_is_not_larger(height, width):
 def test_rejects(arguments, message):
     with pytest.raises(ValueError, match=message):
         sliding_windows(*arguments)
+
+
+def test_truncated_windows_keep_their_steps_and_cover():
+    windows = sliding_windows(4, 12, 4, 3, last="truncate")
+    assert [(x0, x1) for _, x0, _, x1 in windows] == [(0, 4), (3, 7), (6, 10), (9, 12)]
+    assert sliding_windows(3, 4, 4, 3, last="truncate") == [(0, 0, 3, 4)]
+    assert sliding_windows(7, 7, 4, 3, last="truncate") == sliding_windows(7, 7, 4, 3)
+
+
+def test_rejects_another_rule_for_the_last_window():
+    with pytest.raises(ValueError, match="last is 'pad'; give 'shift' or 'truncate'"):
+        sliding_windows(4, 4, 2, 1, last="pad")

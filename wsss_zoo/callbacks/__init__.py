@@ -1,9 +1,10 @@
 """Callbacks that measure, draw and write what any method returns."""
 
-from wsss_zoo.callbacks.metrics import ClassificationMetrics, SegmentationMetrics
+from wsss_zoo.callbacks.classification_metrics import ClassificationMetrics
 from wsss_zoo.callbacks.pictures import SheetRow, draw_sheet
 from wsss_zoo.callbacks.prediction_visualizer import PredictionVisualizer
 from wsss_zoo.callbacks.pseudo_label_writer import PseudoLabelWriter
+from wsss_zoo.callbacks.segmentation_metrics import SegmentationMetrics
 
 __all__ = [
     "ClassificationMetrics",

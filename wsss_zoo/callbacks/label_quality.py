@@ -226,7 +226,7 @@ def publish_quality(
     iou = {name: metrics.get(f"pseudo/iou/{name}", float("nan")) for name in class_names}
     totals = {name: value for name, value in metrics.items() if "/iou/" not in name}
     title = f"{directory}: measured against masks that no label depends on"
-    print_class_table(title, "iou", iou, totals)
+    print_class_table(title, {"iou": iou}, totals)
 
 
 def _finite(values: dict[str, float]) -> dict[str, float]:

@@ -1,7 +1,11 @@
 """Confusion matrix and the overlap measures that come from it."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
+
+MeanRule = Literal["nan-mean", "present", "all"]
 
 
 def confusion_matrix(
@@ -86,23 +90,31 @@ def intersection_over_union(confusion: Tensor) -> Tensor:
     return hits / (confusion.sum(0) + confusion.sum(1) - hits)
 
 
-def mean_iou(confusion: Tensor) -> float:
+def mean_iou(confusion: Tensor, rule: MeanRule = "nan-mean") -> float:
     """Mean intersection over union of the classes that occur in truth or prediction.
 
     Args:
         confusion: Counts, row = truth, (C, C).
+        rule: Which classes the mean is over. "nan-mean" (jiwoon-ahn/irn): those in truth or
+            prediction; "present" (ToCo): those in the truth; "all" (SEAM, UniMatch): all C, one
+            that occurs nowhere counting 0. On full VOC all three agree, on small sets they do not.
 
     Returns:
         Mean in [0, 1]; nan if nothing was counted. Reads the matrix back to the host: once per
         epoch, not per step.
 
     Raises:
-        ValueError: If the matrix is not square.
+        ValueError: If the matrix is not square or the rule is none of the three.
 
-    The rule of jiwoon-ahn/irn (nan-mean). Others in use average over the classes of the truth only,
-    or count an absent class as 0; on full VOC all three agree.
-
-    >>> mean_iou(torch.tensor([[2, 1, 0], [1, 4, 0], [0, 0, 0]]))
-    0.5833333333333333
+    >>> confusion = torch.tensor([[2, 1, 0], [1, 4, 0], [0, 0, 0]])
+    >>> [round(mean_iou(confusion, rule), 4) for rule in ("nan-mean", "present", "all")]
+    [0.5833, 0.5833, 0.3889]
     """
-    return float(intersection_over_union(confusion).nanmean())
+    iou = intersection_over_union(confusion)
+    if rule == "present":
+        iou = torch.where(confusion.sum(1) > 0, iou, torch.nan)
+    elif rule == "all":
+        iou = iou.nan_to_num(0.0) if confusion.any() else iou
+    elif rule != "nan-mean":
+        raise ValueError(f"rule is {rule!r}; give 'nan-mean', 'present' or 'all'")
+    return float(iou.nanmean())

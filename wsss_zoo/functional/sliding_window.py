@@ -1,28 +1,32 @@
 """Windows that cover an image."""
 
+from typing import Literal
+
+LastWindow = Literal["shift", "truncate"]
+
 
 def sliding_windows(
-    height: int, width: int, crop: int, stride: int
+    height: int, width: int, crop: int, stride: int, last: LastWindow = "shift"
 ) -> list[tuple[int, int, int, int]]:
     """List square windows that together cover every pixel of an image.
 
-    The last window of a row or column is shifted back, so that every window has the full crop.
-    Along a side that is not longer than the crop there is one window, which ends with the image.
+    The last window of a row or column is shifted back, so that every window has the full crop, or
+    left where its turn is and cut off by the image. Along a side that is not longer than the crop
+    there is one window, which ends with the image.
 
     Args:
         height: Height of the image, in pixels.
         width: Width of the image, in pixels.
         crop: Side of a window, in pixels.
         stride: Step between windows, in pixels, at most `crop`.
+        last: "shift" (charlesCXK/TorchSemiSeg) or "truncate" (LiheYoung/UniMatch).
 
     Returns:
         (y0, x0, y1, x1) of each window, row by row, ends exclusive.
 
     Raises:
-        ValueError: If a number is below 1, or the stride is larger than the crop and would leave
-            gaps.
-
-    As charlesCXK/TorchSemiSeg evaluates; LiheYoung/UniMatch truncates the last window instead.
+        ValueError: If a number is below 1, the stride is larger than the crop and would leave gaps,
+            or `last` is neither of the two.
 
     >>> sliding_windows(4, 7, crop=4, stride=2)
     [(0, 0, 4, 4), (0, 2, 4, 6), (0, 3, 4, 7)]
@@ -32,13 +36,16 @@ def sliding_windows(
             raise ValueError(f"{name} is {value}; give a number of pixels >= 1")
     if stride > crop:
         raise ValueError(f"stride {stride} is larger than crop {crop} and leaves gaps; lower it")
+    if last not in ("shift", "truncate"):
+        raise ValueError(f"last is {last!r}; give 'shift' or 'truncate'")
     return [
         (y0, x0, min(y0 + crop, height), min(x0 + crop, width))
-        for y0 in _starts(height, crop, stride)
-        for x0 in _starts(width, crop, stride)
+        for y0 in _starts(height, crop, stride, last)
+        for x0 in _starts(width, crop, stride, last)
     ]
 
 
-def _starts(length: int, crop: int, stride: int) -> list[int]:
-    last = max(length - crop, 0)
-    return [*range(0, last, stride), last]
+def _starts(length: int, crop: int, stride: int, last: LastWindow) -> list[int]:
+    end = max(length - crop, 0)
+    steps = -(-end // stride)
+    return [*range(0, end, stride), end if last == "shift" else steps * stride]

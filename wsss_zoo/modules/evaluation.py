@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsss_zoo.functional import dense_crf, sliding_windows
+from wsss_zoo.functional.sliding_window import LastWindow
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -36,6 +37,8 @@ class Evaluation:
         flip: Average with the mirrored image.
         crf: Refine the averaged probabilities with a dense CRF over the classes that win at least
             one pixel; the others get probability 0.
+        last_window: Whether the last window of a row or column is shifted back into the image
+            ("shift") or cut off by it ("truncate").
 
     Raises:
         ValueError: If a number is outside its range.
@@ -51,6 +54,7 @@ class Evaluation:
         scales: tuple[float, ...] = (1.0,),
         flip: bool = False,
         crf: bool = False,
+        last_window: LastWindow = "shift",
     ) -> None:
         if window is not None and window < 1:
             raise ValueError(
@@ -64,6 +68,7 @@ class Evaluation:
             raise ValueError(f"scales is {list(scales)}; give at least one factor, all above 0")
         self.window = window
         self.window_stride = window_stride
+        self.last_window = last_window
         self.scales = tuple(scales)
         self.flip = flip
         self.crf = crf
@@ -96,7 +101,8 @@ class Evaluation:
     def _windows(self, image: Tensor) -> Iterator[tuple[int, int, int, int]]:
         assert self.window is not None
         stride = max(1, int(self.window * self.window_stride))
-        yield from sliding_windows(image.shape[-2], image.shape[-1], self.window, stride)
+        height, width = image.shape[-2:]
+        yield from sliding_windows(height, width, self.window, stride, self.last_window)
 
     def _one_view(self, forward: Forward, image: Tensor) -> Tensor:
         if not self.flip:

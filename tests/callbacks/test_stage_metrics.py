@@ -8,6 +8,7 @@ from pytorch_lightning.loggers import CSVLogger
 
 from tests.callbacks.fakes import IDS, NAMES, ToyCAM, ToyData, ToySegmenter, changed, trainer_in
 from wsss_zoo.callbacks import ClassificationMetrics, SegmentationMetrics
+from wsss_zoo.functional import boundary_counts, boundary_f_score, mean_iou
 
 
 def loop_iou(data: ToyData, method: ToySegmenter) -> tuple[dict[str, float], float]:
@@ -251,3 +252,40 @@ def test_fast_dev_run_writes_nothing(tmp_path):
     trainer = trainer_in(tmp_path, SegmentationMetrics(), fast_dev_run=True)
     trainer.validate(ToySegmenter(), ToyData(), verbose=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rule_of_the_mean_and_csv_by_class(tmp_path):
+    data, method = ToyData(), ToySegmenter()
+    values = {}
+    for rule in ("nan-mean", "present", "all"):
+        trainer = trainer_in(tmp_path / rule, SegmentationMetrics(miou_rule=rule))
+        values[rule] = trainer.validate(method, data, verbose=False)[0]["val/miou"]
+    confusion = json.loads((tmp_path / "all" / "val_results.json").read_text())["confusion"]
+    for rule, value in values.items():
+        assert value == pytest.approx(mean_iou(torch.tensor(confusion), rule), abs=1e-6)
+    iou, _ = loop_iou(data, method)
+    lines = (tmp_path / "all" / "val_classes.csv").read_text().splitlines()
+    assert lines[0] == "class,iou"
+    for line, (name, value) in zip(lines[1:], iou.items(), strict=True):
+        assert line.split(",")[0] == name
+        assert (
+            line.split(",")[1] == ""
+            if math.isnan(value)
+            else math.isclose(float(line.split(",")[1]), value)
+        )
+
+
+def test_boundary_f_is_the_score_of_the_summed_counts(tmp_path):
+    data, method = ToyData(), ToySegmenter()
+    metrics = SegmentationMetrics(boundary=True, boundary_tolerance=0.05)
+    logged = trainer_in(tmp_path, metrics).validate(method, data, verbose=False)[0]
+    counts = torch.zeros(len(NAMES), 4, dtype=torch.int64)
+    for image_id in data.ids:
+        sample = data.sample(image_id)
+        preds = method.outputs({"image": sample["image"][None]})["preds"][0]
+        tolerance = 0.05 * math.hypot(*sample["mask"].shape)
+        counts += boundary_counts(preds, sample["mask"], len(NAMES), tolerance)
+    expected = boundary_f_score(counts)
+    assert logged["val/boundary_f"] == pytest.approx(float(expected.nanmean()), abs=1e-6)
+    header = (tmp_path / "val_classes.csv").read_text().splitlines()[0]
+    assert header == "class,iou,boundary_f"

@@ -1,0 +1,64 @@
+"""Lists and tables that users write: whatever program saved them, and what an id may be."""
+
+import codecs
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path, PureWindowsPath
+
+# What a reader does with a problem that does not keep it from reading on.
+Report = Callable[[str], None]
+
+
+def refuse(problem: str) -> None:
+    """Raise a problem as a ValueError: what every reader does unless it is told to collect."""
+    raise ValueError(problem)
+
+
+def read_text(path: Path) -> str:
+    r"""Text of a file, with ``\n`` as the end of every line.
+
+    UTF-8 with or without a byte-order mark, and UTF-16 with one; any system's line ends.
+
+    Raises:
+        ValueError: If the file is in another encoding.
+        OSError: If it cannot be read.
+    """
+    content = path.read_bytes()
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8; save the file "
+            "with the encoding UTF-8"
+        ) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def plain(text: str) -> str:
+    r"""A name without blanks around it and in the one form that equal names have (NFC).
+
+    Some systems write an accented letter as two characters; in lists it may be one.
+
+    >>> plain(" Cafe\u0301 ") == "Caf\u00e9"
+    True
+    """
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def id_problem(image_id: str) -> str | None:
+    """Why an image id cannot be used, None if it can.
+
+    >>> id_problem("2007/cat 1")
+    >>> id_problem("../secret")
+    'leads out of the data root'
+    """
+    parts = image_id.split("/")
+    if "" in parts or ".." in parts or PureWindowsPath(image_id).is_absolute():
+        return "leads out of the data root" if image_id else "is empty"
+    if "\\" in image_id:
+        return "has a backslash; sub-folders are separated by /"
+    if "." in parts or not image_id.isprintable():
+        return "has a part that is no plain name"
+    return None
