@@ -78,7 +78,9 @@ def table(row: str) -> str:
         f"| measure | {' | '.join(run.name.replace('seed', 'seed ') for run in runs)} | mean ± sd |",
         "| --- " * (len(runs) + 2) + "|",
     ]
-    rows = {name: [summary["report"][name] for summary in summaries] for name in summaries[0]["report"]}
+    rows = {
+        name: [summary["report"][name] for summary in summaries] for name in summaries[0]["report"]
+    }
     for name, value in _sweep_rows(runs).items():
         rows.setdefault(name, value)
     for name, values in rows.items():
