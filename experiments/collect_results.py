@@ -1,10 +1,11 @@
 """Keep the small files of counted pipeline runs, and build the tables of RESULTS.md from them.
 
-    python experiments/collect_results.py add FAMILY/ROW RUN [RUN ...]   # folders of wsss-zoo pipeline
+    python experiments/collect_results.py add FAMILY/ROW RUN [RUN ...]   # folders of pipelines
     python experiments/collect_results.py tables                        # rewrite RESULTS.md
 
-A run is kept under ``experiments/results/<family>/<row>/seed<N>``; paths of the machine it ran on are
-replaced by the name of their option. Tables stand between ``<!-- table FAMILY/ROW -->`` and ``<!-- end -->``.
+A run is kept under ``experiments/results/<family>/<row>/seed<N>``; paths of the machine it ran on
+are replaced by the name of their option. Tables stand between ``<!-- table FAMILY/ROW -->`` and
+``<!-- end -->``.
 """
 
 import argparse
@@ -75,7 +76,7 @@ def table(row: str) -> str:
     runs = sorted((RESULTS / row).glob("seed*"))
     summaries = [json.loads((run / "summary.json").read_text()) for run in runs]
     lines = [
-        f"| measure | {' | '.join(run.name.replace('seed', 'seed ') for run in runs)} | mean ± sd |",
+        " | ".join(["| measure", *(f"seed {run.name[4:]}" for run in runs), "mean ± sd |"]),
         "| --- " * (len(runs) + 2) + "|",
     ]
     rows = {
