@@ -10,21 +10,37 @@ if TYPE_CHECKING:
         PseudoLabelWriter,
         SegmentationMetrics,
     )
-    from wsss_zoo.data import VOC2012, Augmentation, BaseDataModule, Folder, Shapes
+    from wsss_zoo.data import (
+        ADE20K,
+        COCO,
+        VOC2012,
+        Augmentation,
+        BaseDataModule,
+        Cityscapes,
+        COCOStuff10K,
+        Folder,
+        PascalContext,
+        Shapes,
+    )
     from wsss_zoo.methods import CAM, BaseMethod, Supervised
     from wsss_zoo.modules.evaluation import Evaluation
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ADE20K",
     "CAM",
+    "COCO",
     "VOC2012",
     "Augmentation",
     "BaseDataModule",
     "BaseMethod",
+    "COCOStuff10K",
+    "Cityscapes",
     "ClassificationMetrics",
     "Evaluation",
     "Folder",
+    "PascalContext",
     "PredictionVisualizer",
     "PseudoLabelWriter",
     "SegmentationMetrics",

@@ -18,7 +18,7 @@ from wsss_zoo.data.datasets import EvaluationImages
 from wsss_zoo.data.image_files import ImageSource, UInt8Array
 from wsss_zoo.data.image_labels import Tags, multi_hot, tags_from_masks
 from wsss_zoo.data.loaders import Order, evaluation_loader, semi_loader, train_loader
-from wsss_zoo.data.splits import draw_labeled_split, read_split
+from wsss_zoo.data.splits import draw_labeled_split, read_split, write_split
 from wsss_zoo.data.training_sets import make_training_set
 from wsss_zoo.data.transforms import Augmentation
 from wsss_zoo.data.views import Sample
@@ -46,7 +46,8 @@ class BaseDataModule(LightningDataModule):
         classes: Class names to keep (foreground, in this order); the others are ignored: 255 in
             masks, dropped from tags. None keeps all.
         labeled_split: The images whose masks may be used: a list file, the name of a split, or a
-            fraction of ``train_split`` drawn from the seed so that every class occurs.
+            fraction of ``train_split`` drawn from the seed so that every class occurs. The list
+            used is written to ``labeled_split.txt`` in the run's folder.
         unlabeled_split: Unlabelled images of ``semi``; None for ``train_split`` less the labelled.
         pseudo_label_dir: Folder of pseudo-labels that stand for the masks of ``train_split``, those
             of ``labeled_split`` excepted.
@@ -220,6 +221,9 @@ class BaseDataModule(LightningDataModule):
                     f"{wanted!r}"
                 )
             self._train = make_training_set(self)
+            if self.labeled_split is not None and self.trainer and self.trainer.is_global_zero:
+                used = Path(self.trainer.default_root_dir, "labeled_split.txt")
+                write_split(used, self.labeled_ids())
         if stage in ("fit", "validate") and self.val_split is not None:
             self._setup_evaluation("val", self.split_ids(self.val_split))
         if stage == "test":
@@ -289,10 +293,15 @@ class BaseDataModule(LightningDataModule):
         if isinstance(self.labeled_split, str):
             path = Path(self.labeled_split)
             return read_split(path) if path.suffix else self.split_ids(self.labeled_split)
+        return self._drawn_split
+
+    @cached_property
+    def _drawn_split(self) -> list[str]:
+        train = self.split_ids(self.train_split)
         labels = self.labels_of(train, from_masks=True)
         empty = np.zeros(self.num_fg_classes, dtype=np.uint8)
         matrix = np.stack([labels.get(image_id, empty) for image_id in train])
-        return draw_labeled_split(train, matrix, self.labeled_split, self.seed)
+        return draw_labeled_split(train, matrix, float(self.labeled_split or 0), self.seed)
 
     def _setup_evaluation(self, stage: str, ids: list[str]) -> None:
         if not ids:

@@ -55,17 +55,17 @@ def list_files(
     found: dict[str, str] = {}
     others: list[str] = []
     boundary = None if root is None else os.path.realpath(root)
-    if directory.is_symlink():
-        problem = _link_problem(str(directory), boundary)
-        if problem:
-            report(problem)
-            return Listing({}, [])
-    for path in _walk(str(directory), boundary, report) if directory.is_dir() else ():
-        stem, suffix = os.path.splitext(os.path.relpath(path, directory))
-        if suffix.lower() not in wanted:
+    problem = _link_problem(directory, boundary) if directory.is_symlink() else None
+    if problem:
+        report(problem)
+    if problem or not directory.is_dir():
+        return Listing({}, [])
+    for name, path in _walk(directory, "", boundary, report):
+        stem, dot, suffix = name.rpartition(".")
+        if dot + suffix.lower() not in wanted:
             others.append(path)
             continue
-        image_id = plain(stem.replace(os.sep, "/"))
+        image_id = plain(stem)
         problem = id_problem(image_id)
         if problem:
             report(f"the name of {path!r} {problem}, so it is no image id; rename the file")
@@ -76,27 +76,30 @@ def list_files(
     return Listing(dict(sorted(found.items())), others)
 
 
-def _walk(directory: str, boundary: str | None, report: Report) -> Iterator[str]:
+def _walk(
+    directory: str | Path, prefix: str, boundary: str | None, report: Report
+) -> Iterator[tuple[str, str]]:
+    """Names below the first directory, and paths, of all visible files."""
     with os.scandir(directory) as entries:
         visible = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
     for entry in visible:
-        problem = _link_problem(entry.path, boundary) if entry.is_symlink() else None
+        problem = _link_problem(Path(entry.path), boundary) if entry.is_symlink() else None
         if problem:
             report(problem)
         elif entry.is_dir():
-            yield from _walk(entry.path, boundary, report)
+            yield from _walk(entry.path, f"{prefix}{entry.name}/", boundary, report)
         elif entry.is_file():
-            yield entry.path
+            yield prefix + entry.name, entry.path
 
 
-def _link_problem(link: str, boundary: str | None) -> str | None:
-    target = os.path.realpath(link)
-    if not os.path.exists(target):  # noqa: PTH110 (a Path would raise on some loops)
+def _link_problem(link: Path, boundary: str | None) -> str | None:
+    # Path.resolve raises on a loop of links before Python 3.13.
+    target = Path(os.path.realpath(link))
+    if not target.exists():
         return f"{link} is a broken link; delete it or restore {target}"
-    here = os.path.realpath(os.path.dirname(link))  # noqa: PTH120
-    if os.path.isdir(target) and Path(here).is_relative_to(target):  # noqa: PTH112
+    if target.is_dir() and Path(os.path.realpath(link.parent)).is_relative_to(target):
         return f"{link} leads back to a folder that it is in; delete the link"
-    if boundary is not None and not Path(target).is_relative_to(boundary):
+    if boundary is not None and not target.is_relative_to(boundary):
         return (
             f"{link} is a link that leads out of the data root, to {target}; copy or move the "
             "files there, or allow it with outside_links (--data.outside_links true)"

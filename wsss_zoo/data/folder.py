@@ -2,52 +2,72 @@
 
 import logging
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from wsss_zoo.data.base import BaseDataModule
-from wsss_zoo.data.image_files import ImageFiles, files_by_stem
+from wsss_zoo.data.class_files import ClassFile, find_class_file, read_class_file
+from wsss_zoo.data.color_masks import ColorMaskFiles, ColorTable
+from wsss_zoo.data.file_listing import Listing, list_files
+from wsss_zoo.data.image_decoding import readable_suffixes
+from wsss_zoo.data.image_files import ImageFiles
 from wsss_zoo.data.image_labels import Tags, check_tags, read_tag_file
 from wsss_zoo.data.splits import read_split
+from wsss_zoo.data.text_files import Report, refuse
 
 logger = logging.getLogger(__name__)
 
 _LAYOUT = """expected
-  <root>/classes.txt        class names, one a line, in the order of the mask values (background
-  first) <root>/images/<id>.jpg    images
-  <root>/masks/<id>.png     masks of some or all images: class index per pixel, 255 = ignored
-  <root>/image_labels.csv   optional tags: a header, then lines 'id,class;class' (or
-  image_labels.json)
-  <root>/splits/train.txt   optional lists of ids, one a line (train, val, any name)"""
+  <root>/classes.txt        class names, one a line, in the order of the mask values, background
+                            first; 'cat 128 0 0' where masks have colours (or classes.json)
+  <root>/images/<id>.jpg    images of any format
+  <root>/masks/<id>.png     masks of some or all images: class index per pixel, 255 = ignored, or
+                            the colours of classes.txt
+  <root>/image_labels.csv   optional tags: a header, then lines 'id,class;class' (or .json)
+  <root>/splits/train.txt   optional lists of ids, one a line (train, val, test, any name)"""
 _TAG_FILES = ("image_labels.csv", "image_labels.json")
+_LISTS = ("train", "val", "test")
+_DEFAULT_SPLITS = ("train", "val", "all", "tagged", "masked", "extra")
 
 
 class Folder(BaseDataModule):
     """Your own images: ``images/``, some ``masks/``, some ``image_labels.csv``, ``classes.txt``.
 
-    An image's id is its path below ``images/`` without the suffix. Without ``splits/val.txt``, a
-    part of the images that have masks is held out for validation, chosen by the ids alone, so that
-    it stays the same when images are added; ``train`` is then all others. The split ``all`` is
-    every image, ``tagged`` those of ``train`` with tags, ``masked`` those of ``train`` with masks.
-    Images that have neither are
-    unlabelled: methods that learn from tags leave out what has no tags, those that learn from masks
-        what
-    has no mask, and say how many; with a ``splits/train.txt`` they are errors instead.
+    An image's id is its path below ``images/`` without the suffix; tag files and lists may give it
+    with the suffix. Images with neither mask nor tags are unlabelled.
+
+    Masks are images of one channel that hold class indices, 255 = ignored. Where ``classes.txt`` or
+    ``classes.json`` gives the classes colours, all masks are read by their colours instead.
+
+    ``splits/train.txt``, ``val.txt`` and ``test.txt`` list images. Without ``train.txt``, the
+    images on no other list are for training; without ``val.txt``, images with masks that are on no
+    list are for validation: all of them where there is a ``train.txt``, else the part
+    ``val_fraction``, chosen by the ids alone, so that it stays the same when images are added.
+    Other splits are ``all``; of ``train``, the ``tagged`` (a mask gives tags too) and the
+    ``masked`` ones; and ``extra``, images of none of the three splits. Without a ``train.txt``
+    methods that learn from tags leave out what has none, those that learn from masks what has no
+    mask, and say how many; images that ``train.txt`` lists must have them.
 
     Args:
         root: The folder.
         background: Whether the first line of ``classes.txt`` is a background class.
-        val_fraction: Share of the images with masks to hold out where there is no
-            ``splits/val.txt``.
+        val_fraction: Share of the images with masks to hold out where there is neither a
+            ``splits/val.txt`` nor a ``splits/train.txt``.
+        outside_links: Whether symbolic links may lead out of the root.
         **kwargs: See `BaseDataModule`.
     """
 
     def __init__(
-        self, root: str, *, background: bool = True, val_fraction: float = 0.2, **kwargs: Any
+        self,
+        root: str,
+        *,
+        background: bool = True,
+        val_fraction: float = 0.2,
+        outside_links: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if not 0 <= val_fraction < 1:
@@ -55,6 +75,9 @@ class Folder(BaseDataModule):
         self.root = Path(root)
         self.has_background = background
         self.val_fraction = val_fraction
+        self.outside_links = outside_links
+        # The inspection collects problems where training is refused.
+        self.report: Report = refuse
 
     def setup(self, stage: str) -> None:
         """See `BaseDataModule.setup`; without any mask there is no validation."""
@@ -68,32 +91,26 @@ class Folder(BaseDataModule):
         """Whether index 0 of the masks is a background class."""
         return self.has_background
 
-    @cached_property
+    @property
     def known_classes(self) -> list[str]:
-        """Names in ``classes.txt``.
+        """Names in ``classes.txt`` or ``classes.json``.
 
         Raises:
             FileNotFoundError: If the root or the file is missing.
-            ValueError: If it is empty or has a name twice.
+            ValueError: If it is empty, has a name twice or colours for some classes only.
         """
-        path = self.root / "classes.txt"
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing; {_LAYOUT}")
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-        names = [line.strip() for line in lines if line.strip()]
-        if not names or len(set(names)) != len(names):
-            raise ValueError(f"{path} must hold different class names, one a line; it has {names}")
-        return names
+        return self._class_file.names
 
     def split_ids(self, split: str) -> list[str]:
         """Ids of ``splits/<split>.txt``, of a list file given by its path, or of a default split.
 
         Raises:
             FileNotFoundError: If there is no such split.
+            ValueError: If a list has an id twice or one that leads out of the root.
         """
         for path in (self._list(split), Path(split)):
             if path.is_file():
-                return read_split(path)
+                return self._ids_of(path)
         files = self._files
         if split == "all":
             return list(files.images)
@@ -101,34 +118,54 @@ class Folder(BaseDataModule):
             return [i for i in self.split_ids("train") if i in self._file_tags or i in files.masks]
         if split == "masked":
             return [i for i in self.split_ids("train") if i in files.masks]
-        if split in ("train", "val"):
-            held_out = {i for i in files.masks if _share(i) < self.val_fraction}
-            listed = self._list("val")
-            if listed.is_file():
-                held_out = set(read_split(listed))
-            return [i for i in files.images if (i in held_out) == (split == "val")]
-        raise FileNotFoundError(
-            f"split {split!r}: neither {self._list(split)} nor a list file of that path exists"
-        )
+        if split not in ("train", "val", "extra"):
+            lists = sorted(path.stem for path in (self.root / "splits").glob("*.txt"))
+            raise FileNotFoundError(
+                f"split {split!r}: neither {self._list(split)} nor a list file of that path "
+                f"exists; there are {', '.join([*lists, *_DEFAULT_SPLITS])}"
+            )
+        listed = {i for name in _LISTS if self._list(name).is_file() for i in self.split_ids(name)}
+        free = [image_id for image_id in files.images if image_id not in listed]
+        has_train, has_val = (self._list(name).is_file() for name in ("train", "val"))
+        share = 0.0 if has_val else 1.0 if has_train else self.val_fraction
+        val = {i for i in free if i in files.masks and _share(i) < share}
+        if split == "extra" and not has_train:
+            return []
+        return [image_id for image_id in free if (image_id in val) == (split == "val")]
 
     def open_source(self) -> ImageFiles:
         """Index the image and mask folders.
 
         Raises:
             FileNotFoundError: If there are no images.
-            ValueError: If two files have the same id, or a mask has no image.
+            ValueError: If two files have the same id, a mask has no image, or a link leads out of
+                the root.
         """
-        suffixes = set(Image.registered_extensions())
-        images = files_by_stem(self.root / "images", suffixes)
-        masks = files_by_stem(self.root / "masks", [".png"])
+        images, masks = (self._listings[name].files for name in ("images", "masks"))
+        for name, listing in self._listings.items():
+            if listing.others:
+                first = ", ".join(Path(path).name for path in listing.others[:3])
+                logger.warning(
+                    "%d files in %s are left out, as they are no images that can be read, first: "
+                    "%s",
+                    len(listing.others),
+                    self.root / name,
+                    first,
+                )
         if not images:
             raise FileNotFoundError(f"{self.root / 'images'} has no images; {_LAYOUT}")
-        stray = [image_id for image_id in masks if image_id not in images]
-        if stray:
-            raise ValueError(
-                f"mask {masks[stray[0]]} has no image of the same name in {self.root / 'images'}; "
-                "rename or remove it"
+        other_case = {image_id.casefold(): image_id for image_id in images}
+        for image_id in [image_id for image_id in masks if image_id not in images]:
+            close = other_case.get(image_id.casefold())
+            hint = f" ({close!r} has other capitals)" if close else ""
+            self.report(
+                f"mask {masks[image_id]} has no image of the same name in {self.root / 'images'}"
+                f"{hint}; rename or remove it"
             )
+        masks = {image_id: path for image_id, path in masks.items() if image_id in images}
+        colors = self._class_file.colors
+        if colors:
+            return ColorMaskFiles(images, masks, self.index_map, table=ColorTable(colors))
         return ImageFiles(images, masks, self.index_map)
 
     def read_tags(self, image_ids: Sequence[str]) -> Tags:
@@ -146,7 +183,16 @@ class Folder(BaseDataModule):
 
     def labeled_ids(self) -> list[str]:
         """Training images with masks that may be used; see the class."""
+        if isinstance(self.labeled_split, str):
+            return self.split_ids(self.labeled_split)
         return self._usable("masked") if self.labeled_split is None else super().labeled_ids()
+
+    def unread_files(self) -> list[str]:
+        """What lies in the folder and is not read: files of other kinds, unknown names."""
+        others = [path for listing in self._listings.values() for path in listing.others]
+        known = {"images", "masks", "splits", find_class_file(self.root).name, *_TAG_FILES}
+        entries = sorted(path for path in self.root.iterdir() if not path.name.startswith("."))
+        return [str(path) for path in entries if path.name not in known] + others
 
     def _usable(self, split: str) -> list[str]:
         ids = self.split_ids(self.train_split)
@@ -161,19 +207,23 @@ class Folder(BaseDataModule):
             raise ValueError(f"none of the {len(ids)} training images in {self.root} is {split}")
         return usable
 
+    def _list(self, split: str) -> Path:
+        return self.root / "splits" / f"{split}.txt"
+
+    def _ids_of(self, path: Path) -> list[str]:
+        times = Counter(self._id(name) for name in read_split(path, self.report))
+        for image_id, count in times.items():
+            if count > 1:
+                self.report(f"split list {path} names image {image_id!r} more than once")
+        return list(times)
+
+    def _id(self, name: str) -> str:
+        """The id for a name in a list or tag file, which may have the image's suffix."""
+        return name if name in self._files.images else self._names.get(name, name)
+
     @cached_property
-    def _file_tags(self) -> Tags:
-        found = [self.root / name for name in _TAG_FILES if (self.root / name).is_file()]
-        if not found:
-            return {}
-        tags = read_tag_file(found[0])
-        check_tags(
-            tags,
-            origin=str(found[0]),
-            known_classes=self.known_classes[int(self.background) :],
-            is_image=self._files.images.__contains__,
-        )
-        return tags
+    def _names(self) -> dict[str, str]:
+        return {i + Path(path).suffix: i for i, path in self._files.images.items()}
 
     @property
     def _files(self) -> ImageFiles:
@@ -181,8 +231,43 @@ class Folder(BaseDataModule):
         assert isinstance(source, ImageFiles)
         return source
 
-    def _list(self, split: str) -> Path:
-        return self.root / "splits" / f"{split}.txt"
+    @cached_property
+    def _class_file(self) -> ClassFile:
+        if not self.root.is_dir():
+            raise FileNotFoundError(f"data root {self.root} does not exist; {_LAYOUT}")
+        path = find_class_file(self.root)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing; {_LAYOUT}")
+        return read_class_file(path)
+
+    @cached_property
+    def _listings(self) -> dict[str, Listing]:
+        boundary = None if self.outside_links else self.root
+        return {
+            name: list_files(
+                self.root / name, readable_suffixes(), root=boundary, report=self.report
+            )
+            for name in ("images", "masks")
+        }
+
+    @cached_property
+    def _file_tags(self) -> Tags:
+        found = [self.root / name for name in _TAG_FILES if (self.root / name).is_file()]
+        if not found:
+            return {}
+        if len(found) > 1:
+            raise ValueError(f"{self.root} has {' and '.join(_TAG_FILES)}; delete one of them")
+        known = self.known_classes[int(self.background) :]
+        tags: Tags = {}
+        for name, names in read_tag_file(found[0], known, self.report).items():
+            tags.setdefault(self._id(name), []).extend(names)
+        return check_tags(
+            tags,
+            origin=str(found[0]),
+            known_classes=known,
+            is_image=self._files.images.__contains__,
+            report=self.report,
+        )
 
 
 def _share(image_id: str) -> float:

@@ -123,12 +123,13 @@ def is_turned(path: str) -> bool:
 
 
 def _decode(path: str) -> Image.Image:
-    with _naming(path), Image.open(path, formats=_formats()) as image:
-        kind, orientation = image.format, _orientation(image)
-        image.load()
+    with _naming(path), Image.open(path, formats=_formats()) as file:
+        orientation = _orientation(file)
+        file.load()
+        image: Image.Image = file
         if orientation in _TURNS:
-            image = image.transpose(_TURNS[orientation])
-            image.format = kind
+            image = file.transpose(_TURNS[orientation])
+            image.format = file.format
     _refuse_float(path, image.mode)
     return image
 

@@ -1,28 +1,32 @@
 """Images and masks on disk: where they are, how they are read, what is wrong with them."""
 
-import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-logger = logging.getLogger(__name__)
+from wsss_zoo.data.file_listing import files_by_stem
+from wsss_zoo.data.image_decoding import UInt8Array, image_size_of, read_index_mask, read_rgb
+
+__all__ = [
+    "IGNORE_INDEX",
+    "ImageFiles",
+    "ImageSource",
+    "UInt8Array",
+    "check_masks",
+    "files_by_stem",
+    "image_size_of",
+    "read_index_mask",
+    "read_rgb",
+]
 
 IGNORE_INDEX = 255
 # A value no mask may hold; the look-up table sends unknown class indices here, so that they are
 # found.
 _UNKNOWN = 254
-_EXIF_ORIENTATION = 0x0112
-_TRANSPOSED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 _CHECK_THREADS = 4  # decoding releases the interpreter lock
-
-UInt8Array = NDArray[np.uint8]
-T = TypeVar("T")
 
 
 class ImageSource(Protocol):
@@ -58,6 +62,11 @@ class ImageFiles:
     _table: UInt8Array = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if len(self.index_map) > _UNKNOWN:
+            raise ValueError(
+                f"{len(self.index_map)} classes are more than a mask of 8 bits can name; at most "
+                f"{_UNKNOWN} are possible, as 255 means ignored"
+            )
         table = np.full(256, _UNKNOWN, dtype=np.uint8)
         table[: len(self.index_map)] = self.index_map
         table[IGNORE_INDEX] = IGNORE_INDEX
@@ -91,10 +100,14 @@ class ImageFiles:
         """
         mask: UInt8Array = self._table.take(values)
         if (mask == _UNKNOWN).any():
-            found = [v for v in np.unique(values).tolist() if self._table[v] == _UNKNOWN]
+            counts = np.bincount(values[mask == _UNKNOWN])
+            first = int(counts.nonzero()[0][0])
+            others = np.count_nonzero(counts) - 1
+            more = f" and {others} more unknown indices" if others else ""
             raise ValueError(
-                f"{path} holds class index {found[0]}, but the data set has the indices "
-                f"0..{len(self.index_map) - 1} and 255; correct the mask or the list of classes"
+                f"{path} holds class index {first} ({counts[first]} pixels){more}, but the data "
+                f"set has the indices 0..{len(self.index_map) - 1} and 255; correct the mask or "
+                "the list of classes"
             )
         return mask
 
@@ -125,11 +138,13 @@ class ImageFiles:
         Raises:
             FileNotFoundError: If an image or mask is missing (the first three are named).
             ValueError: If a mask differs in size from its image or holds an unknown class index.
-            OSError: If a mask or an image's header cannot be read.
+            OSError: If a mask or an image's header cannot be read (an empty file, no image).
         """
         _raise_missing("image", self.images, image_ids)
         if masks:
             check_masks(self, image_ids, self.image_size, mask_values=mask_values)
+        else:
+            _for_each(self.image_size, image_ids)
 
 
 def check_masks(
@@ -155,85 +170,41 @@ def check_masks(
     _raise_missing("mask", files.masks, image_ids)
 
     def check_one(image_id: str) -> None:
-        path = files.masks[image_id]
-        (height, width), (mask_height, mask_width) = size_of(image_id), files.mask_size(image_id)
-        if (height, width) != (mask_height, mask_width):
+        image_size = size_of(image_id)
+        # Decoding tells the size too: a mask is opened once.
+        mask = files.read_mask(image_id) if mask_values else None
+        mask_size = files.mask_size(image_id) if mask is None else mask.shape
+        if mask_size != image_size:
             raise ValueError(
-                f"mask {path} is {mask_width}x{mask_height} pixels (width x height), but image "
-                f"{image_id} is {width}x{height}; both must be equal"
+                size_problem(files.masks[image_id], mask_size, f"image {image_id}", image_size)
             )
-        if mask_values:
-            files.read_mask(image_id)
 
+    _for_each(check_one, image_ids)
+
+
+def size_problem(mask: str, mask_size: Sequence[int], image: str, image_size: Sequence[int]) -> str:
+    """Say that a mask and its image differ in size.
+
+    Args:
+        mask: What to call the mask.
+        mask_size: Its height and width, pixels.
+        image: What to call the image.
+        image_size: Its height and width, pixels.
+    """
+    (mask_height, mask_width), (height, width) = mask_size, image_size
+    turned = (mask_height, mask_width) == (width, height)
+    hint = "; a photo is turned as its EXIF orientation says" if turned else ""
+    return (
+        f"mask {mask} is {mask_width}x{mask_height} pixels (width x height), but {image} is "
+        f"{width}x{height}; both must be equal{hint}"
+    )
+
+
+def _for_each(check_one: Callable[[str], object], image_ids: Sequence[str]) -> None:
+    """Run a check in threads; the error of the first image that has one is raised."""
     with ThreadPoolExecutor(_CHECK_THREADS) as pool:
         for _ in pool.map(check_one, image_ids):
             pass
-
-
-def read_rgb(path: str) -> UInt8Array:
-    """Decode an image file to RGB, (H, W, 3) uint8, upright.
-
-    Raises:
-        OSError: If the file is missing, truncated or no image; the message names it.
-    """
-
-    def decode(image: Image.Image) -> UInt8Array:
-        if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
-            image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):  # 16 bit: the upper byte is what a screen shows
-            grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-            return np.repeat(grey[:, :, None], 3, axis=2)
-        return np.array(image.convert("RGB"))  # torch wants a writable copy
-
-    return _open(path, decode)
-
-
-def read_index_mask(path: str) -> UInt8Array:
-    """Decode a palette or grey PNG to its raw values, (H, W) uint8.
-
-    Raises:
-        OSError: If the file is missing, truncated or no image.
-        ValueError: If the file has colours where class indices are expected.
-    """
-
-    def decode(image: Image.Image) -> UInt8Array:
-        if image.mode not in ("P", "L", "1"):
-            raise ValueError(
-                f"{path} is a mask of mode {image.mode}; expected class indices (a palette or an "
-                "8 bit grey PNG)"
-            )
-        return np.array(image, dtype=np.uint8)
-
-    return _open(path, decode)
-
-
-def image_size_of(path: str) -> tuple[int, int]:
-    """Height and width of an image as it is shown, from the file's header alone.
-
-    Raises:
-        OSError: If the header cannot be read.
-    """
-
-    def size(image: Image.Image) -> tuple[int, int]:
-        width, height = image.size
-        if image.getexif().get(_EXIF_ORIENTATION, 1) in _TRANSPOSED:
-            return width, height
-        return height, width
-
-    return _open(path, size)
-
-
-def _open(path: str, action: Callable[[Image.Image], T]) -> T:
-    try:
-        with Image.open(path) as image:
-            return action(image)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} is missing; it was there or listed at setup") from None
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        # Pillow raises SyntaxError for some broken PNG chunks.
-        raise OSError(
-            f"{path} cannot be decoded ({error}); replace the file or take it off its split list"
-        ) from error
 
 
 def _raise_missing(kind: str, files: dict[str, str], image_ids: Sequence[str]) -> None:
@@ -243,25 +214,3 @@ def _raise_missing(kind: str, files: dict[str, str], image_ids: Sequence[str]) -
             f"{len(missing)} of {len(image_ids)} listed ids have no {kind}, first: "
             f"{', '.join(missing[:3])}; add the files or take the ids off the list"
         )
-
-
-def files_by_stem(directory: Path, suffixes: Iterable[str]) -> dict[str, str]:
-    """Files below a directory by their path without suffix, relative to it.
-
-    Args:
-        directory: Folder to list, sub-folders included; one that does not exist holds nothing.
-        suffixes: Lower-case suffixes that count, such as ``.jpg``; case in the files is ignored.
-
-    Raises:
-        ValueError: If two files have the same stem.
-    """
-    wanted = set(suffixes)
-    found: dict[str, str] = {}
-    for path in sorted(directory.rglob("*")) if directory.is_dir() else []:
-        if path.suffix.lower() not in wanted or path.name.startswith("."):
-            continue
-        stem = path.relative_to(directory).with_suffix("").as_posix()
-        if stem in found:
-            raise ValueError(f"{found[stem]} and {path} have the same id {stem!r}; rename one")
-        found[stem] = str(path)
-    return found

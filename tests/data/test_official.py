@@ -1,0 +1,86 @@
+"""What all official layouts share, on the simplest of them."""
+
+import json
+
+import pytest
+
+from tests.data.conftest import save_image, save_mask
+from wsss_zoo.data.ade20k import ADE20K
+from wsss_zoo.data.official import list_files, list_folders
+
+
+@pytest.fixture
+def root(tmp_path):
+    for part, split in (("training", "train"), ("validation", "val")):
+        for number in (1, 2):
+            name = f"ADE_{split}_{number:08d}"
+            save_image(tmp_path / "images" / part / f"{name}.jpg", seed=number)
+            save_mask(tmp_path / "annotations" / part / f"{name}.png", [number])
+    return tmp_path
+
+
+def test_missing_root_shows_the_layout(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"data root .*nowhere does not exist(.|\n)*<root>/images/training"
+    ):
+        ADE20K(str(tmp_path / "nowhere")).setup("fit")
+
+
+def test_missing_folder_is_named_and_the_layout_shown(root):
+    (root / "annotations").rename(root / "annotation")
+    with pytest.raises(
+        FileNotFoundError, match=r"/annotations is missing; expected(.|\n)*<root>/annotations"
+    ):
+        ADE20K(str(root)).setup("fit")
+
+
+def test_unknown_split_names_those_there_are(root):
+    with pytest.raises(FileNotFoundError, match=r"'trian': .* has train, val, and no list file"):
+        ADE20K(str(root), train_split="trian").setup("fit")
+
+
+def test_a_list_file_is_a_split(root, tmp_path):
+    (tmp_path / "few.txt").write_text("ADE_val_00000002\nADE_train_00000001\n")
+    data = ADE20K(str(root), train_split=str(tmp_path / "few.txt"))
+    assert data.split_ids(data.train_split) == ["ADE_val_00000002", "ADE_train_00000001"]
+
+
+def test_listed_ids_that_lead_out_of_the_root_are_refused(root, tmp_path):
+    (tmp_path / "evil.txt").write_text("../../etc/passwd\n")
+    with pytest.raises(ValueError, match=r"evil\.txt: id '\.\./\.\./etc/passwd' leads out"):
+        ADE20K(str(root), train_split=str(tmp_path / "evil.txt")).setup("fit")
+
+
+@pytest.mark.parametrize("where", ["auto", "named"])
+def test_tags_from_a_file(root, where):
+    tags = {"ADE_train_00000001": ["tree"], "ADE_train_00000002": ["sky", "wall"]}
+    path = root / ("image_labels.json" if where == "auto" else "mine.json")
+    path.write_text(json.dumps(tags))
+    data = ADE20K(str(root), image_labels="auto" if where == "auto" else str(path))
+    assert data.read_tags(["ADE_train_00000002", "ADE_val_00000001"]) == {
+        "ADE_train_00000002": ["sky", "wall"]
+    }
+    assert ADE20K(str(root), image_labels="masks").read_tags(list(tags)) == {}
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({"ADE_train_00000001": ["kat"]}, "with the unknown class 'kat'"),
+        ({"ADE_train_99999999": ["tree"]}, "which is no image of this data set"),
+    ],
+)
+def test_unknown_names_in_the_tag_file(root, tags, message):
+    (root / "image_labels.json").write_text(json.dumps(tags))
+    with pytest.raises(ValueError, match=message):
+        ADE20K(str(root), supervision="image_labels").setup("fit")
+
+
+def test_listing_ignores_case_hidden_files_and_other_kinds(tmp_path):
+    for name in ("b.JPG", "a.jpg", "._a.jpg", "a.png", "c d\u00e9.jpg"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder").mkdir()
+    assert list(list_files(tmp_path, ".jpg")) == ["a", "b", "c d\u00e9"]
+    assert list_folders(tmp_path) == ["folder"]
+    assert list_files(tmp_path / "no", ".jpg") == {}
+    assert list_folders(tmp_path / "no") == []

@@ -1,0 +1,61 @@
+"""ADE20K's scene parsing benchmark (Zhou et al., CVPR 2017) in its official layout."""
+
+from wsss_zoo.data.class_names.ade20k import ADE20K_CLASSES
+from wsss_zoo.data.image_files import IGNORE_INDEX, ImageFiles
+from wsss_zoo.data.official import OfficialDataModule, list_files
+
+_FOLDERS = {"train": "training", "val": "validation", "test": "testing"}
+
+
+class ADE20K(OfficialDataModule):
+    """ADE20K scene parsing: 150 classes, no background; train 20210, val 2000 images.
+
+    ``root`` is the folder ``ADEChallengeData2016`` of the archive of that name. Value 0 of the
+    masks, "other objects", is ignored as in the official evaluation; value v is class v - 1.
+
+    Args:
+        root: The folder ``ADEChallengeData2016``.
+        image_labels: See `OfficialDataModule`; the data set's own way are the masks.
+        **kwargs: See `BaseDataModule`.
+    """
+
+    layout = """expected (ADEChallengeData2016.zip of sceneparsing.csail.mit.edu unpacks so)
+  <root>/images/training/ADE_train_00000001.jpg
+  <root>/images/validation/ADE_val_00000001.jpg
+  <root>/annotations/training/ADE_train_00000001.png
+  <root>/annotations/validation/ADE_val_00000001.png"""
+
+    @property
+    def background(self) -> bool:
+        """False: there is no background class."""
+        return False
+
+    @property
+    def known_classes(self) -> list[str]:
+        """The 150 classes; their index is the mask value less one."""
+        return ADE20K_CLASSES
+
+    def official_splits(self) -> list[str]:
+        """``train``, ``val`` and, where its images were added, ``test``."""
+        images = self.root / "images"
+        return [split for split, folder in _FOLDERS.items() if (images / folder).is_dir()]
+
+    def list_split(self, split: str) -> list[str]:
+        """Names of the images in the split's folder."""
+        return list(list_files(self.root / "images" / _FOLDERS[split], ".jpg"))
+
+    def open_source(self) -> ImageFiles:
+        """Index images and masks of all splits.
+
+        Raises:
+            FileNotFoundError: If there are no images or no folder of masks.
+        """
+        self.need("images", "annotations")
+        images: dict[str, str] = {}
+        masks: dict[str, str] = {}
+        for folder in _FOLDERS.values():
+            images |= list_files(self.root / "images" / folder, ".jpg")
+            masks |= list_files(self.root / "annotations" / folder, ".png")
+        if not images:
+            raise FileNotFoundError(f"{self.root / 'images'} has no images; {self.layout}")
+        return ImageFiles(images, masks, [IGNORE_INDEX, *self.index_map])

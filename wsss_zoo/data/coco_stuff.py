@@ -1,0 +1,111 @@
+"""COCO-Stuff 10K (Caesar et al., CVPR 2018) in its official layout."""
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss_zoo.data.class_names.coco import COCO_STUFF_LABELS, COCO_STUFF_LAST_LABEL
+from wsss_zoo.data.image_files import IGNORE_INDEX
+from wsss_zoo.data.label_files import LabelFiles, label_table, variable_shapes
+from wsss_zoo.data.official import OfficialDataModule, list_files
+from wsss_zoo.data.splits import read_split
+
+# The official lists are train.txt and test.txt; papers validate on the latter.
+_LISTS = {"train": "train", "val": "test", "test": "test", "all": "all"}
+# Release 1.0 numbers its 172 names from 1 without gaps, release 1.1 as COCO does.
+_NAMES_OF_RELEASE_1_0 = 172
+
+
+class COCOStuff10K(OfficialDataModule):
+    """COCO-Stuff 10K: 171 classes (80 things, 91 stuff), no background; train 9000, test 1000.
+
+    ``root`` is the folder that ``cocostuff-10k-v1.1.zip`` unpacks to. Masks are the matrix ``S`` of
+    ``annotations/<id>.mat`` (0 unlabelled, 1..182 COCO's numbers, of which 11 are not used), or PNG
+    files of the same names where there are no ``.mat`` files. Unlabelled pixels are ignored. The
+    classes stand in the order of their numbers, the indices that SimFormer uses. ``val`` is the
+    official ``test``.
+
+    Args:
+        root: The folder with ``images``, ``annotations`` and ``imageLists``.
+        png_values: What PNG masks hold: ``stuffthingmaps`` (the number less one, 0..181) or
+            ``contiguous`` (the class index, 0..170); both with 255 for unlabelled pixels.
+        image_labels: See `OfficialDataModule`; the data set's own way are the masks.
+        **kwargs: See `BaseDataModule`.
+    """
+
+    layout = """expected (cocostuff-10k-v1.1.zip of github.com/nightrome/cocostuff10k unpacks so)
+  <root>/images/COCO_train2014_000000000077.jpg
+  <root>/annotations/COCO_train2014_000000000077.mat
+  <root>/imageLists/train.txt
+  <root>/imageLists/test.txt"""
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        png_values: Literal["stuffthingmaps", "contiguous"] = "stuffthingmaps",
+        image_labels: str = "auto",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(root, image_labels=image_labels, **kwargs)
+        self.png_values = png_values
+
+    @property
+    def background(self) -> bool:
+        """False: there is no background class."""
+        return False
+
+    @property
+    def known_classes(self) -> list[str]:
+        """The 171 classes in the order of their official numbers."""
+        return list(COCO_STUFF_LABELS.values())
+
+    def official_splits(self) -> list[str]:
+        """``train``, ``test``, ``val`` (the same as ``test``) and ``all``."""
+        return [split for split in _LISTS if self._list(split).is_file()]
+
+    def list_split(self, split: str) -> list[str]:
+        """Ids of the list in ``imageLists``."""
+        return read_split(self._list(split))
+
+    def open_source(self) -> LabelFiles:
+        """Index images and label maps.
+
+        Raises:
+            FileNotFoundError: If a folder is missing or empty.
+            ValueError: If the annotations are of release 1.0.
+        """
+        self.need("images", "annotations")
+        images = list_files(self.root / "images", ".jpg")
+        matrices = list_files(self.root / "annotations", ".mat")
+        masks = matrices or list_files(self.root / "annotations", ".png")
+        for folder, found in (("images", images), ("annotations", masks)):
+            if not found:
+                raise FileNotFoundError(f"{self.root / folder} is empty; {self.layout}")
+        if matrices:
+            _refuse_release_1_0(next(iter(matrices.values())))
+        return LabelFiles(images, masks, self.index_map, self._table(png=not matrices), "S")
+
+    def _table(self, *, png: bool) -> NDArray[np.int16]:
+        """Class index in use by number in the label maps."""
+        if png and self.png_values == "contiguous":
+            indices = dict(enumerate(self.index_map))
+        else:
+            numbers = (number - png for number in COCO_STUFF_LABELS)
+            indices = dict(zip(numbers, self.index_map, strict=True))
+        indices[IGNORE_INDEX if png else 0] = IGNORE_INDEX
+        return label_table(indices, (IGNORE_INDEX if png else COCO_STUFF_LAST_LABEL) + 1)
+
+    def _list(self, split: str) -> Path:
+        return self.root / "imageLists" / f"{_LISTS[split]}.txt"
+
+
+def _refuse_release_1_0(path: str) -> None:
+    if math.prod(variable_shapes(path).get("names", ())) == _NAMES_OF_RELEASE_1_0:
+        raise ValueError(
+            f"{path} is of COCO-Stuff's release 1.0, which numbers the classes differently; take "
+            "cocostuff-10k-v1.1.zip"
+        )

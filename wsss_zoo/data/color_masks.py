@@ -1,0 +1,112 @@
+"""Masks whose colours mean classes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from wsss_zoo.data.class_files import Color
+from wsss_zoo.data.image_decoding import UInt8Array, open_mask
+from wsss_zoo.data.image_files import ImageFiles
+
+Keys = NDArray[np.integer[Any]]
+
+
+class ColorTable:
+    """Class index by colour.
+
+    Args:
+        colors: Class index (255 = ignored) by colour, at least one.
+    """
+
+    def __init__(self, colors: Mapping[Color, int]) -> None:
+        keys = np.array([red << 16 | green << 8 | blue for red, green, blue in colors], np.uint32)
+        order = keys.argsort()
+        self._keys = keys[order]
+        self._indices = np.array(list(colors.values()), np.uint8)[order]
+
+    def read(self, path: str) -> UInt8Array:
+        """Class index per pixel of a palette, grey or RGB mask, (H, W), 255 = ignored, upright.
+
+        Transparency is ignored: the colour below it counts.
+
+        Raises:
+            OSError: If the file cannot be decoded; the message names it.
+            ValueError: If it has a colour that is not in the table, or is a JPEG.
+        """
+        keys, values = _color_keys(open_mask(path), path)
+        places = np.searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)
+        known = self._keys[places] == keys
+        indices: UInt8Array = self._indices[places]
+        if values is not None:
+            known, indices = known[values], indices[values]
+        if not known.all():
+            pixels = keys if values is None else keys[values]
+            raise ValueError(self._unknown(path, pixels[~known]))
+        return indices
+
+    def _unknown(self, path: str, wrong: Keys) -> str:
+        found, counts = np.unique(wrong, return_counts=True)
+        most = counts.argmax()
+        key, others = int(found[most]), len(found) - 1
+        red, green, blue = key >> 16, key >> 8 & 255, key & 255
+        more = f" and {others} more unknown colours ({wrong.size} pixels in all)" if others else ""
+        index = red == green == blue < len(self._keys)
+        hint = "; if it holds class indices, remove the colours from the list" if index else ""
+        return (
+            f"{path} has {counts[most]} pixels of the colour {red} {green} {blue} (#{key:06x})"
+            f"{more}, which the list of classes does not name; name it there (as 'ignore' for 255) "
+            f"or correct the mask{hint}"
+        )
+
+
+@dataclass(frozen=True)
+class ColorMaskFiles(ImageFiles):
+    """Image files with masks whose colours mean classes.
+
+    Args:
+        images: Image file by id.
+        masks: Mask file by id, for the images that have one.
+        index_map: Class index for each class of the table; 255 where the class is not used.
+        table: Class by colour.
+    """
+
+    table: ColorTable = field(kw_only=True)
+
+    def read_mask(self, image_id: str) -> UInt8Array | None:
+        """Class index per pixel, (H, W), 255 = ignored; None where the image has no mask.
+
+        Raises:
+            OSError: If the file cannot be decoded.
+            ValueError: If it has a colour that no class has.
+        """
+        path = self.masks.get(image_id)
+        return None if path is None else self.map_indices(self.table.read(path), path)
+
+
+def _color_keys(image: Image.Image, path: str) -> tuple[Keys, UInt8Array | None]:
+    """Colours as 0xRRGGBB: of the palette, with the index of each pixel in it; or of each pixel."""
+    if image.mode == "P":
+        palette = np.zeros((256, 3), np.uint32)
+        colors = np.array(image.getpalette("RGB"), np.uint32).reshape(-1, 3)
+        palette[: len(colors)] = colors
+        return _pack(palette), np.array(image)
+    if image.mode in ("L", "1"):
+        return _pack(np.arange(256, dtype=np.uint32)[:, None].repeat(3, 1)), np.array(
+            image.convert("L")
+        )
+    if image.mode.startswith("I"):
+        raise ValueError(
+            f"{path} is a mask of 16 bits, which has no colours; remove the colours from the list "
+            "of classes if it holds class indices"
+        )
+    return _pack(np.asarray(image.convert("RGB")).astype(np.uint32)), None
+
+
+def _pack(colors: Keys) -> Keys:
+    """0xRRGGBB for colours (..., 3)."""
+    packed: Keys = colors[..., 0] << 16 | colors[..., 1] << 8 | colors[..., 2]
+    return packed

@@ -1,0 +1,157 @@
+"""What the data sets in their official layouts have in common."""
+
+import os
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from wsss_zoo.data.base import BaseDataModule
+from wsss_zoo.data.image_files import ImageFiles
+from wsss_zoo.data.image_labels import Tags, check_tags, read_tag_file
+from wsss_zoo.data.splits import read_split
+
+_TAG_FILES = ("image_labels.json", "image_labels.csv")
+
+
+class OfficialDataModule(BaseDataModule):
+    """A data set in the folders that its official archives unpack to; nothing is downloaded.
+
+    A subclass gives `layout`, `known_classes`, `official_splits`, `list_split` and `open_source`.
+
+    Args:
+        root: The folder that ``layout`` shows.
+        image_labels: Where tags come from: ``auto`` (``image_labels.json`` or ``.csv`` in the root,
+            else the data set's own way), ``masks``, or a JSON or CSV file.
+        **kwargs: See `BaseDataModule`.
+    """
+
+    #: What must be where and who gives it out; ends the message of every missing file.
+    layout: ClassVar[str]
+
+    def __init__(self, root: str, *, image_labels: str = "auto", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.root = Path(root)
+        self.image_labels = image_labels
+        self._listed: dict[str, list[str]] = {}
+
+    @abstractmethod
+    def official_splits(self) -> list[str]:
+        """Names of the splits that can be listed from the files there are."""
+
+    @abstractmethod
+    def list_split(self, split: str) -> list[str]:
+        """Ids of one of `official_splits`, in order."""
+
+    @abstractmethod
+    def open_source(self) -> ImageFiles:
+        """Index the files of the data set; called once in ``setup``."""
+
+    def split_ids(self, split: str) -> list[str]:
+        """Ids of an official split, or of a list file given by its path.
+
+        Raises:
+            FileNotFoundError: If the root or the split is missing; the message names the splits
+                there are.
+        """
+        if split in self._listed:
+            return self._listed[split]
+        self.need()
+        splits = self.official_splits()
+        if split in splits:
+            ids = self.list_split(split)
+        elif Path(split).is_file():
+            ids = read_split(Path(split))
+        else:
+            raise FileNotFoundError(
+                f"split {split!r}: {self.root} has {', '.join(splits) or 'no splits'}, and no list "
+                f"file of that path exists; {self.layout}"
+            )
+        self._listed[split] = ids
+        return ids
+
+    def read_tags(self, image_ids: Sequence[str]) -> Tags:
+        """Tags from the source that ``image_labels`` names; none for ``masks``.
+
+        Raises:
+            FileNotFoundError: If the tag file is missing.
+            ValueError: If a tag or an image of the tag file is unknown.
+        """
+        if self._tag_file is None:
+            return self.own_tags(image_ids) if self.image_labels == "auto" else {}
+        tags = self._file_tags
+        return {image_id: tags[image_id] for image_id in image_ids if image_id in tags}
+
+    def own_tags(self, image_ids: Sequence[str]) -> Tags:
+        """Tags that the data set itself brings; none here, so that they come from the masks."""
+        return {}
+
+    def need(self, *paths: str) -> None:
+        """Raise FileNotFoundError for the first file or folder that is missing below the root.
+
+        Args:
+            *paths: Paths relative to the root.
+        """
+        if not self.root.is_dir():
+            raise FileNotFoundError(
+                f"data root {self.root} does not exist; give its place as --data.root; "
+                f"{self.layout}"
+            )
+        for path in paths:
+            if not (self.root / path).exists():
+                raise FileNotFoundError(f"{self.root / path} is missing; {self.layout}")
+
+    @property
+    def files(self) -> ImageFiles:
+        """The source, with the files it knows."""
+        source = self.source
+        assert isinstance(source, ImageFiles)
+        return source
+
+    @cached_property
+    def _tag_file(self) -> Path | None:
+        if self.image_labels == "masks":
+            return None
+        if self.image_labels != "auto":
+            return Path(self.image_labels)
+        found = (self.root / name for name in _TAG_FILES)
+        return next((path for path in found if path.is_file()), None)
+
+    @cached_property
+    def _file_tags(self) -> Tags:
+        assert self._tag_file is not None
+        tags = read_tag_file(self._tag_file)
+        check_tags(
+            tags,
+            origin=str(self._tag_file),
+            known_classes=self.known_classes[int(self.background) :],
+            is_image=self.files.images.__contains__,
+        )
+        return tags
+
+
+def list_files(directory: Path, suffix: str) -> dict[str, str]:
+    """Files of a folder, without its sub-folders, by their name less the suffix, sorted.
+
+    Args:
+        directory: Folder to list; one that does not exist holds nothing.
+        suffix: Lower-case end of the names that count; case in the files is ignored.
+    """
+    if not directory.is_dir():
+        return {}
+    with os.scandir(directory) as entries:
+        names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+    return {
+        name[: -len(suffix)]: str(directory / name)
+        for name in names
+        if name.lower().endswith(suffix)
+    }
+
+
+def list_folders(directory: Path) -> list[str]:
+    """Names of a folder's sub-folders, sorted; a folder that does not exist has none."""
+    if not directory.is_dir():
+        return []
+    with os.scandir(directory) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir())

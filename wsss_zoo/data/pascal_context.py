@@ -1,0 +1,102 @@
+"""PASCAL-Context (Mottaghi et al., CVPR 2014) in its official layout."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wsss_zoo.data.class_names.pascal_context import (
+    PASCAL_CONTEXT_LABELS,
+    PASCAL_CONTEXT_LAST_LABEL,
+)
+from wsss_zoo.data.image_files import IGNORE_INDEX
+from wsss_zoo.data.label_files import LabelFiles, label_table
+from wsss_zoo.data.official import OfficialDataModule, list_files
+from wsss_zoo.data.splits import read_split
+
+_LISTS = Path("ImageSets") / "Main"
+_OFFICIAL_SPLITS = ("train", "val")
+
+
+class PascalContext(OfficialDataModule):
+    """PASCAL-Context: 59 classes, with or without background; train 4998, val 5105 images.
+
+    The masks are the authors' ``.mat`` files with 459 labels; those that are none of the 59 classes
+    are background, or ignored with ``background: false``. Both protocols are in use, as "60" and
+    "59 classes". The classes stand in the order of the authors' ``59_labels.txt``, so VOC's twenty
+    have the indices of VOC 2012. The splits are those of VOC 2010; lists made from
+    ``trainval_merged.json`` (4996 and 5104 images) can be given by their path.
+
+    Args:
+        root: The folder ``VOC2010``.
+        background: Whether pixels of no class are class 0 (60 classes) or ignored (59).
+        context_root: Folder that holds ``trainval`` with the ``.mat`` files; None for ``root``.
+        image_labels: See `OfficialDataModule`; the data set's own way are the masks.
+        **kwargs: See `BaseDataModule`.
+    """
+
+    layout = """expected
+  <root>/JPEGImages/<id>.jpg            VOC 2010 (VOCtrainval_03-May-2010.tar unpacks to
+  <root>/ImageSets/Main/train.txt       VOCdevkit/VOC2010; that folder is the root)
+  <root>/ImageSets/Main/val.txt
+  <root>/trainval/<id>.mat              trainval.tar.gz of cs.stanford.edu/~roozbeh/pascal-context
+                                        (elsewhere: give its parent as --data.context_root)"""
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        background: bool = True,
+        context_root: str | None = None,
+        image_labels: str = "auto",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(root, image_labels=image_labels, **kwargs)
+        self.has_background = background
+        self.context_root = self.root if context_root is None else Path(context_root)
+
+    @property
+    def background(self) -> bool:
+        """Whether index 0 of the masks is a background class."""
+        return self.has_background
+
+    @property
+    def known_classes(self) -> list[str]:
+        """The 59 classes, after the background where there is one."""
+        return ["background"] * self.has_background + list(PASCAL_CONTEXT_LABELS)
+
+    def official_splits(self) -> list[str]:
+        """``train`` and ``val``."""
+        return [name for name in _OFFICIAL_SPLITS if self._list(name).is_file()]
+
+    def list_split(self, split: str) -> list[str]:
+        """Ids of ``ImageSets/Main/<split>.txt``."""
+        return read_split(self._list(split))
+
+    def open_source(self) -> LabelFiles:
+        """Index images and label maps.
+
+        Raises:
+            FileNotFoundError: If a folder is missing or empty.
+        """
+        self.need("JPEGImages")
+        images = list_files(self.root / "JPEGImages", ".jpg")
+        masks = list_files(self.context_root / "trainval", ".mat")
+        if not images:
+            raise FileNotFoundError(f"{self.root / 'JPEGImages'} has no images; {self.layout}")
+        if not masks:
+            raise FileNotFoundError(
+                f"{self.context_root / 'trainval'} has no .mat files; {self.layout}"
+            )
+        table = label_table(self._indices(), PASCAL_CONTEXT_LAST_LABEL + 1)
+        return LabelFiles(images, masks, self.index_map, table, "LabelMap")
+
+    def _indices(self) -> Mapping[int, int]:
+        """Class index in use by number in the label maps."""
+        other = 0 if self.has_background else IGNORE_INDEX
+        indices = dict.fromkeys(range(PASCAL_CONTEXT_LAST_LABEL + 1), other)
+        first = int(self.has_background)
+        in_use = zip(PASCAL_CONTEXT_LABELS.values(), self.index_map[first:], strict=True)
+        return indices | dict(in_use)
+
+    def _list(self, split: str) -> Path:
+        return self.root / _LISTS / f"{split}.txt"
