@@ -115,8 +115,7 @@ def _run_step(recipe: Recipe, step: Step, root: Path, fingerprint: str, lock: in
             file=sys.stderr,
         )
         return code
-    outputs = {name: _hash_file(folder / name) for name in _OUTPUTS if (folder / name).exists()}
-    done = {"fingerprint": fingerprint, "outputs": outputs, "resumed": resumed}
+    done = {"fingerprint": fingerprint, "outputs": _outputs(folder), "resumed": resumed}
     _write_json(folder / DONE, done | {"seconds": round(time.monotonic() - start, 1)})
     return 0
 
@@ -146,8 +145,16 @@ def _is_done(folder: Path, fingerprint: str) -> bool:
     done = _read_json(folder / DONE)
     if done.get("fingerprint") != fingerprint:
         return False
-    outputs = done.get("outputs", {})
-    return all(_hash_file(folder / name) == digest for name, digest in outputs.items())
+    now = _outputs(folder)
+    return all(now.get(name) == value for name, value in done["outputs"].items())
+
+
+def _outputs(folder: Path) -> dict[str, str | int | None]:
+    """What a step leaves for others: hashes of files, and how many label maps there are."""
+    found: dict[str, str | int | None] = {
+        name: _hash_file(folder / name) for name in _OUTPUTS if (folder / name).exists()
+    }
+    return found | {"label maps": sum(1 for _ in (folder / "pseudo_labels").rglob("*.png"))}
 
 
 def _fingerprint(step: Step, root: Path) -> str:

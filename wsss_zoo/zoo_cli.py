@@ -178,10 +178,10 @@ class ZooCLI(LightningCLI):
         """Choose the run's folder; warn before an untrained network is used or a run replaced."""
         options, subcommand = self.options, str(self.subcommand)
         options.ckpt_path = self._ckpt_path
-        if options.trainer.default_root_dir is None:
+        if options.trainer.default_root_dir is None and not options.trainer.fast_dev_run:
             parent = Path("runs", short_name(options.model.class_path))
             options.trainer.default_root_dir = str(claim_run_folder(parent))
-        folder = Path(options.trainer.default_root_dir)
+        folder = Path(options.trainer.default_root_dir or ".")
         self.save_config_kwargs["config_filename"] = config_name(folder, subcommand)
         prepare_wandb(options, folder, subcommand)
         if self._ckpt_path:
@@ -209,7 +209,7 @@ class ZooCLI(LightningCLI):
         asked = self.config_init[self.subcommand].trainer.logger
         loggers = asked if isinstance(asked, list) else [asked]
         first_step = self._checkpoint.get("global_step", 0) if self.subcommand == "fit" else None
-        own = RunLogger(self.options.trainer.default_root_dir, first_step)
+        own = RunLogger(self.options.trainer.default_root_dir or ".", first_step)
         others = [logger for logger in loggers if isinstance(logger, Logger)]
         return super().instantiate_trainer(logger=[own, *others], **kwargs)
 

@@ -1,6 +1,7 @@
 import os
 import sys
 import unicodedata
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +26,7 @@ def test_ids_are_paths_without_suffix_sorted(folder):
     listing = list_files(folder, [".jpg", ".jpeg"])
     assert list(listing.files) == ["a.b", "b", "sub/c d"]
     assert listing.files["b"] == str(folder / "b.JPG")
-    assert [os.path.basename(path) for path in listing.others] == ["README", "notes.txt"]
+    assert [Path(path).name for path in listing.others] == ["README", "notes.txt"]
 
 
 def test_missing_folder_holds_nothing(tmp_path):

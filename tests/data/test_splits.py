@@ -1,21 +1,42 @@
 import numpy as np
 import pytest
 
-from wsss_zoo.data.splits import draw_labeled_split, read_split
+from wsss_zoo.data.splits import draw_labeled_split, read_split, write_split
 
 
 def test_reads_ids_in_order(tmp_path):
-    (tmp_path / "train.txt").write_bytes("\ufeffb\r\na b\r\n\r\n".encode())
-    assert read_split(tmp_path / "train.txt") == ["b", "a b"]
+    (tmp_path / "train.txt").write_bytes("\ufeffb\r\na b\t1\r\n\r\nKa\u0308fer".encode())
+    assert read_split(tmp_path / "train.txt") == ["b", "a b", "Käfer"]
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("\n", "is empty"), ("a\nb\na\n", "has 'a' more than once")]
+    ("content", "message"),
+    [
+        ("\n", "is empty"),
+        ("a\nb\na\n", "has 'a' more than once"),
+        ("a\n../../etc/passwd\n", r"id '\.\./\.\./etc/passwd' leads out of the data root"),
+        ("/etc/passwd\n", "id '/etc/passwd' leads out of the data root; correct or delete"),
+        ("a\\b\n", "has a backslash; sub-folders are separated by /"),
+    ],
 )
 def test_bad_lists(tmp_path, content, message):
     (tmp_path / "train.txt").write_text(content)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as error:
         read_split(tmp_path / "train.txt")
+    assert "train.txt" in str(error.value)
+
+
+def test_all_problems_are_reported_and_the_rest_is_read(tmp_path):
+    (tmp_path / "train.txt").write_text("a\n/b\na\nc\n")
+    problems = []
+    assert read_split(tmp_path / "train.txt", problems.append) == ["a", "c"]
+    assert len(problems) == 2
+
+
+def test_a_written_list_is_read_again(tmp_path):
+    ids = ["b", "a b", "sub/Käfer"]
+    write_split(tmp_path / "run" / "labeled_split.txt", ids)
+    assert read_split(tmp_path / "run" / "labeled_split.txt") == ids
 
 
 def test_missing_list(tmp_path):

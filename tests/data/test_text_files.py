@@ -48,5 +48,5 @@ def test_ids_that_are_none(image_id, problem):
 
 
 def test_refuse():
-    with pytest.raises(ValueError, match="^this$"):
+    with pytest.raises(ValueError, match=r"^this$"):
         refuse("this")

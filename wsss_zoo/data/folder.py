@@ -141,6 +141,7 @@ class Folder(BaseDataModule):
             ValueError: If two files have the same id, a mask has no image, or a link leads out of
                 the root.
         """
+        colors = self._class_file.colors
         images, masks = (self._listings[name].files for name in ("images", "masks"))
         for name, listing in self._listings.items():
             if listing.others:
@@ -163,7 +164,6 @@ class Folder(BaseDataModule):
                 f"{hint}; rename or remove it"
             )
         masks = {image_id: path for image_id, path in masks.items() if image_id in images}
-        colors = self._class_file.colors
         if colors:
             return ColorMaskFiles(images, masks, self.index_map, table=ColorTable(colors))
         return ImageFiles(images, masks, self.index_map)
