@@ -1,6 +1,8 @@
 import json
 import logging
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +43,14 @@ class Crash(Callback):
     def on_validation_start(self, trainer, pl_module):
         if self.stage == "val" and trainer.global_step == self.step:
             raise ConnectionError("crash")
+
+
+class Terminate(Callback):
+    """Stands for a scheduler that wants the machine back."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.fixture(autouse=True)
@@ -203,6 +213,13 @@ def test_run_folder_holds_config_metrics_and_one_checkpoint(run):
     assert not (run / "hparams.yaml").exists()
 
 
+def test_checkpoint_of_the_command_line_loads_in_python(run):
+    path = run / "checkpoints" / "last.ckpt"
+    method = Supervised.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    assert method.hparams["backbone"] == "test_resnet"
+    assert equal(method.state_dict(), weights(run))
+
+
 def test_default_run_folders_are_numbered(tmp_path, monkeypatch):
     for number in range(2):
         monkeypatch.delenv("WSSS_ZOO_RUN_FOLDER", raising=False)
@@ -347,6 +364,14 @@ def test_replacing_a_run_is_announced_and_starts_its_metrics_afresh(tmp_path, ca
         fit(tmp_path / "r", *options, "2")
     assert "holds a run, which this one replaces; to go on with it give --ckpt_path" in caplog.text
     assert [row["step"] for row in read_metrics(tmp_path / "r" / "metrics.csv")] == ["0", "1"]
+
+
+def test_stopped_run_does_not_pass_for_a_finished_one(tmp_path, capsys):
+    options = ["--trainer.callbacks+", "tests.test_cli.Terminate", "--trainer.max_steps", "6"]
+    root = ["--trainer.default_root_dir", str(tmp_path)]
+    assert main(["fit", "--model", "Supervised", *TINY, *root, *options]) == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM, not finished" in capsys.readouterr().err
+    assert not (tmp_path / "checkpoints" / "last.ckpt").exists()
 
 
 def test_own_class_by_its_path(tmp_path):

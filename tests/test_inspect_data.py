@@ -53,7 +53,7 @@ def test_what_is_wrong_with_a_folder(folder_root, out, capsys):
     text = capsys.readouterr().out
     assert row(text, "train") == ["train", "6", "3", "2", "1", "2"]
     disagreements = text.partition("tags and masks disagree")[2]
-    assert row(disagreements, "cup") == ["cup", "1: img 1", ""]
+    assert row(disagreements, "cup") == ["cup", "1: img 1", "1: img 2"]
     assert row(disagreements, "plate") == ["plate", "", "1: img 1"]
     for part in (
         "errors: 3",

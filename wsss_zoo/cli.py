@@ -4,6 +4,7 @@ import difflib
 import importlib.metadata
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -26,9 +27,16 @@ class Command:
 
 
 def _trainer(args: list[str]) -> int:
+    from pytorch_lightning.utilities.exceptions import SIGTERMException
+
     from wsss_zoo.zoo_cli import ZooCLI
 
-    ZooCLI(args)
+    try:
+        ZooCLI(args)
+    except SIGTERMException:
+        # It is a SystemExit without a code: the half-trained run would pass for a finished one.
+        print(f"wsss-zoo {args[0]}: stopped by SIGTERM, not finished", file=sys.stderr)
+        return 128 + signal.SIGTERM
     return 0
 
 
@@ -115,7 +123,8 @@ def _help() -> str:
 
 def _is_message(error: Exception) -> bool:
     """Whether the package raised the error on purpose; others are bugs and need a traceback."""
-    if os.environ.get("WSSS_ZOO_TRACEBACK"):
+    on_purpose = isinstance(error, ValueError | OSError | RuntimeError)
+    if os.environ.get("WSSS_ZOO_TRACEBACK") or not on_purpose:
         return False
     innermost = traceback.extract_tb(error.__traceback__)[-1]
     return Path(innermost.filename).is_relative_to(Path(__file__).parent)

@@ -177,13 +177,19 @@ def _hash_file(path: Path) -> str | None:
 
 
 def _call(command: list[str], recipe: Recipe, step: Step, lock: int) -> int:
-    """Run a command, passing on the signals that ask this process to end; returns its exit code."""
+    """Run a command, passing on the signals that ask this process to end; returns its exit code.
+
+    After such a signal it is never 0, though the command may have come to its end all the same.
+    """
     environment = {"WANDB_RUN_GROUP": recipe.name, "WANDB_JOB_TYPE": step.name, **os.environ}
     # The step holds the lock too: if only this process is killed, nobody else starts the step again
     # while it still runs.
     child = subprocess.Popen(command, env=environment, pass_fds=[lock] if lock >= 0 else [])
 
+    received: list[int] = []
+
     def forward(signum: int, frame: Any) -> None:
+        received.append(signum)
         child.send_signal(signum)
 
     previous = {
@@ -194,6 +200,8 @@ def _call(command: list[str], recipe: Recipe, step: Step, lock: int) -> int:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+    if received:
+        return 128 + received[0]
     return code if code >= 0 else 128 - code
 
 

@@ -242,7 +242,7 @@ class BaseDataModule(LightningDataModule):
         """
         if self._train is None:
             raise RuntimeError("train_dataloader needs setup('fit') first")
-        order = Order(self.seed, *self._ranks(), self._batches_done())
+        order = Order(self.seed, *self._ranks(), self._batches_done)
         if not isinstance(self._train, dict):
             return train_loader(self._train, self.batch_size, self.num_workers, order)
         sizes = {"labeled": self.batch_size, "unlabeled": self.unlabeled_batch_size}

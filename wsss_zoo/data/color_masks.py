@@ -23,10 +23,11 @@ class ColorTable:
     """
 
     def __init__(self, colors: Mapping[Color, int]) -> None:
-        keys = np.array([red << 16 | green << 8 | blue for red, green, blue in colors], np.uint32)
+        keys = np.array([red | green << 8 | blue << 16 for red, green, blue in colors], np.uint32)
         order = keys.argsort()
-        self._keys = keys[order]
-        self._indices = np.array(list(colors.values()), np.uint8)[order]
+        # The last one is no colour: every place that a search can give exists.
+        self._keys = np.append(keys[order], np.uint32(1 << 24))
+        self._indices = np.append(np.array(list(colors.values()), np.uint8)[order], np.uint8(255))
 
     def read(self, path: str) -> UInt8Array:
         """Class index per pixel of a palette, grey or RGB mask, (H, W), 255 = ignored, upright.
@@ -37,8 +38,14 @@ class ColorTable:
             OSError: If the file cannot be decoded; the message names it.
             ValueError: If it has a colour that is not in the table, or is a JPEG.
         """
-        keys, values = _color_keys(open_mask(path), path)
-        places = np.searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)
+        image = open_mask(path)
+        if image.mode.startswith("I"):
+            raise ValueError(
+                f"{path} is a mask of 16 bits, which has no colours; remove the colours from the "
+                "list of classes if it holds class indices"
+            )
+        keys, values = _color_keys(image)
+        places = np.searchsorted(self._keys, keys)
         known = self._keys[places] == keys
         indices: UInt8Array = self._indices[places]
         if values is not None:
@@ -52,14 +59,14 @@ class ColorTable:
         found, counts = np.unique(wrong, return_counts=True)
         most = counts.argmax()
         key, others = int(found[most]), len(found) - 1
-        red, green, blue = key >> 16, key >> 8 & 255, key & 255
+        red, green, blue = key & 255, key >> 8 & 255, key >> 16
         more = f" and {others} more unknown colours ({wrong.size} pixels in all)" if others else ""
-        index = red == green == blue < len(self._keys)
+        index = red == green == blue < len(self._keys) - 1
         hint = "; if it holds class indices, remove the colours from the list" if index else ""
         return (
-            f"{path} has {counts[most]} pixels of the colour {red} {green} {blue} (#{key:06x})"
-            f"{more}, which the list of classes does not name; name it there (as 'ignore' for 255) "
-            f"or correct the mask{hint}"
+            f"{path} has {counts[most]} pixels of the colour {red} {green} {blue} "
+            f"(#{red:02x}{green:02x}{blue:02x}){more}, which the list of classes does not name; "
+            f"name it there (as 'ignore' for 255) or correct the mask{hint}"
         )
 
 
@@ -87,26 +94,17 @@ class ColorMaskFiles(ImageFiles):
         return None if path is None else self.map_indices(self.table.read(path), path)
 
 
-def _color_keys(image: Image.Image, path: str) -> tuple[Keys, UInt8Array | None]:
-    """Colours as 0xRRGGBB: of the palette, with the index of each pixel in it; or of each pixel."""
+def _color_keys(image: Image.Image) -> tuple[Keys, UInt8Array | None]:
+    """Colours as red + 256 green + 65536 blue: of each pixel; or of the palette, and its indices.
+
+    The second is the place of each pixel's colour in the palette, None without a palette.
+    """
     if image.mode == "P":
-        palette = np.zeros((256, 3), np.uint32)
-        colors = np.array(image.getpalette("RGB"), np.uint32).reshape(-1, 3)
-        palette[: len(colors)] = colors
-        return _pack(palette), np.array(image)
-    if image.mode in ("L", "1"):
-        return _pack(np.arange(256, dtype=np.uint32)[:, None].repeat(3, 1)), np.array(
-            image.convert("L")
-        )
-    if image.mode.startswith("I"):
-        raise ValueError(
-            f"{path} is a mask of 16 bits, which has no colours; remove the colours from the list "
-            "of classes if it holds class indices"
-        )
-    return _pack(np.asarray(image.convert("RGB")).astype(np.uint32)), None
-
-
-def _pack(colors: Keys) -> Keys:
-    """0xRRGGBB for colours (..., 3)."""
-    packed: Keys = colors[..., 0] << 16 | colors[..., 1] << 8 | colors[..., 2]
-    return packed
+        palette = np.zeros((1, 256, 3), np.uint8)
+        colors = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        palette[0, : len(colors)] = colors
+        return _color_keys(Image.fromarray(palette))[0][0], np.array(image)
+    colored = image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
+    # Four bytes of a pixel read as one number, several times as fast as adding up channels.
+    keys: Keys = np.asarray(colored.convert("RGBA")).view("<u4")[..., 0] & np.uint32(0xFFFFFF)
+    return keys, None

@@ -1,6 +1,6 @@
 """Loaders whose order and augmentation are the same in every run, worker and resume."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -18,13 +18,24 @@ class Order(NamedTuple):
         seed: Seed of the shuffle.
         ranks: Number of ranks.
         rank: This rank.
-        batches_done: Batches to leave out at the start of the next epoch (resume).
+        batches_done: Says how many batches of the epoch that begins a resumed run has seen.
     """
 
     seed: int
     ranks: int
     rank: int
-    batches_done: int
+    batches_done: Callable[[], int]
+
+
+class LateLoader(DataLoader[Sample]):
+    """A loader that begins an epoch when its first batch is asked for.
+
+    Lightning opens the loader's iterator, to count its batches, before it knows the epoch and the
+    position of a checkpoint; workers would already fetch the batches of another epoch then.
+    """
+
+    def __iter__(self) -> Iterator[Sample]:  # type: ignore[override]
+        yield from super().__iter__()
 
 
 def train_loader(
@@ -53,8 +64,9 @@ def train_loader(
         seed=order.seed,
         num_replicas=order.ranks,
         rank=order.rank,
+        batches_done=order.batches_done,
+        batch_size=batch_size,
     )
-    sampler.start_at(order.batches_done % steps * batch_size)
     return _loader(dataset, num_workers, batch_size=batch_size, sampler=sampler)
 
 
@@ -92,7 +104,7 @@ def evaluation_loader(
 
 
 def _loader(dataset: Dataset[Sample], num_workers: int, **arguments: Any) -> DataLoader[Sample]:
-    return DataLoader(
+    return LateLoader(
         dataset,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,

@@ -1,6 +1,6 @@
 """The order of training and evaluation images: a function of (seed, epoch, rank), resumable."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from torch.utils.data import DistributedSampler
@@ -21,6 +21,10 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         seed: Seed of the order.
         num_replicas: Number of ranks.
         rank: This rank.
+        batches_done: Says, whenever an epoch is begun, how many of its batches a checkpoint that is
+            being resumed has already seen: they are left out. Asked that late because Lightning
+            makes the loader, to count its batches, before it knows where the checkpoint stopped.
+        batch_size: Images in a batch of this rank.
     """
 
     def __init__(
@@ -32,24 +36,23 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         seed: int = 0,
         num_replicas: int = 1,
         rank: int = 0,
+        batches_done: Callable[[], int] = lambda: 0,
+        batch_size: int = 1,
     ) -> None:
         super().__init__(range(size), num_replicas, rank, shuffle, seed)  # type: ignore[arg-type]
         self.size = size
         self.length = size if length is None else length
-        self._start = 0
+        self.batches_done, self.batch_size = batches_done, batch_size
 
     def __len__(self) -> int:
         """Images of this rank; ranks differ by one at most, none is given twice for evaluation."""
         return len(range(self.rank, self.length, self.num_replicas))
 
-    def start_at(self, position: int) -> None:
-        """Leave out the first ``position`` images of this rank in the next epoch only (resume)."""
-        self._start = position
-
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = self._order()
         first_draw = self.epoch * self.length
-        start, self._start = self._start, 0
+        # A checkpoint at the very end of an epoch has seen all batches, and none of the next.
+        start = self.batches_done() * self.batch_size % max(len(self), 1)
         positions = range(self.rank, self.length, self.num_replicas)[start:]
         return iter([(int(order[position]), first_draw + position) for position in positions])
 
