@@ -130,7 +130,10 @@ def test_methods_are_listed_with_what_they_need(capsys):
     ("options", "message"),
     [
         ("", "--model is missing: name the method; there are: CAM,"),
-        ("--model CAM", "--data is missing: name the data set; there are: Folder, Shapes, VOC2012"),
+        (
+            "--model CAM",
+            "--data is missing: name the data set; there are: ADE20K, COCO, COCOStuff10K",
+        ),
         ("--model Cam --data Shapes", "no method 'Cam' (did you mean CAM?); there are: CAM,"),
         ("--model Xyzzy --data Shapes", "no method 'Xyzzy'; there are: CAM,"),
         ("--model CAM --data Shape", "no data set 'Shape' (did you mean Shapes?)"),
@@ -269,8 +272,8 @@ def test_shipped_callbacks_survive_the_users_list(tmp_path):
         ([], []),
         (["--trainer.logger", "false"], []),
         (
-            ["--trainer.logger+", "TensorBoardLogger", "--trainer.logger.save_dir", "t"],
-            ["TensorBoardLogger"],
+            ["--trainer.logger+", "CSVLogger", "--trainer.logger.save_dir", "t"],
+            ["CSVLogger"],
         ),
     ],
 )

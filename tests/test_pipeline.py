@@ -192,6 +192,26 @@ def test_failed_step_stops_and_is_resumed(recipe, tmp_path, calls, monkeypatch, 
     assert [step["resumed"] for step in steps.values()] == [False, False, True, False]
 
 
+def test_optional_step_may_fail(recipe, tmp_path, calls, monkeypatch, capsys):
+    steps = RECIPE["steps"] | {"check": RECIPE["steps"]["check"] | {"optional": True}}
+    recipe.write_text(yaml.safe_dump(RECIPE | {"steps": steps}, sort_keys=False))
+    args = [str(recipe), "--root", str(tmp_path / "r")]
+    works = pipeline._call
+    codes = {"check": 1}
+    monkeypatch.setattr(pipeline, "_call", lambda *a: codes.get(a[2].name) or works(*a))
+    assert pipeline.main(args) == 0
+    assert "step check failed; it only measures: going on without it" in capsys.readouterr().out
+    summary = json.loads((tmp_path / "r/summary.json").read_text())
+    assert summary["report"] == {"labels": 0.25, "segmenter": None}
+    # It is tried again, and no signal is taken for a failure.
+    codes["check"] = 128 + signal.SIGTERM
+    names(calls)
+    assert pipeline.main(args) == 128 + signal.SIGTERM
+    del codes["check"]
+    assert pipeline.main(args) == 0
+    assert names(calls) == ["check"]
+
+
 def test_unfinished_step_of_other_settings_starts_afresh(recipe, tmp_path, calls, monkeypatch):
     works = pipeline._call
     monkeypatch.setattr(pipeline, "_call", lambda *args: works(*args) or 1)

@@ -52,6 +52,12 @@ def _methods(args: list[str]) -> int:
     return print_methods(args[1:])
 
 
+def _inspect(args: list[str]) -> int:
+    from wsss_zoo.inspect_data import main as inspect_data
+
+    return inspect_data(args[1:])
+
+
 COMMANDS = {
     "fit": Command("train a method on a data set", _trainer),
     "validate": Command("measure a trained method on the validation split", _trainer),
@@ -60,6 +66,7 @@ COMMANDS = {
     "pipeline": Command(
         "run a recipe of several steps; a finished step is not run again", _pipeline
     ),
+    "inspect": Command("show what is in a data set, and what is wrong with it", _inspect),
     "methods": Command("list the methods and the labels they need", _methods),
 }
 

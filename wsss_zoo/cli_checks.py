@@ -1,6 +1,7 @@
 """What the command line refuses, each with a message that says what to do instead."""
 
 import difflib
+import inspect
 import pickle
 import pkgutil
 import re
@@ -20,7 +21,8 @@ def subclasses(base: type) -> dict[str, type]:
     found: dict[str, type] = {}
     child: type
     for child in base.__subclasses__():
-        found |= {child.__name__: child} | subclasses(child)
+        own: dict[str, type] = {} if inspect.isabstract(child) else {child.__name__: child}
+        found |= own | subclasses(child)
     return {name: found[name] for name in sorted(found)}
 
 

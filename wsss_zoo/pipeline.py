@@ -24,6 +24,8 @@ from wsss_zoo.recipe import Recipe, Step, fill, read_recipe
 console = Console(highlight=False, soft_wrap=True)
 
 CHECKPOINT = "checkpoints/last.ckpt"
+# Exit codes from here on are those of signals.
+_INTERRUPTED = 128
 STARTED, DONE = "started.json", "done.json"
 # What a finished step leaves for others, as far as it has it; the manifest stands for its label
 # maps.
@@ -80,7 +82,7 @@ def _run(recipe: Recipe, root: Path, lock: int) -> int:
         ran += 1
         console.rule(f"[bold]{title}", align="left")
         code = _run_step(recipe, step, root, fingerprint, lock)
-        if code != 0:
+        if code >= _INTERRUPTED or (code != 0 and not step.optional):
             return code
     if not ran and (root / "summary.json").exists():
         console.print("all steps are finished and nothing has changed: nothing was run")
@@ -108,12 +110,15 @@ def _run_step(recipe: Recipe, step: Step, root: Path, fingerprint: str, lock: in
     console.print(printed, markup=False)
     start = time.monotonic()
     code = _call([sys.executable, "-m", "wsss_zoo", *command], recipe, step, lock)
-    if code != 0:
+    if code != 0 and step.optional and code < _INTERRUPTED:
+        console.print(f"step {step.name} failed; it only measures: going on without it")
+    elif code != 0:
         print(
             f"wsss-zoo pipeline: step {step.name} failed with exit code {code}; the same pipeline "
             f"command goes on from there, and by hand the step is\n{printed}",
             file=sys.stderr,
         )
+    if code != 0:
         return code
     done = {"fingerprint": fingerprint, "outputs": _outputs(folder), "resumed": resumed}
     _write_json(folder / DONE, done | {"seconds": round(time.monotonic() - start, 1)})

@@ -60,11 +60,13 @@ def summarize(recipe: Recipe, root: Path) -> dict[str, Any]:
         chosen[line] = metrics[name].get(metric)
     steps = {}
     for step in recipe.steps:
-        done = json.loads((root / step.name / "done.json").read_text(encoding="utf-8"))
+        path = root / step.name / "done.json"
+        # Optional steps may have failed.
+        done = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         steps[step.name] = {
             "command": step.command,
-            "seconds": done["seconds"],
-            "resumed": done["resumed"],
+            "seconds": done.get("seconds"),
+            "resumed": done.get("resumed", False),
             "metrics": metrics[step.name],
         }
     return {"recipe": recipe.name, "report": chosen, "steps": steps}
@@ -138,8 +140,9 @@ def _times(results: dict[str, Any]) -> Table:
     table.add_column("seconds", justify="right")
     for name, step in results["steps"].items():
         resumed = " (resumed)" if step["resumed"] else ""
-        table.add_row(name, step["command"] + resumed, f"{step['seconds']:.1f}")
-    total = sum(step["seconds"] for step in results["steps"].values())
+        seconds = "failed" if step["seconds"] is None else f"{step['seconds']:.1f}"
+        table.add_row(name, step["command"] + resumed, seconds)
+    total = sum(step["seconds"] or 0 for step in results["steps"].values())
     table.add_section()
     table.add_row("all", "", f"{total:.1f}", style="bold")
     return table

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,15 @@ class Step:
         command: fit, validate, test or predict.
         settings: Content of its config file; ``{step}`` stands for the folder of another step.
         overrides: Options that the user adds, as typed.
+        optional: Whether the recipe goes on when the step fails: it only measures, and one's own
+            images may have no masks to measure against.
     """
 
     name: str
     command: str
     settings: Mapping[str, Any]
     overrides: tuple[str, ...] = ()
+    optional: bool = False
 
     def resolved(self, root: Path) -> dict[str, Any]:
         """Settings with folders of steps in place of placeholders."""
@@ -83,7 +86,8 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     A recipe has ``steps``: name to ``command`` (fit, validate, test, predict) and settings of that
     command, as in its config files; ``common``: settings of all steps; ``report`` and ``sheet``:
     what to show. ``{step}`` in a setting stands for the folder of an earlier step, and ``from:
-    step`` for the model of that step and its last checkpoint.
+    step`` for the model of that step and its last checkpoint. The recipe goes on when
+    a step with ``optional: true`` fails.
 
     Args:
         path: The YAML file.
@@ -153,8 +157,10 @@ def _read_step(
         )
     if not isinstance(settings, dict) or settings.get("command") not in COMMANDS:
         raise ValueError(f"{place} needs 'command', one of {', '.join(COMMANDS)}")
-    _check_keys(place, settings, GROUPS | {"command", "from"})
-    own = {key: value for key, value in settings.items() if key not in {"command", "from"}}
+    _check_keys(place, settings, GROUPS | {"command", "from", "optional"})
+    own = {
+        key: value for key, value in settings.items() if key not in {"command", "from", "optional"}
+    }
     merged = merge(common, own)
     if "from" in settings:
         source = settings["from"]
@@ -176,7 +182,7 @@ def _read_step(
                     f"{place}: {text!r} refers to {reference!r}, which is no earlier step; there "
                     f"are {', '.join(earlier) or 'none'}"
                 )
-    return Step(str(name), settings["command"], merged)
+    return Step(str(name), settings["command"], merged, optional=bool(settings.get("optional")))
 
 
 def _check_keys(place: str, settings: Any, allowed: frozenset[str]) -> None:
@@ -237,12 +243,7 @@ def _override(
             if option_key(option).partition(".")[0] == "model"
             for token in (option, *values)
         ]
-        yield Step(
-            step.name,
-            step.command,
-            step.settings,
-            (*shared, *inherited, *own[step.name]),
-        )
+        yield replace(step, overrides=(*shared, *inherited, *own[step.name]))
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -220,6 +220,11 @@ def test_strong_changes_on_masked_images_ignore_the_cutout():
     assert torch.equal(strong["mask"][~hidden], plain["mask"][~hidden])
 
 
+def test_bare_indices_of_lightnings_own_samplers():
+    data = shapes("mask")
+    assert equal(data._train[3], data._train[(3, 0)])
+
+
 def test_predict_leaves_out_skip_ids():
     data = Shapes(num_train=5, image_size=32, num_workers=0, predict_limit=4)
     data.setup("predict")

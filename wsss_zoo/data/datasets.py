@@ -10,7 +10,16 @@ from torch.utils.data import Dataset
 from wsss_zoo.data.image_files import IGNORE_INDEX, ImageSource, UInt8Array
 from wsss_zoo.data.partners import PairPartners
 from wsss_zoo.data.transforms import crop_mask, draw_cutout, fill_box, photometric, to_float
-from wsss_zoo.data.views import Labels, Sample, Views, labels_from_mask, load_image, load_mask
+from wsss_zoo.data.views import (
+    Labels,
+    Position,
+    Sample,
+    Views,
+    index_and_draw,
+    labels_from_mask,
+    load_image,
+    load_mask,
+)
 
 
 class TaggedImages(Dataset[Sample]):
@@ -25,8 +34,8 @@ class TaggedImages(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, position: tuple[int, int]) -> Sample:
-        index, draw = position
+    def __getitem__(self, position: Position) -> Sample:
+        index, draw = index_and_draw(position)
         return self.sample(self.ids[index], self.views.rng(index, draw))
 
     def sample(self, image_id: str, rng: np.random.Generator) -> Sample:
@@ -50,8 +59,8 @@ class ImagePairs(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, position: tuple[int, int]) -> Sample:
-        index, draw = position
+    def __getitem__(self, position: Position) -> Sample:
+        index, draw = index_and_draw(position)
         rng = self.images.views.rng(index, draw)
         sample = self.images.sample(self.images.ids[index], rng)
         partner = self.partners.draw(index, rng)
@@ -94,8 +103,8 @@ class MaskedImages(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, position: tuple[int, int]) -> Sample:
-        index, draw = position
+    def __getitem__(self, position: Position) -> Sample:
+        index, draw = index_and_draw(position)
         return self.sample(self.ids[index], self.views.rng(index, draw))
 
     def read_mask(self, image_id: str) -> UInt8Array:
@@ -153,8 +162,8 @@ class EvaluationImages(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, position: tuple[int, int]) -> Sample:
-        image_id = self.ids[position[0]]
+    def __getitem__(self, position: Position) -> Sample:
+        image_id = self.ids[index_and_draw(position)[0]]
         sample: Sample = {
             "image": to_float(load_image(self.source, image_id).contiguous()),
             "image_id": image_id,

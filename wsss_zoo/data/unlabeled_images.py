@@ -16,7 +16,15 @@ from wsss_zoo.data.transforms import (
     photometric,
     to_float,
 )
-from wsss_zoo.data.views import Labels, Sample, Views, load_image, load_mask
+from wsss_zoo.data.views import (
+    Labels,
+    Position,
+    Sample,
+    Views,
+    index_and_draw,
+    load_image,
+    load_mask,
+)
 
 
 class UnlabeledImages(Dataset[Sample]):
@@ -45,8 +53,8 @@ class UnlabeledImages(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, position: tuple[int, int]) -> Sample:
-        index, draw = position
+    def __getitem__(self, position: Position) -> Sample:
+        index, draw = index_and_draw(position)
         image_id, rng = self.ids[index], self.views.rng(index, draw)
         crop, weak = self.views.draw(load_image(self.source, image_id), rng)
         valid = crop_valid(crop, self.views.crop_size)

@@ -13,6 +13,8 @@ from wsss_zoo.data.image_files import IGNORE_INDEX, ImageSource, UInt8Array
 from wsss_zoo.data.transforms import Augmentation, Crop, crop_image, draw_crop
 
 Sample = dict[str, Any]
+# What the sampler gives: (index, draw); Lightning's own samplers give indices.
+Position = tuple[int, int] | int
 Labels = Mapping[str, NDArray[np.uint8]]
 
 
@@ -46,6 +48,15 @@ class Views:
         height, width = image.shape[1:]
         crop = draw_crop(rng, height, width, self.crop_size, self.augmentation)
         return crop, crop_image(image, crop, self.crop_size, self.pad)
+
+
+def index_and_draw(position: Position) -> tuple[int, int]:
+    """Index and draw of a sample; a bare index, as of ``overfit_batches``, is always the same draw.
+
+    >>> index_and_draw((3, 40)), index_and_draw(3)
+    ((3, 40), (3, 0))
+    """
+    return position if isinstance(position, tuple) else (position, 0)
 
 
 def load_image(source: ImageSource, image_id: str) -> Tensor:

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 from wsss_zoo.data.datasets import MaskedImages
 from wsss_zoo.data.image_files import IGNORE_INDEX
 from wsss_zoo.data.partners import WeakShotPartners
-from wsss_zoo.data.views import Sample, labels_from_mask
+from wsss_zoo.data.views import Position, Sample, index_and_draw, labels_from_mask
 
 
 class WeakShotImages(Dataset[Sample]):
@@ -40,8 +40,8 @@ class WeakShotImages(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, position: tuple[int, int]) -> Sample:
-        index, draw = position
+    def __getitem__(self, position: Position) -> Sample:
+        index, draw = index_and_draw(position)
         rng = self.images.views.rng(index, draw)
         partner = self.partners.draw(index, rng)
         sample = self._sample(index, rng)
