@@ -107,6 +107,9 @@ def _run_step(recipe: Recipe, step: Step, root: Path, fingerprint: str, lock: in
     printed = shlex.join(["wsss-zoo", *command])
     if resumed:
         console.print("resuming what an earlier call began")
+    if resumed and step.command != "fit":
+        # It measures again and would add the same row once more.
+        (folder / "metrics.csv").unlink(missing_ok=True)
     console.print(printed, markup=False)
     start = time.monotonic()
     code = _call([sys.executable, "-m", "wsss_zoo", *command], recipe, step, lock)
