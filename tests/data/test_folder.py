@@ -9,6 +9,7 @@ from PIL import Image
 
 from tests.data.conftest import save_image, save_mask
 from wsss_zoo.data import Folder
+from wsss_zoo.data.pseudo_labels import Manifest, write_label, write_manifest
 
 
 def listed(root, **lists):
@@ -118,6 +119,28 @@ def test_named_parts_of_train(folder_root, split):
     data = Folder(str(folder_root), val_fraction=0)
     expected = {"tagged": [0, 1, 2, 3, 4], "masked": [0, 1, 2, 3]}[split]
     assert data.split_ids(split) == [f"img {number}" for number in expected]
+
+
+@pytest.mark.parametrize("train_split", ["train", "tagged"])
+def test_tags_and_pseudo_labels_need_no_mask(folder_root, tmp_path, train_split):
+    for path in (folder_root / "masks").iterdir():
+        path.unlink()
+    names = "".join(f"img {number},cup\n" for number in range(6))
+    (folder_root / "image_labels.csv").write_text("id,classes\n" + names)
+    for number in range(6):
+        write_label(tmp_path / "labels", f"img {number}", np.zeros((40, 60), dtype=np.uint8))
+    manifest = Manifest("CAM", ["background", "cup", "plate"], 6, "", "", {}, "train")
+    write_manifest(tmp_path / "labels", manifest)
+    data = Folder(
+        str(folder_root),
+        train_split=train_split,
+        pseudo_label_dir=str(tmp_path / "labels"),
+        crop_size=16,
+        batch_size=6,
+        num_workers=0,
+    )
+    data.setup("fit")
+    assert len(set(next(iter(data.train_dataloader()))["image_id"])) == 6
 
 
 def test_no_background(folder_root):

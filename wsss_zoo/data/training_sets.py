@@ -73,12 +73,12 @@ def _complete_labels(data: "BaseDataModule", ids: list[str]) -> dict[str, NDArra
 
 
 def _masked(data: "BaseDataModule") -> MaskedImages:
-    labeled = data.labeled_ids()
     if data.pseudo_label_dir is None:
-        return _masked_images(data, labeled)
-    named = set(labeled) if data.labeled_split is not None else set()
-    pseudo_ids = [image_id for image_id in _train_ids(data) if image_id not in named]
-    return _masked_images(data, labeled if named else [], pseudo_ids)
+        return _masked_images(data, data.labeled_ids())
+    # Pseudo-labels stand for all masks but those that are named.
+    true_ids = data.labeled_ids() if data.labeled_split is not None else []
+    pseudo_ids = [image_id for image_id in _train_ids(data) if image_id not in set(true_ids)]
+    return _masked_images(data, true_ids, pseudo_ids)
 
 
 def _masked_images(
