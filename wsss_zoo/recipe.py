@@ -10,8 +10,8 @@ import yaml
 
 from wsss_zoo.arguments import option_groups, option_key
 
-COMMANDS = ("fit", "validate", "test", "predict")
-# First parts of the options of these commands: what a step may set, and no name for a step.
+COMMANDS = ("fit", "validate", "test", "predict", "reliability")
+# First parts of the options of the first four: what a step may set, and no name for a step.
 GROUPS = frozenset(
     {
         "seed_everything",
@@ -20,13 +20,17 @@ GROUPS = frozenset(
         "data",
         "metrics",
         "classification_metrics",
+        "pretext_metrics",
         "labels",
         "visualizer",
         "checkpoint",
         "evaluation",
         "ckpt_path",
+        "channels_last",
     }
 )
+# Options of the last one, which has no use for those that all steps share.
+_RANKING = frozenset({"earlier", "last", "reliable_share"})
 # Options that would mean the same for steps that must differ in them.
 _PER_STEP = {"model", "ckpt_path", "data.pseudo_label_dir", "labels.out_dir"}
 _SHEET = {"images", "cam", "pseudo_label", "preds"}
@@ -39,7 +43,7 @@ class Step:
 
     Args:
         name: Name of the step and of its folder.
-        command: fit, validate, test or predict.
+        command: fit, validate, test, predict or reliability.
         settings: Content of its config file; ``{step}`` stands for the folder of another step.
         overrides: Options that the user adds, as typed.
         optional: Whether the recipe goes on when the step fails: it only measures, and one's own
@@ -56,6 +60,11 @@ class Step:
         """Settings with folders of steps in place of placeholders."""
         resolved: dict[str, Any] = _map_strings(self.settings, lambda text: fill(text, root))
         return resolved
+
+    @property
+    def ranks(self) -> bool:
+        """Whether it ranks label maps, and so has none of the settings that all steps share."""
+        return self.command == "reliability"
 
     def inputs(self) -> list[str]:
         """Settings that name files of other steps, with their placeholders."""
@@ -83,11 +92,11 @@ class Recipe:
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and give each step what the user adds to it.
 
-    A recipe has ``steps``: name to ``command`` (fit, validate, test, predict) and settings of that
-    command, as in its config files; ``common``: settings of all steps; ``report`` and ``sheet``:
-    what to show. ``{step}`` in a setting stands for the folder of an earlier step, and ``from:
-    step`` for the model of that step and its last checkpoint. The recipe goes on when
-    a step with ``optional: true`` fails.
+    A recipe has ``steps``: name to ``command`` (fit, validate, test, predict, reliability) and
+    settings of that command, as in its config files; ``common``: settings of all steps but those of
+    reliability; ``report`` and ``sheet``: what to show. ``{step}`` in a setting stands for the
+    folder of an earlier step, and ``from: step`` for the model of that step (less ``init_from``)
+    and its last checkpoint. The recipe goes on when a step with ``optional: true`` fails.
 
     Args:
         path: The YAML file.
@@ -157,23 +166,23 @@ def _read_step(
         )
     if not isinstance(settings, dict) or settings.get("command") not in COMMANDS:
         raise ValueError(f"{place} needs 'command', one of {', '.join(COMMANDS)}")
-    _check_keys(place, settings, GROUPS | {"command", "from", "optional"})
-    own = {
-        key: value for key, value in settings.items() if key not in {"command", "from", "optional"}
-    }
-    merged = merge(common, own)
+    ranks = settings["command"] == "reliability"
+    frame = {"command", "from", "optional"}
+    _check_keys(place, settings, (_RANKING if ranks else GROUPS) | frame)
+    own = {key: value for key, value in settings.items() if key not in frame}
+    merged = own if ranks else merge(common, own)
     if "from" in settings:
         source = settings["from"]
         if (
             source not in earlier
             or earlier[source].command != "fit"
-            or settings["command"] == "fit"
+            or settings["command"] in ("fit", "reliability")
         ):
             raise ValueError(
                 f"{place}: 'from: {source}' takes the model of an earlier fit to validate, test or "
                 "predict; a fit starts from another with model.init_from"
             )
-        merged["model"] = merge(earlier[source].settings["model"], merged.get("model", {}))
+        merged["model"] = merge(_trained(earlier[source]), merged.get("model", {}))
         merged.setdefault("ckpt_path", f"{{{source}}}/checkpoints/last.ckpt")
     for text in _strings(merged):
         for reference in _PLACEHOLDER.findall(text):
@@ -183,6 +192,14 @@ def _read_step(
                     f"are {', '.join(earlier) or 'none'}"
                 )
     return Step(str(name), settings["command"], merged, optional=bool(settings.get("optional")))
+
+
+def _trained(step: Step) -> Mapping[str, Any]:
+    """Model of a fit without the weights it started from: its checkpoint has all."""
+    model = step.settings["model"]
+    arguments = model.get("init_args", {})
+    kept = {key: value for key, value in arguments.items() if key != "init_from"}
+    return {**model, "init_args": kept} if arguments else model
 
 
 def _check_keys(place: str, settings: Any, allowed: frozenset[str]) -> None:
@@ -217,6 +234,7 @@ def _override(
 ) -> Iterator[Step]:
     shared: list[str] = []
     own: dict[str, list[str]] = {step.name: [] for step in steps}
+    options = {step.name: _RANKING if step.ranks else GROUPS for step in steps}
     for option, *values in option_groups(overrides):
         key = option_key(option)
         head, _, rest = key.partition(".")
@@ -227,7 +245,7 @@ def _override(
                 f"for that one only; steps are {', '.join(own)}"
             )
         if head in own:
-            if rest.partition(".")[0] not in GROUPS:
+            if rest.partition(".")[0] not in options[head]:
                 raise ValueError(f"{option}: {rest!r} is no option of a step's command")
             own[head] += [option.replace(f"--{head}.", "--", 1), *values]
         elif key in _PER_STEP or key == "trainer.default_root_dir":
@@ -236,11 +254,14 @@ def _override(
         else:
             shared += [option, *values]
     for step in steps:
+        if step.ranks:
+            yield replace(step, overrides=tuple(own[step.name]))
+            continue
         source = raw[step.name].get("from")
         inherited = [
             token
             for option, *values in option_groups(own.get(source, []) if source else [])
-            if option_key(option).partition(".")[0] == "model"
+            if option_key(option).partition(".")[0] == "model" and "init_from" not in option
             for token in (option, *values)
         ]
         yield replace(step, overrides=(*shared, *inherited, *own[step.name]))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
 from jsonargparse import ArgumentParser, Namespace
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -21,6 +22,7 @@ from wsss_zoo.arguments import Setting, class_first, given_settings
 from wsss_zoo.callbacks import (
     ClassificationMetrics,
     PredictionVisualizer,
+    PretextMetrics,
     PseudoLabelWriter,
     SegmentationMetrics,
 )
@@ -34,11 +36,11 @@ from wsss_zoo.cli_checks import (
     supervision_of,
 )
 from wsss_zoo.data.base import BaseDataModule
+from wsss_zoo.last_checkpoint import LastCheckpoint
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.modules.evaluation import Evaluation
 from wsss_zoo.run_folder import (
     CHECKPOINT,
-    LastCheckpoint,
     LogConfig,
     RunLogger,
     claim_run_folder,
@@ -133,10 +135,17 @@ class ZooCLI(LightningCLI):
         # Class arguments, not items of trainer.callbacks: a user's list cannot delete them.
         parser.add_lightning_class_args(SegmentationMetrics, "metrics")
         parser.add_lightning_class_args(ClassificationMetrics, "classification_metrics")
+        parser.add_lightning_class_args(PretextMetrics, "pretext_metrics")
         parser.add_lightning_class_args(PseudoLabelWriter, "labels")
         parser.add_lightning_class_args(PredictionVisualizer, "visualizer")
         parser.add_lightning_class_args(LastCheckpoint, "checkpoint")
         parser.add_class_arguments(Evaluation, "evaluation")
+        parser.add_argument(
+            "--channels_last",
+            type=bool,
+            default=False,
+            help="Keep the network in channels-last memory order: faster convolutions, same result",
+        )
         # Two links on instantiation in opposite directions would be a cycle; this one needs no
         # instance.
         parser.link_arguments(
@@ -214,8 +223,10 @@ class ZooCLI(LightningCLI):
         return super().instantiate_trainer(logger=[own, *others], **kwargs)
 
     def after_instantiate_classes(self) -> None:
-        """Hand over the evaluation options; refuse a checkpoint that does not fit."""
+        """Hand over what is not an argument of the method; refuse a checkpoint that does not fit."""
         self.model.evaluation = self.config_init[self.subcommand].evaluation
+        if self.options.channels_last:
+            self.model.to(memory_format=torch.channels_last)
         if self._checkpoint:
             try:
                 names = self.datamodule.class_names

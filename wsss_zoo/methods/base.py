@@ -11,7 +11,16 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from wsss_zoo.methods.optimizer import make_optimizer, polynomial_schedule
-from wsss_zoo.modules import Backbone, Evaluation, load_network_weights
+from wsss_zoo.modules import (
+    Backbone,
+    Evaluation,
+    Segmenter,
+    WeightAverage,
+    load_network_weights,
+)
+
+# Beginnings of the names of what is only needed in training.
+_COMPANIONS = ("average.", "partner.")
 
 
 class BaseMethod(LightningModule):
@@ -30,11 +39,13 @@ class BaseMethod(LightningModule):
     #: Regime of the data module that a method trains on.
     supervision: ClassVar[str] = "mask"
     #: What the evaluation steps return, and so which metrics apply.
-    output: ClassVar[Literal["segmentation", "classification"]] = "segmentation"
+    output: ClassVar[Literal["segmentation", "classification", "pretext"]] = "segmentation"
     #: Whether class 0 has to be background.
     needs_background: ClassVar[bool] = False
     #: Beginnings of the names that an ``init_from`` checkpoint may lack or have otherwise.
     fresh_heads: ClassVar[tuple[str, ...]] = ()
+    #: What segments, in the methods that `start_from` and ``average`` are for.
+    network: Segmenter
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,6 +53,8 @@ class BaseMethod(LightningModule):
         self.save_hyperparameters()
         #: How images are run in validation, test and prediction; may be replaced.
         self.evaluation = Evaluation()
+        #: Running average of ``network``'s weights, where a method or an option asks for one.
+        self.average: WeightAverage | None = None
 
     @property
     def image_mean(self) -> tuple[float, float, float]:
@@ -51,12 +64,17 @@ class BaseMethod(LightningModule):
     def start_from(self, checkpoint: str | None) -> None:
         """Load the whole network from another method's checkpoint; None leaves it as it is.
 
+        Averages and second networks of the checkpoint are left out; an own average begins as a copy
+        of the network.
+
         Raises:
             FileNotFoundError: If there is no such file.
             ValueError: If it is of another network; only ``fresh_heads`` may differ.
         """
         if checkpoint is not None:
-            load_network_weights(self, checkpoint, self.fresh_heads)
+            load_network_weights(self, checkpoint, (*self.fresh_heads, *_COMPANIONS))
+            if self.average is not None:
+                self.average.reset(self.network)
 
     def setup(self, stage: str) -> None:
         """Refuse a data module with other classes; the regime is the data module's own check."""
@@ -95,6 +113,12 @@ class BaseMethod(LightningModule):
         optimizer = make_optimizer(name, self.parameter_groups(), decay)
         schedule = polynomial_schedule(optimizer, self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, and let the running average follow."""
+        super().optimizer_step(*args, **kwargs)
+        if self.average is not None:
+            self.average.update(self.network, self.trainer.global_step + 1)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Make the step's random draws a function of (seed, rank, number of the batch)."""

@@ -2,11 +2,10 @@
 
 from typing import Any, Literal
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from wsss_zoo.functional import ohem_cross_entropy
 from wsss_zoo.methods.base import BaseMethod
+from wsss_zoo.methods.losses import supervised_loss
 from wsss_zoo.methods.optimizer import Optimizer
 from wsss_zoo.modules import Architecture, Segmenter
 
@@ -73,14 +72,6 @@ class Supervised(BaseMethod):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Cross-entropy against the masks, over all or over the hardest pixels."""
-        loss = self._loss(self(batch["image"]), batch["mask"])
+        loss = supervised_loss(self, self(batch["image"]), batch["mask"])
         self.log("train/loss", loss.detach())
         return loss
-
-    def _loss(self, logits: Tensor, mask: Tensor) -> Tensor:
-        if self.hparams["loss"] == "ohem":
-            thresh, min_kept = self.hparams["ohem_thresh"], self.hparams["ohem_min_kept"]
-            return ohem_cross_entropy(logits, mask, thresh, min_kept)
-        # Divided here: the mean over no pixel would be NaN.
-        total = F.cross_entropy(logits.float(), mask, ignore_index=255, reduction="sum")
-        return total / (mask != 255).sum().clamp_min(1)

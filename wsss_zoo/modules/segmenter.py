@@ -67,7 +67,8 @@ class Segmenter(nn.Module):
         """Logits (N, C, H, W) of an image of `size` = (H, W), from its feature maps."""
         logits = self.head(self.decoder(features))
         stride = self.backbone.strides[-1]
-        padded = [-(-side // stride) * stride for side in size]
+        # Not -(-side // stride): ONNX rounds quotients of integers towards zero.
+        padded = [(side + stride - 1) // stride * stride for side in size]
         logits = F.interpolate(logits, size=padded, mode="bilinear", align_corners=False)
         return logits[..., : size[0], : size[1]]
 
@@ -104,6 +105,8 @@ class DeepLabV3Plus(nn.Module):
                 "architecture 'largefov'"
             )
         self._shallow = backbone.strides.index(4)
+        #: Places of the feature maps that are used.
+        self.inputs = (self._shallow, len(backbone.strides) - 1)
         # The decoder reads places 2 and -1 only.
         channels = [0, 0, backbone.channels[self._shallow], backbone.channels[-1]]
         self.layers = DeepLabV3PlusDecoder(
@@ -135,6 +138,9 @@ class LargeFOV(nn.Module):
         out_channels: Channels of both layers.
         dilation: Dilation of the 3x3 convolution, in cells of the feature map.
     """
+
+    #: Places of the feature maps that are used.
+    inputs = (-1,)
 
     def __init__(self, in_channels: int, out_channels: int = 1024, dilation: int = 12) -> None:
         super().__init__()

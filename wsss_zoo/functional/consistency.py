@@ -1,0 +1,56 @@
+"""Consistency between two predictions of the same pixels, and how its weight grows."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def softmax_mse_loss(
+    student_logits: Tensor, teacher_logits: Tensor, valid: Tensor | None = None
+) -> Tensor:
+    """Mean squared difference of the softmaxes, over all pixels and classes.
+
+    Args:
+        student_logits: Scores, (N, C, H, W).
+        teacher_logits: Scores of the same shape; no gradient goes through them.
+        valid: Pixels that count, (N, H, W) bool; None for all.
+
+    Returns:
+        A float32 scalar (float64 for float64 logits); 0 if no pixel counts.
+
+    Tarvainen & Valpola, "Mean teachers are better role models", NIPS 2017. The mean over classes
+    makes a weight of 100 one of 100 / C per pixel.
+
+    >>> softmax_mse_loss(torch.zeros(1, 2, 1, 1), torch.tensor([[[[99.0]], [[0.0]]]]))
+    tensor(0.2500)
+    """
+    dtype = torch.promote_types(student_logits.dtype, torch.float32)
+    probs = student_logits.to(dtype).softmax(1)
+    square = (probs - teacher_logits.detach().to(dtype).softmax(1)).square()
+    if valid is None:
+        return square.mean()
+    total = (square * valid[:, None]).sum()
+    return total / (valid.sum() * square.shape[1]).clamp_min(1)
+
+
+def sigmoid_rampup(step: float, length: float) -> float:
+    """Weight in (0, 1] that grows as exp(-5 (1 - step / length)^2); 1 from `length` on.
+
+    Args:
+        step: Steps (or epochs) done, from 0.
+        length: Steps that the growth takes; 0 for none.
+
+    Raises:
+        ValueError: If `length` is negative.
+
+    Laine & Aila, "Temporal Ensembling for Semi-Supervised Learning", ICLR 2017.
+
+    >>> round(sigmoid_rampup(0, 10), 4), sigmoid_rampup(10, 10), sigmoid_rampup(0, 0)
+    (0.0067, 1.0, 1.0)
+    """
+    if length < 0:
+        raise ValueError(f"length is {length}; give a number of steps >= 0")
+    if step >= length:
+        return 1.0
+    return math.exp(-5.0 * (1.0 - max(step, 0.0) / length) ** 2)

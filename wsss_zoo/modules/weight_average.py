@@ -1,0 +1,73 @@
+"""A network whose weights are the running average of another's."""
+
+from copy import deepcopy
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+
+class WeightAverage(nn.Module):
+    """Exponential moving average of a network, as teachers and for evaluation.
+
+    Args:
+        network: The network to follow; it is copied.
+        decay: Share of the old average that a step keeps, in [0, 1).
+        buffers: What becomes of the BatchNorm statistics: "average" them like the weights, "copy"
+            those of the network, or "own": leave them to the average's own passes in train mode.
+
+    Raises:
+        ValueError: If `decay` is not in [0, 1).
+
+    Tarvainen & Valpola, "Mean teachers are better role models", NIPS 2017: in step t the decay is
+    min(1 - 1 / (t + 1), decay), so that the first weights are forgotten early.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        decay: float,
+        buffers: Literal["average", "copy", "own"] = "average",
+    ) -> None:
+        super().__init__()
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay is {decay}; give a share in [0, 1)")
+        self.decay, self.buffers_from = decay, buffers
+        self.network = deepcopy(network).requires_grad_(False).eval()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """What the averaged network gives, without gradients and in the mode that it is in."""
+        with torch.no_grad():
+            result: Tensor = self.network(image)
+        return result
+
+    def train(self, mode: bool = True) -> "WeightAverage":
+        """Leave the average in eval mode, unless its statistics are its own."""
+        return super().train(mode and self.buffers_from == "own")
+
+    @torch.no_grad()
+    def reset(self, network: nn.Module) -> None:
+        """Start again from a network's weights and buffers."""
+        self.network.load_state_dict(network.state_dict())
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Follow a network after an optimiser step.
+
+        Args:
+            network: The network.
+            step: Number of the step, from 1.
+        """
+        weight = 1 - min(1 - 1 / (step + 1), self.decay)
+        averaged: list[tuple[Tensor, Tensor]] = list(
+            zip(self.network.parameters(), network.parameters(), strict=True)
+        )
+        copied: list[tuple[Tensor, Tensor]] = []
+        if self.buffers_from != "own":
+            for pair in zip(self.network.buffers(), network.buffers(), strict=True):
+                average = self.buffers_from == "average" and pair[0].is_floating_point()
+                (averaged if average else copied).append(pair)
+        targets, sources = zip(*averaged, strict=True)
+        torch._foreach_lerp_(targets, sources, weight)
+        for target, source in copied:
+            target.copy_(source)
