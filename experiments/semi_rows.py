@@ -28,7 +28,8 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     "cps": ("cps", ["--model.cutmix", "false", "--model.unlabeled_weight", "1.5"]),
     "cps_cutmix": ("cps", []),
     "pi_model": ("pi_model", []),
-    "temporal_ensembling": ("temporal_ensembling", []),
+    # It needs to see an image more than once.
+    "temporal_ensembling": ("temporal_ensembling", ["--data.unlabeled_split", "null"]),
     "pseudoseg": ("pseudoseg", ["--model.use_tags", "false"]),
     "pseudoseg_tags": ("pseudoseg", []),
 }
@@ -74,6 +75,7 @@ def _row(args: argparse.Namespace, row: str, labels: int, seed: int) -> Path:
     common = [
         *["--config", str(CONFIGS / f"{config}.yaml"), "--seed_everything", str(seed)],
         *["--data.root", args.root, "--data.labeled_split", f"labeled_{labels}"],
+        *["--data.unlabeled_split", f"unlabeled_{labels}"],
         *["--trainer.default_root_dir", str(folder), "--trainer.enable_progress_bar", "false"],
     ]
     resume = ["--ckpt_path", str(checkpoint)] if checkpoint.exists() else []

@@ -29,9 +29,9 @@ steps:
 def recipe(tmp_path):
     """Read the recipe above, with options of the user and changes of its text."""
 
-    def read(*overrides, change=("", "")):
+    def read(*overrides, change=("", ""), more=""):
         path = tmp_path / "tags.yaml"
-        path.write_text(RECIPE.replace(*change))
+        path.write_text(RECIPE.replace(*change) + more)
         return read_recipe(path, overrides)
 
     return read
@@ -106,7 +106,7 @@ def test_options_for_no_step(recipe, option, message):
     [
         (("steps:", "stages:"), "is no recipe: it needs 'steps'"),
         (("common:", "shared:"), "unknown key 'shared'; a recipe has common, steps, report, sheet"),
-        (("seed_everything", "seed"), "common: unknown key 'seed'; there are checkpoint,"),
+        (("seed_everything", "seed"), "common: unknown key 'seed'; there are channels_last,"),
         (("command: predict", "command: label"), "step 'maps' needs 'command', one of fit, val"),
         (("  maps:", "  labels:"), "step 'labels': a name is letters, digits and _, and none of"),
         (("  maps:", "  a/b:"), "step 'a/b': a name is letters"),
@@ -130,6 +130,65 @@ def test_bad_recipes(recipe, change, message):
 def test_missing_recipe():
     with pytest.raises(FileNotFoundError, match=r"there is no recipe no\.yaml"):
         read_recipe(Path("no.yaml"))
+
+
+RANKING = """  early: {command: predict, from: cam, ckpt_path: "{cam}/checkpoints/part_1.ckpt"}
+  rank: {command: reliability, earlier: ["{early}/pseudo_labels"], last: "{maps}/pseudo_labels"}
+  student:
+    command: fit
+    model: {class_path: Supervised, init_args: {lr: 0.1, init_from: "{cam}/checkpoints/last.ckpt"}}
+    data: {init_args: {train_split: "{rank}/reliable.txt"}}
+  check: {command: validate, from: student}
+"""
+
+
+def test_ranking_step(recipe):
+    options = ("--seed_everything", "3", "--rank.reliable_share", "0.3")
+    steps = {step.name: step for step in recipe(*options, more=RANKING).steps}
+    rank = steps["rank"]
+    assert rank.ranks
+    assert not steps["student"].ranks
+    # Nothing of common, and only the options given for it.
+    assert set(rank.settings) == {"earlier", "last"}
+    assert rank.overrides == ("--reliable_share", "0.3")
+    assert rank.inputs() == ["{early}/pseudo_labels", "{maps}/pseudo_labels"]
+    assert rank.resolved(Path("r"))["earlier"] == ["r/early/pseudo_labels"]
+    assert steps["early"].settings["ckpt_path"] == "{cam}/checkpoints/part_1.ckpt"
+
+
+def test_from_leaves_start_weights_out(recipe):
+    overrides = ["--student.model.init_from", "x", "--student.model.lr", "0.2"]
+    student, check = recipe(*overrides, more=RANKING).steps[-2:]
+    assert check.settings["model"] == {"class_path": "Supervised", "init_args": {"lr": 0.1}}
+    assert student.overrides == tuple(token.replace("student.", "") for token in overrides)
+    assert check.overrides == ("--model.lr", "0.2")
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--data.train_split=val", "cannot be the same for all steps; give --STEP.data.train_sp"),
+        ("--rank.trainer.max_steps=3", "'trainer.max_steps' is no option of a step's command"),
+        ("--cam.earlier=x", "'earlier' is no option of a step's command"),
+        ("--earlier=x", "is for no step"),
+    ],
+)
+def test_options_of_a_ranking_recipe(recipe, option, message):
+    with pytest.raises(ValueError, match=message):
+        recipe(option, more=RANKING)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("last:", "latest:"), "step 'rank': unknown key 'latest'; there are command, earlier,"),
+        (("reliability,", "reliability, from: cam,"), "'from: cam' takes the model"),
+        (("{early}", "{late}"), "refers to 'late', which is no earlier step"),
+    ],
+)
+def test_bad_ranking_steps(recipe, change, message):
+    with pytest.raises(ValueError, match=message):
+        recipe(more=RANKING.replace(*change))
 
 
 def test_another_class_brings_its_own_arguments():

@@ -9,7 +9,6 @@ from jsonargparse import Namespace
 from pytorch_lightning.utilities import rank_zero_only
 
 from wsss_zoo.run_folder import (
-    LastCheckpoint,
     MetricsFile,
     RunLogger,
     claim_run_folder,
@@ -109,11 +108,6 @@ def test_config_of_a_fit_is_not_overwritten(tmp_path):
     assert config_name(tmp_path, "predict") == "config.yaml"
     assert config_name(tmp_path, "validate") == "config_validate.yaml"
     assert config_name(tmp_path, "fit") == "config.yaml"
-
-
-def test_last_checkpoint_needs_a_step():
-    with pytest.raises(ValueError, match="at least 1, got 0"):
-        LastCheckpoint(every_n_train_steps=0)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from wsss_zoo.callbacks import (
         ClassificationMetrics,
         PredictionVisualizer,
+        PretextMetrics,
         PseudoLabelWriter,
         SegmentationMetrics,
     )
@@ -22,7 +23,19 @@ if TYPE_CHECKING:
         PascalContext,
         Shapes,
     )
-    from wsss_zoo.methods import CAM, BaseMethod, Supervised
+    from wsss_zoo.methods import (
+        CAM,
+        CPC,
+        CPS,
+        BaseMethod,
+        FixMatch,
+        MeanTeacher,
+        PiModel,
+        PseudoSeg,
+        Supervised,
+        TemporalEnsembling,
+        UniMatch,
+    )
     from wsss_zoo.modules.evaluation import Evaluation
 
 __version__ = "0.1.0"
@@ -31,6 +44,8 @@ __all__ = [
     "ADE20K",
     "CAM",
     "COCO",
+    "CPC",
+    "CPS",
     "VOC2012",
     "Augmentation",
     "BaseDataModule",
@@ -39,13 +54,20 @@ __all__ = [
     "Cityscapes",
     "ClassificationMetrics",
     "Evaluation",
+    "FixMatch",
     "Folder",
+    "MeanTeacher",
     "PascalContext",
+    "PiModel",
     "PredictionVisualizer",
+    "PretextMetrics",
     "PseudoLabelWriter",
+    "PseudoSeg",
     "SegmentationMetrics",
     "Shapes",
     "Supervised",
+    "TemporalEnsembling",
+    "UniMatch",
 ]
 
 # Looked up when first used: importing torch takes seconds that `wsss-zoo --help` need not spend.

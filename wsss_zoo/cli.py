@@ -58,6 +58,12 @@ def _inspect(args: list[str]) -> int:
     return inspect_data(args[1:])
 
 
+def _reliability(args: list[str]) -> int:
+    from wsss_zoo.reliability import main as rank
+
+    return rank(args[1:])
+
+
 COMMANDS = {
     "fit": Command("train a method on a data set", _trainer),
     "validate": Command("measure a trained method on the validation split", _trainer),
@@ -65,6 +71,9 @@ COMMANDS = {
     "predict": Command("write label maps for the images of a split", _trainer),
     "pipeline": Command(
         "run a recipe of several steps; a finished step is not run again", _pipeline
+    ),
+    "reliability": Command(
+        "list the pseudo-labelled images to trust and the others (ST++)", _reliability
     ),
     "inspect": Command("show what is in a data set, and what is wrong with it", _inspect),
     "methods": Command("list the methods and the labels they need", _methods),

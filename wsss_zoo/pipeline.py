@@ -20,6 +20,7 @@ from rich.console import Console
 
 from wsss_zoo import __version__
 from wsss_zoo.recipe import Recipe, Step, fill, read_recipe
+from wsss_zoo.taken_runs import take_runs
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -29,7 +30,13 @@ _INTERRUPTED = 128
 STARTED, DONE = "started.json", "done.json"
 # What a finished step leaves for others, as far as it has it; the manifest stands for its label
 # maps.
-_OUTPUTS = (CHECKPOINT, "pseudo_labels/manifest.json", "val_results.json", "test_results.json")
+_OUTPUTS = (
+    "checkpoints/*.ckpt",
+    "pseudo_labels/manifest.json",
+    "*_results.json",
+    "reliab*",
+    "unreliable.txt",
+)
 
 
 def main(args: list[str]) -> int:
@@ -50,7 +57,12 @@ def main(args: list[str]) -> int:
     root = options.root or Path("runs", "pipelines", recipe.name)
     root.mkdir(parents=True, exist_ok=True)
     with _lock(root) as lock:
-        return _run(recipe, root, lock)
+        try:
+            changed = take_runs(recipe, root, options.use, console)
+        except (ValueError, OSError) as error:
+            print(f"wsss-zoo pipeline: error: {error}", file=sys.stderr)
+            return 2
+        return _run(recipe, root, lock, changed)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,13 +80,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--root", type=Path, help="folder of the steps' folders; default runs/pipelines/RECIPE"
     )
+    parser.add_argument(
+        "--use",
+        action="append",
+        default=[],
+        metavar="STEP=FOLDER",
+        help="take the finished run in FOLDER for a step in place of running it (it is linked, "
+        "never written to); may be given several times",
+    )
     return parser
 
 
-def _run(recipe: Recipe, root: Path, lock: int) -> int:
-    ran = 0
+def _run(recipe: Recipe, root: Path, lock: int, changed: bool) -> int:
+    ran = int(changed)
     for number, step in enumerate(recipe.steps, 1):
         title = f"step {number}/{len(recipe.steps)} {step.name}"
+        if (root / step.name).is_symlink():
+            console.print(f"[bold]{title}[/]: taken from {(root / step.name).resolve()}")
+            continue
         fingerprint = _fingerprint(step, root)
         if _is_done(root / step.name, fingerprint):
             console.print(f"[bold]{title}[/]: finished, nothing to do")
@@ -100,8 +123,9 @@ def _run_step(recipe: Recipe, step: Step, root: Path, fingerprint: str, lock: in
     _write(
         folder / "step.yaml", f"# {recipe.name}, step {step.name}: wsss-zoo {step.command}\n{text}"
     )
-    command = [step.command, "--config", str(folder / "step.yaml")]
-    command += ["--trainer.default_root_dir", str(folder), *step.overrides]
+    place = "--out_dir" if step.ranks else "--trainer.default_root_dir"
+    command = [step.command, "--config", str(folder / "step.yaml"), place, str(folder)]
+    command += step.overrides
     if step.command == "fit" and (folder / CHECKPOINT).exists():
         command += ["--ckpt_path", str(folder / CHECKPOINT)]
     printed = shlex.join(["wsss-zoo", *command])
@@ -160,7 +184,9 @@ def _is_done(folder: Path, fingerprint: str) -> bool:
 def _outputs(folder: Path) -> dict[str, str | int | None]:
     """What a step leaves for others: hashes of files, and how many label maps there are."""
     found: dict[str, str | int | None] = {
-        name: _hash_file(folder / name) for name in _OUTPUTS if (folder / name).exists()
+        path.relative_to(folder).as_posix(): _hash_file(path)
+        for pattern in _OUTPUTS
+        for path in sorted(folder.glob(pattern))
     }
     return found | {"label maps": sum(1 for _ in (folder / "pseudo_labels").rglob("*.png"))}
 

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 SUMMARY, SHEET = "summary.json", "sheet.png"
 # Files of a step that hold measured numbers.
-_RESULTS = ("val_results.json", "test_results.json", "pseudo_labels/quality.json")
+_RESULTS = (
+    "val_results.json",
+    "test_results.json",
+    "pseudo_labels/quality.json",
+    "reliability.json",
+)
 
 
 def report(recipe: Recipe, root: Path, console: Console, *, changed: bool) -> None:
@@ -63,10 +68,12 @@ def summarize(recipe: Recipe, root: Path) -> dict[str, Any]:
         path = root / step.name / "done.json"
         # Optional steps may have failed.
         done = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        taken = (root / step.name).is_symlink()
         steps[step.name] = {
             "command": step.command,
-            "seconds": done.get("seconds"),
+            "seconds": None if taken else done.get("seconds"),
             "resumed": done.get("resumed", False),
+            "taken": taken,
             "metrics": metrics[step.name],
         }
     return {"recipe": recipe.name, "report": chosen, "steps": steps}
@@ -141,6 +148,7 @@ def _times(results: dict[str, Any]) -> Table:
     for name, step in results["steps"].items():
         resumed = " (resumed)" if step["resumed"] else ""
         seconds = "failed" if step["seconds"] is None else f"{step['seconds']:.1f}"
+        seconds = "taken" if step.get("taken") else seconds
         table.add_row(name, step["command"] + resumed, seconds)
     total = sum(step["seconds"] or 0 for step in results["steps"].values())
     table.add_section()

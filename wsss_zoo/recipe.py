@@ -1,5 +1,6 @@
 """Recipes: YAML files of steps, each a call of the command line, with files between them."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from wsss_zoo.arguments import option_groups, option_key
+from wsss_zoo.arguments import given_settings, option_groups, option_key
 
 COMMANDS = ("fit", "validate", "test", "predict", "reliability")
 # First parts of the options of the first four: what a step may set, and no name for a step.
@@ -235,6 +236,7 @@ def _override(
     shared: list[str] = []
     own: dict[str, list[str]] = {step.name: [] for step in steps}
     options = {step.name: _RANKING if step.ranks else GROUPS for step in steps}
+    per_step = _PER_STEP.union(*map(_filled, steps))
     for option, *values in option_groups(overrides):
         key = option_key(option)
         head, _, rest = key.partition(".")
@@ -248,7 +250,7 @@ def _override(
             if rest.partition(".")[0] not in options[head]:
                 raise ValueError(f"{option}: {rest!r} is no option of a step's command")
             own[head] += [option.replace(f"--{head}.", "--", 1), *values]
-        elif key in _PER_STEP or key == "trainer.default_root_dir":
+        elif key in per_step or key == "trainer.default_root_dir":
             remedy = "--root chooses the folder" if head == "trainer" else f"give --STEP.{key}"
             raise ValueError(f"{option} cannot be the same for all steps; {remedy}")
         else:
@@ -265,6 +267,12 @@ def _override(
             for token in (option, *values)
         ]
         yield replace(step, overrides=(*shared, *inherited, *own[step.name]))
+
+
+def _filled(step: Step) -> set[str]:
+    """Settings that name files of other steps: one value for all steps would undo them."""
+    settings = given_settings(["--config", json.dumps(step.settings)])
+    return {key for key, setting in settings.items() if _PLACEHOLDER.search(str(setting.value))}
 
 
 def _strings(value: Any) -> Iterator[str]:

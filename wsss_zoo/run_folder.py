@@ -1,4 +1,4 @@
-"""What the command line keeps in a run's folder: config, metrics and the last checkpoint."""
+"""What the command line keeps in a run's folder: config, metrics and where the checkpoint is."""
 
 import csv
 import netrc
@@ -13,7 +13,6 @@ import yaml
 from jsonargparse import Namespace
 from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
@@ -50,78 +49,6 @@ def claim_run_folder(parent: Path) -> Path:
             continue
         os.environ[_RUN_FOLDER] = str(folder)
         return folder
-
-
-class LastCheckpoint(Checkpoint):
-    """Keeps one checkpoint of a run, ``checkpoints/last.ckpt``, replaced by rename.
-
-    It is saved in the middle of an epoch and at the end of the training, never between a step and
-    the validation that follows it: a run that is killed at any time and resumed takes the same
-    steps and makes the same validations as one that is not. (An epoch of a single batch has no
-    middle; there it is saved at the end of the epoch, from where Lightning, with ``max_steps``,
-    resumes with the order of a later epoch.)
-
-    Lightning's ``ModelCheckpoint`` may stand beside it in ``trainer.callbacks``. It cannot take
-    this place: it writes through a temporary file that may be on another disk, which is no rename.
-
-    Args:
-        every_n_train_steps: Steps that a killed run may lose.
-    """
-
-    def __init__(self, every_n_train_steps: int = 100) -> None:
-        if every_n_train_steps < 1:
-            raise ValueError(f"every_n_train_steps must be at least 1, got {every_n_train_steps}")
-        self.every_n_train_steps = every_n_train_steps
-        self._saved_step = 0
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count from the step that the run starts or resumes at."""
-        self._saved_step = trainer.global_step
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Save when it is due, unless gradients are half accumulated or a pause follows."""
-        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if stepped and self._due(trainer) and not _pause_follows(trainer, batch_idx):
-            self._save(trainer)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save when it is due and epochs have no middle."""
-        if self._due(trainer) and trainer.num_training_batches == 1:
-            self._save(trainer)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the final state."""
-        if trainer.global_step > self._saved_step:
-            self._save(trainer)
-
-    def _due(self, trainer: Trainer) -> bool:
-        return trainer.global_step - self._saved_step >= self.every_n_train_steps
-
-    def _save(self, trainer: Trainer) -> None:
-        if getattr(trainer, "fast_dev_run", False):
-            return
-        target = Path(trainer.default_root_dir, CHECKPOINT)
-        unfinished = target.with_suffix(".tmp")
-        trainer.save_checkpoint(unfinished, weights_only=False)
-        if trainer.is_global_zero:
-            unfinished.replace(target)
-        trainer.strategy.barrier("LastCheckpoint")
-        self._saved_step = trainer.global_step
-
-
-def _pause_follows(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether a validation, the end of an epoch or of the training comes after this batch."""
-    if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-        return True
-    if trainer.global_step == trainer.max_steps:
-        return True
-    every = trainer.val_check_batch
-    total = (
-        trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
-    )
-    return every is not None and (total + 1) % every == 0
 
 
 class RunLogger(CSVLogger):

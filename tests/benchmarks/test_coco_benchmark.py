@@ -71,8 +71,9 @@ def naive(annotations, folder):
 
 
 def cpu_seconds():
+    """Processor time of this process, and of its children that have ended."""
     usage = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(one.ru_utime + one.ru_stime for one in usage)
+    return np.array([one.ru_utime + one.ru_stime for one in usage])
 
 
 # https://github.com/luxonis/luxonis-ml/pull/261: the reference decodes too.
@@ -89,11 +90,17 @@ def test_two_hundred_masks_a_second_on_two_cores(root, benchmark):
 
     start, wall = cpu_seconds(), time.perf_counter()
     benchmark.pedantic(build, rounds=1)
-    # Processor time, since others share the cores; all of it: reading the JSON, hashing, processes.
-    rate = CORES * IMAGES / (cpu_seconds() - start)
+    # Processor time, since others share the cores. What this process does (hashing, reading the
+    # JSON) counts in full, what the workers do is shared out to the cores.
+    alone, workers = cpu_seconds() - start
+    rate = IMAGES / (alone + workers / CORES)
+    measured = IMAGES / (time.perf_counter() - wall)
     benchmark.extra_info["images/s on two free cores"] = rate
-    benchmark.extra_info["images/s measured"] = IMAGES / (time.perf_counter() - wall)
+    benchmark.extra_info["images/s measured"] = measured
     benchmark.extra_info["times the usual converter"] = rate / naive_rate
+    print(f"\n{rate:.0f} images/s on two free cores, {measured:.0f} as loaded as they are,")
+    print(f"{rate / naive_rate:.1f} times the usual converter")
+    assert workers > alone, "the workers were not counted"
     assert len(list((root / "wsss_zoo_cache" / "masks_val2014").glob("*.png"))) == IMAGES
     assert rate >= 200, rate
     assert rate >= 2 * naive_rate, (rate, naive_rate)

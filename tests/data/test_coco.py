@@ -119,6 +119,7 @@ def test_tags_need_no_masks(root, builds, monkeypatch):
         ({}, "fit", ["masks_train2014", "masks_val2014"]),
         ({"val_split": None}, "fit", ["masks_train2014"]),
         ({"supervision": "image_labels"}, "fit", ["masks_val2014"]),
+        ({"supervision": "images"}, "fit", []),
         (
             {"supervision": "image_labels", "image_labels": "masks", "val_split": None},
             "fit",

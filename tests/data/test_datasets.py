@@ -61,6 +61,31 @@ def test_image_labels_has_no_mask():
         assert labels.nonzero()[:, 0].tolist() == [c - 1 for c in visible if c > 0]
 
 
+def test_images_have_neither_mask_nor_tags():
+    batch = first_batch(shapes("images"))
+    assert set(batch) == {"image", "image_id"}
+    assert_image(batch["image"], 3, 3, SIZE, SIZE)
+    tagged = first_batch(shapes("image_labels"))
+    assert batch["image_id"] == tagged["image_id"]
+    assert torch.equal(batch["image"], tagged["image"])
+    changed = first_batch(shapes("images", photometric="all"))
+    assert changed["image_id"] == batch["image_id"]
+    assert not torch.equal(changed["image"], batch["image"])
+
+
+def test_images_never_reads_a_mask_for_training(monkeypatch):
+    monkeypatch.setattr(Shapes, "read_tags", lambda *_: pytest.fail("tags are read"))
+    data = shapes("images", val_split=None)
+    monkeypatch.setattr(type(data.source), "read_mask", lambda *_: pytest.fail("a mask is read"))
+    assert len(list(data.train_dataloader())) == 4
+
+
+def test_images_of_an_empty_split(monkeypatch):
+    monkeypatch.setattr(Shapes, "split_ids", lambda *_: [])
+    with pytest.raises(ValueError, match="train_split 'train' has no images"):
+        shapes("images", val_split=None)
+
+
 def test_pairs_share_a_class():
     for batch in shapes("pairs", num_train=30).train_dataloader():
         assert set(batch) == {"image", "image_labels", "image_id", "other"}
@@ -173,7 +198,10 @@ def test_semi_with_labelled_images_among_the_unlabelled_says_so(caplog):
     assert "6 unlabelled images are labelled too" in caplog.text
 
 
-@pytest.mark.parametrize("supervision", ["mask", "image_labels", "pairs", "semi", "weak_shot"])
+REGIMES = ["mask", "image_labels", "images", "pairs", "semi", "weak_shot"]
+
+
+@pytest.mark.parametrize("supervision", REGIMES)
 def test_workers_do_not_change_a_batch(supervision):
     kwargs = {"labeled_split": 0.5} if supervision == "semi" else {}
     if supervision == "weak_shot":

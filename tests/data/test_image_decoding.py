@@ -162,8 +162,11 @@ def test_what_is_no_image(tmp_path, action, content, reason):
 
 @pytest.mark.parametrize("action", [read_rgb, read_index_mask, image_size_of, is_turned])
 def test_missing_file(tmp_path, action):
-    with pytest.raises(FileNotFoundError, match=r"a\.jpg is missing"):
+    with pytest.raises(FileNotFoundError, match=r"a\.jpg is missing; restore"):
         action(str(tmp_path / "a.jpg"))
+    (tmp_path / "b.jpg").symlink_to("gone.jpg")
+    with pytest.raises(FileNotFoundError, match=r"b\.jpg is missing, a broken link to gone\.jpg"):
+        action(str(tmp_path / "b.jpg"))
 
 
 def test_too_large_images_are_named(tmp_path, monkeypatch):

@@ -76,6 +76,11 @@ def test_label_maps_elsewhere(root, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"trainval has no \.mat files(.|\n)*context_root"):
         PascalContext(str(root)).setup("fit")
     PascalContext(str(root), context_root=str(tmp_path)).setup("fit")
+    (root / "trainval_merged.json").touch()
+    with pytest.raises(
+        FileNotFoundError, match=r"\(trainval_merged\.json of .* is not read\); exp"
+    ):
+        PascalContext(str(root)).setup("fit")
 
 
 def test_label_map_of_another_size(root):

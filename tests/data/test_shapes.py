@@ -43,3 +43,8 @@ def test_unknown_id(image_id):
 def test_unknown_split():
     with pytest.raises(ValueError, match="Shapes has the splits train, val, test, but not 'trian'"):
         Shapes().split_ids("trian")
+
+
+def test_list_file(tmp_path):
+    (tmp_path / "few.txt").write_text("train_000003\nval_000001\n")
+    assert Shapes().split_ids(str(tmp_path / "few.txt")) == ["train_000003", "val_000001"]

@@ -15,7 +15,8 @@ def test_reads_ids_in_order(tmp_path):
         ("\n", "is empty"),
         ("a\nb\na\n", "has 'a' more than once"),
         ("a\n../../etc/passwd\n", r"id '\.\./\.\./etc/passwd' leads out of the data root"),
-        ("/etc/passwd\n", "id '/etc/passwd' leads out of the data root; correct or delete"),
+        ("/etc/passwd\n", "'/etc/passwd' leads out of the data root; .* correct or delete"),
+        ("/JPEGImages/a.jpg /Masks/a.png\n", "a line is the id of one image, no path"),
         ("a\\b\n", "has a backslash; sub-folders are separated by /"),
     ],
 )

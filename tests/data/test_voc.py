@@ -97,6 +97,33 @@ def test_train_aug_with_sbd_masks(voc_root, tmp_path):
     np.testing.assert_array_equal(data.read_mask("2007_02"), np.where(mask == 12, 2, 0))
 
 
+def test_train_aug_from_the_lists_of_sbd(voc_root, tmp_path):
+    sbd = tmp_path / "dataset"
+    sbd.mkdir()
+    (sbd / "train.txt").write_text("2007_02\n2008_01\n2009_07\n")
+    with pytest.raises(FileNotFoundError, match=r"'train_aug': .* has train, val, and"):
+        VOC2012(str(voc_root), sbd_root=str(sbd)).split_ids("train_aug")
+    (sbd / "val.txt").write_text("2009_05\n2008_02\n")
+    data = VOC2012(str(voc_root), sbd_root=str(sbd))
+    expected = ["2007_01", "2007_02", "2007_03", "2007_04", "2009_07", "2009_05"]
+    assert data.split_ids("train_aug") == expected
+    # A list of the user's goes before.
+    (voc_root / "ImageSets" / "Segmentation" / "train_aug.txt").write_text("2009_05\n")
+    assert VOC2012(str(voc_root), sbd_root=str(sbd)).split_ids("train_aug") == ["2009_05"]
+
+
+@pytest.mark.parametrize("cut", [0, 60, 200])
+def test_damaged_sbd_masks_are_named(voc_root, tmp_path, cut):
+    (tmp_path / "cls").mkdir()
+    (voc_root / "SegmentationClass" / "2007_02.png").unlink()
+    path = tmp_path / "cls" / "2007_02.mat"
+    inner = np.array([(np.zeros((40, 60), np.uint8),)], dtype=[("Segmentation", object)])
+    scipy.io.savemat(path, {"GTcls": inner}, do_compression=True)
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(OSError, match=r"2007_02\.mat cannot be read .*; unpack"):
+        VOC2012(str(voc_root), sbd_root=str(tmp_path)).setup("fit")
+
+
 def test_train_aug_with_segmentation_class_aug(voc_root):
     (voc_root / "SegmentationClass" / "2007_02.png").rename(voc_root / "moved.png")
     save_mask(voc_root / "SegmentationClassAug" / "2007_02.png", [12])
@@ -111,7 +138,7 @@ def test_missing_root_names_the_option(tmp_path):
 
 
 def test_unknown_split_names_those_there_are(voc_root):
-    with pytest.raises(FileNotFoundError, match=r"trian.*there are train, val"):
+    with pytest.raises(FileNotFoundError, match=r"'trian': .* has train, val, and no list file"):
         VOC2012(str(voc_root), train_split="trian").setup("fit")
 
 

@@ -7,6 +7,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from wsss_zoo.functional import confusion_matrix, mean_iou, ohem_cross_entropy
 from wsss_zoo.methods import Supervised
+from wsss_zoo.modules import Evaluation
 
 TINY = "test_efficientnet"
 
@@ -58,11 +59,14 @@ def test_validation_returns_classes_and_prediction_their_probability(batch):
 
 def test_evaluation_options_reach_the_steps(batch):
     learner = method().eval()
-    seen = []
-    learner.evaluation = lambda forward, image: (seen.append(forward), forward(image))[1]
+    learner.evaluation = Evaluation(scales=(0.5, 1.0), flip=True)
     with torch.no_grad():
-        learner.test_step(batch, 0)
-    assert seen == [learner]
+        confidence, preds = learner.evaluation(learner, batch["image"]).max(1)
+        assert not torch.equal(learner(batch["image"]).softmax(1).amax(1), confidence)
+        assert torch.equal(learner.test_step(batch, 0)["preds"], preds)
+        output = learner.predict_step(batch, 0)
+    assert torch.equal(output["preds"], preds)
+    assert torch.equal(output["confidence"], confidence)
 
 
 @pytest.mark.parametrize("loss", ["ce", "ohem"])

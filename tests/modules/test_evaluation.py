@@ -80,6 +80,18 @@ def test_equals_the_loop(image, window, scales, flip):
     torch.testing.assert_close(probs.sum(1), torch.ones(2, 23, 31))
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"window": 8}, {"scales": (0.5,)}, {"flip": True}, {"crf": True}]
+)
+def test_preds_are_the_most_probable_classes(image, options):
+    evaluation, network = Evaluation(**options), Network()
+    preds = evaluation.preds(network, image)
+    assert preds.dtype == torch.int64
+    assert torch.equal(preds, evaluation(network, image).argmax(1))
+    # Of equal classes the first, as argmax has it.
+    assert evaluation.preds(lambda x: torch.ones_like(x), image).max() == 0
+
+
 def test_image_and_mirror_share_a_batch(image):
     network = Network()
     Evaluation(scales=(0.5, 1.0), flip=True)(network, image)

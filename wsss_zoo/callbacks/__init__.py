@@ -3,12 +3,14 @@
 from wsss_zoo.callbacks.classification_metrics import ClassificationMetrics
 from wsss_zoo.callbacks.pictures import SheetRow, draw_sheet
 from wsss_zoo.callbacks.prediction_visualizer import PredictionVisualizer
+from wsss_zoo.callbacks.pretext_metrics import PretextMetrics
 from wsss_zoo.callbacks.pseudo_label_writer import PseudoLabelWriter
 from wsss_zoo.callbacks.segmentation_metrics import SegmentationMetrics
 
 __all__ = [
     "ClassificationMetrics",
     "PredictionVisualizer",
+    "PretextMetrics",
     "PseudoLabelWriter",
     "SegmentationMetrics",
     "SheetRow",

@@ -14,11 +14,12 @@ def print_class_table(
         by_class: For each measure its number by class name, in [0, 1]; nan prints as a dash.
         totals: Further numbers by name.
     """
-    table = Table()
-    table.add_column("class")
+    # Without classes the totals have the second column to themselves.
+    table = Table(show_header=bool(by_class))
+    table.add_column("class" if by_class else "")
     for measure in by_class:
         table.add_column(measure, justify="right")
-    for name in next(iter(by_class.values())):
+    for name in next(iter(by_class.values()), {}):
         values = [classes[name] for classes in by_class.values()]
         table.add_row(name, *("-" if value != value else f"{value:.4f}" for value in values))
     table.add_section()

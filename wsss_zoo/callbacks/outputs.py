@@ -5,8 +5,10 @@ from typing import Any, Literal
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
+Kind = Literal["segmentation", "classification", "pretext"]
 
-def makes(module: LightningModule, kind: Literal["segmentation", "classification"]) -> bool:
+
+def makes(module: LightningModule, kind: Kind) -> bool:
     """Whether a method's attribute ``output`` is of a kind; without the attribute, any kind."""
     return getattr(module, "output", kind) == kind
 

@@ -12,7 +12,7 @@ from wsss_zoo.data.image_files import UInt8Array
 
 
 class PredictionVisualizer(Callback):
-    """Draws the first images of each validation and test epoch.
+    """Draws the first images of each validation and test epoch of segmenters and classifiers.
 
     Image, truth (where the batch has ``mask``) and prediction (``preds``), or for classifiers the
     probabilities from ``scores`` with the tagged classes marked. The sheet is written to
@@ -94,6 +94,8 @@ class PredictionVisualizer(Callback):
     def _keep(self, trainer: Trainer, outputs: Any, batch: Any) -> None:
         idle = trainer.sanity_checking or getattr(trainer, "fast_dev_run", False)
         if idle or not trainer.is_global_zero or not isinstance(outputs, dict):
+            return
+        if not {"preds", "scores"} & set(outputs):
             return
         for index, image_id in enumerate(batch["image_id"]):
             if len(self._rows) >= self.num_images:

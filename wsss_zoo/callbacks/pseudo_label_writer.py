@@ -169,6 +169,11 @@ class PseudoLabelWriter(Callback):
                     "maps; use bg_threshold, or fg_conf and bg_conf"
                 )
             return cam.in_use() | {"save_cams": self.save_cams}
+        if kind == "pretext":
+            raise ValueError(
+                f"{type(module).__name__} trains an encoder and makes no label maps: there is "
+                "nothing to predict; give its checkpoint to a segmenter as model.weights"
+            )
         if kind != "segmentation":
             raise ValueError(
                 f"{type(module).__name__} has output {kind!r}; set the class attribute 'output' to "
@@ -283,5 +288,6 @@ def _manifest_of(
         config_hash=config_hash(trainer, module, data),
         checkpoint_hash=checkpoint_hash(trainer, module),
         options=options,
-        split=str(data.predict_split),
+        # Of a list file the name: where it lies is the machine's own.
+        split=Path(str(data.predict_split)).name,
     )

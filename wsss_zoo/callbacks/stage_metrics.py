@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from wsss_zoo.callbacks.class_table import print_class_table
-from wsss_zoo.callbacks.outputs import makes
+from wsss_zoo.callbacks.outputs import Kind, makes
 from wsss_zoo.data.pseudo_labels import write_atomic, write_json
 
 Stage = Literal["val", "test"]
@@ -25,12 +25,12 @@ class StageMetrics(Callback):
     """Counts over the batches of a validation or test epoch, logged once at its end.
 
     A sanity check counts for nothing. After ``validate`` and ``test`` (not after the validation
-    epochs of ``fit``) rank zero prints a table by class and writes ``<stage>_results.json`` and
-    ``<stage>_classes.csv`` into the trainer's ``default_root_dir``; ``fast_dev_run`` writes
-    nothing.
+    epochs of ``fit``) rank zero prints a table by class and writes ``<stage>_results.json`` and,
+    if anything is measured by class, ``<stage>_classes.csv`` into the trainer's
+    ``default_root_dir``; ``fast_dev_run`` writes nothing.
     """
 
-    kind: Literal["segmentation", "classification"]
+    kind: Kind
 
     def __init__(self, class_names: list[str] | None = None) -> None:
         super().__init__()
@@ -143,7 +143,8 @@ class StageMetrics(Callback):
             header = {"stage": stage, "method": method, "class_names": self._names}
             folder = Path(trainer.default_root_dir)
             write_json(folder / f"{stage}_results.json", header | results)
-            write_atomic(folder / f"{stage}_classes.csv", _csv(self._names, by_class))
+            if by_class:
+                write_atomic(folder / f"{stage}_classes.csv", _csv(self._names, by_class))
 
 
 def _csv(names: Sequence[str], by_class: ByClass) -> bytes:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from wsss_zoo.data.class_lists import select_classes, split_classes
+from wsss_zoo.data.class_lists import ClassesInUse
 from wsss_zoo.data.datasets import EvaluationImages
 from wsss_zoo.data.image_files import ImageSource, UInt8Array
 from wsss_zoo.data.image_labels import Tags, multi_hot, tags_from_masks
@@ -25,19 +25,20 @@ from wsss_zoo.data.views import Sample
 
 logger = logging.getLogger(__name__)
 
-Supervision = Literal["mask", "image_labels", "pairs", "semi", "weak_shot"]
+Supervision = Literal["mask", "image_labels", "images", "pairs", "semi", "weak_shot"]
 _UNIMATCH = Augmentation()
 # Padding before any method says what its network's mean colour is.
 _GREY = (0.5, 0.5, 0.5)
 
 
-class BaseDataModule(LightningDataModule):
+class BaseDataModule(ClassesInUse, LightningDataModule):
     """Splits, loaders and transforms; a data set only says where its files are.
 
     A subclass gives `known_classes`, `split_ids`, `open_source` and `read_tags`.
 
     Args:
-        supervision: What a training batch holds; the command line takes it from the method.
+        supervision: What a training batch holds; the command line takes it from the method. Only
+            ``images`` needs neither masks nor tags, in validation too.
         train_split: List of training images.
         val_split: List of validation images; None for no validation.
         test_split: List of test images; None for ``val_split``.
@@ -50,15 +51,17 @@ class BaseDataModule(LightningDataModule):
             used is written to ``labeled_split.txt`` in the run's folder.
         unlabeled_split: Unlabelled images of ``semi``; None for ``train_split`` less the labelled.
         pseudo_label_dir: Folder of pseudo-labels that stand for the masks of ``train_split``, those
-            of ``labeled_split`` excepted.
+            of ``labeled_split`` excepted; of several folders the first that has the image counts.
+        repeat_labeled: Beside pseudo-labels, repeat the images of ``labeled_split`` until they are
+            at least as many, as ST and ST++ do; an epoch is one pass over all of that.
         base_classes: Classes with masks in ``weak_shot``; None for all that are not novel.
         novel_classes: Classes with tags only in ``weak_shot``.
         crop_size: Side of training crops, pixels.
         batch_size: Images in a training batch (labelled ones in ``semi``).
         unlabeled_batch_size: Unlabelled images in a batch; None for ``batch_size``.
         augmentation: Random changes of training images.
-        photometric: Which training images of ``mask``, ``image_labels`` and ``pairs`` get the
-            strong, photometric changes too; ``pseudo``: those with a pseudo-label.
+        photometric: Which training images of ``mask``, ``image_labels``, ``images`` and ``pairs``
+            get the strong, photometric changes too; ``pseudo``: those with a pseudo-label.
         strong_views: Strong views of each unlabelled image.
         crop_tags: In ``weak_shot``, take tags from the crop (SimFormer's code) in place of the
             image.
@@ -80,7 +83,8 @@ class BaseDataModule(LightningDataModule):
         classes: list[str] | None = None,
         labeled_split: float | str | None = None,
         unlabeled_split: str | None = None,
-        pseudo_label_dir: str | None = None,
+        pseudo_label_dir: list[str] | str | None = None,
+        repeat_labeled: bool = False,
         base_classes: list[str] | None = None,
         novel_classes: list[str] | None = None,
         crop_size: int = 320,
@@ -101,8 +105,8 @@ class BaseDataModule(LightningDataModule):
         self.predict_split, self.predict_limit = predict_split, predict_limit
         self.classes = classes
         self.labeled_split, self.unlabeled_split = labeled_split, unlabeled_split
-        self.pseudo_label_dir = pseudo_label_dir
-        self._base_classes, self._novel_classes = base_classes, novel_classes
+        self.pseudo_label_dir, self.repeat_labeled = pseudo_label_dir, repeat_labeled
+        self._chosen_base, self._chosen_novel = base_classes, novel_classes
         self.crop_size, self.batch_size = crop_size, batch_size
         self.unlabeled_batch_size = unlabeled_batch_size or batch_size
         self.augmentation, self.photometric = augmentation, photometric
@@ -117,16 +121,6 @@ class BaseDataModule(LightningDataModule):
 
     # What a data set says.
 
-    @property
-    def background(self) -> bool:
-        """Whether index 0 of the masks is a background class."""
-        return True
-
-    @property
-    @abstractmethod
-    def known_classes(self) -> list[str]:
-        """Names of all classes in the order of the indices in the mask files."""
-
     @abstractmethod
     def split_ids(self, split: str) -> list[str]:
         """Image ids of a split, in order; an unknown split is an error that names it."""
@@ -140,42 +134,6 @@ class BaseDataModule(LightningDataModule):
         """Class names in each image from tag files; images that have none there are left out."""
 
     # What methods, callbacks and the command line read.
-
-    @cached_property
-    def class_names(self) -> list[str]:
-        """Names of the classes in use by index, the background first where there is one."""
-        return select_classes(self.known_classes, self.classes, int(self.background))
-
-    @property
-    def num_classes(self) -> int:
-        """C, the background included where there is one."""
-        return len(self.class_names)
-
-    @property
-    def num_fg_classes(self) -> int:
-        """K, classes without the background."""
-        return self.num_classes - int(self.background)
-
-    @property
-    def fg_names(self) -> list[str]:
-        """Names of the foreground classes, (K,)."""
-        return self.class_names[int(self.background) :]
-
-    @property
-    def novel_classes(self) -> list[str]:
-        """Names of the classes that have tags only."""
-        return split_classes(self.fg_names, self._base_classes, self._novel_classes)[1]
-
-    @property
-    def base_classes(self) -> list[str]:
-        """Names of the foreground classes that have masks; empty without novel classes."""
-        return split_classes(self.fg_names, self._base_classes, self._novel_classes)[0]
-
-    @property
-    def index_map(self) -> list[int]:
-        """Class index for each index in the mask files; 255 for the classes not in use."""
-        place = {name: index for index, name in enumerate(self.class_names)}
-        return [place.get(name, 255) for name in self.known_classes]
 
     @cached_property
     def source(self) -> ImageSource:
@@ -306,7 +264,14 @@ class BaseDataModule(LightningDataModule):
     def _setup_evaluation(self, stage: str, ids: list[str]) -> None:
         if not ids:
             raise ValueError(f"the {stage} split of {type(self).__name__} has no images")
-        self.source.check(ids, masks=stage != "predict", mask_values=self.check_masks)
+        if len(ids) < self._ranks()[0]:
+            # A process without an image would leave Lightning's loop, and the others would wait.
+            raise ValueError(
+                f"the {stage} split of {type(self).__name__} has {len(ids)} images for "
+                f"{self._ranks()[0]} processes; take fewer devices or more images"
+            )
+        masks = stage != "predict" and self.supervision != "images"
+        self.source.check(ids, masks=masks, mask_values=self.check_masks)
         self._ids[stage] = ids
         self._labels.update(self.labels_of(ids, from_masks=False))
 

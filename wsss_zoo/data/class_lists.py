@@ -1,6 +1,8 @@
 """Which classes are in use, and which of them are novel."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 
 
 def select_classes(known: Sequence[str], chosen: Sequence[str] | None, first_fg: int) -> list[str]:
@@ -62,3 +64,59 @@ def split_classes(
                 f"{novel}; each class must stand in exactly one"
             )
     return base, novel
+
+
+class ClassesInUse:
+    """The classes of a data set, and what of them is in use: a part of the data module."""
+
+    #: Foreground classes to keep; None for all.
+    classes: Sequence[str] | None
+    #: What the user said are the base and the novel classes.
+    _chosen_base: Sequence[str] | None
+    _chosen_novel: Sequence[str] | None
+
+    @property
+    def background(self) -> bool:
+        """Whether index 0 of the masks is a background class."""
+        return True
+
+    @property
+    @abstractmethod
+    def known_classes(self) -> list[str]:
+        """Names of all classes in the order of the indices in the mask files."""
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """Names of the classes in use by index, the background first where there is one."""
+        return select_classes(self.known_classes, self.classes, int(self.background))
+
+    @property
+    def num_classes(self) -> int:
+        """C, the background included where there is one."""
+        return len(self.class_names)
+
+    @property
+    def num_fg_classes(self) -> int:
+        """K, classes without the background."""
+        return self.num_classes - int(self.background)
+
+    @property
+    def fg_names(self) -> list[str]:
+        """Names of the foreground classes, (K,)."""
+        return self.class_names[int(self.background) :]
+
+    @property
+    def novel_classes(self) -> list[str]:
+        """Names of the classes that have tags only."""
+        return split_classes(self.fg_names, self._chosen_base, self._chosen_novel)[1]
+
+    @property
+    def base_classes(self) -> list[str]:
+        """Names of the foreground classes that have masks; empty without novel classes."""
+        return split_classes(self.fg_names, self._chosen_base, self._chosen_novel)[0]
+
+    @property
+    def index_map(self) -> list[int]:
+        """Class index for each index in the mask files; 255 for the classes not in use."""
+        place = {name: index for index, name in enumerate(self.class_names)}
+        return [place.get(name, 255) for name in self.known_classes]

@@ -150,6 +150,8 @@ cocodataset.org/#download unpack so)
 
     def _parts_with_masks(self, stage: str) -> set[str]:
         """Parts of COCO whose masks a stage reads."""
+        if self.supervision == "images":
+            return set()
         splits: dict[str, list[str | None]] = {
             "fit": [*self._training_splits(), self.val_split],
             "validate": [self.val_split],

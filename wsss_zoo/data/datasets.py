@@ -22,14 +22,18 @@ from wsss_zoo.data.views import (
 )
 
 
-class TaggedImages(Dataset[Sample]):
-    """``image_labels`` supervision: image, tags, id."""
+class PlainImages(Dataset[Sample]):
+    """``images`` supervision: image (3, S, S) and id; tags and masks are not even looked for.
 
-    def __init__(
-        self, ids: Sequence[str], source: ImageSource, labels: Labels, views: Views, strong: bool
-    ) -> None:
-        self.ids, self.source, self.labels, self.views = ids, source, labels, views
-        self.strong = strong
+    Args:
+        ids: Image ids.
+        source: Reads images.
+        views: How crops are made.
+        strong: Whether the images get photometric changes too.
+    """
+
+    def __init__(self, ids: Sequence[str], source: ImageSource, views: Views, strong: bool) -> None:
+        self.ids, self.source, self.views, self.strong = ids, source, views, strong
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -39,15 +43,26 @@ class TaggedImages(Dataset[Sample]):
         return self.sample(self.ids[index], self.views.rng(index, draw))
 
     def sample(self, image_id: str, rng: np.random.Generator) -> Sample:
-        """One augmented image with its tags."""
+        """One augmented image."""
         _, image = self.views.draw(load_image(self.source, image_id), rng)
         if self.strong:
             image = photometric(image, rng, self.views.augmentation)
-        return {
-            "image": to_float(image),
-            "image_labels": torch.from_numpy(self.labels[image_id]).float(),
-            "image_id": image_id,
-        }
+        return {"image": to_float(image), "image_id": image_id}
+
+
+class TaggedImages(PlainImages):
+    """``image_labels`` supervision: image, tags, id."""
+
+    def __init__(
+        self, ids: Sequence[str], source: ImageSource, views: Views, strong: bool, labels: Labels
+    ) -> None:
+        super().__init__(ids, source, views, strong)
+        self.labels = labels
+
+    def sample(self, image_id: str, rng: np.random.Generator) -> Sample:
+        """One augmented image with its tags."""
+        image_labels = torch.from_numpy(self.labels[image_id]).float()
+        return super().sample(image_id, rng) | {"image_labels": image_labels}
 
 
 class ImagePairs(Dataset[Sample]):

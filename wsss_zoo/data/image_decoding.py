@@ -165,7 +165,10 @@ def _naming(path: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path} is missing; it was there or listed at setup") from None
+        target = f", a broken link to {Path(path).readlink()}" if Path(path).is_symlink() else ""
+        raise FileNotFoundError(
+            f"{path} is missing{target}; restore the file or take it off its split list"
+        ) from None
     except Exception as error:  # plugins let SyntaxError, struct.error and more through
         empty = Path(path).is_file() and Path(path).stat().st_size == 0
         reason = "the file is empty, 0 bytes" if empty else str(error) or type(error).__name__

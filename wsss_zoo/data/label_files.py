@@ -100,7 +100,7 @@ def read_matrix(path: str, variable: str) -> NDArray[Any]:
     Raises:
         OSError: If the file cannot be read or has no such matrix; the message names it.
     """
-    content = _load(path, lambda: scipy.io.loadmat(path, variable_names=[variable]))
+    content = load_matlab(path, lambda: scipy.io.loadmat(path, variable_names=[variable]))
     matrix = np.asarray(content.get(variable))
     if matrix.ndim != 2:
         raise _no_matrix(path, variable)
@@ -113,16 +113,25 @@ def variable_shapes(path: str) -> dict[str, tuple[int, ...]]:
     Raises:
         OSError: If the file cannot be read; the message names it.
     """
-    return {name: shape for name, shape, _ in _load(path, lambda: scipy.io.whosmat(path))}
+    return {name: shape for name, shape, _ in load_matlab(path, lambda: scipy.io.whosmat(path))}
 
 
 def _no_matrix(path: str, variable: str) -> OSError:
     return OSError(f"{path} has no matrix {variable!r}; unpack the official archive again")
 
 
-def _load(path: str, action: Callable[[], T]) -> T:
+def load_matlab(path: str, load: Callable[[], T]) -> T:
+    """What a reader of a MATLAB file returns; whatever it raises becomes an error with the name.
+
+    Args:
+        path: The file.
+        load: Reads it.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
     try:
-        return action()
+        return load()
     except NotImplementedError as error:
         raise OSError(
             f"{path} is in MATLAB's format 7.3, which is not read; take a release in an older "
@@ -130,5 +139,6 @@ def _load(path: str, action: Callable[[], T]) -> T:
         ) from error
     except Exception as error:  # scipy lets many kinds through for a damaged file
         raise OSError(
-            f"{path} cannot be read ({error}); unpack the official archive again"
+            f"{path} cannot be read ({type(error).__name__}: {error}); unpack the official "
+            "archive again"
         ) from error

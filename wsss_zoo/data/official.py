@@ -19,6 +19,8 @@ class OfficialDataModule(BaseDataModule):
     """A data set in the folders that its official archives unpack to; nothing is downloaded.
 
     A subclass gives `layout`, `known_classes`, `official_splits`, `list_split` and `open_source`.
+    Files are found by listing folders, never by a path that a list or annotation holds. Links below
+    the root are followed wherever they lead: archives of this size often lie on several disks.
 
     Args:
         root: The folder that ``layout`` shows.
@@ -137,16 +139,23 @@ def list_files(directory: Path, suffix: str) -> dict[str, str]:
     Args:
         directory: Folder to list; one that does not exist holds nothing.
         suffix: Lower-case end of the names that count; case in the files is ignored.
+
+    Raises:
+        ValueError: If two files differ in the case of the suffix only.
     """
     if not directory.is_dir():
         return {}
     with os.scandir(directory) as entries:
         names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
-    return {
-        name[: -len(suffix)]: str(directory / name)
-        for name in names
-        if name.lower().endswith(suffix)
-    }
+    files: dict[str, str] = {}
+    for name in names:
+        stem, path = name[: -len(suffix)], str(directory / name)
+        if not name.lower().endswith(suffix):
+            continue
+        if stem in files:
+            raise ValueError(f"{files[stem]} and {path} have the same id {stem!r}; delete one")
+        files[stem] = path
+    return files
 
 
 def list_folders(directory: Path) -> list[str]:

@@ -15,6 +15,8 @@ from wsss_zoo.data.splits import read_split
 
 _LISTS = Path("ImageSets") / "Main"
 _OFFICIAL_SPLITS = ("train", "val")
+# What lies there in place of the authors' files where the later release was unpacked.
+_DETAIL = ("trainval_merged.json", "SegmentationClassContext")
 
 
 class PascalContext(OfficialDataModule):
@@ -23,8 +25,12 @@ class PascalContext(OfficialDataModule):
     The masks are the authors' ``.mat`` files with 459 labels; those that are none of the 59 classes
     are background, or ignored with ``background: false``. Both protocols are in use, as "60" and
     "59 classes". The classes stand in the order of the authors' ``59_labels.txt``, so VOC's twenty
-    have the indices of VOC 2012. The splits are those of VOC 2010; lists made from
-    ``trainval_merged.json`` (4996 and 5104 images) can be given by their path.
+    have the indices of VOC 2012. The splits are those of VOC 2010.
+
+    ``trainval_merged.json`` of the later "PASCAL in Detail" is not read, nor PNG files made from it
+    with its API (``SegmentationClassContext``): the numbers in these are places in whichever list
+    of names the converter had. Lists made from it (4996 and 5104 images) can be given by their
+    path; for the PNG files use `Folder`.
 
     Args:
         root: The folder ``VOC2010``.
@@ -84,8 +90,10 @@ class PascalContext(OfficialDataModule):
         if not images:
             raise FileNotFoundError(f"{self.root / 'JPEGImages'} has no images; {self.layout}")
         if not masks:
+            detail = [name for name in _DETAIL if (self.root / name).exists()]
+            instead = f" ({' and '.join(detail)} of PASCAL in Detail is not read)" * bool(detail)
             raise FileNotFoundError(
-                f"{self.context_root / 'trainval'} has no .mat files; {self.layout}"
+                f"{self.context_root / 'trainval'} has no .mat files{instead}; {self.layout}"
             )
         table = label_table(self._indices(), PASCAL_CONTEXT_LAST_LABEL + 1)
         return LabelFiles(images, masks, self.index_map, table, "LabelMap")

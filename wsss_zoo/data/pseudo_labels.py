@@ -159,12 +159,12 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     (directory / HEADER).unlink(missing_ok=True)
 
 
-def read_manifest(directory: Path, class_names: list[str]) -> Manifest:
+def read_manifest(directory: Path, class_names: list[str] | None = None) -> Manifest:
     """Manifest of a finished folder, checked against the data set that will use it.
 
     Args:
         directory: Folder of pseudo-labels.
-        class_names: Names by class index of the data set.
+        class_names: Names by class index of the data set; None accepts any.
 
     Raises:
         FileNotFoundError: If there is no manifest: the folder is unfinished or somebody else's.
@@ -178,7 +178,7 @@ def read_manifest(directory: Path, class_names: list[str]) -> Manifest:
             f"{directory} has no {MANIFEST}: it was not finished or not written by wsss-zoo"
             f"{started if (directory / HEADER).exists() else ''}; write it with 'wsss-zoo predict'"
         )
-    if manifest.class_names != list(class_names):
+    if class_names is not None and manifest.class_names != list(class_names):
         raise ValueError(
             f"the pseudo-labels in {directory} are for the classes {manifest.class_names}, the "
             f"data set has {list(class_names)}; predict them again with these classes"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.data.image_files import ImageSource, UInt8Array
 from wsss_zoo.data.image_labels import Tags, tags_from_masks
 from wsss_zoo.data.shapes_scene import SHAPES_CLASSES, shapes_scene
+from wsss_zoo.data.splits import read_split
 
 # Scenes of a split are numbered from here, so that splits never share a scene whatever their sizes.
 _FIRST_SCENE = {"train": 0, "val": 10_000_000, "test": 20_000_000}
@@ -50,11 +52,13 @@ class Shapes(BaseDataModule):
         return SHAPES_CLASSES
 
     def split_ids(self, split: str) -> list[str]:
-        """Ids ``<split>_<number>``.
+        """Ids ``<split>_<number>``, or those of a list file given by its path.
 
         Raises:
             ValueError: If the split is none of train, val, test.
         """
+        if Path(split).is_file():
+            return read_split(Path(split))
         if split not in self.sizes:
             raise ValueError(f"Shapes has the splits {', '.join(self.sizes)}, but not {split!r}")
         return [f"{split}_{number:06d}" for number in range(self.sizes[split])]

@@ -38,7 +38,10 @@ def read_split(path: Path, report: Report = refuse) -> list[str]:
             report(f"split list {path} has {image_id!r} more than once; delete the repetition")
         problem = id_problem(image_id)
         if problem:
-            report(f"split list {path}: id {image_id!r} {problem}; correct or delete the line")
+            report(
+                f"split list {path}: id {image_id!r} {problem}; a line is the id of one image, no "
+                "path: correct or delete it"
+            )
     return [image_id for image_id in times if id_problem(image_id) is None]
 
 
@@ -57,8 +60,8 @@ def draw_labeled_split(
     whole has: the same list on every machine. It is none of the published lists, to which results
     of papers refer; those are files, given by their path: "1/8" of VOC's train_aug is one list in
     CPS and UniMatch (``1_8``), a second in U2PL (``u2pl_1_8``, images of train first: some 3 to 4
-    points of mIoU more) and a third in ST++ (``1_8/split_0``). 92, 183 and 366 images are the same
-    in all of them and PseudoSeg; 732 differs between CPS and UniMatch.
+    points of mIoU more) and a third in ST++ (``1_8/split_0``). The lists of 92, 183 and 366 images
+    are the same in PseudoSeg, CPS, ST++ and UniMatch; 732 differs between CPS and UniMatch.
 
     Args:
         ids: Image ids.

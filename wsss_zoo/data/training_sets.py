@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from wsss_zoo.data.datasets import ImagePairs, MaskedImages, TaggedImages
+from wsss_zoo.data.datasets import ImagePairs, MaskedImages, PlainImages, TaggedImages
 from wsss_zoo.data.image_files import ImageFiles, check_masks, files_by_stem
 from wsss_zoo.data.partners import PairPartners, WeakShotPartners
 from wsss_zoo.data.pseudo_labels import read_manifest
@@ -31,6 +31,8 @@ def make_training_set(data: "BaseDataModule") -> Dataset[Sample] | dict[str, Dat
     """
     if data.supervision in ("image_labels", "pairs"):
         return _tagged(data)
+    if data.supervision == "images":
+        return _plain(data)
     if data.supervision == "semi":
         return _semi(data)
     if data.supervision == "weak_shot":
@@ -50,11 +52,17 @@ def _train_ids(data: "BaseDataModule") -> list[str]:
     return ids
 
 
+def _plain(data: "BaseDataModule") -> PlainImages:
+    ids = _train_ids(data)
+    data.source.check(ids, masks=False)
+    return PlainImages(ids, data.source, _views(data), data.photometric == "all")
+
+
 def _tagged(data: "BaseDataModule") -> Dataset[Sample]:
     ids = data.tagged_ids()
     data.source.check(ids, masks=False)
     labels = _complete_labels(data, ids)
-    images = TaggedImages(ids, data.source, labels, _views(data), data.photometric == "all")
+    images = TaggedImages(ids, data.source, _views(data), data.photometric == "all", labels)
     if data.supervision == "image_labels":
         return images
     matrix = np.stack([labels[image_id] for image_id in ids])
@@ -84,29 +92,35 @@ def _masked(data: "BaseDataModule") -> MaskedImages:
 def _masked_images(
     data: "BaseDataModule", true_ids: list[str], pseudo_ids: list[str] | None = None
 ) -> MaskedImages:
-    ids = true_ids + (pseudo_ids or [])
+    pseudo_ids = pseudo_ids or []
+    ids = true_ids + pseudo_ids
     if not ids:
         raise ValueError(f"{type(data).__name__} has no training images with masks")
     data.source.check(true_ids, masks=True, mask_values=data.check_masks)
     pseudo = _pseudo_labels(data, pseudo_ids) if pseudo_ids else None
+    repeat = data.repeat_labeled and true_ids and pseudo_ids
+    times = -(-len(pseudo_ids) // len(true_ids)) if repeat else 1
     return MaskedImages(
-        ids,
+        true_ids * times + pseudo_ids,
         data.source,
         data.labels_of(ids, from_masks=False),
         _views(data),
         num_fg_classes=data.num_fg_classes,
         first_fg=int(data.background),
         pseudo=pseudo,
-        pseudo_ids=frozenset(pseudo_ids or []),
+        pseudo_ids=frozenset(pseudo_ids),
         strong=data.photometric,
     )
 
 
 def _pseudo_labels(data: "BaseDataModule", ids: list[str]) -> ImageFiles:
-    directory = Path(str(data.pseudo_label_dir))
-    read_manifest(directory, data.class_names)
+    given = data.pseudo_label_dir or []
+    files: dict[str, str] = {}
+    for directory in map(Path, [given] if isinstance(given, str) else given):
+        read_manifest(directory, data.class_names)
+        files = files_by_stem(directory, [".png"]) | files
     data.source.check(ids, masks=False)
-    labels = ImageFiles({}, files_by_stem(directory, [".png"]), range(data.num_classes))
+    labels = ImageFiles({}, files, range(data.num_classes))
     check_masks(labels, ids, data.source.image_size, mask_values=data.check_masks)
     return labels
 

@@ -32,8 +32,9 @@ class UnlabeledImages(Dataset[Sample]):
 
     A sample holds ``weak`` (3, S, S), ``strong`` (V, 3, S, S) of the same crop, ``valid`` (S, S;
     False on padding), ``strong_valid`` (V, S, S; False on padding and CutOut), ``geometry`` (5,;
-    see `Crop.geometry`), ``image_id``; where tags are known for some image, ``image_labels`` (K,)
-    and ``has_image_labels`` (); with ``audit``, ``audit_mask`` (S, S), which only logging may read.
+    see `Crop.geometry`), ``image_size`` (2,; height and width of the whole image, pixels),
+    ``image_id``; where tags are known for some image, ``image_labels`` (K,) and
+    ``has_image_labels`` (); with ``audit``, ``audit_mask`` (S, S), which only logging may read.
     """
 
     def __init__(
@@ -56,7 +57,8 @@ class UnlabeledImages(Dataset[Sample]):
     def __getitem__(self, position: Position) -> Sample:
         index, draw = index_and_draw(position)
         image_id, rng = self.ids[index], self.views.rng(index, draw)
-        crop, weak = self.views.draw(load_image(self.source, image_id), rng)
+        image = load_image(self.source, image_id)
+        crop, weak = self.views.draw(image, rng)
         valid = crop_valid(crop, self.views.crop_size)
         strong = [self._strong(weak, valid, rng) for _ in range(self.strong_views)]
         sample: Sample = {
@@ -65,6 +67,7 @@ class UnlabeledImages(Dataset[Sample]):
             "valid": valid,
             "strong_valid": torch.stack([view_valid for _, view_valid in strong]),
             "geometry": crop.geometry(),
+            "image_size": torch.tensor(image.shape[1:]),
             "image_id": image_id,
         }
         if self.labels:

@@ -1,17 +1,16 @@
 """PASCAL VOC 2012 in its official layout."""
 
-import os
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.io
 
-from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.data.image_files import ImageFiles, UInt8Array
-from wsss_zoo.data.image_labels import Tags, check_tags, read_tag_file, read_voc_xml
+from wsss_zoo.data.image_labels import Tags, check_tags, read_voc_xml
+from wsss_zoo.data.label_files import load_matlab
+from wsss_zoo.data.official import OfficialDataModule, list_files
 from wsss_zoo.data.splits import read_split
 
 VOC_CLASSES = [
@@ -22,24 +21,34 @@ VOC_CLASSES = [
 
 # SBD's extra masks under the names that the field has given their PNG form, in order of preference.
 _MASK_FOLDERS = ("SegmentationClass", "SegmentationClassAug")
-_TAG_FILES = ("image_labels.json", "image_labels.csv")
 
 
-class VOC2012(BaseDataModule):
+class VOC2012(OfficialDataModule):
     """PASCAL VOC 2012: 20 classes and background; train 1464, train_aug 10582, val 1449 images.
 
-    ``root`` is the folder ``VOC2012`` of the official archive, or any folder laid out like it:
-    ``JPEGImages/<id>.jpg``, ``SegmentationClass/<id>.png``, ``ImageSets/Segmentation/<split>.txt``.
-    ``train_aug`` needs ``train_aug.txt`` and the masks of SBD (Hariharan et al., ICCV 2011), either
-    as PNG in ``SegmentationClassAug`` or as SBD's own ``.mat`` files (``sbd_root``).
+    ``train_aug`` takes further masks from SBD (Hariharan et al., ICCV 2011): SBD's own ``.mat``
+    files (``sbd_root``), or PNG files in ``SegmentationClassAug``; where an image has several masks
+    that of ``SegmentationClass`` counts. Its list is ``train_aug.txt``, or without that file what
+    it was made from: VOC's ``train`` and both lists of SBD, less VOC's ``val``.
 
     Args:
         root: The folder ``VOC2012``.
-        image_labels: Where tags come from: ``auto`` (``image_labels.json`` or ``.csv`` in the root,
-            else the masks), ``masks``, ``xml`` (``Annotations/<id>.xml``), or a JSON or CSV file.
+        image_labels: See `OfficialDataModule`; ``xml``: from ``Annotations/<id>.xml``. The data
+            set's own way are the masks.
         sbd_root: SBD's folder ``dataset``, which holds ``cls/<id>.mat``.
         **kwargs: See `BaseDataModule`.
     """
+
+    layout = """expected (VOCtrainval_11-May-2012.tar of host.robots.ox.ac.uk/pascal/VOC unpacks to
+VOCdevkit/VOC2012; that folder is the root)
+  <root>/JPEGImages/2007_000032.jpg
+  <root>/SegmentationClass/2007_000032.png
+  <root>/ImageSets/Segmentation/train.txt
+  <root>/ImageSets/Segmentation/val.txt
+and for train_aug (SBD's benchmark.tgz unpacks to benchmark_RELEASE/dataset; that folder is
+--data.sbd_root)
+  <sbd_root>/cls/2008_000002.mat         or <root>/SegmentationClassAug/2008_000002.png
+  <sbd_root>/train.txt, val.txt          or <root>/ImageSets/Segmentation/train_aug.txt"""
 
     def __init__(
         self,
@@ -49,9 +58,7 @@ class VOC2012(BaseDataModule):
         sbd_root: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.root = Path(root)
-        self.image_labels = image_labels
+        super().__init__(root, image_labels=image_labels, **kwargs)
         self.sbd_root = None if sbd_root is None else Path(sbd_root)
 
     @property
@@ -59,91 +66,63 @@ class VOC2012(BaseDataModule):
         """VOC's 20 classes after the background."""
         return VOC_CLASSES
 
-    def split_ids(self, split: str) -> list[str]:
-        """Ids of ``ImageSets/Segmentation/<split>.txt``, or of a list file given by its path.
+    def official_splits(self) -> list[str]:
+        """The lists in ``ImageSets/Segmentation``, and ``train_aug`` where SBD's lists are."""
+        lists = {path.stem for path in self._lists.glob("*.txt")}
+        return sorted(lists | {"train_aug"} if self._sbd_lists else lists)
 
-        Raises:
-            FileNotFoundError: If the root or the list is missing; the message names the lists there
-                are.
-        """
-        self._need_root()
-        lists = self.root / "ImageSets" / "Segmentation"
-        for path in (lists / f"{split}.txt", Path(split)):
-            if path.is_file():
-                return read_split(path)
-        found = sorted(path.stem for path in lists.glob("*.txt"))
-        raise FileNotFoundError(
-            f"split {split!r}: neither {lists / f'{split}.txt'} nor a list file of that path "
-            f"exists; there are {', '.join(found) or 'no lists'}"
-        )
+    def list_split(self, split: str) -> list[str]:
+        """Ids of ``ImageSets/Segmentation/<split>.txt``, or what ``train_aug`` is made from."""
+        path = self._lists / f"{split}.txt"
+        if split != "train_aug" or path.is_file():
+            return read_split(path)
+        held_out = set(self.split_ids("val"))
+        lists = [self.split_ids("train"), *map(read_split, self._sbd_lists)]
+        return list(dict.fromkeys(i for ids in lists for i in ids if i not in held_out))
 
     def open_source(self) -> ImageFiles:
         """Index the image and mask folders.
 
         Raises:
-            FileNotFoundError: If the root or ``JPEGImages`` is missing.
+            FileNotFoundError: If there are no images.
+            ValueError: If two files have the same id.
         """
-        self._need_root()
+        self.need("JPEGImages")
         masks: dict[str, str] = {}
         if self.sbd_root is not None:
-            masks |= _list_files(self.sbd_root / "cls", ".mat")
+            masks |= list_files(self.sbd_root / "cls", ".mat")
         for folder in reversed(_MASK_FOLDERS):
-            masks |= _list_files(self.root / folder, ".png")
-        images = _list_files(self.root / "JPEGImages", ".jpg")
+            masks |= list_files(self.root / folder, ".png")
+        images = list_files(self.root / "JPEGImages", ".jpg")
         if not images:
-            raise FileNotFoundError(
-                f"{self.root / 'JPEGImages'} has no .jpg files; --data.root must be the folder "
-                "VOC2012 with JPEGImages, SegmentationClass and ImageSets"
-            )
+            raise FileNotFoundError(f"{self.root / 'JPEGImages'} has no .jpg files; {self.layout}")
         return VOCFiles(images, masks, self.index_map)
 
     def read_tags(self, image_ids: Sequence[str]) -> Tags:
-        """Tags from the file or the annotations that ``image_labels`` names; none for ``masks``.
+        """Tags from the source that ``image_labels`` names; none for ``masks``.
 
         Raises:
             FileNotFoundError: If a tag file or annotation is missing.
             ValueError: If a tag or an image of the tag file is unknown.
         """
-        if self.image_labels == "xml":
-            tags = read_voc_xml(self.root / "Annotations", image_ids)
-            origin = str(self.root / "Annotations")
-        elif self._tag_file is None:
-            return {}
-        else:
-            tags, origin = self._file_tags, str(self._tag_file)
-        check_tags(
-            tags,
-            origin=origin,
-            known_classes=VOC_CLASSES[1:],
-            is_image=self._files.images.__contains__,
+        if self.image_labels != "xml":
+            return super().read_tags(image_ids)
+        folder = self.root / "Annotations"
+        tags = read_voc_xml(folder, image_ids)
+        known = VOC_CLASSES[1:]
+        return check_tags(
+            tags, origin=str(folder), known_classes=known, is_image=self.files.images.__contains__
         )
-        return {image_id: tags[image_id] for image_id in image_ids if image_id in tags}
 
     @property
-    def _files(self) -> ImageFiles:
-        source = self.source
-        assert isinstance(source, ImageFiles)
-        return source
+    def _lists(self) -> Path:
+        return self.root / "ImageSets" / "Segmentation"
 
-    @cached_property
-    def _tag_file(self) -> Path | None:
-        if self.image_labels in ("masks", "xml"):
-            return None
-        if self.image_labels != "auto":
-            return Path(self.image_labels)
-        found = (self.root / name for name in _TAG_FILES)
-        return next((path for path in found if path.is_file()), None)
-
-    @cached_property
-    def _file_tags(self) -> Tags:
-        assert self._tag_file is not None
-        return read_tag_file(self._tag_file)
-
-    def _need_root(self) -> None:
-        if not self.root.is_dir():
-            raise FileNotFoundError(
-                f"data root {self.root} does not exist; give the folder VOC2012 as --data.root"
-            )
+    @property
+    def _sbd_lists(self) -> list[Path]:
+        """Both lists of SBD; none if one is missing."""
+        lists = [self.sbd_root / name for name in ("train.txt", "val.txt")] if self.sbd_root else []
+        return lists if all(path.is_file() for path in lists) else []
 
 
 class VOCFiles(ImageFiles):
@@ -171,16 +150,9 @@ def read_sbd_mask(path: str) -> UInt8Array:
     Raises:
         OSError: If the file cannot be read; the message names it.
     """
-    try:
+
+    def load() -> UInt8Array:
         content = scipy.io.loadmat(path, mat_dtype=True)["GTcls"]["Segmentation"][0, 0]
-    except (ValueError, KeyError, NotImplementedError, OSError) as error:
-        raise OSError(f"{path} is no SBD class mask ({error}); unpack SBD again") from error
-    return np.asarray(content).astype(np.uint8)
+        return np.asarray(content).astype(np.uint8)
 
-
-def _list_files(directory: Path, suffix: str) -> dict[str, str]:
-    if not directory.is_dir():
-        return {}
-    with os.scandir(directory) as entries:
-        names = sorted(entry.name for entry in entries)
-    return {n[: -len(suffix)]: str(directory / n) for n in names if n.lower().endswith(suffix)}
+    return load_matlab(path, load)

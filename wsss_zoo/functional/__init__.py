@@ -1,23 +1,58 @@
 """Losses, maps and measures: tensors (or arrays) in, tensors out."""
 
 from wsss_zoo.functional.boundary import boundary_counts, boundary_f_score
+from wsss_zoo.functional.calibrated_fusion import calibrated_fusion
 from wsss_zoo.functional.cam import cam_to_label, class_activation_map, grad_cam, multi_scale_cam
+from wsss_zoo.functional.classifier_grad_cam import classifier_grad_cam
 from wsss_zoo.functional.confusion import confusion_matrix, intersection_over_union, mean_iou
+from wsss_zoo.functional.consistency import sigmoid_rampup, softmax_mse_loss
+from wsss_zoo.functional.cps import cps_loss
 from wsss_zoo.functional.crf import dense_crf
+from wsss_zoo.functional.cross_entropy import masked_cross_entropy
+from wsss_zoo.functional.cutmix import cutmix, draw_cutmix_boxes, draw_cutmix_masks
+from wsss_zoo.functional.ensemble import cells_to_crop, crop_to_cells, ensemble_update
+from wsss_zoo.functional.fixmatch import fixmatch_loss
+from wsss_zoo.functional.info_nce import info_nce_loss
+from wsss_zoo.functional.mask_to_image_labels import mask_to_image_labels
 from wsss_zoo.functional.ohem import ohem_cross_entropy
+from wsss_zoo.functional.patches import image_patches
+from wsss_zoo.functional.reliability import image_reliability
 from wsss_zoo.functional.sliding_window import sliding_windows
+from wsss_zoo.functional.soft_label_loss import soft_label_loss
+from wsss_zoo.functional.squared_error import masked_squared_error
+from wsss_zoo.functional.tags import gate_by_tags
 
 __all__ = [
     "boundary_counts",
     "boundary_f_score",
+    "calibrated_fusion",
     "cam_to_label",
+    "cells_to_crop",
     "class_activation_map",
+    "classifier_grad_cam",
     "confusion_matrix",
+    "cps_loss",
+    "crop_to_cells",
+    "cutmix",
     "dense_crf",
+    "draw_cutmix_boxes",
+    "draw_cutmix_masks",
+    "ensemble_update",
+    "fixmatch_loss",
+    "gate_by_tags",
     "grad_cam",
+    "image_patches",
+    "image_reliability",
+    "info_nce_loss",
     "intersection_over_union",
+    "mask_to_image_labels",
+    "masked_cross_entropy",
+    "masked_squared_error",
     "mean_iou",
     "multi_scale_cam",
     "ohem_cross_entropy",
+    "sigmoid_rampup",
     "sliding_windows",
+    "soft_label_loss",
+    "softmax_mse_loss",
 ]

@@ -2,6 +2,26 @@
 
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.methods.cam import CAM
+from wsss_zoo.methods.cpc import CPC
+from wsss_zoo.methods.cps import CPS
+from wsss_zoo.methods.fixmatch import FixMatch
+from wsss_zoo.methods.mean_teacher import MeanTeacher
+from wsss_zoo.methods.pi_model import PiModel
+from wsss_zoo.methods.pseudoseg import PseudoSeg
 from wsss_zoo.methods.supervised import Supervised
+from wsss_zoo.methods.temporal_ensembling import TemporalEnsembling
+from wsss_zoo.methods.unimatch import UniMatch
 
-__all__ = ["CAM", "BaseMethod", "Supervised"]
+__all__ = [
+    "CAM",
+    "CPC",
+    "CPS",
+    "BaseMethod",
+    "FixMatch",
+    "MeanTeacher",
+    "PiModel",
+    "PseudoSeg",
+    "Supervised",
+    "TemporalEnsembling",
+    "UniMatch",
+]

@@ -78,7 +78,7 @@ class BaseMethod(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Refuse a data module with other classes; the regime is the data module's own check."""
-        if self.hparams.get("freeze_backbone_bn"):
+        if self.hparams.get("freeze_backbone_bn") or self.average is not None:
             # Lightning's advice on layers that do not train; these are meant not to.
             warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
         data: Any = getattr(self.trainer, "datamodule", None)
@@ -87,7 +87,7 @@ class BaseMethod(LightningModule):
             raise ValueError(f"{method} needs a background class, but {module} has none")
         own = self.hparams.get("num_classes")
         given = getattr(data, "num_classes", own)
-        if given != own:
+        if own is not None and given != own:
             raise ValueError(
                 f"{method} was made for num_classes {own}, but {module} has {given}; "
                 "give both the same classes"
@@ -129,7 +129,7 @@ class BaseMethod(LightningModule):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Class index per pixel, {"preds": (N, H, W) int64}, at the size of the image."""
-        return {"preds": self.evaluation(self, batch["image"]).argmax(1)}
+        return {"preds": self.evaluation.preds(self, batch["image"])}
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """As `validation_step`."""

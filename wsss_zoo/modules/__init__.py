@@ -1,8 +1,13 @@
 """Networks and their parts: plain torch modules on timm and segmentation_models_pytorch."""
 
 from wsss_zoo.modules.backbone import Backbone
+from wsss_zoo.modules.cpc import RowContext, RowPrediction
+from wsss_zoo.modules.ensemble import ProbabilityEnsemble
 from wsss_zoo.modules.evaluation import Evaluation, rescale
+from wsss_zoo.modules.grad_cam_branch import GradCAMBranch
 from wsss_zoo.modules.segmenter import Architecture, DeepLabV3Plus, LargeFOV, Segmenter
+from wsss_zoo.modules.self_attention import SelfAttentionCAM
+from wsss_zoo.modules.weight_average import WeightAverage
 from wsss_zoo.modules.weights import (
     load_backbone_weights,
     load_network_weights,
@@ -14,8 +19,14 @@ __all__ = [
     "Backbone",
     "DeepLabV3Plus",
     "Evaluation",
+    "GradCAMBranch",
     "LargeFOV",
+    "ProbabilityEnsemble",
+    "RowContext",
+    "RowPrediction",
     "Segmenter",
+    "SelfAttentionCAM",
+    "WeightAverage",
     "load_backbone_weights",
     "load_network_weights",
     "read_state_dict",

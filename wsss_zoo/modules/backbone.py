@@ -71,9 +71,11 @@ class Backbone(nn.Module):
 
     def prepare(self, image: Tensor) -> Tensor:
         """Normalise an image (N, 3, H, W) in [0, 1], pad it to multiples of the output stride."""
-        stride, (height, width) = self.strides[-1], image.shape[-2:]
+        stride = self.strides[-1]
+        # Written so that torch.export sees a multiple of the stride in the padded side.
+        below, right = ((n + stride - 1) // stride * stride - n for n in image.shape[-2:])
         normalised = (image - self.mean) / self.std
-        return F.pad(normalised, (0, -width % stride, 0, -height % stride))
+        return F.pad(normalised, (0, right, 0, below))
 
     def extract(self, prepared: Tensor) -> list[Tensor]:
         """Feature maps of what `prepare` returns, shallow to deep, each (N, D, H' / s, W' / s)."""

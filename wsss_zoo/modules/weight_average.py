@@ -1,6 +1,7 @@
 """A network whose weights are the running average of another's."""
 
 from copy import deepcopy
+from itertools import chain
 from typing import Literal
 
 import torch
@@ -33,7 +34,10 @@ class WeightAverage(nn.Module):
         if not 0 <= decay < 1:
             raise ValueError(f"decay is {decay}; give a share in [0, 1)")
         self.decay, self.buffers_from = decay, buffers
-        self.network = deepcopy(network).requires_grad_(False).eval()
+        # Cloned by hand: deepcopy cannot copy the fake tensors that tests of device code use.
+        tensors = chain(network.parameters(), network.buffers())
+        memo = {id(tensor): _clone(tensor) for tensor in tensors}
+        self.network = deepcopy(network, memo).requires_grad_(False).eval()
 
     def forward(self, image: Tensor) -> Tensor:
         """What the averaged network gives, without gradients and in the mode that it is in."""
@@ -71,3 +75,8 @@ class WeightAverage(nn.Module):
         torch._foreach_lerp_(targets, sources, weight)
         for target, source in copied:
             target.copy_(source)
+
+
+def _clone(tensor: Tensor) -> Tensor:
+    clone = tensor.detach().clone()
+    return nn.Parameter(clone) if isinstance(tensor, nn.Parameter) else clone

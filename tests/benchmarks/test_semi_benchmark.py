@@ -1,0 +1,169 @@
+"""A training step of each semi-supervised method against the bare passes that it needs."""
+
+import subprocess
+import sys
+from time import process_time
+
+import numpy as np
+import pytest
+import torch
+
+from wsss_zoo.functional import cutmix, draw_cutmix_boxes, masked_cross_entropy
+from wsss_zoo.methods import CPS, FixMatch, MeanTeacher, PiModel, TemporalEnsembling, UniMatch
+
+BACKBONE, CLASSES, CROP, BATCH, ROUNDS = "tf_efficientnet_lite0", 7, 160, 4, 12
+METHODS = {
+    "fixmatch": (FixMatch, {}),
+    "fixmatch_average": (FixMatch, {"labels_from": "average"}),
+    "unimatch": (UniMatch, {}),
+    "unimatch_average": (UniMatch, {"labels_from": "average"}),
+    "cps": (CPS, {"cutmix": False}),
+    "cps_cutmix": (CPS, {}),
+    "mean_teacher": (MeanTeacher, {}),
+    "pi_model": (PiModel, {}),
+    "temporal_ensembling": (TemporalEnsembling, {}),
+}
+
+
+def make_batch(views=2):
+    valid = torch.ones(BATCH, CROP, CROP, dtype=torch.bool)
+    labeled = {
+        "image": torch.rand(BATCH, 3, CROP, CROP),
+        "mask": torch.randint(CLASSES, (BATCH, CROP, CROP)),
+    }
+    unlabeled = {
+        "weak": torch.rand(BATCH, 3, CROP, CROP),
+        "strong": torch.rand(BATCH, views, 3, CROP, CROP),
+        "valid": valid,
+        "strong_valid": valid[:, None].repeat(1, views, 1, 1),
+        "geometry": torch.tensor([[60.0, 90.0, 0.8, 0.8, 1.0]]).repeat(BATCH, 1),
+        "image_size": torch.tensor([[375, 500]]).repeat(BATCH, 1),
+        "image_id": [str(number) for number in range(BATCH)],
+    }
+    return {"labeled": labeled, "unlabeled": unlabeled}
+
+
+def passes(name, method, batch):
+    """The network's passes that the definition asks for, with the plainest loss; a scalar.
+
+    Each trained output costs one cross-entropy, as in any training; nothing else is counted.
+    """
+    network, weak = method.network, batch["unlabeled"]["weak"]
+    image, mask = batch["labeled"]["image"], batch["labeled"]["mask"]
+    strong = batch["unlabeled"]["strong"]
+
+    def loss(logits):
+        return masked_cross_entropy(logits, mask.repeat(len(logits) // BATCH, 1, 1))
+
+    if name.endswith("average") or name == "mean_teacher":
+        average = method.average
+        average(weak)
+    if name == "pi_model":
+        return loss(network(torch.cat([image, weak, strong[:, 0]])))
+    if name in ("fixmatch_average", "mean_teacher", "temporal_ensembling"):
+        return loss(network(torch.cat([image, strong[:, 0]])))
+    if name == "fixmatch":
+        logits = network(torch.cat([image, weak]))
+        return loss(logits[:BATCH]) + loss(network(strong[:, 0]))
+    if name.startswith("unimatch"):
+        features = network.features(torch.cat([image, weak]))
+        logits = network.decode(features, (CROP, CROP))[:BATCH]
+        perturbed = network.decode([level[BATCH:] for level in features], (CROP, CROP))
+        return loss(logits) + loss(perturbed) + loss(network(strong.flatten(0, 1)))
+    total = 0
+    for net in (network, method.partner):
+        if name == "cps_cutmix":
+            with torch.no_grad():
+                net(weak)
+        logits = net(torch.cat([image, weak]))
+        # Plain CPS has two terms on labelled images: the truth and the other network.
+        total = total + loss(logits) + (loss(logits[:BATCH]) if name == "cps" else 0)
+    return total
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_takes_at_most_a_tenth_more_than_its_passes(name, benchmark):
+    torch.manual_seed(0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    kind, options = METHODS[name]
+    method = kind(CLASSES, BACKBONE, freeze_backbone_bn=True, **options).train()
+    method.log_dict = method.log = lambda *_, **__: None
+    method._trainer = type("Trainer", (), {"global_step": 0})()
+    batch = make_batch()
+    # Processor time of the one thread, and the two take turns: other load then hardly counts.
+    seconds = {"step": [], "passes": []}
+
+    def timed(key, loss):
+        method.zero_grad()
+        start = process_time()
+        loss().backward()
+        seconds[key].append(process_time() - start)
+
+    def both():
+        timed("step", lambda: method.training_step(batch, 0))
+        timed("passes", lambda: passes(name, method, batch))
+
+    both()
+    seconds["step"].clear(), seconds["passes"].clear()
+    benchmark.pedantic(both, rounds=ROUNDS, iterations=1)
+    torch.set_num_threads(threads)
+    ratio = np.median(np.array(seconds["step"]) / np.array(seconds["passes"]))
+    benchmark.extra_info["step / passes"] = round(float(ratio), 3)
+    assert ratio <= 1.10, ratio
+
+
+@pytest.mark.benchmark
+def test_mixing_a_batch_costs_little(benchmark):
+    """CutMix of images, labels, confidences and validity, per copy of the images."""
+    images = torch.rand(8, 3, 512, 512)
+    label = torch.randint(21, (8, 512, 512))
+
+    def mix():
+        box = draw_cutmix_boxes(8, (512, 512), 1.0)
+        return [cutmix(value, value.roll(1, 0), box) for value in (images, label)]
+
+    benchmark.pedantic(mix, rounds=5, iterations=1, warmup_rounds=1)
+    times = []
+    for _ in range(5):
+        start = process_time()
+        images.clone(), label.clone()
+        times.append(process_time() - start)
+    ratio = benchmark.stats.stats.median / np.median(times)
+    benchmark.extra_info["mix / copy"] = round(float(ratio), 1)
+    assert ratio < 20, ratio
+
+
+STEPS = """
+import resource, sys, torch
+torch.set_num_threads(1)
+sys.path.insert(0, "")
+from tests.benchmarks.test_semi_benchmark import BACKBONE, CLASSES, METHODS, make_batch
+from wsss_zoo.methods import Supervised
+name = sys.argv[1]
+kind, options = METHODS.get(name, (Supervised, {}))
+method = kind(CLASSES, BACKBONE, freeze_backbone_bn=True, **options).train()
+method.log_dict = method.log = lambda *_, **__: None
+method._trainer = type("Trainer", (), {"global_step": 0})()
+batch = make_batch()
+for _ in range(3):
+    method.training_step(batch if name in METHODS else batch["labeled"], 0).backward()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("name", METHODS)
+def test_memory_over_supervised_is_that_of_the_images_it_sees(name, benchmark):
+    """Peak of a process; Supervised sees BATCH images, UniMatch four times as many and an average."""
+
+    def peak(which):
+        command = [sys.executable, "-W", "ignore", "-c", STEPS, which]
+        result = subprocess.run(command, capture_output=True, text=True, check=True)
+        return int(result.stdout.splitlines()[-1])
+
+    supervised = peak("supervised")
+    own = benchmark.pedantic(peak, args=(name,), rounds=1, iterations=1)
+    benchmark.extra_info["MB over Supervised"] = own - supervised
+    assert own - supervised < 1500

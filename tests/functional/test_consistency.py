@@ -1,0 +1,58 @@
+"""Consistency loss against numpy, ramp against its closed form."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from wsss_zoo.functional import sigmoid_rampup, softmax_mse_loss
+
+
+def softmax(logits):
+    exps = np.exp(logits - logits.max(1, keepdims=True))
+    return exps / exps.sum(1, keepdims=True)
+
+
+def test_mean_over_every_element():
+    torch.manual_seed(0)
+    student, teacher = 3 * torch.randn(2, 2, 4, 3, 5)
+    expected = np.mean((softmax(student.numpy()) - softmax(teacher.numpy())) ** 2)
+    assert softmax_mse_loss(student, teacher).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_pixels_that_are_not_valid_do_not_count():
+    student, teacher = torch.randn(2, 1, 4, 3, 6)
+    valid = torch.ones(1, 3, 6, dtype=torch.bool)
+    valid[..., 4:] = False
+    expected = softmax_mse_loss(student[..., :4], teacher[..., :4])
+    torch.testing.assert_close(softmax_mse_loss(student, teacher, valid), expected)
+    assert softmax_mse_loss(student, teacher, torch.zeros_like(valid)) == 0
+
+
+def test_gradient_goes_to_the_student_alone():
+    student, teacher = (torch.randn(1, 3, 2, 2, requires_grad=True) for _ in range(2))
+    softmax_mse_loss(student, teacher).backward()
+    assert student.grad.abs().sum() > 0
+    assert teacher.grad is None
+
+
+def test_half_precision_is_compared_in_float32():
+    student, teacher = torch.randn(2, 1, 3, 8, 8).bfloat16()
+    loss = softmax_mse_loss(student, teacher)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, softmax_mse_loss(student.float(), teacher.float()))
+
+
+@pytest.mark.parametrize("step", [0, 1, 3.5, 9, 10, 11, 500])
+def test_rampup(step):
+    expected = math.exp(-5 * (1 - step / 10) ** 2) if step < 10 else 1.0
+    assert sigmoid_rampup(step, 10) == pytest.approx(expected)
+
+
+def test_rampup_of_no_length_is_over_and_never_falls():
+    assert sigmoid_rampup(0, 0) == 1.0
+    values = [sigmoid_rampup(step, 50) for step in range(60)]
+    assert values == sorted(values)
+    with pytest.raises(ValueError, match="length is -1"):
+        sigmoid_rampup(0, -1)

@@ -1,0 +1,79 @@
+"""FixMatch loss against a loop over pixels."""
+
+import numpy as np
+import pytest
+import torch
+
+from wsss_zoo.functional import fixmatch_loss
+
+
+def batch(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    logits = 2 * torch.randn(2, 4, 5, 6, generator=generator)
+    label = torch.randint(0, 4, (2, 5, 6), generator=generator)
+    confidence = torch.rand(2, 5, 6, generator=generator)
+    valid = torch.rand(2, 5, 6, generator=generator) < 0.7
+    return logits, label, confidence, valid
+
+
+def reference(logits, label, confidence, thresh, valid):
+    total, count = 0.0, 0
+    for n, y, x in np.ndindex(*label.shape):
+        if not valid[n, y, x]:
+            continue
+        count += 1
+        if confidence[n, y, x] >= thresh:
+            row = logits[n, :, y, x].double()
+            total += float(torch.logsumexp(row, 0) - row[label[n, y, x]])
+    return total / count if count else 0.0
+
+
+@pytest.mark.parametrize("thresh", [0.0, 0.4, 0.95, 1.0])
+def test_equals_the_loop(thresh):
+    logits, label, confidence, valid = batch()
+    expected = reference(logits, label, confidence, thresh, valid)
+    loss = fixmatch_loss(logits, label, confidence, thresh, valid)
+    assert loss.item() == pytest.approx(expected, rel=1e-5, abs=1e-7)
+
+
+def test_without_padding_every_pixel_is_in_the_denominator():
+    logits, label, confidence, _ = batch()
+    everywhere = torch.ones_like(label, dtype=torch.bool)
+    expected = reference(logits, label, confidence, 0.6, everywhere)
+    loss = fixmatch_loss(logits, label, confidence, 0.6)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_threshold_is_reached_from_it_on():
+    logits, label, _, _ = batch()
+    at = torch.full(label.shape, 0.5)
+    torch.testing.assert_close(
+        fixmatch_loss(logits, label, at, 0.5), fixmatch_loss(logits, label, at, 0.0)
+    )
+
+
+def test_pixels_without_a_label_are_not_valid():
+    logits, label, confidence, _ = batch()
+    ignored = label.clone()
+    ignored[:, :2] = 255
+    loss = fixmatch_loss(logits, ignored, confidence, 0.3)
+    expected = fixmatch_loss(logits[:, :, 2:], label[:, 2:], confidence[:, 2:], 0.3)
+    torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("case", ["nothing confident", "all padding"])
+def test_nothing_left_gives_zero_and_no_nan(case):
+    logits, label, confidence, valid = batch()
+    logits.requires_grad_()
+    thresh = 1.5 if case == "nothing confident" else 0.0
+    valid = valid if case == "nothing confident" else torch.zeros_like(valid)
+    loss = fixmatch_loss(logits, label, confidence, thresh, valid)
+    loss.backward()
+    assert loss == 0
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+def test_half_precision_is_summed_in_float32():
+    logits, label, confidence, valid = batch()
+    loss = fixmatch_loss(logits.bfloat16(), label, confidence.bfloat16(), 0.2, valid)
+    assert loss.dtype == torch.float32

@@ -1,0 +1,35 @@
+"""Gating by tags against a loop over images and classes."""
+
+import pytest
+import torch
+
+from wsss_zoo.functional import gate_by_tags
+
+
+@pytest.mark.parametrize("known", [None, [True, False, True]])
+def test_equals_the_loop(known):
+    torch.manual_seed(0)
+    logits = torch.randn(3, 4, 2, 5)
+    tags = torch.tensor([[1, 0, 1], [0, 0, 0], [0, 0, 1]])
+    has = None if known is None else torch.tensor(known)
+    expected = logits.clone()
+    for image in range(3):
+        for label in range(3):
+            if tags[image, label] == 0 and (known is None or known[image]):
+                expected[image, label + 1] = -torch.inf
+    assert torch.equal(gate_by_tags(logits, tags, has), expected)
+
+
+def test_background_and_tagged_classes_share_the_probability():
+    probs = gate_by_tags(torch.randn(1, 4, 3, 3), torch.tensor([[0, 1, 0]])).softmax(1)
+    assert torch.equal(probs[:, [1, 3]], torch.zeros(1, 2, 3, 3))
+    torch.testing.assert_close(probs.sum(1), torch.ones(1, 3, 3))
+
+
+def test_image_without_any_tag_is_background():
+    assert gate_by_tags(torch.randn(1, 3, 2, 2), torch.zeros(1, 2)).argmax(1).eq(0).all()
+
+
+def test_tags_of_other_classes():
+    with pytest.raises(ValueError, match=r"image_labels \(1, 3\) do not fit logits \(1, 3, 2, 2\)"):
+        gate_by_tags(torch.randn(1, 3, 2, 2), torch.zeros(1, 3))

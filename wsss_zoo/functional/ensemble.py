@@ -1,0 +1,150 @@
+"""Running average of predictions, and its way between crops and a grid over the whole image."""
+
+import torch
+from torch import Tensor
+
+
+def ensemble_update(
+    z: Tensor, probs: Tensor, alpha: float, step: int | Tensor
+) -> tuple[Tensor, Tensor]:
+    """Add a prediction to a running average, and correct the average's bias towards its zero start.
+
+    Args:
+        z: Uncorrected average before this step, zeros before the first; any shape.
+        probs: Prediction of this step, of the same shape.
+        alpha: Share of the old average, in [0, 1).
+        step: Number of predictions that the result holds, this one included, so from 1; a number,
+            or a tensor that broadcasts to `z` where places have seen different numbers.
+
+    Returns:
+        alpha z + (1 - alpha) probs, and the same divided by 1 - alpha^step.
+
+    Raises:
+        ValueError: If `alpha` is outside [0, 1), or a number `step` below 1.
+
+    Laine & Aila, "Temporal Ensembling for Semi-Supervised Learning", ICLR 2017, algorithm 2.
+
+    >>> z, target = ensemble_update(torch.zeros(2), torch.tensor([0.25, 0.75]), 0.6, 1)
+    >>> z, target
+    (tensor([0.1000, 0.3000]), tensor([0.2500, 0.7500]))
+    """
+    if not 0 <= alpha < 1:
+        raise ValueError(f"alpha is {alpha}; give the share of the old average, in [0, 1)")
+    if isinstance(step, int) and step < 1:
+        raise ValueError(f"step is {step}; the first prediction is step 1")
+    z = alpha * z + (1 - alpha) * probs
+    return z, z / (1 - alpha**step)
+
+
+def crop_to_cells(
+    probs: Tensor, valid: Tensor, geometry: Tensor, image_size: Tensor, cells: int
+) -> tuple[Tensor, Tensor]:
+    """Average a map over a crop's pixels in each cell of a grid over the whole image.
+
+    A pixel counts with the area that it shares with the cell, so that any scale of the crop and
+    any ratio of cells to pixels is right. Sums run in a fixed order: the result is deterministic.
+
+    Args:
+        probs: Map over the crop, (M, C, H, W).
+        valid: Pixels that count, (M, H, W) bool; padding must not.
+        geometry: Place of the crop, (M, 5): top, left, vertical and horizontal scale (crop pixels
+            per image pixel), mirrored (0 or 1).
+        image_size: Height and width of the whole images, (M, 2), pixels.
+        cells: Rows and columns of the grid, G.
+
+    Returns:
+        The average in each cell (M, C, G, G), 0 where no pixel counts, and the share of the cell's
+        area in [0, 1] that counting pixels cover (M, G, G); float32.
+
+    >>> crop = torch.tensor([[[[1.0, 3.0], [5.0, 7.0]]]])
+    >>> place, size = torch.tensor([[0.0, 0.0, 1.0, 1.0, 0.0]]), torch.tensor([[4, 4]])
+    >>> mean, covered = crop_to_cells(crop, torch.ones(1, 2, 2, dtype=torch.bool), place, size, 2)
+    >>> mean[0, 0].tolist(), covered[0].tolist()
+    ([[4.0, 0.0], [0.0, 0.0]], [[1.0, 0.0], [0.0, 0.0]])
+    """
+    # The products below must not be rounded to half precision.
+    with torch.autocast(probs.device.type, enabled=False):
+        rows, columns = (
+            _overlaps(geometry, image_size, axis, valid.shape[1 + axis], cells) for axis in (0, 1)
+        )
+        weight = valid.float()
+        covered = rows @ weight @ columns.mT
+        total = rows[:, None] @ (probs.float() * weight[:, None]) @ columns[:, None].mT
+        mean = torch.where(covered[:, None] > 0, total / covered.clamp_min(1e-12)[:, None], 0)
+        return mean, covered
+
+
+def cells_to_crop(
+    cells: Tensor, known: Tensor, geometry: Tensor, image_size: Tensor, crop_size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Sample a grid over the whole image at the pixels of a crop.
+
+    Bilinear between the centres of the known cells: unknown ones take no part and the weights of
+    the others sum to 1, so that probabilities stay probabilities.
+
+    Args:
+        cells: Values, (M, C, G, G).
+        known: Cells that have a value, (M, G, G) bool.
+        geometry: Place of the crop; see `crop_to_cells`.
+        image_size: Height and width of the whole images, (M, 2), pixels.
+        crop_size: Height and width of the crop (H, W), pixels.
+
+    Returns:
+        Values (M, C, H, W), float32, and whether a pixel has one (M, H, W) bool: whether the cell
+        that its centre lies in is known. Values of the others are not defined; on padding, which
+        has no place in the image, the nearest cells stand.
+
+    >>> grid, place = torch.tensor([[[[0.0, 1.0]] * 2]]), torch.tensor([[0.0, 0.0, 1.0, 1.0, 0.0]])
+    >>> known, size = torch.ones(1, 2, 2, dtype=torch.bool), torch.tensor([[4, 4]])
+    >>> cells_to_crop(grid, known, place, size, (1, 4))[0].tolist()
+    [[[[0.0, 0.25, 0.75, 1.0]]]]
+    """
+    with torch.autocast(cells.device.type, enabled=False):
+        count = cells.shape[-1]
+        centres = [
+            _cell_coordinates(geometry, image_size, axis, crop_size[axis], 0.5, count)
+            for axis in (0, 1)
+        ]
+        rows, columns = (_bilinear(centre, count) for centre in centres)
+        own_rows, own_columns = (_one_hot_cell(centre, count) for centre in centres)
+        weight = known.float()
+        value = rows[:, None] @ (cells.float() * weight[:, None]) @ columns[:, None].mT
+        share = rows @ weight @ columns.mT
+        own = own_rows @ weight @ own_columns.mT
+        return value / share.clamp_min(1e-12)[:, None], own > 0.5
+
+
+def _cell_coordinates(
+    geometry: Tensor, image_size: Tensor, axis: int, length: int, offset: float, cells: int
+) -> Tensor:
+    """Coordinate in cells of the point `offset` into each crop pixel along an axis, (M, length)."""
+    pixel = torch.arange(length, device=geometry.device, dtype=torch.float32) + offset
+    pixel = pixel.expand(len(geometry), length)
+    if axis == 1:
+        pixel = torch.where(geometry[:, 4:] > 0.5, length - pixel, pixel)
+    place = geometry[:, axis, None] + pixel / geometry[:, 2 + axis, None]
+    return place * (cells / image_size[:, axis, None])
+
+
+def _overlaps(geometry: Tensor, image_size: Tensor, axis: int, length: int, cells: int) -> Tensor:
+    """Share of each cell that each crop pixel covers along an axis, (M, cells, length)."""
+    one, other = (
+        _cell_coordinates(geometry, image_size, axis, length, offset, cells)[:, None]
+        for offset in (0.0, 1.0)
+    )
+    first = torch.arange(cells, device=geometry.device, dtype=torch.float32)[:, None]
+    end = torch.minimum(torch.maximum(one, other), first + 1)
+    return (end - torch.maximum(torch.minimum(one, other), first)).clamp_min(0)
+
+
+def _bilinear(centre: Tensor, cells: int) -> Tensor:
+    """Weight of each cell at each point, (M, length, cells); constant beyond the outer centres."""
+    index = torch.arange(cells, device=centre.device, dtype=torch.float32)
+    position = (centre - 0.5).clamp(0, cells - 1)
+    return (1 - (position[..., None] - index).abs()).clamp_min(0)
+
+
+def _one_hot_cell(centre: Tensor, cells: int) -> Tensor:
+    """1 for the cell that a point lies in, or is nearest to, (M, length, cells)."""
+    index = torch.arange(cells, device=centre.device, dtype=torch.float32)
+    return (centre.floor().clamp(0, cells - 1)[..., None] == index).float()

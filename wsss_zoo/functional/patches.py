@@ -1,0 +1,38 @@
+"""Cutting an image into a grid of overlapping patches."""
+
+from torch import Tensor
+
+
+def image_patches(image: Tensor, size: int, stride: int) -> Tensor:
+    """Cut square patches on a regular grid, from the top left corner on.
+
+    What is left over at the right and at the bottom, less than one stride, is in no patch.
+
+    Args:
+        image: Images, (N, D, H, W).
+        size: Side of a patch, pixels.
+        stride: Distance between neighbouring patches, pixels; below `size` they overlap.
+
+    Returns:
+        (N, rows, columns, D, size, size), a view of the image.
+
+    Raises:
+        ValueError: If the shape does not fit, or the image is smaller than a patch.
+
+    >>> import torch
+    >>> image = torch.arange(16.0).reshape(1, 1, 4, 4)
+    >>> image_patches(image, size=2, stride=1)[0, 2, 0]
+    tensor([[[ 8.,  9.],
+             [12., 13.]]])
+    """
+    if image.ndim != 4:
+        raise ValueError(f"image has the shape {tuple(image.shape)}; give (N, D, H, W)")
+    if size < 1 or stride < 1:
+        raise ValueError(f"size is {size} and stride {stride}; give at least 1 pixel each")
+    if min(image.shape[-2:]) < size:
+        height, width = image.shape[-2:]
+        raise ValueError(
+            f"an image of {height} x {width} pixels has no patch of {size}; give larger images or "
+            "smaller patches"
+        )
+    return image.unfold(2, size, stride).unfold(3, size, stride).permute(0, 2, 3, 1, 4, 5)

@@ -1,0 +1,161 @@
+"""Contrastive predictive coding: an encoder from images alone, for the other methods to start."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wsss_zoo.functional import image_patches
+from wsss_zoo.methods.base import BaseMethod
+from wsss_zoo.methods.optimizer import Optimizer
+from wsss_zoo.modules import Backbone, RowContext, RowPrediction
+
+
+class CPC(BaseMethod):
+    """Pretext task on unlabelled images: which patch lies some rows below what is known so far?
+
+    Each patch of an overlapping grid is encoded by itself (the backbone's last map, averaged); a
+    causal network sums up the rows from the top; one linear map per distance predicts the patches
+    further below; InfoNCE tells each from all patches of the batch. Any method starts from the
+    encoder by ``weights: <run>/checkpoints/last.ckpt`` with the same ``backbone``.
+
+    Args:
+        backbone: Name of a timm model; the one of the method that is to use it.
+        weights: Weights of the backbone: null, "imagenet" (timm downloads them) or the path of a
+            file.
+        output_stride: Stride of the last feature map, in pixels. The weights fit a method of any
+            other; 16 takes four times as long and shows the last kernels no more of a patch of 32.
+        freeze_backbone_bn: Keep the running BatchNorm statistics of the backbone; see below. Only
+            with pretrained weights.
+        patch_size: Side of a patch, pixels.
+        patch_stride: Distance between neighbouring patches, pixels.
+        skip_rows: Rows right below that are not predicted: with half overlap the next row shows
+            what is known already.
+        predict_rows: Rows predicted after them, at most: as far as the grid reaches.
+        context_blocks: Residual blocks of the context network; each sees one row further up.
+        target_dim: Length of the vectors that are compared.
+        temperature: Divisor of their inner products.
+        val_size: Side, pixels, of the middle of a validation image that is measured; smaller images
+            are enlarged. Give what training crops have.
+        lr: Learning rate of the backbone.
+        head_lr_mult: Factor on it for all other parameters.
+        weight_decay: Weight decay of all parameters.
+        optimizer: "sgd" (momentum 0.9) or "adamw".
+        init_from: Checkpoint of a whole network to start from.
+
+    Raises:
+        ValueError: If a number is too small, the images have too few rows of patches, or in
+            ``predict``, for which there is nothing.
+
+    Logs the mean loss over the distances, ``infonce_acc``, the share of patches found, and
+    ``infonce_chance``, what guessing gives: 1 / (patches compared). In validation each image is a
+    batch of its own, so both are higher than in training.
+
+    BatchNorm: in training mode its statistics mix the patches that are known with those to be
+    predicted, a way to solve the task without learning; the papers take networks without it (van
+    den Oord) or with layer norm (Hénaff). Such weights would fit no other method here, so the
+    backbone keeps its BatchNorm. With ``freeze_backbone_bn`` every patch is encoded by itself and
+    nothing leaks. Without, one set of statistics over all patches of the batch (of one rank)
+    serves patches and negatives alike, which leaves little to leak, but the running statistics
+    become those of small patches, more of which is border than of a whole image.
+
+    Patches of padding are all alike and only blur the measure: keep crops full by the data module's
+    ``augmentation.scale_range``.
+
+    van den Oord, Li, Vinyals, "Representation Learning with Contrastive Predictive Coding",
+    arXiv:1807.03748, section 3.3; context network, vectors of 64 and temperature from Hénaff et
+    al., "Data-Efficient Image Recognition with Contrastive Predictive Coding", ICML 2020. No code
+    was released. Different: backbone and size of images; the mean over distances in place of the
+    sum; crops are changed (``photometric: all``) as a whole, not patch by patch.
+    """
+
+    supervision = "images"
+    output = "pretext"
+
+    def __init__(
+        self,
+        backbone: str = "resnet50",
+        weights: str | None = None,
+        output_stride: int = 32,
+        freeze_backbone_bn: bool = False,
+        patch_size: int = 32,
+        patch_stride: int = 16,
+        skip_rows: int = 1,
+        predict_rows: int = 3,
+        context_blocks: int = 5,
+        target_dim: int = 64,
+        temperature: float = 10.0,
+        val_size: int = 160,
+        lr: float = 1e-4,
+        head_lr_mult: float = 10.0,
+        weight_decay: float = 0.01,
+        optimizer: Optimizer = "adamw",
+        init_from: str | None = None,
+    ) -> None:
+        super().__init__()
+        if val_size < patch_size:
+            raise ValueError(
+                f"val_size is {val_size}, less than patch_size {patch_size}; give the crop size"
+            )
+        self.backbone = Backbone(backbone, weights, output_stride, freeze_backbone_bn)
+        channels = self.backbone.channels[-1]
+        self.context = RowContext(channels, blocks=context_blocks)
+        self.prediction = RowPrediction(channels, skip_rows, predict_rows, target_dim, temperature)
+        self.start_from(init_from)
+
+    def setup(self, stage: str) -> None:
+        """Refuse ``predict``: there are no labels to write."""
+        if stage == "predict":
+            raise ValueError(
+                "CPC trains an encoder and makes no label maps: there is nothing to predict; give "
+                "its checkpoint to a segmenter as model.weights"
+            )
+        super().setup(stage)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Features (N, D, rows, columns) of the patches of an image (N, 3, H, W) in [0, 1]."""
+        size, stride = self.hparams["patch_size"], self.hparams["patch_stride"]
+        patches = image_patches(image, size, stride)
+        features = self.backbone(patches.flatten(0, 2))[-1].mean((2, 3))
+        grid: Tensor = features.unflatten(0, patches.shape[:3]).permute(0, 3, 1, 2)
+        return grid
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """InfoNCE over all patches of the batch."""
+        loss, accuracy, chance = self._contrast(batch["image"])
+        self.log_dict(
+            {
+                "train/loss": loss.detach(),
+                "train/infonce_acc": accuracy,
+                "train/infonce_chance": chance,
+            }
+        )
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        """{"loss", "infonce_acc", "infonce_chance"}, each (N,): every image by itself."""
+        image = _middle(batch["image"], self.hparams["val_size"])
+        results = [self._contrast(one[None]) for one in image]
+        losses, accuracies, chances = zip(*results, strict=True)
+        return {
+            "loss": torch.stack(losses),
+            "infonce_acc": torch.stack(accuracies),
+            "infonce_chance": image.new_tensor(chances),
+        }
+
+    def _contrast(self, image: Tensor) -> tuple[Tensor, Tensor, float]:
+        """Loss, accuracy and the accuracy of guessing."""
+        latents = self(image)
+        loss, accuracy = self.prediction(latents, self.context(latents))
+        return loss, accuracy, latents.shape[1] / latents.numel()
+
+
+def _middle(image: Tensor, size: int) -> Tensor:
+    """The middle (N, 3, size, size) of images (N, 3, H, W), enlarged where they are smaller."""
+    short = min(image.shape[-2:])
+    if short < size:
+        target = [max(size, round(side * size / short)) for side in image.shape[-2:]]
+        image = F.interpolate(image, target, mode="bilinear", align_corners=False)
+    top, left = ((side - size) // 2 for side in image.shape[-2:])
+    return image[..., top : top + size, left : left + size]

@@ -1,0 +1,245 @@
+"""PseudoSeg: the segmenter and its classifier's Grad-CAMs label the weak view together."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wsss_zoo.functional import (
+    calibrated_fusion,
+    fixmatch_loss,
+    mask_to_image_labels,
+    masked_cross_entropy,
+    soft_label_loss,
+)
+from wsss_zoo.methods.base import BaseMethod
+from wsss_zoo.methods.optimizer import Optimizer
+from wsss_zoo.methods.semi import (
+    Weights,
+    check_options,
+    evaluated_network,
+    gate,
+    keep_average,
+    log_pseudo_labels,
+)
+from wsss_zoo.modules import Architecture, GradCAMBranch, Segmenter
+
+
+class PseudoSeg(BaseMethod):
+    """L = L_seg + unlabeled_weight L_u + L_cls + L_sa.
+
+    A classifier on the segmenter's encoder gives Grad-CAMs of an image's tags, self-attention
+    refines them to logits (`GradCAMBranch`), and `calibrated_fusion` of these and the decoder's
+    logits labels the weak view. L_u: cross-entropy of the strong view with that label on the
+    decoder's grid (stride 4 of DeepLabV3+), summed over confident pixels and divided by the number
+    of all valid ones; padding and the CutOut box are not valid. L_seg and L_sa: cross-entropy of
+    decoder and of refined maps with the masks at the crop's size. L_cls: binary cross-entropy of
+    the tags, mean over labelled images, tagged unlabelled ones and classes.
+
+    The paper's strong view is colour jitter and a CutOut box of 100 pixels, both always: set
+    ``data.augmentation`` as experiments/pseudoseg.yaml does. Brightness is a factor there, as in
+    torchvision; the paper's TensorFlow code adds to it.
+
+    Args:
+        num_classes: Number of classes C, background included.
+        backbone: Name of a timm model that can dilate.
+        architecture: "deeplabv3plus" or "largefov".
+        weights: Weights of the backbone: null, "imagenet" (timm downloads them) or the path of a
+            file.
+        output_stride: Stride of the last feature map, in pixels.
+        freeze_backbone_bn: Keep the running BatchNorm statistics of the backbone.
+        unlabeled_weight: Factor on L_u.
+        label: "soft", sharpened by ``temperature``, or "hard", the most probable class.
+        temperature: Temperature of soft labels, above 0.
+        conf_thresh: Probability in [0, 1] of its best class from which a label counts; 0 is off.
+        use_tags: Take the tags of unlabelled images where they exist; else, and with False, those
+            that the classifier predicts (probability at least 0.5).
+        attention_dim: Channels of queries and keys.
+        gate_by_tags: Rule out classes that an unlabelled image's tags do not name, in the fused
+            label too and not only in the Grad-CAMs.
+        evaluate: "student" or "average".
+        ema_decay: Decay of the average in [0, 1).
+        lr: Learning rate of the backbone.
+        head_lr_mult: Factor on it for all other parameters.
+        weight_decay: Weight decay of all parameters but those of the refinement, which has none.
+        optimizer: "sgd" (momentum 0.9) or "adamw".
+        init_from: Checkpoint of a whole network to start from; classifier and refinement may be
+            missing there.
+
+    Raises:
+        ValueError: If an option is out of range.
+
+    Zou et al., "PseudoSeg: Designing Pseudo Labels for Semantic Segmentation", ICLR 2021
+    (googleinterns/wss @ b01acaf). Grad-CAMs in closed form; see `classifier_grad_cam`. Labelled
+    and weak images are one batch in train mode, the strong ones a second, so that BatchNorm sees
+    the two kinds together; the released code runs each kind alone, and the encoder of the weak
+    images once more with running statistics for the Grad-CAMs: with frozen ones that is the same.
+    There L_cls learns from the tagged images only, where there are any; here from masks and tags.
+    Logits are resized with align_corners=False. Attention skips the padding of weak views, not the
+    strong view's box as there; of labelled images it skips the pixels of 255. Labelled images
+    without tags take those of their cropped mask. Nothing confident or valid gives L_u = 0. Under
+    DDP denominators, the statistics of the refinement and the scale of the fusion are per rank.
+    """
+
+    supervision = "semi"
+    needs_background = True
+    fresh_heads = ("branch.",)
+
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: str = "resnet50",
+        architecture: Architecture = "deeplabv3plus",
+        weights: str | None = None,
+        output_stride: int = 16,
+        freeze_backbone_bn: bool = False,
+        unlabeled_weight: float = 1.0,
+        label: Literal["soft", "hard"] = "soft",
+        temperature: float = 0.5,
+        conf_thresh: float = 0.0,
+        use_tags: bool = True,
+        attention_dim: int = 128,
+        gate_by_tags: bool = False,
+        evaluate: Weights = "student",
+        ema_decay: float = 0.99,
+        lr: float = 1e-4,
+        head_lr_mult: float = 10.0,
+        weight_decay: float = 0.01,
+        optimizer: Optimizer = "adamw",
+        init_from: str | None = None,
+    ) -> None:
+        super().__init__()
+        check_options(self)
+        if label not in ("soft", "hard"):
+            raise ValueError(f"label is {label!r}; give 'soft' or 'hard'")
+        if temperature <= 0:
+            raise ValueError(f"temperature is {temperature}; give a positive number")
+        if gate_by_tags and not use_tags:
+            raise ValueError("gate_by_tags needs the tags that use_tags false leaves out; set one")
+        self.network = Segmenter(
+            num_classes, backbone, architecture, weights, output_stride, freeze_backbone_bn
+        )
+        self.branch = GradCAMBranch(self.network.backbone.channels, num_classes, attention_dim)
+        keep_average(self)
+        self.start_from(init_from)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (N, C, H, W) of an image (N, 3, H, W) in [0, 1], of the evaluated weights."""
+        logits: Tensor = evaluated_network(self)(image)
+        return logits
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """As in all methods, but the refinement has no weight decay."""
+        groups = super().parameter_groups()
+        own = list(self.branch.refinement.parameters())
+        names = set(map(id, own))
+        for group in groups:
+            group["params"] = [value for value in group["params"] if id(value) not in names]
+        return [*groups, {**groups[-1], "name": "refinement", "params": own, "weight_decay": 0.0}]
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """L_seg + unlabeled_weight L_u + L_cls + L_sa."""
+        labeled, unlabeled = batch["labeled"], batch["unlabeled"]
+        mask, count = self._padded(labeled["mask"], 255), len(labeled["mask"])
+        features = self.network.features(torch.cat([labeled["image"], unlabeled["weak"]]))
+        logits, dropout = self._decode(features), self.branch.draw_dropout(features)
+        tags = labeled.get("image_labels")
+        if tags is None:
+            tags = mask_to_image_labels(mask, self.hparams["num_classes"])
+        loss_cls = self._classification_loss(self.branch.scores(features, dropout), tags, unlabeled)
+        shown, hidden = zip(*(feature.tensor_split([count]) for feature in features), strict=True)
+        refined = self.branch(shown, tags, mask != 255, dropout[:count])
+        loss_seg = masked_cross_entropy(_resized(logits[:count], mask), mask)
+        loss_sa = masked_cross_entropy(_resized(refined, mask), mask)
+        probs = self._pseudo_label(hidden, logits[count:], unlabeled)
+        loss_u = self._consistency_loss(probs, unlabeled)
+        weight: float = self.hparams["unlabeled_weight"]
+        loss = loss_seg + weight * loss_u + loss_cls + loss_sa
+        self.log_dict(
+            {
+                "train/loss": loss.detach(),
+                "train/loss_labeled": loss_seg.detach(),
+                "train/loss_unlabeled": loss_u.detach(),
+                "train/loss_classifier": loss_cls.detach(),
+                "train/loss_refinement": loss_sa.detach(),
+            }
+        )
+        return loss
+
+    def _classification_loss(
+        self, scores: Tensor, tags: Tensor, unlabeled: dict[str, Any]
+    ) -> Tensor:
+        """Binary cross-entropy of scores (N + M, K), mean over the images whose tags are known."""
+        known = torch.ones_like(tags[:, 0])
+        if self._has_tags(unlabeled):
+            tags = torch.cat([tags, unlabeled["image_labels"]])
+            known = torch.cat([known, unlabeled["has_image_labels"].to(known)])
+        scores = scores[: len(tags)].float()
+        loss = F.binary_cross_entropy_with_logits(scores, tags, reduction="none").mean(1)
+        mean: Tensor = (loss * known).sum() / known.sum()
+        return mean
+
+    @torch.no_grad()
+    def _pseudo_label(
+        self, features: Sequence[Tensor], decoder_logits: Tensor, unlabeled: dict[str, Any]
+    ) -> Tensor:
+        """Probabilities (M, C, h, w) on the decoder's grid of the weak views."""
+        # A score of 0 is a probability of 0.5.
+        tags = (self.branch.scores(features) >= 0).float()
+        if self._has_tags(unlabeled):
+            known = unlabeled["has_image_labels"][:, None]
+            tags = torch.where(known, unlabeled["image_labels"], tags)
+        refined = self.branch(features, tags, self._padded(unlabeled["valid"], False))
+        temperature = self.hparams["temperature"] if self.hparams["label"] == "soft" else 1.0
+        probs = calibrated_fusion(decoder_logits, _resized(refined, decoder_logits), temperature)
+        if not self.hparams["gate_by_tags"]:
+            return probs
+        # With 0 in all classes that are left the softmax would be NaN.
+        log_probs = probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
+        return gate(self, log_probs, unlabeled).softmax(1)
+
+    def _consistency_loss(self, probs: Tensor, unlabeled: dict[str, Any]) -> Tensor:
+        """L_u of labels (M, C, h, w), the same for all strong views; logs how good they are."""
+        strong, thresh = unlabeled["strong"], self.hparams["conf_thresh"]
+        confidence, label = probs.max(1)
+        self._log_labels(label, confidence >= thresh, unlabeled)
+        logits = self._decode(self.network.features(strong.flatten(0, 1)))
+        valid = self._padded(unlabeled["strong_valid"].flatten(0, 1), False)
+        stride, views = valid.shape[-1] // logits.shape[-1], strong.shape[1]
+        # The first pixel of each cell, as the released code's nearest resizing takes it.
+        valid = valid[:, ::stride, ::stride]
+        if self.hparams["label"] == "soft":
+            return soft_label_loss(logits, probs.repeat_interleave(views, 0), thresh, valid)
+        label, confidence = (value.repeat_interleave(views, 0) for value in (label, confidence))
+        return fixmatch_loss(logits, label, confidence, thresh, valid)
+
+    def _log_labels(self, label: Tensor, kept: Tensor, unlabeled: dict[str, Any]) -> None:
+        """Log the labels (M, h, w) at the size of the crop."""
+        height, width = unlabeled["valid"].shape[1:]
+        stride = self._padded(unlabeled["valid"], False).shape[1] // label.shape[1]
+        label, kept = (
+            value.repeat_interleave(stride, 1).repeat_interleave(stride, 2)[:, :height, :width]
+            for value in (label, kept)
+        )
+        log_pseudo_labels(self, unlabeled, label, kept)
+
+    def _decode(self, features: list[Tensor]) -> Tensor:
+        """Logits on the decoder's grid, which the network's padding is part of."""
+        logits: Tensor = self.network.head(self.network.decoder(features))
+        return logits
+
+    def _padded(self, value: Tensor, fill: int) -> Tensor:
+        """A map (..., H, W) of the size to which the network pads its image."""
+        stride = self.network.backbone.strides[-1]
+        height, width = value.shape[-2:]
+        return F.pad(value, (0, -width % stride, 0, -height % stride), value=fill)
+
+    def _has_tags(self, unlabeled: dict[str, Any]) -> bool:
+        return bool(self.hparams["use_tags"]) and "image_labels" in unlabeled
+
+
+def _resized(logits: Tensor, like: Tensor) -> Tensor:
+    size = like.shape[-2:]
+    return F.interpolate(logits.float(), size, mode="bilinear", align_corners=False)

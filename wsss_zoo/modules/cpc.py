@@ -1,0 +1,124 @@
+"""Parts of contrastive predictive coding: context over rows of patches, and its predictions."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsss_zoo.functional import info_nce_loss
+
+
+class RowContext(nn.Module):
+    """What a patch, its neighbours and the rows above say, row by row from the top.
+
+    Residual blocks of 1x1, 1x3 (all of the row), 2x1 (the row and the one above it) and 1x1
+    convolutions: row i of the result depends on rows 0 to i of the input only.
+
+    Args:
+        channels: Channels D of the patches' features and of the context.
+        hidden: Channels inside the blocks.
+        blocks: Number of blocks; a block sees one row further up and one column to either side.
+
+    Raises:
+        ValueError: If there is no block.
+
+    The PixelCNN-like network in the appendix of Hénaff et al., "Data-Efficient Image Recognition
+    with Contrastive Predictive Coding", ICML 2020.
+    """
+
+    def __init__(self, channels: int, hidden: int = 256, blocks: int = 5) -> None:
+        super().__init__()
+        if blocks < 1:
+            raise ValueError(f"blocks is {blocks}; a context needs at least 1")
+        self.blocks = nn.ModuleList(_CausalBlock(channels, hidden) for _ in range(blocks))
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Context (N, D, rows, columns) of the patches' features (N, D, rows, columns)."""
+        for block in self.blocks:
+            latents = latents + block(latents)
+        return F.relu(latents)
+
+
+class _CausalBlock(nn.Module):
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(channels, hidden, 1)
+        self.across = nn.Conv2d(hidden, hidden, (1, 3), padding=(0, 1))
+        self.down = nn.Conv2d(hidden, hidden, (2, 1))
+        self.expand = nn.Conv2d(hidden, channels, 1)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        hidden = self.across(F.relu(self.reduce(latents)))
+        hidden = self.down(F.pad(hidden, (0, 0, 1, 0)))
+        expanded: Tensor = self.expand(F.relu(hidden))
+        return expanded
+
+
+class RowPrediction(nn.Module):
+    """Predicts rows of patches below the context, one linear map per distance, and scores that.
+
+    The targets are a linear map of the patches' features, so that the score of a patch for a
+    context is the paper's bilinear form, of rank ``target_dim``. Negatives are all other patches of
+    the batch, those of the same image included.
+
+    Args:
+        channels: Channels D of features and context.
+        skip_rows: Rows right below the context that are not predicted.
+        predict_rows: Rows predicted after them, at most.
+        target_dim: Length of the vectors that are compared.
+        temperature: Divisor of the scores.
+
+    Raises:
+        ValueError: If no row is to be predicted.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        skip_rows: int = 1,
+        predict_rows: int = 3,
+        target_dim: int = 64,
+        temperature: float = 10.0,
+    ) -> None:
+        super().__init__()
+        if skip_rows < 0 or predict_rows < 1:
+            raise ValueError(
+                f"skip_rows is {skip_rows} and predict_rows {predict_rows}; give at least 0 and 1"
+            )
+        self.skip_rows, self.temperature = skip_rows, temperature
+        self.target = nn.Conv2d(channels, target_dim, 1)
+        self.maps = nn.ModuleList(nn.Conv2d(channels, target_dim, 1) for _ in range(predict_rows))
+
+    def forward(self, latents: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """InfoNCE loss and accuracy, the means over the distances that the grid has room for.
+
+        Args:
+            latents: The patches' features, (N, D, rows, columns).
+            context: Their context, of the same shape.
+
+        Returns:
+            Loss and share of patches found, two float32 scalars.
+
+        Raises:
+            ValueError: If the grid has no row that could be predicted.
+        """
+        count, _, rows, columns = latents.shape
+        reachable = range(self.skip_rows + 1, rows)
+        if not reachable:
+            raise ValueError(
+                f"{rows} rows of patches leave none to predict after skip_rows {self.skip_rows}; "
+                "give larger crops, or smaller patches or strides"
+            )
+        targets = self.target(latents).permute(0, 2, 3, 1).flatten(0, 2)
+        place = torch.arange(len(targets), device=latents.device).view(count, rows, columns)
+        # With few rows the last maps have nothing to predict, and are left as they are.
+        results = [
+            info_nce_loss(
+                linear(context[:, :, :-distance]).permute(0, 2, 3, 1).flatten(0, 2),
+                targets,
+                place[:, distance:].flatten(),
+                self.temperature,
+            )
+            for distance, linear in zip(reachable, self.maps, strict=False)
+        ]
+        losses, accuracies = zip(*results, strict=True)
+        return torch.stack(losses).mean(), torch.stack(accuracies).mean()
