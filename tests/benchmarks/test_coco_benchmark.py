@@ -78,6 +78,8 @@ def cpu_seconds():
 
 # https://github.com/luxonis/luxonis-ml/pull/261: the reference decodes too.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+# Where one core is all that this process may use.
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes:UserWarning")
 @pytest.mark.benchmark
 def test_two_hundred_masks_a_second_on_two_cores(root, benchmark):
     start = time.process_time()
