@@ -103,12 +103,12 @@ def check_supervision(given: Setting | None, model_class_path: str) -> None:
         )
 
 
-def read_checkpoint(path: str, model_class_path: str) -> dict[str, Any]:
+def read_checkpoint(path: str, model_class_path: str | None = None) -> dict[str, Any]:
     """Read a checkpoint and refuse one of another method.
 
     Args:
         path: Checkpoint file.
-        model_class_path: Import path of the method asked for.
+        model_class_path: Import path of the method asked for; None takes any.
 
     Returns:
         The checkpoint; its tensors are not in memory before they are looked at.
@@ -134,7 +134,7 @@ def read_checkpoint(path: str, model_class_path: str) -> dict[str, Any]:
             "--model.init_from"
         )
     held = short_name(str(checkpoint.get("hyper_parameters", {}).get("_class_path", "")))
-    if held and held != short_name(model_class_path):
+    if held and model_class_path is not None and held != short_name(model_class_path):
         raise ValueError(
             f"checkpoint {path} holds {held}, --model asks for {short_name(model_class_path)}"
         )

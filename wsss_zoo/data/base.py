@@ -158,6 +158,10 @@ class BaseDataModule(ClassesInUse, LightningDataModule):
 
     # Lightning's hooks.
 
+    def state_dict(self) -> dict[str, Any]:
+        """What checkpoints keep of the data, so that they can be used where the data are not."""
+        return {"class_names": self.class_names, "background": self.background}
+
     def setup(self, stage: str) -> None:
         """Find and check every file that the stage will read.
 

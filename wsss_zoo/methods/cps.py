@@ -22,7 +22,9 @@ from wsss_zoo.modules import Architecture, Segmenter, load_network_weights
 
 
 class CPS(BaseMethod):
-    """L = L_x of both networks + unlabeled_weight * `cps_loss`; the first network is evaluated.
+    """Two networks, differently initialised, label unlabelled images for each other.
+
+    L = L_x of both networks + unlabeled_weight * `cps_loss`; the first network is evaluated.
 
     Without ``cutmix`` the labelled and unlabelled crops teach, in one batch per network, each
     network the other's arg-max on all of them. With it, unlabelled crops are mixed with the next

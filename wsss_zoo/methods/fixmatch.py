@@ -22,7 +22,9 @@ from wsss_zoo.modules import Architecture, Segmenter
 
 
 class FixMatch(BaseMethod):
-    """L = (L_x + unlabeled_weight L_u) / 2; see `fixmatch_loss` for L_u.
+    """Sure labels of an unlabelled image teach its strongly changed, mixed view.
+
+    L = (L_x + unlabeled_weight L_u) / 2; see `fixmatch_loss` for L_u.
 
     The strong views of two images of the batch are mixed by a box of their own each (CutMix), their
     labels, confidences and padding by the same box. With ``labels_from: student`` labelled and weak

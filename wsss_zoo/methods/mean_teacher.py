@@ -20,7 +20,9 @@ from wsss_zoo.modules import Architecture, Segmenter, WeightAverage
 
 
 class MeanTeacher(BaseMethod):
-    """L = L_x + w(t) `softmax_mse_loss`, w(t) = unlabeled_weight * `sigmoid_rampup`(t).
+    """The running average of the weights is the teacher of unlabelled images.
+
+    L = L_x + w(t) `softmax_mse_loss`, w(t) = unlabeled_weight * `sigmoid_rampup`(t).
 
     The teacher is the running average of the student's weights. It sees the weak view; the student
     the strong one, or with ``student_view: weak`` the same image, and then labelled images count in

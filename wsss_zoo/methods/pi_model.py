@@ -23,7 +23,9 @@ from wsss_zoo.modules import Architecture, Segmenter
 
 
 class PiModel(BaseMethod):
-    """L = L_x + w(t) mean (p(v1) - p(v2))^2, w(t) = unlabeled_weight * `sigmoid_rampup`(t).
+    """Two noisy views of an unlabelled image shall be segmented alike.
+
+    L = L_x + w(t) mean (p(v1) - p(v2))^2, w(t) = unlabeled_weight * `sigmoid_rampup`(t).
 
     v1 and v2 are two views of one unlabelled crop with the same geometry, each with dropout of its
     own; gradients flow through both predictions. The mean is over classes and the pixels that are

@@ -28,7 +28,9 @@ from wsss_zoo.modules import Architecture, GradCAMBranch, Segmenter
 
 
 class PseudoSeg(BaseMethod):
-    """L = L_seg + unlabeled_weight L_u + L_cls + L_sa.
+    """Labels fused from the decoder and from Grad-CAMs of the image's tags.
+
+    L = L_seg + unlabeled_weight L_u + L_cls + L_sa.
 
     A classifier on the segmenter's encoder gives Grad-CAMs of an image's tags, self-attention
     refines them to logits (`GradCAMBranch`), and `calibrated_fusion` of these and the decoder's

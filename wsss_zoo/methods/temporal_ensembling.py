@@ -22,7 +22,9 @@ from wsss_zoo.modules import Architecture, ProbabilityEnsemble, Segmenter
 
 
 class TemporalEnsembling(BaseMethod):
-    """L = L_x + w(t) mean (p - Z / (1 - alpha^n))^2, then Z <- alpha Z + (1 - alpha) p.
+    """What was said about an unlabelled image before teaches what is said now.
+
+    L = L_x + w(t) mean (p - Z / (1 - alpha^n))^2, then Z <- alpha Z + (1 - alpha) p.
 
     Z holds what the network said about an image so far, on a grid of ``ensemble_size``^2 cells over
     the whole image; n counts, for each cell of each image, the crops that it has seen. Crops read

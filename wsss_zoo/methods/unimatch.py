@@ -24,7 +24,9 @@ from wsss_zoo.modules import Architecture, Segmenter
 
 
 class UniMatch(BaseMethod):
-    """L = (L_x + unlabeled_weight (L_s1 / 4 + L_s2 / 4 + L_fp / 2)) / 2.
+    """FixMatch with two strong views and one of perturbed features; the first to try.
+
+    L = (L_x + unlabeled_weight (L_s1 / 4 + L_s2 / 4 + L_fp / 2)) / 2.
 
     L_s1 and L_s2 are `FixMatch`'s loss on two strong views, each mixed by boxes of its own; L_fp is
     that of the weak view decoded from features of which half of the channels are dropped. Labelled

@@ -1,0 +1,130 @@
+"""A bare folder of images to be labelled: what is in it, and how it is read."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch.utils.data import Dataset
+
+from wsss_zoo.data.file_listing import list_files
+from wsss_zoo.data.image_decoding import UInt8Array, image_size_of, read_rgb, readable_suffixes
+from wsss_zoo.data.text_files import id_problem, plain
+from wsss_zoo.data.views import Position, index_and_draw
+
+
+@dataclass(frozen=True)
+class FoundImages:
+    """What a folder holds.
+
+    Args:
+        files: Path of each image by id, sorted by id.
+        others: Files that are no images.
+        problems: What cannot be used, by the path below the folder, and why.
+    """
+
+    files: dict[str, str]
+    others: list[str]
+    problems: dict[str, str]
+
+
+def find_images(folder: Path, leave_out: Path) -> FoundImages:
+    """List the images below a folder; hidden files and folders are left out.
+
+    An image's id is its path below the folder without the suffix. Of several files that differ in
+    the suffix only, all keep it, so that which is which does not depend on what else is there.
+
+    Args:
+        folder: The folder.
+        leave_out: A folder inside it that is not looked into, such as that of the results.
+
+    Raises:
+        ValueError: If there is no such folder.
+    """
+    if not folder.is_dir():
+        problem = "is a file; give the folder that it is in" if folder.is_file() else "is missing"
+        raise ValueError(f"folder {folder} {problem}")
+    problems: dict[str, str] = {}
+
+    def report(problem: str) -> None:
+        problems[f"link {len(problems) + 1}"] = problem
+
+    # Without suffixes everything is among the others.
+    listed = list_files(folder, (), report=report).others
+    inside = Path(os.path.realpath(leave_out))
+    paths = [p for p in listed if not Path(os.path.realpath(p)).is_relative_to(inside)]
+    suffixes = readable_suffixes()
+    images = [path for path in paths if os.path.splitext(path)[1].lower() in suffixes]
+    names = {path: plain(Path(path).relative_to(folder).as_posix()) for path in images}
+    stems = {path: plain(os.path.splitext(name)[0]) for path, name in names.items()}
+    counts = Counter(stems.values())
+    files: dict[str, str] = {}
+    for path in images:
+        image_id = stems[path] if counts[stems[path]] == 1 else names[path]
+        problem = id_problem(image_id)
+        if problem is None and image_id in files:
+            problem = f"would give the same mask as {files[image_id]!r}"
+        if problem is None:
+            files[image_id] = path
+        else:
+            problems[names[path]] = f"its name {problem}; rename the file"
+    return FoundImages(dict(sorted(files.items())), sorted(set(paths) - set(images)), problems)
+
+
+class ImagesToLabel(Dataset[dict[str, Any]]):
+    """Whole images, one at a time; what cannot be read does not stop the others.
+
+    A sample has ``image_id``, ``path`` and either ``image``, (H, W, 3) uint8, or None there for an
+    image with more pixels than ``max_pixels``, which is read where it is used: it does not pass
+    from process to process, and no second one waits in memory.
+
+    Args:
+        ids: Image ids.
+        files: Path by id.
+        max_pixels: Pixels of the largest image to be read here.
+    """
+
+    def __init__(self, ids: Sequence[str], files: dict[str, str], max_pixels: int) -> None:
+        self.ids, self.files, self.max_pixels = ids, files, max_pixels
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, position: Position) -> dict[str, Any]:
+        image_id = self.ids[index_and_draw(position)[0]]
+        path = self.files[image_id]
+        sample = {"image_id": image_id, "path": path, "image": None}
+        try:
+            with _any_size():
+                height, width = image_size_of(path)
+            if height * width <= self.max_pixels:
+                sample["image"] = read_rgb(path)
+        except (OSError, ValueError):
+            # The error comes again, in the process that can report it.
+            pass
+        return sample
+
+
+def read_any_size(path: str) -> UInt8Array:
+    """`read_rgb` without Pillow's limit on the number of pixels: the files are the user's own.
+
+    Raises:
+        OSError: If the file is missing, empty, truncated or no image; the message names it.
+        ValueError: If its pixels are floating-point numbers.
+    """
+    with _any_size():
+        return read_rgb(path)
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit

@@ -1,0 +1,121 @@
+"""A trained segmenter out of a checkpoint alone: which method, with what options, for what classes."""
+
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import wsss_zoo.methods  # noqa: F401  (importing is what makes the methods known)
+from wsss_zoo.cli_checks import read_checkpoint, short_name, subclasses
+from wsss_zoo.methods.base import BaseMethod
+
+
+@dataclass(frozen=True)
+class TrainedSegmenter:
+    """A method with its weights, ready to be run.
+
+    Args:
+        method: In eval mode, on the CPU.
+        class_names: Names by class index, (C,).
+        background: Whether class 0 is background.
+        names_known: False if the checkpoint has no names and those above are numbers.
+    """
+
+    method: BaseMethod
+    class_names: list[str]
+    background: bool
+    names_known: bool
+
+
+def load_segmenter(
+    path: str,
+    command: str,
+    class_names: list[str] | None = None,
+    model: str | None = None,
+) -> TrainedSegmenter:
+    """Make the method that a checkpoint holds.
+
+    Args:
+        path: Checkpoint of a run.
+        command: Who asks, for messages.
+        class_names: Names by class index in place of those in the checkpoint.
+        model: Name or import path of the method, for a checkpoint that does not say it (one that
+            was not saved by ``wsss-zoo fit``).
+
+    Raises:
+        ValueError: If the file is no checkpoint of a segmenter, its method cannot be found or made,
+            or the names are not as many as the classes.
+    """
+    checkpoint = read_checkpoint(path, model)
+    options = checkpoint.get("hyper_parameters", {})
+    kind = _method_class(path, str(options.get("_class_path", "")) or model)
+    if kind.output != "segmentation":
+        raise ValueError(f"--ckpt_path {path} holds {kind.__name__}, {_remedy(kind, command)}")
+    method = _with_weights(path, kind, checkpoint)
+    count = int(options["num_classes"])
+    saved = _saved_classes(checkpoint)
+    names = class_names or saved.get("class_names")
+    if names is not None and len(names) != count:
+        raise ValueError(
+            f"--class_names has {len(names)} names, checkpoint {path} has {count} classes; name "
+            "each, the background too, in the order of training"
+        )
+    shown = list(names) if names else [f"class {index}" for index in range(count)]
+    background = bool(saved.get("background", names is None or shown[0] == "background"))
+    return TrainedSegmenter(method.eval(), shown, background, names is not None)
+
+
+def _method_class(path: str, class_path: str | None) -> type[BaseMethod]:
+    known = subclasses(BaseMethod)
+    if class_path is None:
+        raise ValueError(
+            f"checkpoint {path} does not say which method it is of, as those of 'wsss-zoo fit' do; "
+            f"name it with --model: {', '.join(known)}"
+        )
+    own = class_path.startswith("wsss_zoo.") or "." not in class_path
+    if own and short_name(class_path) in known:
+        return known[short_name(class_path)]
+    try:
+        kind = pkgutil.resolve_name(class_path)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"checkpoint {path} is of the method {class_path}, which cannot be imported ({error}); "
+            "there are: "
+            f"{', '.join(known)}; for a class of your own set PYTHONPATH as for the training"
+        ) from error
+    if not (isinstance(kind, type) and issubclass(kind, BaseMethod)):
+        raise ValueError(f"checkpoint {path} is of {class_path}, which is no method of wsss_zoo")
+    return kind
+
+
+def _with_weights(path: str, kind: type[BaseMethod], checkpoint: Mapping[str, Any]) -> BaseMethod:
+    given = checkpoint.get("hyper_parameters", {})
+    options = {name: value for name, value in given.items() if not name.startswith("_")}
+    try:
+        method = kind(**options)
+        method.load_state_dict(checkpoint["state_dict"])
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"checkpoint {path} does not fit {kind.__name__} of this version: "
+            f"{str(error).splitlines()[0]}; use the version of wsss_zoo that it was trained with"
+        ) from error
+    return method
+
+
+def _saved_classes(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the data module has put into the checkpoint, under its class's name."""
+    return next((v for v in checkpoint.values() if isinstance(v, dict) and "class_names" in v), {})
+
+
+def _remedy(kind: type[BaseMethod], command: str) -> str:
+    if kind.output == "classification":
+        return (
+            f"which shows where tagged classes are and needs tags; {command} needs a segmenter: "
+            "write its pseudo-labels with 'wsss-zoo predict' and train one on them with 'wsss-zoo "
+            "fit --model Supervised --data.pseudo_label_dir ..', or run both with 'wsss-zoo "
+            "pipeline experiments/pipelines/cam_folder.yaml'"
+        )
+    return (
+        f"which makes no label maps; {command} needs a segmenter: train one on its encoder with "
+        "'wsss-zoo fit --model Supervised --model.weights ..'"
+    )
