@@ -336,6 +336,15 @@ def test_evaluation_in_the_runs_folder_adds_to_it(run, tmp_path):
     assert config["evaluation"]["scales"] == [0.5, 1.0]
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_channels_last(asked, tmp_path):
+    options = ["--channels_last", str(asked).lower(), "--trainer.default_root_dir", str(tmp_path)]
+    cli = ZooCLI(["fit", "--model", "Supervised", *TINY, "--trainer.max_steps", "1", *options])
+    weights = [p for p in cli.model.parameters() if p.ndim == 4 and p.shape[1] > 1 < p.shape[2]]
+    orders = {p.is_contiguous(memory_format=torch.channels_last) for p in weights}
+    assert orders == {asked}
+
+
 def test_predict_keeps_nothing_in_memory(run, tmp_path):
     args = ["--config", str(run / "config.yaml"), "--trainer.default_root_dir", str(tmp_path)]
     args += ["--ckpt_path", str(run / "checkpoints/last.ckpt"), "--data.predict_limit", "3"]

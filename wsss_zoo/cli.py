@@ -34,16 +34,37 @@ def _trainer(args: list[str]) -> int:
     try:
         ZooCLI(args)
     except SIGTERMException:
-        # It is a SystemExit without a code: the half-trained run would pass for a finished one.
-        print(f"wsss-zoo {args[0]}: stopped by SIGTERM, not finished", file=sys.stderr)
-        return 128 + signal.SIGTERM
+        return _stopped(args[0])
     return 0
+
+
+def _stopped(command: str) -> int:
+    # The exception is a SystemExit without a code: a half-done run would pass for a finished one.
+    print(f"wsss-zoo {command}: stopped by SIGTERM, not finished", file=sys.stderr)
+    return 128 + signal.SIGTERM
 
 
 def _pipeline(args: list[str]) -> int:
     from wsss_zoo.pipeline import main as run_pipeline
 
     return run_pipeline(args[1:])
+
+
+def _label(args: list[str]) -> int:
+    from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+    from wsss_zoo.label_images import main as label_images
+
+    try:
+        return label_images(args[1:])
+    except SIGTERMException:
+        return _stopped(args[0])
+
+
+def _export(args: list[str]) -> int:
+    from wsss_zoo.export import main as export
+
+    return export(args[1:])
 
 
 def _methods(args: list[str]) -> int:
@@ -69,6 +90,8 @@ COMMANDS = {
     "validate": Command("measure a trained method on the validation split", _trainer),
     "test": Command("measure a trained method on the test split", _trainer),
     "predict": Command("write label maps for the images of a split", _trainer),
+    "label": Command("write masks for any folder of images", _label),
+    "export": Command("save a trained network as ONNX or torch.export", _export),
     "pipeline": Command(
         "run a recipe of several steps; a finished step is not run again", _pipeline
     ),

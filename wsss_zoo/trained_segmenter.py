@@ -1,4 +1,4 @@
-"""A trained segmenter out of a checkpoint alone: which method, with what options, for what classes."""
+"""A trained segmenter out of a checkpoint alone."""
 
 import pkgutil
 from collections.abc import Mapping

@@ -223,7 +223,7 @@ class ZooCLI(LightningCLI):
         return super().instantiate_trainer(logger=[own, *others], **kwargs)
 
     def after_instantiate_classes(self) -> None:
-        """Hand over what is not an argument of the method; refuse a checkpoint that does not fit."""
+        """Hand over what no constructor takes; refuse a checkpoint that does not fit."""
         self.model.evaluation = self.config_init[self.subcommand].evaluation
         if self.options.channels_last:
             self.model.to(memory_format=torch.channels_last)

@@ -156,7 +156,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 @pytest.mark.benchmark
 @pytest.mark.parametrize("name", METHODS)
 def test_memory_over_supervised_is_that_of_the_images_it_sees(name, benchmark):
-    """Peak of a process; Supervised sees BATCH images, UniMatch four times as many and an average."""
+    """Peak of a process; Supervised sees BATCH images, UniMatch four times as many."""
 
     def peak(which):
         command = [sys.executable, "-W", "ignore", "-c", STEPS, which]

@@ -188,6 +188,19 @@ def test_weak_shot_without_novel_classes():
         shapes("weak_shot")
 
 
+def test_semi_with_fewer_labelled_images_than_a_batch_repeats_them(tmp_path):
+    names = shapes("mask").split_ids("train")
+    (tmp_path / "labeled.txt").write_text("\n".join(names[:2]))
+    batch = first_batch(shapes("semi", labeled_split=str(tmp_path / "labeled.txt"), batch_size=5))
+    assert sorted(set(batch["labeled"]["image_id"])) == sorted(names[:2])
+    assert len(batch["labeled"]["image"]) == len(batch["unlabeled"]["weak"]) == 5
+    # Each time another crop of the same image.
+    first = [i for i, name in enumerate(batch["labeled"]["image_id"]) if name == names[0]]
+    crops = batch["labeled"]["image"][first]
+    assert len(first) > 1
+    assert not torch.equal(crops[0], crops[1])
+
+
 def test_semi_without_unlabelled_images():
     with pytest.raises(ValueError, match="no unlabelled images: all of train_split 'train' is lab"):
         shapes("semi")
@@ -202,6 +215,7 @@ REGIMES = ["mask", "image_labels", "images", "pairs", "semi", "weak_shot"]
 
 
 @pytest.mark.parametrize("supervision", REGIMES)
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_workers_do_not_change_a_batch(supervision):
     kwargs = {"labeled_split": 0.5} if supervision == "semi" else {}
     if supervision == "weak_shot":

@@ -67,5 +67,5 @@ def test_reset_and_state_dict():
 
 
 def test_decay_out_of_range():
-    with pytest.raises(ValueError, match="decay is 1.0"):
+    with pytest.raises(ValueError, match=r"decay is 1\.0"):
         WeightAverage(network(), 1.0)

@@ -1,6 +1,5 @@
 """A bare folder of images to be labelled: what is in it, and how it is read."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,12 +23,12 @@ class FoundImages:
     Args:
         files: Path of each image by id, sorted by id.
         others: Files that are no images.
-        problems: What cannot be used, by the path below the folder, and why.
+        problems: What cannot be used, and why; each names the file.
     """
 
     files: dict[str, str]
     others: list[str]
-    problems: dict[str, str]
+    problems: list[str]
 
 
 def find_images(folder: Path, leave_out: Path) -> FoundImages:
@@ -40,39 +39,39 @@ def find_images(folder: Path, leave_out: Path) -> FoundImages:
 
     Args:
         folder: The folder.
-        leave_out: A folder inside it that is not looked into, such as that of the results.
+        leave_out: Files in this folder are not listed: that of the results, should it be inside.
 
     Raises:
         ValueError: If there is no such folder.
     """
     if not folder.is_dir():
-        problem = "is a file; give the folder that it is in" if folder.is_file() else "is missing"
-        raise ValueError(f"folder {folder} {problem}")
-    problems: dict[str, str] = {}
-
-    def report(problem: str) -> None:
-        problems[f"link {len(problems) + 1}"] = problem
-
+        what = "is a file; give the folder that it is in" if folder.is_file() else "is missing"
+        raise ValueError(f"folder {folder} {what}")
+    problems: list[str] = []
     # Without suffixes everything is among the others.
-    listed = list_files(folder, (), report=report).others
-    inside = Path(os.path.realpath(leave_out))
-    paths = [p for p in listed if not Path(os.path.realpath(p)).is_relative_to(inside)]
+    listed = map(Path, list_files(folder, (), report=problems.append).others)
+    paths = [path for path in listed if not path.absolute().is_relative_to(leave_out.absolute())]
     suffixes = readable_suffixes()
-    images = [path for path in paths if os.path.splitext(path)[1].lower() in suffixes]
-    names = {path: plain(Path(path).relative_to(folder).as_posix()) for path in images}
-    stems = {path: plain(os.path.splitext(name)[0]) for path, name in names.items()}
-    counts = Counter(stems.values())
+    images = [path for path in paths if path.suffix.lower() in suffixes]
+    names = {path: path.relative_to(folder) for path in images}
+    counts = Counter(_id(name.with_suffix("")) for name in names.values())
     files: dict[str, str] = {}
-    for path in images:
-        image_id = stems[path] if counts[stems[path]] == 1 else names[path]
+    for path, name in names.items():
+        stem = _id(name.with_suffix(""))
+        image_id = stem if counts[stem] == 1 else _id(name)
         problem = id_problem(image_id)
         if problem is None and image_id in files:
-            problem = f"would give the same mask as {files[image_id]!r}"
+            problem = f"gives its mask the name of that of {files[image_id]!r}"
         if problem is None:
-            files[image_id] = path
+            files[image_id] = str(path)
         else:
-            problems[names[path]] = f"its name {problem}; rename the file"
-    return FoundImages(dict(sorted(files.items())), sorted(set(paths) - set(images)), problems)
+            problems.append(f"{str(path)!r} has a name that {problem}; rename the file")
+    others = [str(path) for path in paths if path.suffix.lower() not in suffixes]
+    return FoundImages(dict(sorted(files.items())), others, problems)
+
+
+def _id(name: Path) -> str:
+    return plain(name.as_posix())
 
 
 class ImagesToLabel(Dataset[dict[str, Any]]):
@@ -97,7 +96,7 @@ class ImagesToLabel(Dataset[dict[str, Any]]):
     def __getitem__(self, position: Position) -> dict[str, Any]:
         image_id = self.ids[index_and_draw(position)[0]]
         path = self.files[image_id]
-        sample = {"image_id": image_id, "path": path, "image": None}
+        sample: dict[str, Any] = {"image_id": image_id, "path": path, "image": None}
         try:
             with _any_size():
                 height, width = image_size_of(path)

@@ -11,6 +11,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
 from wsss_zoo.data.image_files import IGNORE_INDEX
+from wsss_zoo.data.rand_augment import rand_augment
 
 _GREY_LEVELS = 255
 
@@ -27,6 +28,9 @@ class Augmentation:
         scale_base: Long side in pixels that factor 1 stands for; None for the image's own
             (UniMatch). ST++ uses 400 on VOC.
         flip_prob: Probability of a horizontal flip.
+        photometric: "jitter": colour jitter, grey, blur (UniMatch); or "rand_augment" (FixMatch):
+            see `rand_augment`; jitter, grey and blur have no effect then.
+        rand_augment_ops: Number of operations of "rand_augment".
         jitter: Strength of brightness, contrast, saturation (factor in [1 - x, 1 + x]) and hue
             (turn in [-x, x], at most 0.5).
         jitter_prob: Probability of the colour jitter.
@@ -44,6 +48,8 @@ class Augmentation:
     scale_range: tuple[float, float] = (0.5, 2.0)
     scale_base: int | None = None
     flip_prob: float = 0.5
+    photometric: Literal["jitter", "rand_augment"] = "jitter"
+    rand_augment_ops: int = 2
     jitter: tuple[float, float, float, float] = (0.5, 0.5, 0.5, 0.25)
     jitter_prob: float = 0.8
     grey_prob: float = 0.2
@@ -60,6 +66,10 @@ class Augmentation:
         if not 0 < low <= high:
             raise ValueError(
                 f"scale_range must be two positive factors, smallest first, but got {low}, {high}"
+            )
+        if self.photometric not in ("jitter", "rand_augment"):
+            raise ValueError(
+                f"photometric is {self.photometric!r}; give 'jitter' or 'rand_augment'"
             )
         for name in ("flip_prob", "jitter_prob", "grey_prob", "blur_prob", "cutout_prob"):
             value = getattr(self, name)
@@ -176,13 +186,15 @@ def crop_valid(crop: Crop, crop_size: int) -> Tensor:
 
 
 def photometric(image: Tensor, rng: np.random.Generator, augmentation: Augmentation) -> Tensor:
-    """Colour jitter in random order, then grey, then blur, each with its probability.
+    """Colour jitter in random order, then grey, then blur, each by chance; or `rand_augment`.
 
     Args:
         image: (3, H, W) uint8.
         rng: Source of all randomness.
         augmentation: Strengths and probabilities.
     """
+    if augmentation.photometric == "rand_augment":
+        return rand_augment(image, rng, augmentation.rand_augment_ops)
     if rng.random() < augmentation.jitter_prob:
         image = _color_jitter(image, rng, augmentation.jitter)
     if rng.random() < augmentation.grey_prob:

@@ -1,6 +1,7 @@
 """Maps of overlapping windows, averaged without ever holding the whole image."""
 
 import bisect
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
@@ -27,8 +28,9 @@ def merge_windows(
         a window covers is in exactly one cell.
 
     >>> import torch
-    >>> parts = merge_windows([(0, 0, 1, 2), (0, 1, 1, 3)], lambda box: torch.ones(1, 1, 2) * box[1])
-    >>> [(box, mean.flatten().tolist()) for box, mean in parts]
+    >>> windows = [(0, 0, 1, 2), (0, 1, 1, 3)]
+    >>> parts = merge_windows(windows, lambda window: torch.full((1, 1, 2), float(window[1])))
+    >>> [(cell, mean.flatten().tolist()) for cell, mean in parts]
     [((0, 0, 1, 1), [0.0]), ((0, 1, 1, 2), [0.5]), ((0, 2, 1, 3), [1.0])]
     """
     rows = sorted({edge for y0, _, y1, _ in windows for edge in (y0, y1)})
@@ -62,4 +64,4 @@ def merge_windows(
 
 def _intervals(edges: list[int], start: int, stop: int) -> list[tuple[int, int]]:
     inside = edges[bisect.bisect_left(edges, start) : bisect.bisect_left(edges, stop) + 1]
-    return list(zip(inside[:-1], inside[1:], strict=True))
+    return list(itertools.pairwise(inside))

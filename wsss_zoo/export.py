@@ -1,0 +1,297 @@
+"""``wsss-zoo export``: the evaluated network of a checkpoint, for use without this package."""
+
+import copy
+import importlib
+import json
+import logging
+import os
+import sys
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, NoReturn
+
+import torch
+from jsonargparse import ArgumentParser
+from timm.layers import padding
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from wsss_zoo.cli_checks import short_message
+from wsss_zoo.trained_segmenter import TrainedSegmenter, load_segmenter
+
+os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+
+Format = Literal["onnx", "torch_export"]
+Run = Callable[[Tensor], Tensor]
+
+_SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch_export": ".pt2"}
+_OPSET = 18
+# Batch, height, width. The first is what exporters see; the others differ from it in all of them
+# and are no multiples of a stride.
+_EXAMPLE = (2, 96, 128)
+_SIZES = ((1, 213, 320), (3, 161, 100), (1, 64, 224))
+_DESCRIPTION = """Save the evaluated network of a checkpoint as a file of its own.
+
+Input "image": (N, 3, H, W) float32, RGB in [0, 1], any N, H and W; the network normalises it.
+Output "logits": (N, C, H, W) float32; the class of a pixel is the largest of its C values,
+softmax over them gives probabilities. The file names the classes. It is written only if it gives
+the same as PyTorch at three sizes. ONNX: by PyTorch's TorchScript-based exporter, metadata_props;
+torch_export: by torch.export, which takes up to a minute; extra file wsss_zoo.json."""
+
+
+class _Parser(ArgumentParser):
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print a message without pages of usage and end the process with code 2."""
+        sys.stderr.write(f"wsss-zoo export: error: {short_message(message)}\n")
+        sys.stderr.write("wsss-zoo export --help lists all options\n")
+        sys.exit(2)
+
+
+class Difference(NamedTuple):
+    """How far an exported network is from PyTorch's.
+
+    Args:
+        largest: Largest difference of two logits.
+        magnitude: Largest absolute logit.
+    """
+
+    largest: float
+    magnitude: float
+
+
+def main(args: list[str]) -> int:
+    """Export a checkpoint.
+
+    Args:
+        args: Arguments after the command's name.
+
+    Returns:
+        1 if a package is missing or the result is wrong, 2 for wrong arguments, else 0.
+    """
+    parser = _Parser(prog="wsss-zoo export", description=_DESCRIPTION, allow_abbrev=False)
+    parser.add_argument("--ckpt_path", type=str, required=True, help="checkpoint of a segmenter")
+    parser.add_argument("--format", type=Format, required=True, help="kind of file")
+    parser.add_argument(
+        "--out", type=str | None, help="file to write; default: beside the checkpoint"
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=1e-4,
+        help="difference to PyTorch that is accepted, as a share of the largest logit (at least 1)",
+    )
+    parser.add_argument(
+        "--class_names", type=list[str] | None, help="other names than those in the checkpoint"
+    )
+    parser.add_argument(
+        "--model", type=str | None, help="method, where the checkpoint does not say it"
+    )
+    options = parser.parse_args(args)
+    try:
+        trained = load_segmenter(options.ckpt_path, "export", options.class_names, options.model)
+    except ValueError as error:
+        parser.error(str(error))
+    out = Path(options.out or Path(options.ckpt_path).with_suffix(_SUFFIXES[options.format]))
+    try:
+        found = export_segmenter(trained, out, options.format, options.tolerance)
+    except ImportError as error:
+        print(f"wsss-zoo export: error: {error}", file=sys.stderr)
+        return 1
+    sizes = ", ".join(f"{width}x{height}" for _, height, width in _SIZES)
+    print(
+        f"{out}: at {sizes} pixels (width x height) the largest difference from PyTorch is "
+        f"{found.largest:.1e}, in logits of up to {found.magnitude:.3g}"
+    )
+    return 0
+
+
+def export_segmenter(
+    trained: TrainedSegmenter, out: Path, format: Format, tolerance: float = 1e-4
+) -> Difference:
+    """Export a method's ``forward`` and check the file against it.
+
+    Args:
+        trained: The method; networks that ``forward`` does not run (teachers, second branches) are
+            left out.
+        out: File to write; it appears complete and checked, or not at all.
+        format: "onnx", by ``torch.onnx``'s TorchScript-based exporter, or "torch_export".
+        tolerance: Accepted difference of two logits, as a share of the largest one (at least 1).
+
+    Returns:
+        The largest difference over all sizes.
+
+    Raises:
+        ImportError: If a package for ONNX is missing.
+        ValueError: If the file gives something else than PyTorch.
+    """
+    network = _Forward(trained.method)
+    images = [_image(*size) for size in _SIZES]
+    with torch.no_grad():
+        expected = [network(image) for image in images]
+        _drop_unused(network)
+    export: Callable[[nn.Module, Path, dict[str, str]], Run]
+    export = _export_onnx if format == "onnx" else _export_program
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.with_name(f".{uuid.uuid4().hex}{_SUFFIXES[format]}")
+    try:
+        run = export(network, unfinished, _metadata(trained))
+        found = _compare(run, images, expected)
+        # Also refuses NaN.
+        if not found.largest <= tolerance * max(1.0, found.magnitude):
+            raise ValueError(
+                f"the exported network differs from PyTorch by {found.largest:.1e} in logits of up "
+                f"to {found.magnitude:.3g}, more than --tolerance {tolerance} of that; nothing was "
+                "written. Try the other format"
+            )
+        unfinished.replace(out)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return found
+
+
+class _Forward(nn.Module):
+    """A copy of a method that does nothing but run the network."""
+
+    def __init__(self, method: nn.Module) -> None:
+        super().__init__()
+        self.method = copy.deepcopy(method).eval().requires_grad_(False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.method.forward(image)
+        return logits
+
+
+class _Touched(TorchDispatchMode):
+    """Notes the memory of every tensor that an operation reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        for value in tree_leaves((args, kwargs)):
+            if isinstance(value, Tensor):
+                self.memory.add(value.untyped_storage().data_ptr())
+        return func(*args, **(kwargs or {}))
+
+
+def _drop_unused(network: nn.Module) -> None:
+    """Take out the parameters and buffers that the forward pass does not read."""
+    with _Touched() as touched:
+        network(_image(*_EXAMPLE))
+    for module in network.modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, value in tensors.items():
+                if value is not None and value.untyped_storage().data_ptr() not in touched.memory:
+                    tensors[name] = None
+
+
+def _image(count: int, height: int, width: int) -> Tensor:
+    generator = torch.Generator().manual_seed(height)
+    return torch.rand(count, 3, height, width, generator=generator)
+
+
+def _metadata(trained: TrainedSegmenter) -> dict[str, str]:
+    return {
+        "class_names": json.dumps(trained.class_names, ensure_ascii=False),
+        "method": type(trained.method).__name__,
+        "image": "(N, 3, H, W) float32, RGB in [0, 1]",
+        "logits": "(N, C, H, W) float32, before softmax over C",
+    }
+
+
+def _compare(run: Run, images: Sequence[Tensor], expected: Sequence[Tensor]) -> Difference:
+    largest = magnitude = 0.0
+    for image, wanted in zip(images, expected, strict=True):
+        given = run(image)
+        if given.shape != wanted.shape:
+            raise ValueError(
+                f"the exported network gives {tuple(given.shape)} for an image of "
+                f"{tuple(image.shape)}, PyTorch {tuple(wanted.shape)}; nothing was written. Try "
+                "the other format"
+            )
+        difference = (given - wanted).abs().max().item()
+        # max() would drop a NaN.
+        largest = difference if not difference <= largest else largest
+        magnitude = max(magnitude, wanted.abs().max().item())
+    return Difference(largest, magnitude)
+
+
+def _export_onnx(network: nn.Module, path: Path, metadata: dict[str, str]) -> Run:
+    try:
+        onnx, onnxruntime = map(importlib.import_module, ("onnx", "onnxruntime"))
+    except ImportError as error:
+        raise ImportError(
+            f"ONNX needs a package that is missing ({error.name}): pip install 'wsss_zoo[export]'"
+        ) from error
+    axes = {0: "batch", 2: "height", 3: "width"}
+    with _quiet():
+        # Not the newer one (dynamo=True): it fixes sizes that the padding to a stride depends on.
+        torch.onnx.export(
+            network,
+            (_image(*_EXAMPLE),),
+            str(path),
+            dynamo=False,
+            opset_version=_OPSET,
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_axes={"image": axes, "logits": axes},
+        )
+    model = onnx.load(str(path))
+    onnx.helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(path))
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda image: torch.from_numpy(session.run(None, {"image": image.numpy()})[0])
+
+
+def _export_program(network: nn.Module, path: Path, metadata: dict[str, str]) -> Run:
+    from torch.fx.experimental import _config
+
+    size = torch.export.Dim.AUTO
+    # Without the option the program is bound to what holds for the example: a batch of more than
+    # one, sides that the stride divides.
+    with _quiet(), _integer_padding(), _config.patch(backed_size_oblivious=True), torch.no_grad():
+        program = torch.export.export(
+            network, (_image(*_EXAMPLE),), dynamic_shapes={"image": {0: size, 2: size, 3: size}}
+        )
+        torch.export.save(program, path, extra_files={"wsss_zoo.json": json.dumps(metadata)})
+        run = torch.export.load(path).module()
+    return lambda image: run(image).detach()
+
+
+@contextmanager
+def _integer_padding() -> Iterator[None]:
+    """Let timm's "same" padding use whole numbers: torch.export cannot save its ``math.ceil``."""
+    original = padding.get_same_padding
+
+    def same(x: int, kernel_size: int, stride: int, dilation: int) -> int:
+        return max(
+            (x + stride - 1) // stride * stride - stride + (kernel_size - 1) * dilation + 1 - x, 0
+        )
+
+    padding.get_same_padding = same
+    try:
+        yield
+    finally:
+        padding.get_same_padding = original
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop what exporters say of themselves: the result is checked."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
