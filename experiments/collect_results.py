@@ -76,9 +76,12 @@ def _without_paths(config: dict[str, Any]) -> dict[str, Any]:
     for callback in config["trainer"].get("callbacks") or []:
         callback["init_args"]["dirpath"] = "<run>/earlier"
     config.pop("ckpt_path", None)
-    for key in ("pseudo_label_dir",):
-        if config["data"]["init_args"].get(key):
-            config["data"]["init_args"][key] = "<labels of an earlier step>"
+    data = config["data"]["init_args"]
+    if data.get("pseudo_label_dir"):
+        data["pseudo_label_dir"] = "<labels of an earlier step>"
+    for key in ("train_split", "predict_split"):
+        if Path(str(data.get(key))).is_absolute():
+            data[key] = f"<{Path(data[key]).name} of an earlier step>"
     return config
 
 
@@ -137,14 +140,17 @@ def add_rows(family: str, folder: Path) -> None:
     for run in sorted(folder.glob("*/seed*")):
         if run.parent.name == "warm" and int(run.name[4:]) >= 100:
             continue
-        if not (run / "val_results.json").exists():
+        # Of a pipeline its last training and the check of it count.
+        check = run / "check" if (run / "check").exists() else run
+        trained = next((run / step for step in ("final", "student") if (run / step).exists()), run)
+        if not (check / "val_results.json").exists():
             print(f"{run} is not finished: left out")
             continue
         target = RESULTS / family / run.parent.name / run.name
         target.mkdir(parents=True, exist_ok=True)
-        for name in ("metrics.csv", "val_results.json"):
-            shutil.copy(run / name, target / name)
-        config = yaml.safe_load((run / "config.yaml").read_text())
+        shutil.copy(check / "val_results.json", target / "val_results.json")
+        shutil.copy(trained / "metrics.csv", target / "metrics.csv")
+        config = yaml.safe_load((trained / "config.yaml").read_text())
         (target / "config.yaml").write_text(yaml.safe_dump(_without_paths(config)))
 
 

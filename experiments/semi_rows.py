@@ -75,7 +75,7 @@ def _row(args: argparse.Namespace, row: str, labels: int, seed: int) -> Path:
     common = [
         *["--config", str(CONFIGS / f"{config}.yaml"), "--seed_everything", str(seed)],
         *["--data.root", args.root, "--data.labeled_split", f"labeled_{labels}"],
-        *["--data.unlabeled_split", f"unlabeled_{labels}"],
+        *["--data.unlabeled_split", f"unlabeled_{labels}", "--data.check_masks", "false"],
         *["--trainer.default_root_dir", str(folder), "--trainer.enable_progress_bar", "false"],
     ]
     resume = ["--ckpt_path", str(checkpoint)] if checkpoint.exists() else []

@@ -66,6 +66,14 @@ def test_what_is_wrong_with_a_folder(folder_root, out, capsys):
     assert out.exists()
 
 
+def test_another_folder_shows_the_layout_and_no_empty_tables(tmp_path, out, capsys):
+    assert main(["--data", "VOC2012", "--data.root", str(tmp_path), "--out", str(out)]) == 1
+    text = capsys.readouterr().out
+    assert "JPEGImages is missing; expected" in text
+    assert "<root>/ImageSets/Segmentation/train.txt" in text
+    assert "aeroplane" not in text
+
+
 def test_long_lists_are_cut(folder_root, out, capsys):
     for number in range(12):
         (folder_root / f"notes {number}.txt").touch()

@@ -85,15 +85,15 @@ def main(args: list[str]) -> int:
         help="difference to PyTorch that is accepted, as a share of the largest logit (at least 1)",
     )
     parser.add_argument(
-        "--class_names", type=list[str] | None, help="other names than those in the checkpoint"
+        "--classes", type=str | None, help="class list with other names than in the checkpoint"
     )
     parser.add_argument(
         "--model", type=str | None, help="method, where the checkpoint does not say it"
     )
     options = parser.parse_args(args)
     try:
-        trained = load_segmenter(options.ckpt_path, "export", options.class_names, options.model)
-    except ValueError as error:
+        trained = load_segmenter(options.ckpt_path, "export", options.classes, options.model)
+    except (OSError, ValueError) as error:
         parser.error(str(error))
     out = Path(options.out or Path(options.ckpt_path).with_suffix(_SUFFIXES[options.format]))
     try:

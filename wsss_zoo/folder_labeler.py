@@ -73,10 +73,6 @@ class FolderLabeler(LightningModule):
         #: Told of the tiles of large images.
         self.report: TileReport = lambda image_id, done, total: None
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, index: int) -> Any:
-        """Leave images where they are: tiles are moved one by one."""
-        return batch
-
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
         """{"image" (H, W, 3) uint8, "preds" (H, W) uint8}, or {"problem"}: why it is not read."""
         image: UInt8Array | None = batch["image"]
@@ -176,6 +172,10 @@ class ImagesInFolder(LightningDataModule):
             num_workers=self.num_workers,
             collate_fn=_first,
         )
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, index: int) -> Any:
+        """Leave images where they are: tiles are moved one by one."""
+        return batch
 
 
 def _first(samples: list[dict[str, Any]]) -> dict[str, Any]:

@@ -76,8 +76,9 @@ def main(args: list[str]) -> int:
 
 def print_report(found: Inspection, console: Console) -> None:
     """Print counts, classes, disagreements of tags and masks, oddities and all errors."""
-    console.print(_split_table(found))
-    console.print(_class_table(found))
+    if found.splits:
+        console.print(_split_table(found))
+        console.print(_class_table(found))
     disagreements = found.disagreements()
     if disagreements:
         console.print(_disagreement_table(disagreements))

@@ -68,12 +68,12 @@ def main(args: list[str]) -> int:
         found = find_images(Path(options.folder), leave_out=out)
         if not found.files and not found.problems:
             raise ValueError(f"there are no images that can be read in {options.folder}")
-        trained = load_segmenter(options.ckpt_path, "label", options.class_names, options.model)
+        trained = load_segmenter(options.ckpt_path, "label", options.classes, options.model)
         trained.method.evaluation = parser.instantiate_classes(options).evaluation
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         parser.error(str(error))
     if not trained.names_known:
-        log.warning("the checkpoint has no class names; give them with --class_names")
+        log.warning("the checkpoint has no class names; give them with --classes classes.txt")
     problems = _predict(options, found, trained, LabelFolder(out, _identity(options, trained)))
     if problems is None:
         return 0
@@ -109,7 +109,7 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--tile", type=int, default=1024, help="side of a tile in pixels")
     parser.add_argument(
-        "--class_names", type=list[str] | None, help="other names than those in the checkpoint"
+        "--classes", type=str | None, help="class list with other names than in the checkpoint"
     )
     parser.add_argument(
         "--model", type=str | None, help="method, where the checkpoint does not say it"

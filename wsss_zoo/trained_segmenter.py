@@ -3,10 +3,12 @@
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import wsss_zoo.methods  # noqa: F401  (importing is what makes the methods known)
 from wsss_zoo.cli_checks import read_checkpoint, short_name, subclasses
+from wsss_zoo.data.class_files import read_class_file
 from wsss_zoo.methods.base import BaseMethod
 
 
@@ -30,7 +32,7 @@ class TrainedSegmenter:
 def load_segmenter(
     path: str,
     command: str,
-    class_names: list[str] | None = None,
+    classes: str | None = None,
     model: str | None = None,
 ) -> TrainedSegmenter:
     """Make the method that a checkpoint holds.
@@ -38,13 +40,14 @@ def load_segmenter(
     Args:
         path: Checkpoint of a run.
         command: Who asks, for messages.
-        class_names: Names by class index in place of those in the checkpoint.
+        classes: Class list, see `read_class_file`, with other names than those in the checkpoint.
         model: Name or import path of the method, for a checkpoint that does not say it (one that
             was not saved by ``wsss-zoo fit``).
 
     Raises:
         ValueError: If the file is no checkpoint of a segmenter, its method cannot be found or made,
             or the names are not as many as the classes.
+        OSError: If the class list cannot be read.
     """
     checkpoint = read_checkpoint(path, model)
     options = checkpoint.get("hyper_parameters", {})
@@ -54,10 +57,10 @@ def load_segmenter(
     method = _with_weights(path, kind, checkpoint)
     count = int(options["num_classes"])
     saved = _saved_classes(checkpoint)
-    names = class_names or saved.get("class_names")
+    names = read_class_file(Path(classes)).names if classes else saved.get("class_names")
     if names is not None and len(names) != count:
         raise ValueError(
-            f"--class_names has {len(names)} names, checkpoint {path} has {count} classes; name "
+            f"--classes {classes} names {len(names)} classes, checkpoint {path} has {count}; name "
             "each, the background too, in the order of training"
         )
     shown = list(names) if names else [f"class {index}" for index in range(count)]

@@ -86,6 +86,8 @@ def test_crowds_lie_below_whatever_their_size(as_class):
     np.testing.assert_array_equal(mask, expected)
 
 
+# Where one core is all that this process may use.
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes:UserWarning")
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_folder_holds_what_is_drawn(annotations, tmp_path, num_workers):
     directory = tmp_path / "masks"

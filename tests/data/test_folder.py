@@ -1,4 +1,5 @@
 import json
+import re
 import types
 import unicodedata
 from pathlib import Path
@@ -252,6 +253,7 @@ def test_one_column_for_each_class(folder_root):
     ("line", "message"),
     [
         ("img 4,cop", r"image_labels\.csv tags image 'img 4' with the unknown class 'cop'"),
+        ("img 4,Cup", r"unknown class 'Cup' \(did you mean 'cup'\?\); correct it"),
         ("img 4,background", "with the unknown class 'background'"),
         ("img 9,cup", "has tags for 'img 9', which is no image"),
         ("../img 4,cup", r"id '\.\./img 4' leads out of the data root"),
@@ -262,6 +264,29 @@ def test_bad_tags(folder_root, line, message):
     (folder_root / "image_labels.csv").write_text(f"id,classes\r\n{line}\r\n")
     with pytest.raises(ValueError, match=message):
         Folder(str(folder_root), supervision="image_labels").setup("fit")
+
+
+def test_classes_without_the_background(folder_root):
+    (folder_root / "classes.txt").write_text("cup\nplate\n")
+    data = Folder(str(folder_root), supervision="image_labels")
+    with pytest.raises(ValueError, match=r"tags of 'cup', .* first in .*classes\.txt; write 'back"):
+        data.setup("fit")
+    problems = []
+    data.report = problems.append
+    assert data.read_tags(["img 4"]) == {"img 4": ["plate"]}
+    assert len(problems) == 2
+
+
+def test_masks_of_black_and_white(folder_root, caplog):
+    for number in range(4):
+        save_mask(folder_root / "masks" / f"img {number}.png", [255])
+    Folder(str(folder_root), val_fraction=0).setup("fit")
+    message = "none of the 4 masks has a class besides index 0, first: .*img 0.png; if 255 stands"
+    assert re.search(message, caplog.text)
+    caplog.clear()
+    save_mask(folder_root / "masks" / "img 3.png", [2])
+    Folder(str(folder_root), val_fraction=0).setup("fit")
+    assert "besides index 0" not in caplog.text
 
 
 def test_ids_of_a_list_stay_in_the_root(folder_root):

@@ -69,7 +69,7 @@ def test_every_bad_file_is_named(folder_root):
         "has tags for 'img 8'",
         "unknown class 'cap'",
         "img 0.png holds class index 7",
-        "mask of image 'img 1' is 40x60 pixels (width x height), but the image is 60x40",
+        "img 1.png is 40x60 pixels (width x height), but image img 1 is 60x40",
         "img 2.png is a mask of mode RGB",
         "img 4.JPG cannot be decoded (image file is truncated",
         "img 5.JPG cannot be decoded (the file is empty",

@@ -213,7 +213,7 @@ class Data(LightningDataModule):
 
 def test_data_module_without_background_or_with_other_classes(loader, trainer):
     fit: Trainer = trainer(max_steps=1)
-    with pytest.raises(ValueError, match="CAM needs a background class, but Data has none"):
+    with pytest.raises(ValueError, match="CAM needs a background class, but Data has none; take"):
         fit.fit(make("CAM"), Data(loader(), background=False, num_classes=4))
     with pytest.raises(ValueError, match="CAM was made for num_classes 4, but Data has 7"):
         fit.predict(make("CAM"), Data(loader(), background=True, num_classes=7))

@@ -30,8 +30,9 @@ def draw_overlay(image: UInt8Array, label: UInt8Array, *, opacity: float, backgr
     edge_opacity = opacity + (1 - opacity) * _EDGE
     for top in range(0, len(label), _ROWS):
         part = label[top : top + _ROWS]
-        # The row above tells whether the first row is an edge.
-        edge = _edges(label[max(top - 1, 0) : top + _ROWS])[-len(part) :]
+        # The rows around tell whether the outer ones are edges.
+        first = max(top - 1, 0)
+        edge = _edges(label[first : top + _ROWS + 1])[top - first :][: len(part)]
         strength = np.where(edge, edge_opacity, opacity)
         if background:
             strength[part == 0] = 0
@@ -59,7 +60,7 @@ def draw_legend(class_names: Sequence[str], *, ignored: bool) -> Image.Image:
     number_width = max(round(font.getlength(number)) for number, _, _ in entries)
     text_left = _SWATCH + _GAP + number_width + _GAP
     widths = [text_left + max(round(font.getlength(name)) for _, name, _ in c) for c in columns]
-    size = (sum(widths) + _GAP * (len(widths) + 1), _LINE * len(columns[0]) + _GAP)
+    size = (sum(widths) + 2 * _GAP * len(widths), _LINE * len(columns[0]) + _GAP)
     legend = Image.new("RGB", size, _PAPER)
     draw = ImageDraw.Draw(legend)
     left = _GAP
@@ -73,7 +74,7 @@ def draw_legend(class_names: Sequence[str], *, ignored: bool) -> Image.Image:
             right, middle = left + _SWATCH + _GAP + number_width, top + _SWATCH // 2
             draw.text((right, middle), number, _INK, font, anchor="rm")
             draw.text((left + text_left, middle), name, _INK, font, anchor="lm")
-        left += width + _GAP
+        left += width + 2 * _GAP
     return legend
 
 
@@ -90,8 +91,11 @@ def class_lines(class_names: Sequence[str], *, ignored: bool) -> str:
 
 
 def _edges(label: UInt8Array) -> np.ndarray:
-    """Pixels whose upper or left neighbour has another label, (H, W) bool."""
+    """Pixels with a neighbour of another label, (H, W) bool."""
     edge = np.zeros(label.shape, dtype=bool)
-    edge[1:] = label[1:] != label[:-1]
-    edge[:, 1:] |= label[:, 1:] != label[:, :-1]
+    below, right = label[1:] != label[:-1], label[:, 1:] != label[:, :-1]
+    edge[1:] |= below
+    edge[:-1] |= below
+    edge[:, 1:] |= right
+    edge[:, :-1] |= right
     return edge

@@ -1,17 +1,23 @@
 """Sheets of pictures: image, truth, activation maps, pseudo-label, prediction side by side."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from wsss_zoo.data.image_files import IGNORE_INDEX, UInt8Array
 from wsss_zoo.data.pseudo_labels import voc_palette
+
+# Text chunk of a saved sheet that says where its panels are.
+PANELS = "wsss_zoo panels"
 
 _GAP = 6
 _TITLE_HEIGHT = 20
@@ -76,6 +82,9 @@ def draw_sheet(
     Returns:
         RGB picture. Classes have the colours of PASCAL VOC, 255 is white and hatched; the legend
         holds the classes that the label maps show. Heat is the strongest map over the grey image.
+        ``info`` has, as JSON under `PANELS`, names and colours of the classes and for each panel
+        the image's id, the field of `SheetRow` and the box (left, top, right, bottom);
+        `save_sheet` keeps it.
 
     Raises:
         ValueError: If there is no row or ``height`` is too small.
@@ -96,19 +105,34 @@ def draw_sheet(
     )
     draw = ImageDraw.Draw(sheet)
     left = _GAP
+    places: list[dict[str, Any]] = []
     for (title, panels), column_width in zip(columns.items(), widths, strict=True):
         draw.text((left + column_width // 2, 3), title, _INK, _font(13), anchor="ma")
         for index, panel in enumerate(panels):
             top = _TITLE_HEIGHT + index * row_height
             if panel is not None:
-                sheet.paste(panel, (left + (column_width - panel.width) // 2, top))
+                corner = left + (column_width - panel.width) // 2
+                sheet.paste(panel, (corner, top))
+                box = [corner, top, corner + panel.width, top + height]
+                place = {"image_id": rows[index].image_id, "field": _COLUMNS[title], "box": box}
+                places.append(place)
             if title == "image":
                 caption = _shortened(rows[index].image_id, column_width)
-                place = (left + column_width // 2, top + height + 1)
-                draw.text(place, caption, _INK, _font(11), anchor="ma")
+                below = (left + column_width // 2, top + height + 1)
+                draw.text(below, caption, _INK, _font(11), anchor="ma")
         left += column_width + _GAP
     sheet.paste(legend, (0, sheet.height - legend.height))
+    colors = voc_palette()[: len(class_names)].tolist()
+    content = {"class_names": list(class_names), "colors": colors, "panels": places}
+    sheet.info[PANELS] = json.dumps(content)
     return sheet
+
+
+def save_sheet(sheet: Image.Image, path: Path) -> None:
+    """Save a sheet as PNG with what says where its panels are, for ``wsss-zoo compare``."""
+    text = PngInfo()
+    text.add_itxt(PANELS, sheet.info[PANELS], zip=True)
+    sheet.save(path, pnginfo=text)
 
 
 def color_label(label: UInt8Array) -> UInt8Array:

@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from wsss_zoo.callbacks.pictures import SheetRow, draw_sheet
+from wsss_zoo.callbacks.pictures import SheetRow, draw_sheet, save_sheet
 from wsss_zoo.data.image_files import UInt8Array
 
 
@@ -109,7 +109,7 @@ class PredictionVisualizer(Callback):
         sheet = draw_sheet(rows, self._names)
         folder = Path(trainer.default_root_dir) / "pictures"
         folder.mkdir(parents=True, exist_ok=True)
-        sheet.save(folder / f"{stage}_epoch{trainer.current_epoch:03d}.png")
+        save_sheet(sheet, folder / f"{stage}_epoch{trainer.current_epoch:03d}.png")
         for logger in trainer.loggers:
             if hasattr(logger, "log_image"):
                 logger.log_image(key=f"{stage}/pictures", images=[sheet], step=trainer.global_step)

@@ -140,7 +140,7 @@ def build_masks(
         generator=torch.Generator(),
     )
     with Progress() as progress:
-        task = progress.add_task(f"masks of {directory.name}", total=count)
+        task = progress.add_task(f"drawing {directory.name}", total=count)
         for done in loader:
             progress.advance(task, done)
     # All masks at once: after a power cut a manifest must not stand for empty files, and forcing

@@ -261,6 +261,14 @@ class Folder(BaseDataModule):
         tags: Tags = {}
         for name, names in read_tag_file(found[0], known, self.report).items():
             tags.setdefault(self._id(name), []).extend(names)
+        first = self.known_classes[0]
+        unmeant = self.background and "background" not in first.lower()
+        if unmeant and any(first in names for names in tags.values()):
+            self.report(
+                f"{found[0]} has tags of {first!r}, which is the background, as it stands first in "
+                f"{find_class_file(self.root)}; write 'background' before it, or give "
+                "--data.background false if the masks have none"
+            )
         return check_tags(
             tags,
             origin=str(found[0]),

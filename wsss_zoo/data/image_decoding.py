@@ -68,8 +68,8 @@ def read_index_mask(path: str) -> UInt8Array:
     if image.mode not in ("P", "L", "1") and not image.mode.startswith("I"):
         raise ValueError(
             f"{path} is a mask of mode {image.mode}; expected class indices (a palette or a grey "
-            "PNG). If its colours mean classes, write the colour of each behind its name in "
-            "classes.txt ('cat 128 0 0'); if its channels all hold the index, save one of them"
+            "PNG). If its channels all hold the index, save one of them; if the colours in a "
+            "Folder mean classes, write each behind the name in classes.txt ('cat 128 0 0')"
         )
     values = np.array(image)
     if values.dtype.itemsize > 1 and (values.min() < 0 or values.max() > 255):
@@ -167,11 +167,12 @@ def _naming(path: str) -> Iterator[None]:
     except FileNotFoundError:
         target = f", a broken link to {Path(path).readlink()}" if Path(path).is_symlink() else ""
         raise FileNotFoundError(
-            f"{path} is missing{target}; restore the file or take it off its split list"
+            f"{path} is missing{target}; restore the file or remove its line in the split list"
         ) from None
     except Exception as error:  # plugins let SyntaxError, struct.error and more through
         empty = Path(path).is_file() and Path(path).stat().st_size == 0
         reason = "the file is empty, 0 bytes" if empty else str(error) or type(error).__name__
         raise OSError(
-            f"{path} cannot be decoded ({reason}); replace the file or take it off its split list"
+            f"{path} cannot be decoded ({reason}); replace the file, or remove it and its "
+            "line in the split list"
         ) from error

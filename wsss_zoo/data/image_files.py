@@ -1,9 +1,10 @@
 """Images and masks on disk: where they are, how they are read, what is wrong with them."""
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -22,6 +23,9 @@ __all__ = [
     "read_rgb",
 ]
 
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 IGNORE_INDEX = 255
 # A value no mask may hold; the look-up table sends unknown class indices here, so that they are
 # found.
@@ -156,6 +160,8 @@ def check_masks(
 ) -> None:
     """Raise if an image has no mask, one of another size, or one with unknown class indices.
 
+    That no mask has any class besides index 0 is only said: it is seldom meant, but no error.
+
     Args:
         files: Where the masks are.
         image_ids: Ids to look at.
@@ -169,7 +175,8 @@ def check_masks(
     """
     _raise_missing("mask", files.masks, image_ids)
 
-    def check_one(image_id: str) -> None:
+    def check_one(image_id: str) -> bool:
+        """Whether the mask has another class than index 0."""
         image_size = size_of(image_id)
         # Decoding tells the size too: a mask is opened once.
         mask = files.read_mask(image_id) if mask_values else None
@@ -178,8 +185,18 @@ def check_masks(
             raise ValueError(
                 size_problem(files.masks[image_id], mask_size, f"image {image_id}", image_size)
             )
+        # In eight bits 0 becomes 255 and 255 becomes 254.
+        return mask is None or bool((mask - 1 < IGNORE_INDEX - 1).any())
 
-    _for_each(check_one, image_ids)
+    has_class = _for_each(check_one, image_ids)
+    if image_ids and not any(has_class) and len(files.index_map) > 1:
+        logger.warning(
+            "none of the %d masks has a class besides index 0, first: %s; if 255 stands for a "
+            "class and not for ignored pixels, give it that colour in classes.txt ('cat 255 255 "
+            "255')",
+            len(image_ids),
+            files.masks[image_ids[0]],
+        )
 
 
 def size_problem(mask: str, mask_size: Sequence[int], image: str, image_size: Sequence[int]) -> str:
@@ -200,11 +217,10 @@ def size_problem(mask: str, mask_size: Sequence[int], image: str, image_size: Se
     )
 
 
-def _for_each(check_one: Callable[[str], object], image_ids: Sequence[str]) -> None:
-    """Run a check in threads; the error of the first image that has one is raised."""
+def _for_each(check_one: Callable[[str], T], image_ids: Sequence[str]) -> list[T]:
+    """What a check says of each image, in threads; the first error that it raises is raised."""
     with ThreadPoolExecutor(_CHECK_THREADS) as pool:
-        for _ in pool.map(check_one, image_ids):
-            pass
+        return list(pool.map(check_one, image_ids))
 
 
 def _raise_missing(kind: str, files: dict[str, str], image_ids: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def _read_flags(
     """Tags from a table with a column of 0 and 1 for each class."""
     for name in header[1:]:
         if known_classes and name not in known_classes:
-            report(f"tag file {path}, line 1: column {name!r} is none of the classes")
+            report(f"tag file {path}, line 1: column {name!r} is none of the classes; delete it")
     tags: Tags = {}
     for line, row in rows:
         if len(row) != len(header):
@@ -223,9 +224,11 @@ def check_tags(
             continue
         for name in names:
             if name not in known:
+                close = get_close_matches(name.lower(), known, n=1)
+                hint = f" (did you mean {close[0]!r}?)" if close else ""
                 report(
-                    f"{origin} tags image {image_id!r} with the unknown class {name!r}; the data "
-                    f"set knows {', '.join(sorted(known))}"
+                    f"{origin} tags image {image_id!r} with the unknown class {name!r}{hint}; "
+                    f"correct it: the data set knows {', '.join(sorted(known))}"
                 )
         checked[image_id] = [name for name in names if name in known]
     return checked

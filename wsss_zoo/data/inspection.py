@@ -161,7 +161,8 @@ def inspect_image(source: ImageSource, image_id: str) -> ImageRecord:
     try:
         image = source.read_image(image_id)
     except KeyError:
-        return ImageRecord(image_id, [f"id {image_id!r} is on a list, but has no image"])
+        problem = f"id {image_id!r} is on a list, but has no image; add it or delete the line"
+        return ImageRecord(image_id, [problem])
     except (OSError, ValueError) as error:
         errors.append(str(error))
     try:
@@ -171,10 +172,11 @@ def inspect_image(source: ImageSource, image_id: str) -> ImageRecord:
     if image is None:
         return ImageRecord(image_id, errors)
     size = (image.shape[0], image.shape[1])
-    if mask is not None and mask.shape != size:
-        errors.append(size_problem(f"of image {image_id!r}", mask.shape, "the image", size))
-        mask = None
     files = source if isinstance(source, ImageFiles) else None
+    if mask is not None and mask.shape != size:
+        name = files.masks[image_id] if files else ""
+        errors.append(size_problem(name, mask.shape, f"image {image_id}", size))
+        mask = None
     return ImageRecord(
         image_id,
         errors,

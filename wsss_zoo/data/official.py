@@ -97,8 +97,8 @@ class OfficialDataModule(BaseDataModule):
         """
         if not self.root.is_dir():
             raise FileNotFoundError(
-                f"data root {self.root} does not exist; give its place as --data.root; "
-                f"{self.layout}"
+                f"data root {self.root} does not exist; nothing is downloaded: give the place of "
+                f"the data as --data.root; {self.layout}"
             )
         for path in paths:
             if not (self.root / path).exists():

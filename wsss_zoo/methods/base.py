@@ -84,7 +84,10 @@ class BaseMethod(LightningModule):
         data: Any = getattr(self.trainer, "datamodule", None)
         method, module = type(self).__name__, type(data).__name__
         if self.needs_background and not getattr(data, "background", True):
-            raise ValueError(f"{method} needs a background class, but {module} has none")
+            raise ValueError(
+                f"{method} needs a background class, but {module} has none; take another method "
+                "('wsss-zoo methods') or a data set with background"
+            )
         own = self.hparams.get("num_classes")
         given = getattr(data, "num_classes", own)
         if own is not None and given != own:

@@ -1,0 +1,165 @@
+"""``wsss-zoo compare``: runs side by side, on the terminal and in one HTML page."""
+
+import argparse
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from wsss_zoo.report.comparison import Comparison, compare
+from wsss_zoo.report.find_runs import Found, find_runs
+from wsss_zoo.report.runs import read_json
+from wsss_zoo.report.tables import (
+    csv_text,
+    json_text,
+    markdown_table,
+    pipeline_table,
+    print_comparison,
+)
+
+
+def main(args: list[str]) -> int:
+    """Compare runs.
+
+    Args:
+        args: Arguments after ``compare``.
+
+    Returns:
+        0.
+
+    Raises:
+        FileNotFoundError: If a folder does not exist.
+        ValueError: If there is no run in the folders, no such baseline or metric.
+    """
+    options = _parser().parse_args(args)
+    console = Console(highlight=False)
+    printed = options.markdown == "-"
+    found = find_runs(options.runs)
+    stages = [name for name in options.metric if ":" in name]
+    metrics = [name for name in options.metric if ":" not in name]
+    comparison = compare(found, metrics, options.baseline, options.confidence)
+    if options.markdown is not None:
+        text = _markdown(comparison, found, stages, by_seed=options.by_seed)
+        if printed:
+            print(text)
+        else:
+            write_text(Path(options.markdown), text + "\n")
+    if not printed:
+        print_comparison(comparison, console)
+    for name, make in (("json", json_text), ("csv", csv_text)):
+        path = getattr(options, name)
+        if path is not None:
+            write_text(path, make(comparison))
+    if options.html is not None and not (options.no_html or printed):
+        from wsss_zoo.report.examples import collect_examples
+        from wsss_zoo.report.page import page
+
+        examples = collect_examples(comparison, options.num_images)
+        command = shlex.join(["wsss-zoo", "compare", *args])
+        write_text(options.html, page(comparison, examples, command))
+        console.print(f"page: {options.html}", markup=False, soft_wrap=True)
+    return 0
+
+
+def table(args: Sequence[str]) -> str:
+    """The Markdown table that ``wsss-zoo compare ARGS`` prints with ``--markdown``.
+
+    Args:
+        args: Arguments after ``compare``.
+    """
+    options = _parser().parse_args(args)
+    found = find_runs(options.runs)
+    stages = [name for name in options.metric if ":" in name]
+    metrics = [name for name in options.metric if ":" not in name]
+    comparison = compare(found, metrics, options.baseline, options.confidence)
+    return _markdown(comparison, found, stages, by_seed=options.by_seed)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file, complete or not at all; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished.write_text(text, encoding="utf-8", newline="\n")
+    unfinished.replace(path)
+
+
+def _markdown(
+    comparison: Comparison, found: Found, stages: Sequence[str], *, by_seed: bool
+) -> str:
+    if not (by_seed and all(run.recipe for run in found.runs)):
+        return markdown_table(comparison, by_seed=by_seed)
+    pipelines = {run.folder.parent: run.seed for run in found.runs}
+    summaries = {}
+    for folder, seed in pipelines.items():
+        summary = read_json(folder / "summary.json")
+        if seed is None or seed in summaries or "report" not in summary:
+            raise ValueError(
+                f"{folder} has no seed, that of another pipeline, or no summary.json; --by-seed "
+                "makes a table of finished pipelines of one recipe with a seed each"
+            )
+        summaries[seed] = summary
+    if len({summary.get("recipe") for summary in summaries.values()}) > 1:
+        raise ValueError("--by-seed makes a table of pipelines of one recipe; give its folders")
+    return pipeline_table(summaries, found.runs, stages)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "wsss-zoo compare",
+        description="Compare runs: numbers over seeds, difference to a baseline, curves, classes, "
+        "pictures, settings. Reads folders only; no server.",
+        epilog="Runs that differ in nothing but seed and paths are one group. A difference is "
+        "taken seed by seed. The numbers of a run are those of its validate or test, else the "
+        "last of its training; those of unfinished runs do not count, and are listed.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "runs",
+        type=Path,
+        nargs="+",
+        metavar="RUNS",
+        help="folders of runs or of pipelines, or folders that hold such",
+    )
+    parser.add_argument(
+        "--baseline", metavar="NAME", help="compare to this group, run or method; may hold *"
+    )
+    parser.add_argument(
+        "--metric",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="metric of a column, as val/miou or train/pseudo_acc (train/ numbers: mean over the "
+        "last 100 steps); the first one decides; default: the most telling that there are",
+    )
+    parser.add_argument(
+        "--confidence", type=float, default=0.95, help="of the intervals; default 0.95"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything as JSON")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table as CSV")
+    parser.add_argument(
+        "--markdown",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="write the table as Markdown; without FILE print it and nothing else",
+    )
+    parser.add_argument(
+        "--by-seed",
+        action="store_true",
+        help="in Markdown: a column for each seed; for pipelines of one recipe the numbers of its "
+        "report and wall times (--metric STAGE:NAME adds a line)",
+    )
+    parser.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        default=Path("report.html"),
+        help="the page to write; default report.html",
+    )
+    parser.add_argument("--no-html", action="store_true", help="write no page")
+    parser.add_argument(
+        "--num-images", type=int, default=4, help="example images on the page; default 4"
+    )
+    return parser

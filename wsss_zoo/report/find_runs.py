@@ -1,0 +1,161 @@
+"""Find the runs in folders and give each a name that no other has."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wsss_zoo.report.runs import CONFIGS, RESULTS, STARTED, Run, read_json, read_run
+
+_MARKS = (*CONFIGS, "metrics.csv", STARTED, *(name for name in RESULTS if "/" not in name))
+# Folders in a run's folder, with files by the thousand and no runs.
+_NOT_WALKED = {"pseudo_labels", "checkpoints", "pictures", "earlier", "wandb", "lightning_logs"}
+
+
+@dataclass
+class Found:
+    """Runs that were found.
+
+    Args:
+        runs: All of them, damaged ones too, in the order of the folders given.
+        problems: What is wrong with the folders given, a line each.
+    """
+
+    runs: list[Run] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def find_runs(folders: Sequence[Path]) -> Found:
+    """Read all runs in folders, in folders in them, and the stages of pipelines.
+
+    A run is a folder with a configuration, ``metrics.csv`` or a results file. One that is found
+    twice counts once. Links to folders are followed where they are given, and where they are the
+    stage of a pipeline.
+
+    Raises:
+        FileNotFoundError: If one of the folders does not exist.
+        ValueError: If there is no run at all.
+    """
+    found = Found()
+    seen: set[Path] = set()
+    parts: list[tuple[str, ...]] = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"there is no folder {folder}; give folders of runs, as runs/")
+        before, twice = len(found.runs), 0
+        for run in _runs_in(folder):
+            # A stage that two pipelines share by a link is a row of both.
+            parent = run.folder.parent.resolve()
+            key = parent / run.folder.name if run.recipe else run.folder.resolve()
+            if key in seen:
+                twice += 1
+                continue
+            seen.add(key)
+            found.runs.append(run)
+            inside = run.folder.relative_to(folder).parts
+            parts.append(inside or (run.folder.resolve().name,))
+        if twice:
+            found.problems.append(f"{folder}: {twice} runs were given before; they count once")
+        elif len(found.runs) == before:
+            found.problems.append(f"{folder}: no run in it")
+    if not found.runs:
+        names = ", ".join(map(str, folders))
+        raise ValueError(
+            f"there is no run in {names}; a run is a folder with config.yaml or metrics.csv, as "
+            "'wsss-zoo fit' and 'wsss-zoo pipeline' make them (runs/)"
+        )
+    _give_names(found, parts)
+    return found
+
+
+def _runs_in(folder: Path) -> Iterator[Run]:
+    """Runs in a folder and in folders in it, sorted by path."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: _natural(entry.name))
+    except OSError:
+        return
+    names = {entry.name for entry in entries}
+    folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+    stages = _stages(folder, names)
+    for place, stage in enumerate(stages):
+        if (folder / stage).is_dir():
+            run = read_run(folder / stage)
+        else:
+            run = Run(folder / stage, finished=False, problems=["its folder is missing"])
+        yield _as_stage(run, folder, stage, place)
+    if not stages and names & set(_MARKS):
+        yield read_run(folder)
+    for entry in folders:
+        skipped = entry.name in _NOT_WALKED or entry.name.startswith(".") or entry.name in stages
+        if not skipped:
+            yield from _runs_in(Path(entry.path))
+
+
+def _stages(folder: Path, names: set[str]) -> list[str]:
+    """Stages of a pipeline's folder in their order; [] if it is none."""
+    steps = read_json(folder / "summary.json").get("steps") if "summary.json" in names else None
+    if isinstance(steps, dict):
+        return [name for name in steps if Path(name).name == name]
+    started = {name: folder / name / STARTED for name in names}
+    begun = {name: path.stat().st_mtime for name, path in started.items() if path.is_file()}
+    return sorted(begun, key=begun.__getitem__)
+
+
+def _as_stage(run: Run, folder: Path, stage: str, place: int) -> Run:
+    """Add to a run what the folder of its pipeline says."""
+    summary = read_json(folder / "summary.json")
+    run.stage, run.place = stage, place
+    run.recipe = str(summary.get("recipe") or _recipe_of(run.folder) or folder.name)
+    steps = summary.get("steps")
+    step = steps.get(stage) if isinstance(steps, dict) else None
+    if isinstance(step, dict):
+        if isinstance(step.get("seconds"), int | float):
+            run.seconds = float(step["seconds"])
+        run.resumed = bool(step.get("resumed"))
+        if run.seconds is None and not step.get("taken") and run.finished:
+            run.finished = False
+            run.problems.append("failed: the pipeline went on without it")
+    return run
+
+
+def _recipe_of(folder: Path) -> str | None:
+    """Name of the recipe in the first line of a stage's ``step.yaml``."""
+    try:
+        with (folder / "step.yaml").open(encoding="utf-8", errors="replace") as file:
+            line = file.readline()
+    except OSError:
+        return None
+    name, comma, _ = line.removeprefix("# ").partition(", step ")
+    return name if comma else None
+
+
+def _give_names(found: Found, parts: list[tuple[str, ...]]) -> None:
+    """Name runs by their path in the folder given, longer where two would be called the same."""
+    full = [run.folder.absolute().parts[1:] for run in found.runs]
+    lengths = [len(part) for part in parts]
+    first = True
+    while True:
+        names = ["/".join(path[-n:]) for path, n in zip(full, lengths, strict=True)]
+        counts = Counter(names)
+        doubles = [i for i, name in enumerate(names) if counts[name] > 1]
+        longer = [i for i in doubles if lengths[i] < len(full[i])]
+        if first and doubles:
+            same = sorted({names[i] for i in doubles})
+            found.problems.append(
+                f"runs of the same name are told apart by their folders: {', '.join(same[:5])}"
+                + (f" and {len(same) - 5} more" if len(same) > 5 else "")
+            )
+        first = False
+        if not longer:
+            break
+        for i in longer:
+            lengths[i] += 1
+    for run, name in zip(found.runs, names, strict=True):
+        run.name = name
+
+
+def _natural(name: str) -> tuple[str, int]:
+    """Sort ``seed10`` behind ``seed9``."""
+    word = name.rstrip("0123456789")
+    return word, int(name[len(word) :] or -1)

@@ -1,0 +1,254 @@
+"""The comparison on the terminal, as Markdown, CSV and JSON."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from wsss_zoo.report.comparison import Comparison, Row, is_share, shown
+from wsss_zoo.report.groups import seeds_of
+from wsss_zoo.report.runs import Run
+from wsss_zoo.report.statistics import Estimate, estimate
+
+_SHOWN_PROBLEMS = 20
+
+
+def print_comparison(comparison: Comparison, console: Console, rows: int = 60) -> None:
+    """Print the table, and below it what is wrong with runs.
+
+    Args:
+        comparison: What to print.
+        console: Where to.
+        rows: Rows to print at most; how many are left out is said.
+    """
+    # Names and notes are of the user: as Text, no bracket of theirs is markup.
+    table = Table()
+    header = _header(comparison)
+    for place, name in enumerate(header):
+        ends = place in (0, len(header) - 1)
+        justify: Literal["left", "right"] = "left" if ends else "right"
+        table.add_column(Text(name), justify=justify, overflow="fold")
+    for row in comparison.rows[:rows]:
+        style = "bold" if row.group is comparison.baseline else ""
+        table.add_row(*(Text(cell) for cell in _cells(comparison, row)), style=style)
+    console.print(table)
+    if len(comparison.rows) > rows:
+        console.print(f"and {len(comparison.rows) - rows} more groups; all are in the files")
+    console.print(Text(caption(comparison), style="dim"))
+    lines = [*comparison.problems, *comparison.problems_of_runs()]
+    for line in lines[:_SHOWN_PROBLEMS]:
+        console.print(Text(f"! {line}", style="yellow"), soft_wrap=True)
+    if len(lines) > _SHOWN_PROBLEMS:
+        console.print(f"and {len(lines) - _SHOWN_PROBLEMS} more; all are in the files")
+
+
+def caption(comparison: Comparison) -> str:
+    """What the numbers of a table are."""
+    text = "mean ± standard deviation over runs"
+    if any(map(is_share, comparison.metrics)):
+        text = f"shares in percent; {text}"
+    if comparison.baseline is not None:
+        percent = f"{100 * comparison.confidence:g}"
+        text += (
+            f"; difference to {comparison.baseline.name} by seed, with the {percent} % t interval "
+            "of its mean"
+        )
+    return text
+
+
+def markdown_table(comparison: Comparison, *, by_seed: bool = False) -> str:
+    """The table in Markdown.
+
+    Args:
+        comparison: What to write; ``by_seed`` of stages of one recipe gives `pipeline_table`.
+        by_seed: A column for each seed, for the first metric.
+    """
+    if not by_seed:
+        lines = [_cells(comparison, row) for row in comparison.rows]
+        return _markdown(_header(comparison), lines)
+    seeds = seeds_of(comparison.groups)
+    metric, *others = comparison.metrics
+    header = ["", *(f"seed {seed}" for seed in seeds), "mean"]
+    if comparison.baseline is not None:
+        percent = f"{100 * comparison.confidence:g} % interval"
+        header += [f"over {comparison.baseline.name}", percent]
+    lines = []
+    for row in comparison.rows:
+        values = row.group.by_seed(metric)
+        cells = [shown(values[seed], metric) if seed in values else "" for seed in seeds]
+        lines.append([row.group.name, *cells, _mean(row.cells[metric], metric)])
+        if comparison.baseline is not None:
+            lines[-1] += [_gain(row.delta, metric), _interval(row.delta, metric)]
+        lines[-1] += [_mean(row.cells[other], other) for other in others]
+    return _markdown([*header, *others], lines)
+
+
+def pipeline_table(
+    summaries: dict[int, dict[str, Any]], runs: Sequence[Run], metrics: Sequence[str] = ()
+) -> str:
+    """Numbers and wall times of one recipe in Markdown, a column for each seed.
+
+    Args:
+        summaries: ``summary.json`` of each seed's pipeline.
+        runs: Stages of all these pipelines.
+        metrics: More rows, each ``stage:metric``.
+    """
+    seeds, first = sorted(summaries), next(iter(summaries.values()))
+    rows = {name: [summaries[s]["report"].get(name) for s in seeds] for name in first["report"]}
+    lines = [_measure(name, values, ".3f") for name, values in rows.items()]
+    for entry in metrics:
+        stage, _, metric = entry.partition(":")
+        of_seed = {run.seed: run.number(metric) for run in runs if run.stage == stage}
+        lines.append(_measure(entry, [of_seed.get(seed) for seed in seeds], ".3f"))
+    totals = [0.0] * len(seeds)
+    for stage in first["steps"]:
+        of_stage = {run.seed: run for run in runs if run.stage == stage}
+        seconds = [of_stage[seed].seconds if seed in of_stage else None for seed in seeds]
+        resumed = any(run.resumed for run in of_stage.values())
+        lines.append(_measure(f"{stage}, s{' (resumed)' if resumed else ''}", seconds, ".0f"))
+        totals = [total + (value or 0) for total, value in zip(totals, seconds, strict=True)]
+    lines.append(_measure("all steps, s", totals, ".0f"))
+    return _markdown(["measure", *(f"seed {seed}" for seed in seeds), "mean ± sd"], lines)
+
+
+def csv_text(comparison: Comparison) -> str:
+    """The table as CSV: a line for each group, numbers in full, shares in [0, 1]."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    header = ["group", "method", "recipe", "stage", "runs", "seeds"]
+    for metric in comparison.metrics:
+        header += [f"{metric} {part}" for part in ("mean", "sd", "runs")]
+    header += [f"difference {part}" for part in ("mean", "sd", "low", "high", "seeds")]
+    writer.writerow([*header, "notes"])
+    for row in comparison.rows:
+        group = row.group
+        seeds = " ".join(map(str, seeds_of([group])))
+        cells: list[Any] = [group.name, group.method, group.recipe, group.runs[0].stage]
+        cells += [len(group.runs), seeds]
+        for metric in comparison.metrics:
+            cell = row.cells[metric]
+            cells += [cell.mean, cell.spread, cell.count] if cell else ["", "", 0]
+        delta = row.delta
+        cells += (
+            [delta.mean, delta.spread, delta.low, delta.high, delta.count] if delta else [""] * 5
+        )
+        writer.writerow([*("" if cell is None else cell for cell in cells), "; ".join(row.notes)])
+    return text.getvalue()
+
+
+def json_text(comparison: Comparison) -> str:
+    """Everything as JSON: groups with their statistics, runs with all their numbers, problems."""
+    group_of = {id(run): row.group.name for row in comparison.rows for run in row.group.runs}
+    content = {
+        "metrics": comparison.metrics,
+        "baseline": comparison.baseline.name if comparison.baseline else None,
+        "confidence": comparison.confidence,
+        "groups": [_group_json(row) for row in comparison.rows],
+        "runs": [
+            {
+                "name": run.name,
+                "folder": str(run.folder),
+                "group": group_of[id(run)],
+                "method": run.method,
+                "recipe": run.recipe,
+                "stage": run.stage,
+                "seed": run.seed,
+                "finished": run.finished,
+                "seconds": run.seconds,
+                "problems": run.problems,
+                "metrics": run.metrics,
+            }
+            for run in comparison.runs
+        ],
+        "problems": comparison.problems,
+    }
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def _group_json(row: Row) -> dict[str, Any]:
+    group = row.group
+    return {
+        "name": group.name,
+        "method": group.method,
+        "recipe": group.recipe,
+        "stage": group.runs[0].stage,
+        "runs": [run.name for run in group.runs],
+        "seeds": seeds_of([group]),
+        "class_names": group.class_names,
+        "settings": group.settings,
+        "metrics": {name: vars(cell) if cell else None for name, cell in row.cells.items()},
+        "difference": vars(row.delta) if row.delta else None,
+        "notes": row.notes,
+    }
+
+
+def _header(comparison: Comparison) -> list[str]:
+    header = ["group", "runs", *comparison.metrics]
+    if comparison.baseline is not None:
+        header.insert(3, "difference")
+    return [*header, "notes"]
+
+
+def _cells(comparison: Comparison, row: Row) -> list[str]:
+    metric, *others = comparison.metrics
+    cells = [row.group.name, str(len(row.group.runs)), _mean(row.cells[metric], metric)]
+    if comparison.baseline is not None:
+        baseline = row.group is comparison.baseline
+        cells.append("baseline" if baseline else difference(row.delta, metric))
+    cells += [_mean(row.cells[other], other) for other in others]
+    return [*cells, "; ".join(row.notes)]
+
+
+def _mean(cell: Estimate | None, metric: str) -> str:
+    if cell is None:
+        return "–"
+    spread = "" if cell.spread is None else f" ± {shown(cell.spread, metric)}"
+    return shown(cell.mean, metric) + spread
+
+
+def difference(delta: Estimate | None, metric: str) -> str:
+    """A difference and its interval, or how few seeds it is from."""
+    if delta is None:
+        return ""
+    interval = _interval(delta, metric)
+    return f"{shown(delta.mean, metric, signed=True)} {interval or '(1 seed)'}"
+
+
+def _gain(delta: Estimate | None, metric: str) -> str:
+    if delta is None:
+        return ""
+    if delta.spread is None:
+        return f"{shown(delta.mean, metric, signed=True)} (1 seed)"
+    return f"{shown(delta.mean, metric, signed=True)} ± {shown(delta.spread, metric)}"
+
+
+def _interval(delta: Estimate | None, metric: str) -> str:
+    if delta is None or delta.low is None or delta.high is None:
+        return ""
+    ends = (shown(end, metric, signed=True) for end in (delta.low, delta.high))
+    return f"[{', '.join(ends)}]"
+
+
+def _measure(name: str, values: Sequence[float | None], form: str) -> list[str]:
+    cells = ["" if value is None else f"{value:{form}}" for value in values]
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    if not known:
+        return [name, *cells, ""]
+    found = estimate(known)
+    spread = "nan" if found.spread is None else f"{found.spread:{form}}"
+    return [name, *cells, f"{found.mean:{form}} ± {spread}"]
+
+
+def _markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    def line(cells: Sequence[str]) -> str:
+        # A bar would end the cell, a line break the row, and angle brackets would be HTML.
+        safe = (" ".join(c.split()).replace("|", "\\|").replace("<", "&lt;") for c in cells)
+        return f"| {' | '.join(safe)} |"
+
+    return "\n".join([line(header), "| --- " * len(header) + "|", *map(line, lines)])
