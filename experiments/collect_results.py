@@ -1,4 +1,4 @@
-"""Keep the small files of counted runs, and build the tables of RESULTS.md from them.
+"""Keep the small files of counted runs; `wsss-zoo compare` makes the tables of RESULTS.md of them.
 
     python experiments/collect_results.py add FAMILY/ROW RUN [RUN ...]   # folders of pipelines
     python experiments/collect_results.py add-rows FAMILY FOLDER         # of semi_rows.py
@@ -13,12 +13,14 @@ import argparse
 import csv
 import json
 import re
+import shlex
 import shutil
-import statistics
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from wsss_zoo.report.command import table as compared_table
 
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "results", HERE / "RESULTS.md"
@@ -35,8 +37,8 @@ PATHS = {
     ("model", "init_args", "init_from"),
     ("model", "init_args", "partner_init_from"),
 }
-# Steps at the end of a run over which the quality of its pseudo-labels is averaged.
-LAST_STEPS = 100
+# Share of all and of the kept pseudo-labels that are right, and share of pixels that are kept.
+LABEL_QUALITY = ("train/pseudo_acc", "train/pseudo_acc_kept", "train/mask_ratio")
 
 
 def add(row: str, run: Path) -> None:
@@ -86,53 +88,25 @@ def _without_paths(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def table(row: str) -> str:
-    """Markdown table of a row: one column a seed, then mean and standard deviation."""
-    runs = sorted((RESULTS / row).glob("seed*"))
-    summaries = [json.loads((run / "summary.json").read_text()) for run in runs]
-    lines = [
-        " | ".join(["| measure", *(f"seed {run.name[4:]}" for run in runs), "mean ± sd |"]),
-        "| --- " * (len(runs) + 2) + "|",
-    ]
-    rows = {
-        name: [summary["report"][name] for summary in summaries] for name in summaries[0]["report"]
+    """Markdown table of pipelines: one column a seed; CAM mIoU at thresholds that are not tuned."""
+    with_sweep = {
+        path.parent.name
+        for path in sorted((RESULTS / row).glob("seed*/*/quality.json"))
+        if "sweep" in json.loads(path.read_text())
     }
-    for name, value in _sweep_rows(runs).items():
-        rows.setdefault(name, value)
-    for name, values in rows.items():
-        lines.append(_line(name, values, ".3f"))
-    for name in summaries[0]["steps"]:
-        seconds = [summary["steps"][name]["seconds"] for summary in summaries]
-        resumed = any(summary["steps"][name]["resumed"] for summary in summaries)
-        lines.append(_line(f"{name}, s{' (resumed)' if resumed else ''}", seconds, ".0f"))
-    totals = [sum(step["seconds"] for step in summary["steps"].values()) for summary in summaries]
-    lines.append(_line("all steps, s", totals, ".0f"))
-    return "\n".join(lines)
+    metrics = [
+        f"{step}:pseudo/cam_miou_at_{threshold}"
+        for step in sorted(with_sweep)
+        for threshold in ("0.3", "0.4")
+    ]
+    return _compared(row, metrics)
 
 
-def _sweep_rows(runs: list[Path]) -> dict[str, list[float]]:
-    """CAM mIoU at fixed thresholds, from the sweep of the step that wrote the labels."""
-    rows: dict[str, list[float]] = {}
-    for run in runs:
-        for path in run.glob("*/quality.json"):
-            sweep = json.loads(path.read_text()).get("sweep")
-            if sweep is None:
-                continue
-            for threshold in (0.3, 0.4):
-                name = f"CAM mIoU, train, no CRF, threshold {threshold}"
-                rows.setdefault(name, []).append(_at(sweep, threshold))
-    return rows
-
-
-def _at(sweep: Any, threshold: float) -> float:
-    thresholds, values = sweep["thresholds"], sweep["miou"]
-    place = min(range(len(thresholds)), key=lambda index: abs(thresholds[index] - threshold))
-    return float(values[place])
-
-
-def _line(name: str, values: list[float], form: str) -> str:
-    spread = statistics.stdev(values) if len(values) > 1 else float("nan")
-    cells = " | ".join(f"{value:{form}}" for value in values)
-    return f"| {name} | {cells} | {statistics.mean(values):{form}} ± {spread:{form}} |"
+def _compared(place: str, metrics: list[str], *options: str) -> str:
+    """What ``wsss-zoo compare`` writes about kept runs, and the command."""
+    options = (*options, "--by-seed", *(part for name in metrics for part in ("--metric", name)))
+    command = ["wsss-zoo", "compare", f"experiments/results/{place}", *options, "--markdown"]
+    return f"{compared_table([str(RESULTS / place), *options])}\n\n`{shlex.join(command)}`"
 
 
 def add_rows(family: str, folder: Path) -> None:
@@ -156,65 +130,12 @@ def add_rows(family: str, folder: Path) -> None:
 
 def rows_table(family: str) -> str:
     """Markdown table of a family: val mIoU by seed, and differences to the same seed's baseline."""
-    scores = {
-        row.name: {run.name[4:]: _val_miou(run) for run in sorted(row.glob("seed*"))}
-        for row in (RESULTS / family).iterdir()
-    }
-    seeds = sorted({seed for values in scores.values() for seed in values}, key=int)
-    base = scores["supervised"]
-    lines = [
-        " | ".join(["| row", *(f"seed {seed}" for seed in seeds), "mean", "over supervised"])
-        + " | labels right, all / kept | kept |",
-        "| --- " * (len(seeds) + 5) + "|",
-    ]
-    for name, values in sorted(scores.items(), key=lambda item: _order(item[0], item[1], base)):
-        cells = [f"{100 * values[seed]:.1f}" if seed in values else "" for seed in seeds]
-        mean = f"{100 * statistics.mean(values.values()):.1f}"
-        labels = _label_quality(family, name)
-        lines.append(f"| {' | '.join([name, *cells, mean, _gain(values, base), *labels])} |")
-    return "\n".join(lines)
-
-
-def _val_miou(run: Path) -> float:
-    content = json.loads((run / "val_results.json").read_text())
-    return float(content["metrics"]["val/miou"])
-
-
-def _order(name: str, values: dict[str, float], base: dict[str, float]) -> tuple[int, float]:
-    """The warm start and the baseline first, then by the gain."""
-    differences = [values[seed] - base[seed] for seed in values if seed in base]
-    return (
-        {"warm": 0, "supervised": 1}.get(name, 2),
-        -statistics.mean(differences) if differences else 0.0,
-    )
-
-
-def _gain(values: dict[str, float], base: dict[str, float]) -> str:
-    """Mean and standard deviation of the differences by seed, in points."""
-    differences = [100 * (values[seed] - base[seed]) for seed in values if seed in base]
-    if not differences or values == base:
-        return ""
-    if len(differences) == 1:
-        return f"{differences[0]:+.1f} (1 seed)"
-    return f"{statistics.mean(differences):+.1f} ± {statistics.stdev(differences):.1f}"
-
-
-def _label_quality(family: str, row: str) -> list[str]:
-    """Accuracy of all and of the kept pseudo-labels, and the share kept, over all seeds."""
-    keys = ("train/pseudo_acc", "train/pseudo_acc_kept", "train/mask_ratio")
-    found: dict[str, list[float]] = {key: [] for key in keys}
-    for path in (RESULTS / family / row).glob("seed*/metrics.csv"):
+    logged: set[str] = set()
+    for path in (RESULTS / family).glob("*/seed*/metrics.csv"):
         with path.open(encoding="utf-8") as file:
-            content = list(csv.DictReader(file))
-        last = max(int(line["step"]) for line in content)
-        for line in content:
-            for key in keys:
-                if int(line["step"]) > last - LAST_STEPS and line.get(key):
-                    found[key].append(float(line[key]))
-    if not all(found.values()):
-        return ["", ""]
-    right, kept, share = (f"{100 * statistics.mean(found[key]):.0f}" for key in keys)
-    return [f"{right} / {kept}", share]
+            logged |= set(next(csv.reader(file), []))
+    metrics = ["val/miou", *(name for name in LABEL_QUALITY if name in logged)]
+    return _compared(family, metrics, "--baseline", "supervised")
 
 
 def tables() -> None:

@@ -1,8 +1,10 @@
 """What evaluation writes on two processes, against one."""
 
+import contextlib
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 from itertools import product
@@ -56,11 +58,23 @@ def folder(tmp_path_factory):
     env = {key: value for key, value in os.environ.items() if key not in ranks}
     command = [sys.executable, "-W", "ignore", "script.py"]
     env["OMP_NUM_THREADS"] = "1"
-    result = subprocess.run(
-        command, cwd=folder, env=env, capture_output=True, text=True, timeout=240
-    )
-    assert result.returncode == 0, result.stderr[-2000:]
-    assert "Starting with 2 processes" in result.stderr
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            log = process.communicate(timeout=600)[1]  # some 20 s on two free cores
+        finally:
+            # Also the second process, which would wait for the first one for half an hour.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, log[-2000:]
+    assert "Starting with 2 processes" in log
     return folder
 
 

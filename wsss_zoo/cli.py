@@ -79,6 +79,12 @@ def _inspect(args: list[str]) -> int:
     return inspect_data(args[1:])
 
 
+def _compare(args: list[str]) -> int:
+    from wsss_zoo.report.command import main as compare
+
+    return compare(args[1:])
+
+
 def _reliability(args: list[str]) -> int:
     from wsss_zoo.reliability import main as rank
 
@@ -95,6 +101,7 @@ COMMANDS = {
     "pipeline": Command(
         "run a recipe of several steps; a finished step is not run again", _pipeline
     ),
+    "compare": Command("compare runs: tables, and a page with curves and pictures", _compare),
     "reliability": Command(
         "list the pseudo-labelled images to trust and the others (ST++)", _reliability
     ),

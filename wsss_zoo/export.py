@@ -165,11 +165,11 @@ class _Forward(nn.Module):
         return logits
 
 
-class _Touched(TorchDispatchMode):
+class _Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes the memory of every tensor that an operation reads."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.memory: set[int] = set()
 
     def __torch_dispatch__(

@@ -114,7 +114,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--model", type=str | None, help="method, where the checkpoint does not say it"
     )
-    parser.add_argument("--num_workers", type=int, default=2, help="processes that read images")
+    parser.add_argument("--num_workers", type=int, default=1, help="processes that read images")
     parser.add_class_arguments(Evaluation, "evaluation")
     for name, kind, default in (
         ("accelerator", str, "auto"),

@@ -1,16 +1,12 @@
 """What the command line keeps in a run's folder: config, metrics and where the checkpoint is."""
 
 import csv
-import netrc
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
-from jsonargparse import Namespace
 from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import SaveConfigCallback
@@ -143,8 +139,9 @@ class LogConfig(SaveConfigCallback):
     """Writes the whole configuration into the run's folder and into wandb's run."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Send the configuration to wandb."""
+        """Send the configuration, and the names of the classes, to wandb."""
         config = yaml.safe_load(self.parser.dump(self.config, skip_none=False, format="yaml"))
+        config["class_names"] = getattr(trainer, "datamodule", None) and trainer.datamodule.class_names  # type: ignore[attr-defined]
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.config.update(config, allow_val_change=True)
@@ -163,45 +160,3 @@ def config_name(folder: Path, subcommand: str) -> str:
 def config_header(subcommand: str) -> str:
     """First comment of a saved configuration."""
     return f"wsss-zoo {subcommand}"
-
-
-def prepare_wandb(options: Namespace, folder: Path, subcommand: str) -> None:
-    """Prepare wandb if it is asked for: its folder, names to find the run by, offline mode.
-
-    Args:
-        options: Configuration of the subcommand; ``save_dir`` of the logger is set.
-        folder: The run's folder.
-        subcommand: Its name, wandb's job type unless the environment gives another.
-    """
-    asked = options.trainer.logger
-    loggers = asked if isinstance(asked, list) else [asked]
-    wandb_loggers = [
-        logger
-        for logger in loggers
-        if isinstance(logger, Namespace) and logger.class_path.endswith("WandbLogger")
-    ]
-    if not wandb_loggers:
-        return
-    for logger in wandb_loggers:
-        logger.init_args.save_dir = str(folder)
-    names = [
-        options.model.class_path.rsplit(".", 1)[-1],
-        options.data.class_path.rsplit(".", 1)[-1],
-    ]
-    os.environ.setdefault("WANDB_RUN_GROUP", folder.parent.name)
-    os.environ.setdefault("WANDB_JOB_TYPE", subcommand)
-    os.environ.setdefault("WANDB_TAGS", ",".join([*names, options.data.init_args.train_split]))
-    if wandb_stays_offline():
-        os.environ["WANDB_MODE"] = "offline"
-
-
-def wandb_stays_offline() -> bool:
-    """Whether wandb has no key to log in with and nobody at a terminal to ask for one."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_MODE") or sys.stdin.isatty():
-        return False
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    try:
-        login = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
-    except (OSError, netrc.NetrcParseError):
-        return True
-    return login is None or not login[2]

@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -46,8 +47,8 @@ from wsss_zoo.run_folder import (
     claim_run_folder,
     config_header,
     config_name,
-    prepare_wandb,
 )
+from wsss_zoo.wandb_runs import prepare_wandb, wandb_run
 
 log = logging.getLogger("wsss_zoo")
 
@@ -192,7 +193,7 @@ class ZooCLI(LightningCLI):
             options.trainer.default_root_dir = str(claim_run_folder(parent))
         folder = Path(options.trainer.default_root_dir or ".")
         self.save_config_kwargs["config_filename"] = config_name(folder, subcommand)
-        prepare_wandb(options, folder, subcommand)
+        prepare_wandb(options.trainer.logger, folder)
         if self._ckpt_path:
             return
         if subcommand != "fit" and not options.model.init_args.get("init_from"):
@@ -238,19 +239,27 @@ class ZooCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Train; checkpoints are read as data, never as code."""
-        self.trainer.fit(weights_only=True, **kwargs)
+        with self._in_wandb():
+            self.trainer.fit(weights_only=True, **kwargs)
 
     def validate(self, **kwargs: Any) -> None:
         """Measure on the validation split."""
-        self.trainer.validate(weights_only=True, verbose=False, **kwargs)
+        with self._in_wandb():
+            self.trainer.validate(weights_only=True, verbose=False, **kwargs)
 
     def test(self, **kwargs: Any) -> None:
         """Measure on the test split."""
-        self.trainer.test(weights_only=True, verbose=False, **kwargs)
+        with self._in_wandb():
+            self.trainer.test(weights_only=True, verbose=False, **kwargs)
 
     def predict(self, **kwargs: Any) -> None:
         """Write predictions; by default Trainer would keep every one of them in memory."""
-        self.trainer.predict(weights_only=True, return_predictions=False, **kwargs)
+        with self._in_wandb():
+            self.trainer.predict(weights_only=True, return_predictions=False, **kwargs)
+
+    def _in_wandb(self) -> AbstractContextManager[None]:
+        folder = Path(self.options.trainer.default_root_dir or ".")
+        return wandb_run(self.trainer.loggers, self.options, folder, str(self.subcommand))
 
     def _refuse_num_classes(self, given: Setting) -> None:
         data = make_data(self.options.data.as_dict())

@@ -149,11 +149,12 @@ class LabelFolder:
         return found if own else None
 
     def _refuse_mixture(self, found: Mapping[str, Any]) -> None:
-        own, other = _flat(self.identity), _flat(found)
+        own = _flat(self.identity)
+        there = _flat({name: value for name, value in found.items() if name in self.identity})
         different = [
-            f"{name} {value[:_SHOWN]}, there {other.get(name, 'none')[:_SHOWN]}"
-            for name, value in own.items()
-            if other.get(name) != value
+            f"{name} {own.get(name, 'none')[:_SHOWN]}, there {there.get(name, 'none')[:_SHOWN]}"
+            for name in own | there
+            if own.get(name) != there.get(name)
         ]
         if different:
             raise ValueError(

@@ -14,7 +14,8 @@ from wsss_zoo.report.metrics_file import Floats
 _WIDTH, _HEIGHT = 380, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 104, 12, 30
 _LABEL_STEP = 13
-_POINTS, _FAINT_POINTS = 60, 24
+# A loss of single batches is noise: fewer, longer intervals.
+_POINTS, _TRAIN_POINTS, _FAINT_POINTS = 60, 20, 20
 _FAINT_LINES = 80
 _PANELS = 6
 
@@ -90,9 +91,10 @@ def panel(comparison: Comparison, metric: str, colored: Sequence[int]) -> str:
         colored: Places of the groups that have a colour, each its index; others are grey.
     """
     lines, faint = [], []
+    points = _TRAIN_POINTS if metric.startswith("train/") else _POINTS
     for place, group in enumerate(comparison.groups):
         if place in colored:
-            line = group_line(group, place, metric, _POINTS)
+            line = group_line(group, place, metric, points)
             lines += [line] if line else []
         elif len(faint) < _FAINT_LINES:
             line = group_line(group, place, metric, _FAINT_POINTS)

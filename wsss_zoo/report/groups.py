@@ -70,9 +70,12 @@ class Group:
         seeds = Counter(run.seed for run in self.runs if run.finished)
         unknown = seeds.pop(None, 0)
         twice = sorted(seed for seed, count in seeds.items() if seed is not None and count > 1)
-        notes = [f"seed {seed} was run {seeds[seed]} times" for seed in twice]
+        notes = []
+        if twice:
+            listed = ", ".join(map(str, twice[:6])) + (", …" if len(twice) > 6 else "")
+            notes.append(f"more than one run of seed {listed}")
         if unknown:
-            notes.append(f"{unknown} runs without a seed")
+            notes.append(f"without a seed: {unknown}")
         left = sum(not run.finished for run in self.runs)
         if left:
             notes.append(f"{left} of {len(self.runs)} runs not finished")

@@ -139,8 +139,9 @@ def _curves(comparison: Comparison, colored: Sequence[int]) -> str:
     rest = len(comparison.groups) - len(colored)
     grey = f" Grey: groups of the {rest} others, at most 80." if rest > 0 else ""
     return (
-        "<p>Means over the runs of a group, in up to 60 intervals of steps; the band is from its "
-        f'lowest to its highest run.{grey}</p><div class="grid2">{"".join(figures)}</div>'
+        "<p>Means over the runs of a group, over up to 60 intervals of steps (20 for train/); "
+        f"the band is from its lowest to its highest run.{grey}</p>"
+        f'<div class="grid2">{"".join(figures)}</div>'
     )
 
 
@@ -169,6 +170,8 @@ def _settings(comparison: Comparison) -> str:
     """Options that differ: for each of its values, the groups that have it."""
     groups = comparison.groups
     table = differences([{"method": group.method} | group.settings for group in groups])
+    # What only another method has is no difference in a setting.
+    table = {name: values for name, values in table.items() if len({*values} - {None}) > 1}
     table.pop("model", None)
     if not table:
         return ""
@@ -180,7 +183,7 @@ def _settings(comparison: Comparison) -> str:
         for index, (value, names) in enumerate(list(by_value.items())[:12]):
             more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
             head = f"<code>{escape(name)}</code>" if index == 0 else ""
-            text = "<small>no such option</small>" if value is None else escape(value[:200])
+            text = "<small>none</small>" if value is None else escape(value[:200])
             rows.append(
                 f"<tr><td>{head}</td><td>{text}</td>"
                 f"<td><small>{escape(', '.join(names[:_NAMES]))}{more}</small></td></tr>"
@@ -190,7 +193,7 @@ def _settings(comparison: Comparison) -> str:
     left = f"<p>{len(table) - _SETTINGS} more options differ.</p>" if len(table) > _SETTINGS else ""
     return (
         "<p>Options in which groups differ; seeds, paths and matters of the machine are left out.</p>"
-        '<div class="scroll"><table class="plain"><thead><tr><th>option</th><th>value</th>'
+        '<div class="scroll"><table class="plain settings"><thead><tr><th>option</th><th>value</th>'
         f"<th>groups</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>{left}"
     )
 

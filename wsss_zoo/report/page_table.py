@@ -18,21 +18,23 @@ def main_table(comparison: Comparison, colored: Sequence[int]) -> str:
     values = [value for group in comparison.groups for value in group.numbers(metric)]
     scale = ticks(min(values), max(values), 3) if values else [0.0, 1.0]
     reach = _reach(comparison)
-    head = [f'<th>group</th><th class="num">{escape(_title(metric))}</th>']
-    head.append(f'<th class="strip">{_scale(scale, metric, signed=False)}</th>')
+    head = [f'<th>group</th><th class="num">{_breakable(_title(metric))}</th>']
+    title = escape(_title(metric), quote=True)
+    head.append(f'<th class="strip" data-l="{title}">{_scale(scale, metric, signed=False)}</th>')
     if comparison.baseline is not None:
-        name = escape(comparison.baseline.name)
+        name = _breakable(comparison.baseline.name)
         head.append(f'<th class="num">difference to {name}</th>')
         marks = [-reach, 0.0, reach]
-        head.append(f'<th class="strip">{_scale(marks, metric, signed=True)}</th>')
-    head += [f'<th class="num">{escape(_title(other))}</th>' for other in comparison.metrics[1:]]
+        axis = _scale(marks, metric, signed=True)
+        head.append(f'<th class="strip" data-l="difference to the baseline">{axis}</th>')
+    head += [f'<th class="num">{_breakable(_title(other))}</th>' for other in comparison.metrics[1:]]
     rows = "".join(
         _row(comparison, row, place, colored, scale, reach)
         for place, row in enumerate(comparison.rows)
     )
     dots = "Dots: runs; bar: their mean."
     if comparison.baseline is not None:
-        dots += " Right: mean difference and its interval; the dashed line is the baseline."
+        dots += " Second axis: mean difference and its interval; dashed: the baseline."
     return (
         f'<p>{dots}</p><table class="main"><thead><tr>{"".join(head)}<th></th></tr></thead>'
         f"<tbody>{rows}</tbody></table>"
@@ -41,6 +43,28 @@ def main_table(comparison: Comparison, colored: Sequence[int]) -> str:
 
 def _title(metric: str) -> str:
     return f"{metric}, %" if is_share(metric) else metric
+
+
+def _breakable(text: str) -> str:
+    """Escaped, with breaks allowed where words of a name meet."""
+    safe = escape(text)
+    return safe.replace("/", "/<wbr>").replace("_", "_<wbr>").replace(", %", ",&nbsp;%")
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    """Seeds as ranges.
+
+    >>> _seeds([0, 1, 2, 7])
+    '0–2, 7'
+    """
+    parts: list[list[int]] = []
+    for seed in seeds:
+        if parts and seed == parts[-1][-1] + 1:
+            parts[-1].append(seed)
+        else:
+            parts.append([seed])
+    texts = [f"{part[0]}–{part[-1]}" if len(part) > 1 else f"{part[0]}" for part in parts]
+    return ", ".join(texts[:6]) + (", …" if len(texts) > 6 else "")
 
 
 def _reach(comparison: Comparison) -> float:
@@ -88,13 +112,12 @@ def _row(
 def _name(row: Row) -> str:
     group = row.group
     seeds = seeds_of([group])
-    listed = " ".join(map(str, seeds[:6])) + (" …" if len(seeds) > 6 else "")
     about = [group.method] if group.method != group.name else []
     if group.recipe:
         about.append(f"{group.recipe}, stage {group.runs[0].stage}")
     about.append(f"{len(group.runs)} runs" if len(group.runs) != 1 else "1 run")
     if seeds:
-        about.append(f"seed{'s' if len(seeds) > 1 else ''} {listed}")
+        about.append(f"seed{'s' if len(seeds) > 1 else ''} {_seeds(seeds)}")
     return (
         f'<th scope="row"><i class="sw"></i>{escape(group.name)}'
         f"<small>{escape(' · '.join(about))}</small></th>"

@@ -147,7 +147,9 @@ def _read_yaml(run: Run, name: str) -> dict[str, Any]:
     try:
         text = (run.folder / name).read_text(encoding="utf-8")
         content = yaml.load(text, _LOADER)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        # Aliases can make a file that holds itself.
+        json.dumps(content, default=str)
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         run.problems.append(f"{name} cannot be read: {' '.join(str(error).split())[:120]}")
         return {}
     if not isinstance(content, dict):

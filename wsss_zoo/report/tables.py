@@ -74,7 +74,8 @@ def markdown_table(comparison: Comparison, *, by_seed: bool = False) -> str:
         return _markdown(_header(comparison), lines)
     seeds = seeds_of(comparison.groups)
     metric, *others = comparison.metrics
-    header = ["", *(f"seed {seed}" for seed in seeds), "mean"]
+    header = ["", *(f"seed {seed}" for seed in seeds), "mean ± sd"]
+    noted = ["notes"] if any(row.notes for row in comparison.rows) else []
     if comparison.baseline is not None:
         percent = f"{100 * comparison.confidence:g} % interval"
         header += [f"over {comparison.baseline.name}", percent]
@@ -86,7 +87,8 @@ def markdown_table(comparison: Comparison, *, by_seed: bool = False) -> str:
         if comparison.baseline is not None:
             lines[-1] += [_gain(row.delta, metric), _interval(row.delta, metric)]
         lines[-1] += [_mean(row.cells[other], other) for other in others]
-    return _markdown([*header, *others], lines)
+        lines[-1] += ["; ".join(row.notes)] if noted else []
+    return _markdown([*header, *others, *noted], lines)
 
 
 def pipeline_table(

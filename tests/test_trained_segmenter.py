@@ -1,0 +1,110 @@
+import pytest
+import torch
+
+from tests.checkpoints import NAMES, save_checkpoint
+from tests.test_cli import TINY
+from wsss_zoo import CAM, Supervised
+from wsss_zoo.cli import ZooCLI
+from wsss_zoo.trained_segmenter import load_segmenter
+
+
+class OwnSegmenter(Supervised):
+    """A user's method, named by its path."""
+
+
+@pytest.fixture
+def method():
+    return Supervised(3, backbone="test_resnet", architecture="largefov", output_stride=8)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "a.ckpt"
+
+
+def test_what_fit_writes(tmp_path):
+    root = ["--trainer.default_root_dir", str(tmp_path), "--trainer.max_steps", "1"]
+    cli = ZooCLI(["fit", "--model", "Supervised", *TINY, *root, "--trainer.limit_val_batches", "0"])
+    trained = load_segmenter(str(tmp_path / "checkpoints" / "last.ckpt"), "label")
+    assert type(trained.method) is Supervised
+    assert not trained.method.training
+    assert dict(trained.method.hparams)["backbone"] == "test_resnet"
+    assert trained.class_names == cli.datamodule.class_names
+    assert trained.background
+    assert trained.names_known
+    image = torch.rand(1, 3, 40, 50)
+    torch.testing.assert_close(trained.method(image), cli.model.eval()(image))
+
+
+def test_names(path, method, tmp_path):
+    trained = load_segmenter(save_checkpoint(path, method, ["sky", "sea", "sun"]), "label")
+    assert trained.class_names == ["sky", "sea", "sun"]
+    assert not trained.background
+    names = tmp_path / "classes.txt"
+    names.write_text("background 0 0 0\nA 1 1 1\nB 2 2 2\n")
+    trained = load_segmenter(str(path), "label", str(names))
+    assert trained.class_names == ["background", "A", "B"]
+    # What the data set was does not change with the names.
+    assert not trained.background
+    trained = load_segmenter(save_checkpoint(path, method), "label", str(names))
+    assert trained.background
+    assert trained.names_known
+    trained = load_segmenter(str(path), "label")
+    assert trained.class_names == ["class 0", "class 1", "class 2"]
+    assert trained.background
+    assert not trained.names_known
+    names.write_text("A\nB\n")
+    with pytest.raises(ValueError, match=r"names 2 classes, checkpoint .*a.ckpt has 3"):
+        load_segmenter(str(path), "label", str(names))
+    with pytest.raises(FileNotFoundError):
+        load_segmenter(str(path), "label", str(tmp_path / "none.txt"))
+
+
+def test_method_by_path_and_by_option(path, method):
+    own = f"{__name__}.OwnSegmenter"
+    save_checkpoint(path, method, NAMES, _class_path=own)
+    assert type(load_segmenter(str(path), "label").method) is OwnSegmenter
+    save_checkpoint(path, method, NAMES, _class_path="wsss_zoo.methods.elsewhere.Supervised")
+    assert type(load_segmenter(str(path), "label").method) is Supervised
+    # As Trainer.save_checkpoint does from Python.
+    saved = torch.load(save_checkpoint(path, method, NAMES), weights_only=True)
+    del saved["hyper_parameters"]["_class_path"]
+    torch.save(saved, path)
+    with pytest.raises(ValueError, match=r"does not say which method .*--model: .*Supervised"):
+        load_segmenter(str(path), "label")
+    assert type(load_segmenter(str(path), "label", model="Supervised").method) is Supervised
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"_class_path": "gone.Method"}, "of the method gone.Method, which cannot be imported"),
+        ({"_class_path": "pathlib.Path"}, "is no method of wsss_zoo"),
+        ({"colour": "red"}, "does not fit Supervised of this version: .*colour"),
+        ({"num_classes": 4}, "does not fit Supervised of this version"),
+    ],
+)
+def test_refused(path, method, changes, message):
+    save_checkpoint(path, method, NAMES, **changes)
+    with pytest.raises(ValueError, match=message):
+        load_segmenter(str(path), "label")
+
+
+def test_no_segmenter(path):
+    save_checkpoint(path, CAM(3, backbone="test_resnet"), NAMES)
+    with pytest.raises(ValueError, match=r"holds CAM, which .*export needs a segmenter.*Supervised"):
+        load_segmenter(str(path), "export")
+
+
+def test_pretext(path):
+    from wsss_zoo import CPC
+
+    save_checkpoint(path, CPC(backbone="test_resnet", output_stride=8))
+    with pytest.raises(ValueError, match=r"holds CPC, which makes no label maps.*model.weights"):
+        load_segmenter(str(path), "label")
+
+
+def test_no_checkpoint(path):
+    path.write_text("no")
+    with pytest.raises(ValueError, match="is no checkpoint"):
+        load_segmenter(str(path), "label")
