@@ -8,9 +8,16 @@ from tests.checkpoints import NAMES, save_checkpoint, with_opinions
 from wsss_zoo import CAM, CPS, MeanTeacher, Supervised
 from wsss_zoo import export as exporting
 from wsss_zoo.cli import main
+from wsss_zoo.cli_checks import subclasses
 from wsss_zoo.export import export_segmenter
+from wsss_zoo.methods import BaseMethod
 from wsss_zoo.trained_segmenter import TrainedSegmenter, load_segmenter
 
+SEGMENTERS = [
+    name
+    for name, kind in subclasses(BaseMethod).items()
+    if kind.output == "segmentation" and kind.__module__.startswith("wsss_zoo.")
+]
 SMALL = {"backbone": "test_resnet", "architecture": "largefov", "output_stride": 8}
 
 
@@ -59,6 +66,17 @@ def test_onnx(tmp_path, options):
     assert properties["method"] == "Supervised"
     # The method itself is as it was.
     assert all(parameter.requires_grad for parameter in trained.method.parameters())
+
+
+@pytest.mark.parametrize("name", SEGMENTERS)
+def test_every_segmenter(tmp_path, name):
+    """The file is checked against PyTorch before it is there."""
+    pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    method = with_opinions(subclasses(BaseMethod)[name](3, backbone="test_resnet"))
+    trained = TrainedSegmenter(method.eval(), NAMES, True, True)
+    assert export_segmenter(trained, tmp_path / "a.onnx", "onnx").magnitude > 0.01
+    assert (tmp_path / "a.onnx").exists()
 
 
 def test_torch_export(tmp_path):

@@ -97,7 +97,10 @@ def test_broken_images_do_not_stop_the_rest(photos, checkpoint, tmp_path, capsys
     printed = capsys.readouterr()
     assert "masks of 5 images; 3 problems" in printed.out
     errors = printed.err.splitlines()
-    for part in ("broken.jpg cannot be decoded (", "empty.png cannot be decoded (the file is empty"):
+    for part in (
+        "broken.jpg cannot be decoded (",
+        "empty.png cannot be decoded (the file is empty",
+    ):
         assert any(part in line for line in errors), part
     assert any("link.png is a broken link" in line for line in errors)
     assert len(json.loads((out / "manifest.json").read_text())["problems"]) == 3
@@ -156,7 +159,7 @@ def test_other_options_are_not_mixed(photos, checkpoint, method, tmp_path):
     with pytest.raises(ValueError, match=r"flip true, there false\); choose another folder"):
         label(photos, checkpoint, "--opacity", "0", "--evaluation.flip", "true")
     other = save_checkpoint(tmp_path / "b.ckpt", method, [*NAMES[:2], "fox"])
-    with pytest.raises(ValueError, match="class_names .*checkpoint_sha256"):
+    with pytest.raises(ValueError, match=r"class_names .*checkpoint_sha256"):
         label(photos, other, "--opacity", "0")
     assert label(photos, other, "--overwrite", "true", "--conf_thresh", "0.9") == 0
     assert (mask(out, "a") == 255).any()

@@ -1,11 +1,9 @@
 import csv
-import io
 import os
 import threading
 from pathlib import Path
 
 import pytest
-from jsonargparse import Namespace
 from pytorch_lightning.utilities import rank_zero_only
 
 from wsss_zoo.run_folder import (
@@ -13,16 +11,14 @@ from wsss_zoo.run_folder import (
     RunLogger,
     claim_run_folder,
     config_name,
-    prepare_wandb,
     read_metrics,
-    wandb_stays_offline,
 )
 
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch):
     for name in [*os.environ]:
-        if name.startswith(("WANDB", "WSSS_ZOO", "NETRC")):
+        if name.startswith("WSSS_ZOO"):
             monkeypatch.delenv(name)
     # What a test's code sets is taken away again.
     monkeypatch.setattr(os, "environ", os.environ.copy())
@@ -108,49 +104,3 @@ def test_config_of_a_fit_is_not_overwritten(tmp_path):
     assert config_name(tmp_path, "predict") == "config.yaml"
     assert config_name(tmp_path, "validate") == "config_validate.yaml"
     assert config_name(tmp_path, "fit") == "config.yaml"
-
-
-@pytest.mark.parametrize(
-    ("environment", "netrc", "offline"),
-    [
-        ({}, None, True),
-        ({"WANDB_API_KEY": "k"}, None, False),
-        ({"WANDB_MODE": "disabled"}, None, False),
-        ({}, "machine api.wandb.ai login user password k\n", False),
-        ({}, "machine example.org login user password k\n", True),
-        ({}, "machine api.wandb.ai login", True),
-        (
-            {"WANDB_BASE_URL": "https://example.org:8080/x"},
-            "machine example.org login user password k\n",
-            False,
-        ),
-    ],
-)
-def test_wandb_is_offline_without_a_key(tmp_path, monkeypatch, environment, netrc, offline):
-    path = tmp_path / "netrc"
-    if netrc is not None:
-        path.write_text(netrc)
-    for name, value in ({"NETRC": str(path)} | environment).items():
-        monkeypatch.setitem(os.environ, name, value)
-    monkeypatch.setattr("sys.stdin", io.StringIO())
-    assert wandb_stays_offline() is offline
-
-
-def test_wandb_run_is_described(tmp_path, monkeypatch):
-    monkeypatch.setitem(os.environ, "NETRC", str(tmp_path / "none"))
-    monkeypatch.setattr("sys.stdin", io.StringIO())
-    logger = Namespace(class_path="pytorch_lightning.loggers.WandbLogger", init_args=Namespace())
-    options = Namespace(
-        trainer=Namespace(logger=[logger, True]),
-        model=Namespace(class_path="wsss_zoo.CAM"),
-        data=Namespace(class_path="wsss_zoo.Shapes", init_args=Namespace(train_split="train")),
-    )
-    prepare_wandb(options, tmp_path / "recipe" / "run", "fit")
-    assert logger.init_args.save_dir == str(tmp_path / "recipe" / "run")
-    wandb = {name: value for name, value in os.environ.items() if name.startswith("WANDB")}
-    assert wandb == {
-        "WANDB_RUN_GROUP": "recipe",
-        "WANDB_JOB_TYPE": "fit",
-        "WANDB_TAGS": "CAM,Shapes,train",
-        "WANDB_MODE": "offline",
-    }

@@ -92,7 +92,9 @@ def test_refused(path, method, changes, message):
 
 def test_no_segmenter(path):
     save_checkpoint(path, CAM(3, backbone="test_resnet"), NAMES)
-    with pytest.raises(ValueError, match=r"holds CAM, which .*export needs a segmenter.*Supervised"):
+    with pytest.raises(
+        ValueError, match=r"holds CAM, which .*export needs a segmenter.*Supervised"
+    ):
         load_segmenter(str(path), "export")
 
 

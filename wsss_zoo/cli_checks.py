@@ -47,6 +47,11 @@ def short_message(message: str) -> str:
     """
     pattern = r"Problem with given class_path '([^']+)':\s+(.+?)(\n\s*- |\n\s*Given value|$)"
     match = re.search(pattern, message, re.DOTALL)
+    if match is None and 'Parser key "trainer.logger"' in message:
+        return (
+            "trainer.logger: that is no logger; give --trainer.logger WandbLogger and after it its "
+            "options (--trainer.logger.project P) and further loggers (--trainer.logger+ CSVLogger)"
+        )
     if match is None:
         return message
     return f"{match[1].removeprefix('wsss_zoo.')}: {' '.join(match[2].split())}"

@@ -255,9 +255,10 @@ def _export_program(network: nn.Module, path: Path, metadata: dict[str, str]) ->
     from torch.fx.experimental import _config
 
     size = torch.export.Dim.AUTO
-    # Without the option the program is bound to what holds for the example: a batch of more than
-    # one, sides that the stride divides.
-    with _quiet(), _integer_padding(), _config.patch(backed_size_oblivious=True), torch.no_grad():
+    # Without it the program is bound to what holds for the example: a batch of more than one, sides
+    # that the stride divides.
+    free = _config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
+    with _quiet(), _integer_padding(), free, torch.no_grad():
         program = torch.export.export(
             network, (_image(*_EXAMPLE),), dynamic_shapes={"image": {0: size, 2: size, 3: size}}
         )

@@ -75,15 +75,14 @@ class FolderLabeler(LightningModule):
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
         """{"image" (H, W, 3) uint8, "preds" (H, W) uint8}, or {"problem"}: why it is not read."""
-        image: UInt8Array | None = batch["image"]
-        if image is None:
-            try:
-                image = read_any_size(batch["path"])
-            except OSError as error:
-                # The remedy behind it speaks of data sets.
-                return {"problem": str(error).partition("; ")[0]}
-            except ValueError as error:
-                return {"problem": str(error)}
+        given: Tensor | None = batch["image"]
+        try:
+            image = read_any_size(batch["path"]) if given is None else given.numpy()
+        except OSError as error:
+            # The remedy behind it speaks of data sets.
+            return {"problem": str(error).partition("; ")[0]}
+        except ValueError as error:
+            return {"problem": str(error)}
         return {"image": image, "preds": self.label(image, batch["image_id"])}
 
     def label(self, image: UInt8Array, image_id: str) -> UInt8Array:

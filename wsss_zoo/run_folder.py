@@ -141,7 +141,8 @@ class LogConfig(SaveConfigCallback):
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Send the configuration, and the names of the classes, to wandb."""
         config = yaml.safe_load(self.parser.dump(self.config, skip_none=False, format="yaml"))
-        config["class_names"] = getattr(trainer, "datamodule", None) and trainer.datamodule.class_names  # type: ignore[attr-defined]
+        data: Any = getattr(trainer, "datamodule", None)
+        config["class_names"] = getattr(data, "class_names", None)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.config.update(config, allow_val_change=True)

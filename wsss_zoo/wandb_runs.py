@@ -174,7 +174,7 @@ def wandb_run(
     if os.environ.get("WANDB_RUN_ID"):
         # Of a sweep's agent, or the user's own.
         run_id = None
-    run = _start(logger, names | {"id": run_id}, folder)
+    run = _start(logger, names | {"id": run_id, "resume": "allow"}, folder)
     entry = {"id": run.id, "group": run.group or names["group"], "finished": False}
     _record(folder, subcommand, entry)
     exit_code = 1
@@ -228,9 +228,9 @@ def _start(logger: WandbLogger, arguments: Mapping[str, Any], folder: Path) -> A
     given.update({name: value for name, value in arguments.items() if not given.get(name)})
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        mode = "offline" if logger._offline or stays_offline() else os.environ.get("WANDB_MODE")
-        if mode:
-            given.setdefault("mode", mode)
+        if not given.get("mode"):
+            offline = logger._offline or stays_offline()
+            given["mode"] = "offline" if offline else os.environ.get("WANDB_MODE")
         return logger.experiment
     except Exception as error:
         reason = str(error).strip().rstrip(".")

@@ -1,8 +1,18 @@
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from wsss_zoo.callbacks.pictures import SheetRow, color_label, draw_sheet, heat_overlay
+from wsss_zoo.callbacks.pictures import (
+    PANELS,
+    SheetRow,
+    color_label,
+    draw_sheet,
+    heat_overlay,
+    save_sheet,
+)
+from wsss_zoo.data.pseudo_labels import voc_palette
 
 NAMES = ["background", "cat", "cow"]
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
@@ -85,3 +95,21 @@ def test_extreme_sizes_and_long_ids():
 def test_nothing_to_draw_is_an_error(rows, height):
     with pytest.raises(ValueError, match="a sheet needs rows"):
         draw_sheet(rows, NAMES, height)
+
+
+def test_a_saved_sheet_says_where_its_panels_are(tmp_path):
+    image = np.full((60, 90, 3), 90, dtype=np.uint8)
+    preds = np.zeros((60, 90), dtype=np.uint8)
+    rows = [SheetRow("one", image, preds=preds + 1), SheetRow("two", image[:, :30])]
+    sheet = draw_sheet(rows, ["background", "cat"])
+    save_sheet(sheet, tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as file:
+        described = json.loads(file.info[PANELS])
+        saved = np.asarray(file.convert("RGB"))
+    assert described["class_names"] == ["background", "cat"]
+    assert described["colors"] == voc_palette()[:2].tolist()
+    panels = {(p["image_id"], p["field"]): p["box"] for p in described["panels"]}
+    assert set(panels) == {("one", "image"), ("two", "image"), ("one", "preds")}
+    left, top, right, bottom = panels["one", "preds"]
+    assert (right - left, bottom - top) == (240, 160)
+    assert (saved[top:bottom, left:right] == voc_palette()[1]).all()

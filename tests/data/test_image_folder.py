@@ -93,7 +93,7 @@ def test_samples(tmp_path):
     samples = [images[index, 7] for index in range(4)]
     assert [sample["image_id"] for sample in samples] == list(files)
     assert [sample["path"] for sample in samples] == list(files.values())
-    assert samples[0]["image"].shape == (3, 4, 3)
+    np.testing.assert_array_equal(samples[0]["image"], np.full((3, 4, 3), (255, 0, 0)))
     assert [sample["image"] is None for sample in samples] == [False, True, True, True]
 
 
@@ -101,8 +101,8 @@ def test_more_pixels_than_pillow_likes(tmp_path, monkeypatch):
     path = str(save(tmp_path / "a.png", (40, 30)))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert read_any_size(path).shape == (30, 40, 3)
-    np.testing.assert_array_equal(ImagesToLabel(["a"], {"a": path}, 10)[0]["image"], None)
+    assert ImagesToLabel(["a"], {"a": path}, 10)[0]["image"] is None
     assert Image.MAX_IMAGE_PIXELS == 100
-    with pytest.raises(OSError, match="gone.png is missing"):
+    with pytest.raises(OSError, match=r"gone\.png is missing"):
         read_any_size(str(tmp_path / "gone.png"))
     assert Image.MAX_IMAGE_PIXELS == 100

@@ -73,7 +73,7 @@ def test_columns(tmp_path):
     found = find_runs([tmp_path])
     metrics = ["val/iou/cat", "train/loss", "val/iou/cat"]
     assert compare(found, metrics).metrics == metrics[:2]
-    with pytest.raises(ValueError, match="no run has the metric val/mIoU; there are: .*val/miou"):
+    with pytest.raises(ValueError, match=r"no run has the metric val/mIoU; there are: .*val/miou"):
         compare(found, ["val/mIoU"])
     with pytest.raises(ValueError, match="confidence"):
         compare(found, confidence=1.0)

@@ -56,6 +56,13 @@ def test_stages_of_a_pipeline(tmp_path):
     assert all(run.finished for run in runs)
 
 
+def test_stages_are_called_by_their_pipelines_folder_too(tmp_path):
+    roots = [write_pipeline(tmp_path / f"seed{seed}", seed) for seed in (0, 1)]
+    found = find_runs(roots)
+    assert [run.name for run in found.runs][1:3] == ["seed0/check", "seed1/teacher"]
+    assert found.problems == []
+
+
 def test_a_pipeline_that_has_not_come_to_its_end(tmp_path):
     write_pipeline(tmp_path / "p", finished=False)
     first, second = find_runs([tmp_path / "p"]).runs
@@ -107,9 +114,9 @@ def test_a_summary_that_is_none(tmp_path, summary):
 
 
 def test_nothing_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no folder .*gone"):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*gone"):
         find_runs([tmp_path / "gone"])
-    with pytest.raises(ValueError, match="there is no run in .*'wsss-zoo fit'"):
+    with pytest.raises(ValueError, match=r"there is no run in .*'wsss-zoo fit'"):
         find_runs([tmp_path])
     write_run(tmp_path / "a")
     (tmp_path / "empty").mkdir()

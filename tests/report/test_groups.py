@@ -54,6 +54,14 @@ def test_inputs_tell_apart_only_where_a_seed_would_occur_twice(tmp_path):
     assert [len(group.runs) for group in groups_of(tmp_path)] in ([2, 1, 1], [1, 1, 2])
 
 
+def test_options_of_a_later_version_tell_apart_only_then_too(tmp_path):
+    write_run(tmp_path / "a" / "seed0", "FixMatch", 0)
+    write_run(tmp_path / "a" / "seed1", "FixMatch", 1, gate_by_tags=False)
+    assert len(groups_of(tmp_path)) == 1
+    write_run(tmp_path / "b" / "seed0", "FixMatch", 0, gate_by_tags=False)
+    assert sorted(len(group.runs) for group in groups_of(tmp_path)) == [1, 2]
+
+
 def test_a_seed_twice_is_said_and_counts_once(tmp_path):
     write_run(tmp_path / "a" / "version_0", seed=0, miou=0.4)
     write_run(tmp_path / "a" / "version_1", seed=0, miou=0.6)
@@ -99,5 +107,5 @@ def test_the_baseline_may_be_called_in_several_ways(tmp_path):
         assert choose_baseline(groups, text) is sup
     with pytest.raises(ValueError, match="may be each of: x, y; give one"):
         choose_baseline(groups, "CPS")
-    with pytest.raises(ValueError, match="no group nobody .* there are: sup, x, y"):
+    with pytest.raises(ValueError, match=r"no group nobody .* there are: sup, x, y"):
         choose_baseline(groups, "nobody")

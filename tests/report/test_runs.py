@@ -62,7 +62,9 @@ def test_a_run_without_metrics(tmp_path):
     assert read_run(folder).problems == ["no metrics: it only wrote label maps"]
 
 
-@pytest.mark.parametrize("text", ["model: [", "- 1", "", "\x00", "a: &a [*a]", "a: &a {b: *a}", "? [1]\n: 2"])
+@pytest.mark.parametrize(
+    "text", ["model: [", "- 1", "", "\x00", "a: &a [*a]", "a: &a {b: *a}", "? [1]\n: 2"]
+)
 def test_a_damaged_configuration(tmp_path, text):
     folder = write_run(tmp_path / "r")
     (folder / "config.yaml").write_text(text)
@@ -106,6 +108,13 @@ def test_how_it_was_measured_is_what_validate_was_told(tmp_path):
     folder = write_run(tmp_path / "r")
     (folder / "config_validate.yaml").write_text("evaluation: {crf: true}\nmodel: 3\n")
     assert read_run(folder).settings["evaluation.crf"] == "true"
+
+
+def test_classes_of_label_maps(tmp_path):
+    (tmp_path / "metrics.csv").write_text("step,pseudo/iou/cat\n0,0.5\n")
+    assert read_run(tmp_path).class_names == ["cat"]
+    (tmp_path / "manifest.json").write_text(json.dumps({"class_names": ["background", "cat"]}))
+    assert read_run(tmp_path).class_names == ["background", "cat"]
 
 
 def test_cam_miou_at_fixed_thresholds(tmp_path):

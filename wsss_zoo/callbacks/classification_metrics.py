@@ -5,9 +5,8 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.functional.classification import binary_average_precision
-from torchmetrics.utilities import dim_zero_cat
+from torchmetrics.utilities.distributed import gather_all_tensors
 
 from wsss_zoo.callbacks.outputs import from_batch, from_outputs
 from wsss_zoo.callbacks.stage_metrics import ByClass, Stage, StageMetrics, Values
@@ -37,22 +36,36 @@ class ClassificationMetrics(StageMetrics):
 
     def __init__(self, class_names: list[str] | None = None) -> None:
         super().__init__(class_names)
-        self.precision = _AveragePrecision()
+        # Scores and tags side by side, (images or more, 2 K), of which the first are in use.
+        self._rows = torch.empty(0, 0)
+        self._count = 0
 
     def _names_of(self, data: Any) -> list[str] | None:
         names = getattr(data, "class_names", None)
         return names[1:] if names and getattr(data, "background", True) else names
 
     def _reset(self, device: torch.device) -> None:
-        self.precision.to(device).reset()
+        self._rows, self._count = torch.empty(0, 2 * len(self._names), device=device), 0
 
     def _update(self, module: LightningModule, outputs: Any, batch: Any, stage: Stage) -> None:
         scores = from_outputs(outputs, "scores", module, stage)
-        self.precision.update(scores, from_batch(batch, "image_labels", stage))
+        tags = from_batch(batch, "image_labels", stage)
+        rows = torch.cat([scores.detach().float(), tags.detach().float()], dim=1)
+        first, self._count = self._count, self._count + len(rows)
+        if self._count > len(self._rows):
+            # One table, doubled when full. A list of small tensors would lie scattered between the
+            # large ones of the network and keep the allocator from using their memory again.
+            table = rows.new_empty(2 * self._count, rows.shape[1])
+            table[:first] = self._rows[:first]
+            self._rows = table
+        self._rows[first : self._count] = rows
 
     def _compute(self, trainer: Trainer, stage: Stage) -> tuple[Values, ByClass, dict[str, Any]]:
-        values = self.precision.compute().reshape(-1)  # torchmetrics turns (1,) into a scalar
-        self.precision.reset()
+        rows = self._rows[: self._count]
+        if trainer.world_size > 1:
+            rows = torch.cat(gather_all_tensors(rows))  # of ranks with different numbers of images
+        scores, image_labels = rows.cpu().chunk(2, dim=1)
+        values = _average_precision(scores, image_labels > 0)
         if values.isnan().all():
             raise ValueError(
                 f"no image of the {stage} split has a tag, so there is no mAP; check it"
@@ -61,30 +74,20 @@ class ClassificationMetrics(StageMetrics):
         return {"map": float(values.nanmean())}, {"ap": per_class}, {}
 
 
-class _AveragePrecision(Metric):
-    """Average precision per class, (K,) float64 on the CPU; nan for a class without positives."""
+def _average_precision(scores: Tensor, truth: Tensor) -> Tensor:
+    """Average precision per class, (K,) float64; nan for a class without positives.
 
-    scores: list[Tensor]
-    image_labels: list[Tensor]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("scores", default=[], dist_reduce_fx="cat")
-        self.add_state("image_labels", default=[], dist_reduce_fx="cat")
-
-    def update(self, scores: Tensor, image_labels: Tensor) -> None:
-        self.scores.append(scores.detach().float())
-        self.image_labels.append(image_labels.detach())
-
-    def compute(self) -> Tensor:
-        # torchmetrics applies a sigmoid to what has values outside [0, 1], batch by batch if it is
-        # given batches. So the whole stage here, in float64: large logits do not become ties.
-        probs = dim_zero_cat(self.scores).cpu().double().sigmoid()
-        truth = (dim_zero_cat(self.image_labels).cpu() > 0).long()
-        values = [
-            binary_average_precision(probs[:, k], truth[:, k]).double()
-            if truth[:, k].any()
-            else torch.tensor(float("nan"), dtype=torch.float64)
-            for k in range(truth.shape[1])
-        ]
-        return torch.stack(values)
+    Args:
+        scores: Raw logits of a whole stage, (N, K).
+        truth: Whether the class is present, (N, K) bool.
+    """
+    # torchmetrics applies a sigmoid to what has values outside [0, 1]. So it is applied here, in
+    # float64: large logits do not become ties.
+    probs = scores.double().sigmoid()
+    values = [
+        binary_average_precision(probs[:, k], truth[:, k].long()).double()
+        if truth[:, k].any()
+        else torch.tensor(float("nan"), dtype=torch.float64)
+        for k in range(truth.shape[1])
+    ]
+    return torch.stack(values)

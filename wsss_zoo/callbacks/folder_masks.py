@@ -119,10 +119,14 @@ class LabelProgress(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the terminal as it was."""
-        self._bars.stop()
+        self._stop()
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Leave the terminal as it was."""
-        self._bars.stop()
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._bars.live.is_started:
+            self._bars.stop()

@@ -30,6 +30,8 @@ _PAPER, _INK, _HATCH = (255, 255, 255), (30, 30, 30), (170, 170, 170)
 _OUTLINE = (120, 120, 120)
 
 Color = tuple[int, int, int]
+# Image's id, field of `SheetRow`, box of a panel.
+Place = tuple[str, str, tuple[int, int, int, int]]
 
 
 @dataclass(frozen=True)
@@ -82,50 +84,59 @@ def draw_sheet(
     Returns:
         RGB picture. Classes have the colours of PASCAL VOC, 255 is white and hatched; the legend
         holds the classes that the label maps show. Heat is the strongest map over the grey image.
-        ``info`` has, as JSON under `PANELS`, names and colours of the classes and for each panel
-        the image's id, the field of `SheetRow` and the box (left, top, right, bottom);
-        `save_sheet` keeps it.
+        ``info[PANELS]`` is JSON: names and colours of the classes; of each panel the image's id,
+        the field of `SheetRow` and the box (left, top, right, bottom); `save_sheet` keeps it.
 
     Raises:
         ValueError: If there is no row or ``height`` is too small.
     """
     if not rows or height < 48:
         raise ValueError(f"a sheet needs rows and a height >= 48, got {len(rows)} and {height}")
-    columns = {
-        title: [_panel(row, field, class_names, height) for row in rows]
-        for title, field in _COLUMNS.items()
-        if any(getattr(row, field) is not None for row in rows)
-    }
+    columns = _columns(rows, class_names, height)
     widths = [max(p.width for p in panels if p is not None) for panels in columns.values()]
     width = sum(widths) + _GAP * (len(widths) + 1)
     legend = _legend(rows, class_names, width)
     row_height = height + _CAPTION_HEIGHT + _GAP
-    sheet = Image.new(
-        "RGB", (width, _TITLE_HEIGHT + row_height * len(rows) + legend.height), _PAPER
-    )
+    full_height = _TITLE_HEIGHT + row_height * len(rows) + legend.height
+    sheet = Image.new("RGB", (width, full_height), _PAPER)
     draw = ImageDraw.Draw(sheet)
     left = _GAP
-    places: list[dict[str, Any]] = []
+    places: list[Place] = []
     for (title, panels), column_width in zip(columns.items(), widths, strict=True):
         draw.text((left + column_width // 2, 3), title, _INK, _font(13), anchor="ma")
         for index, panel in enumerate(panels):
             top = _TITLE_HEIGHT + index * row_height
             if panel is not None:
                 corner = left + (column_width - panel.width) // 2
-                sheet.paste(panel, (corner, top))
-                box = [corner, top, corner + panel.width, top + height]
-                place = {"image_id": rows[index].image_id, "field": _COLUMNS[title], "box": box}
-                places.append(place)
+                box = (corner, top, corner + panel.width, top + height)
+                sheet.paste(panel, box)
+                places.append((rows[index].image_id, _COLUMNS[title], box))
             if title == "image":
                 caption = _shortened(rows[index].image_id, column_width)
-                below = (left + column_width // 2, top + height + 1)
-                draw.text(below, caption, _INK, _font(11), anchor="ma")
+                place = (left + column_width // 2, top + height + 1)
+                draw.text(place, caption, _INK, _font(11), anchor="ma")
         left += column_width + _GAP
     sheet.paste(legend, (0, sheet.height - legend.height))
-    colors = voc_palette()[: len(class_names)].tolist()
-    content = {"class_names": list(class_names), "colors": colors, "panels": places}
-    sheet.info[PANELS] = json.dumps(content)
+    sheet.info[PANELS] = _describe(places, class_names)
     return sheet
+
+
+def _columns(
+    rows: Sequence[SheetRow], class_names: Sequence[str], height: int
+) -> dict[str, list[Image.Image | None]]:
+    """Panels of each column that some row has, by its title."""
+    return {
+        title: [_panel(row, field, class_names, height) for row in rows]
+        for title, field in _COLUMNS.items()
+        if any(getattr(row, field) is not None for row in rows)
+    }
+
+
+def _describe(places: Sequence[Place], class_names: Sequence[str]) -> str:
+    """What a program needs to cut a sheet into its panels and to read their colours."""
+    panels = [{"image_id": i, "field": field, "box": box} for i, field, box in places]
+    colors = voc_palette()[: len(class_names)].tolist()
+    return json.dumps({"class_names": list(class_names), "colors": colors, "panels": panels})
 
 
 def save_sheet(sheet: Image.Image, path: Path) -> None:

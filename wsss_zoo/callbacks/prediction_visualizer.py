@@ -5,9 +5,11 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
 from wsss_zoo.callbacks.pictures import SheetRow, draw_sheet, save_sheet
+from wsss_zoo.callbacks.wandb_pictures import log_masks
 from wsss_zoo.data.image_files import UInt8Array
 
 
@@ -17,7 +19,9 @@ class PredictionVisualizer(Callback):
     Image, truth (where the batch has ``mask``) and prediction (``preds``), or for classifiers the
     probabilities from ``scores`` with the tagged classes marked. The sheet is written to
     ``<default_root_dir>/pictures/<stage>_epoch<NNN>.png`` and given to every logger that has a
-    ``log_image`` (wandb). On rank zero only, not in the sanity check, not with ``fast_dev_run``.
+    ``log_image`` (wandb) as ``<stage>/pictures``; wandb also gets the images of segmenters with
+    truth and prediction as masks, ``<stage>/masks``. On rank zero only, not in the sanity check,
+    not with ``fast_dev_run``.
 
     Args:
         num_images: Number of images; 0 draws nothing.
@@ -113,6 +117,8 @@ class PredictionVisualizer(Callback):
         for logger in trainer.loggers:
             if hasattr(logger, "log_image"):
                 logger.log_image(key=f"{stage}/pictures", images=[sheet], step=trainer.global_step)
+            if isinstance(logger, WandbLogger):
+                log_masks(logger, f"{stage}/masks", rows, self._names, trainer.global_step)
 
 
 def _row(image_id: str, index: int, outputs: dict[str, Any], batch: Any) -> SheetRow:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
@@ -77,7 +78,7 @@ def _id(name: Path) -> str:
 class ImagesToLabel(Dataset[dict[str, Any]]):
     """Whole images, one at a time; what cannot be read does not stop the others.
 
-    A sample has ``image_id``, ``path`` and either ``image``, (H, W, 3) uint8, or None there for an
+    A sample has ``image_id``, ``path`` and ``image``, a tensor (H, W, 3) uint8. That is None for an
     image with more pixels than ``max_pixels``, which is read where it is used: it does not pass
     from process to process, and no second one waits in memory.
 
@@ -101,7 +102,9 @@ class ImagesToLabel(Dataset[dict[str, Any]]):
             with _any_size():
                 height, width = image_size_of(path)
             if height * width <= self.max_pixels:
-                sample["image"] = read_rgb(path)
+                # As a tensor it goes through shared memory. An array would fill the pipe between
+                # the processes, and a worker whose parent was killed would wait there for ever.
+                sample["image"] = torch.from_numpy(read_rgb(path))
         except (OSError, ValueError):
             # The error comes again, in the process that can report it.
             pass

@@ -88,7 +88,7 @@ def _class_block(
         cell = row.get(name)
         start = f'<div class="bar c{colored.index(place)}" data-g="{place}"'
         if cell is None:
-            bars.append(f"{start}><b></b><span>–</span></div>")
+            bars.append(f"{start}><b></b><span>-</span></div>")
             continue
         value = 100 * cell.mean
         whisker = ""

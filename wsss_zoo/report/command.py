@@ -36,12 +36,9 @@ def main(args: list[str]) -> int:
     options = _parser().parse_args(args)
     console = Console(highlight=False)
     printed = options.markdown == "-"
-    found = find_runs(options.runs)
-    stages = [name for name in options.metric if ":" in name]
-    metrics = [name for name in options.metric if ":" not in name]
-    comparison = compare(found, metrics, options.baseline, options.confidence)
+    found, comparison = _compare(options)
     if options.markdown is not None:
-        text = _markdown(comparison, found, stages, by_seed=options.by_seed)
+        text = _markdown(comparison, found, options)
         if printed:
             print(text)
         else:
@@ -70,11 +67,8 @@ def table(args: Sequence[str]) -> str:
         args: Arguments after ``compare``.
     """
     options = _parser().parse_args(args)
-    found = find_runs(options.runs)
-    stages = [name for name in options.metric if ":" in name]
-    metrics = [name for name in options.metric if ":" not in name]
-    comparison = compare(found, metrics, options.baseline, options.confidence)
-    return _markdown(comparison, found, stages, by_seed=options.by_seed)
+    found, comparison = _compare(options)
+    return _markdown(comparison, found, options)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -85,11 +79,15 @@ def write_text(path: Path, text: str) -> None:
     unfinished.replace(path)
 
 
-def _markdown(
-    comparison: Comparison, found: Found, stages: Sequence[str], *, by_seed: bool
-) -> str:
-    if not (by_seed and all(run.recipe for run in found.runs)):
-        return markdown_table(comparison, by_seed=by_seed)
+def _compare(options: argparse.Namespace) -> tuple[Found, Comparison]:
+    found = find_runs(options.runs)
+    metrics = [name for name in options.metric if ":" not in name]
+    return found, compare(found, metrics, options.baseline, options.confidence)
+
+
+def _markdown(comparison: Comparison, found: Found, options: argparse.Namespace) -> str:
+    if not (options.by_seed and all(run.recipe for run in found.runs)):
+        return markdown_table(comparison, by_seed=options.by_seed)
     pipelines = {run.folder.parent: run.seed for run in found.runs}
     summaries = {}
     for folder, seed in pipelines.items():
@@ -102,7 +100,7 @@ def _markdown(
         summaries[seed] = summary
     if len({summary.get("recipe") for summary in summaries.values()}) > 1:
         raise ValueError("--by-seed makes a table of pipelines of one recipe; give its folders")
-    return pipeline_table(summaries, found.runs, stages)
+    return pipeline_table(summaries, found.runs, [m for m in options.metric if ":" in m])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -136,6 +134,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--confidence", type=float, default=0.95, help="of the intervals; default 0.95"
     )
+    _add_outputs(parser)
+    return parser
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything as JSON")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table as CSV")
     parser.add_argument(
@@ -162,4 +165,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--num-images", type=int, default=4, help="example images on the page; default 4"
     )
-    return parser

@@ -121,8 +121,10 @@ def is_loss(metric: str) -> bool:
 def shown(value: float, metric: str, *, signed: bool = False) -> str:
     """A number as people read it: shares in percent with one decimal.
 
-    >>> shown(0.58263, "val/miou"), shown(0.58263, "train/loss"), shown(0.031, "val/ap", signed=True)
-    ('58.3', '0.5826', '+3.1')
+    >>> shown(0.58263, "val/miou"), shown(0.58263, "train/loss")
+    ('58.3', '0.5826')
+    >>> shown(0.031, "val/ap", signed=True)
+    '+3.1'
     """
     sign = "+" if signed else ""
     return f"{100 * value:{sign}.1f}" if is_share(metric) else f"{value:{sign}.4g}"

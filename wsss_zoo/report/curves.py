@@ -90,7 +90,8 @@ def panel(comparison: Comparison, metric: str, colored: Sequence[int]) -> str:
         metric: What is drawn.
         colored: Places of the groups that have a colour, each its index; others are grey.
     """
-    lines, faint = [], []
+    lines: list[Line] = []
+    faint: list[Line] = []
     points = _TRAIN_POINTS if metric.startswith("train/") else _POINTS
     for place, group in enumerate(comparison.groups):
         if place in colored:
@@ -107,7 +108,7 @@ def panel(comparison: Comparison, metric: str, colored: Sequence[int]) -> str:
     xs = np.concatenate([line.steps for line in drawn])
     y_ticks = ticks(float(ys.min()), float(ys.max()), 4)
     x_ticks = [t for t in ticks(0, float(xs.max()), 4) if t <= xs.max() * 1.02]
-    low, high = min(y_ticks[0], ys.min()), max(y_ticks[-1], ys.max())
+    low, high = y_ticks[0], y_ticks[-1]
 
     def x(step: float) -> float:
         return _LEFT + (_WIDTH - _LEFT - _RIGHT) * step / max(float(xs.max()), 1e-9)
@@ -135,7 +136,7 @@ def ticks(low: float, high: float, count: int) -> list[float]:
     """Round numbers that span a range, about ``count`` + 1 of them.
 
     >>> ticks(0.3, 9.2, 4)
-    [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
+    [0.0, 2.5, 5.0, 7.5, 10.0]
     """
     if not high > low:
         high = low + max(abs(low) * 0.1, 1e-6)

@@ -195,7 +195,9 @@ def _example(image_id: str, sources: dict[int, _Source]) -> Example:
     for place, source in sources.items():
         clear = source.class_names[:1] == ["background"]
         if source.sheet is not None:
-            panels = {name: source.boxes.get((image_id, name)) for name in ("preds", "truth", "image")}
+            panels = {
+                name: source.boxes.get((image_id, name)) for name in ("preds", "truth", "image")
+            }
             if panels["preds"] is None:
                 continue
             example.preds[place] = _label(source.sheet.crop(panels["preds"]), clear=clear)

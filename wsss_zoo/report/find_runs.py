@@ -39,7 +39,7 @@ def find_runs(folders: Sequence[Path]) -> Found:
     """
     found = Found()
     seen: set[Path] = set()
-    parts: list[tuple[str, ...]] = []
+    lengths: list[int] = []
     for folder in folders:
         if not folder.is_dir():
             raise FileNotFoundError(f"there is no folder {folder}; give folders of runs, as runs/")
@@ -53,8 +53,9 @@ def find_runs(folders: Sequence[Path]) -> Found:
                 continue
             seen.add(key)
             found.runs.append(run)
-            inside = run.folder.relative_to(folder).parts
-            parts.append(inside or (run.folder.resolve().name,))
+            # A stage without the name of its pipeline's folder would say little.
+            inside = len(run.folder.relative_to(folder).parts)
+            lengths.append(max(inside, 2 if run.recipe else 1))
         if twice:
             found.problems.append(f"{folder}: {twice} runs were given before; they count once")
         elif len(found.runs) == before:
@@ -65,7 +66,7 @@ def find_runs(folders: Sequence[Path]) -> Found:
             f"there is no run in {names}; a run is a folder with config.yaml or metrics.csv, as "
             "'wsss-zoo fit' and 'wsss-zoo pipeline' make them (runs/)"
         )
-    _give_names(found, parts)
+    _give_names(found, lengths)
     return found
 
 
@@ -130,10 +131,9 @@ def _recipe_of(folder: Path) -> str | None:
     return name if comma else None
 
 
-def _give_names(found: Found, parts: list[tuple[str, ...]]) -> None:
+def _give_names(found: Found, lengths: list[int]) -> None:
     """Name runs by their path in the folder given, longer where two would be called the same."""
     full = [run.folder.absolute().parts[1:] for run in found.runs]
-    lengths = [len(part) for part in parts]
     first = True
     while True:
         names = ["/".join(path[-n:]) for path, n in zip(full, lengths, strict=True)]

@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wsss_zoo.report.runs import Run
@@ -85,11 +85,12 @@ class Group:
 def group_runs(runs: Sequence[Run]) -> list[Group]:
     """Group runs by method, stage of a pipeline, classes and settings.
 
-    Not by seeds, folders of the run and paths of inputs, nor by options that later versions added.
-    Only where a seed would then occur twice, runs with other inputs (``init_from``,
-    ``pseudo_label_dir``, ..) are groups of their own.
+    Not by seeds, folders of the run and paths of inputs, nor by options that only later versions
+    know. Only where a seed would then occur twice, runs with other inputs (``init_from``,
+    ``pseudo_label_dir``, ..) or options are groups of their own.
     """
     split = [comparable(run.settings) for run in runs]
+    exact = [json.dumps(pair, sort_keys=True) for pair in split]
     settings = [kept for kept, _ in split]
     # Options of other methods are not missing.
     by_method: dict[object, list[int]] = {}
@@ -108,7 +109,7 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
         Group([runs[i] for i in part], settings[part[0]])
         for indices in keyed.values()
         for same in _by_classes(indices, runs)
-        for part in _apart(same, runs, [paths for _, paths in split])
+        for part in _apart(same, runs, exact)
     ]
     _give_names(groups)
     return groups
@@ -124,10 +125,9 @@ def choose_baseline(groups: Sequence[Group], text: str) -> Group:
     Raises:
         ValueError: If it is none of them, or several groups.
     """
-    tests = (
+    tests: tuple[Callable[[Group], list[str]], ...] = (
         lambda group: [group.name],
-        lambda group: [run.name for run in group.runs]
-        + [str(run.folder) for run in group.runs],
+        lambda group: [run.name for run in group.runs] + [str(run.folder) for run in group.runs],
         lambda group: [group.method],
     )
     pattern = text.rstrip("/") or text
@@ -159,16 +159,14 @@ def _by_classes(indices: list[int], runs: Sequence[Run]) -> Iterable[list[int]]:
     return [sorted(part) for part in parts.values()]
 
 
-def _apart(
-    indices: list[int], runs: Sequence[Run], paths: Sequence[Settings]
-) -> Iterable[list[int]]:
-    """Split runs of a group by their inputs if a seed occurs twice, else leave them together."""
+def _apart(indices: list[int], runs: Sequence[Run], exact: Sequence[str]) -> Iterable[list[int]]:
+    """Split runs by all that is known of them if a seed occurs twice, else leave them together."""
     seeds = Counter(runs[i].seed for i in indices if runs[i].seed is not None)
     if max(seeds.values(), default=1) == 1:
         return [indices]
     parts: dict[str, list[int]] = {}
     for index in indices:
-        parts.setdefault(json.dumps(paths[index], sort_keys=True), []).append(index)
+        parts.setdefault(exact[index], []).append(index)
     return parts.values()
 
 

@@ -81,9 +81,11 @@ def read_metrics_file(path: Path) -> Metrics:
     for name, pairs in points.items():
         table = np.array(pairs, dtype=np.float64)
         if name.startswith("train/"):
-            found.last[name] = float(table[table[:, 0] > found.step - LAST_STEPS, 1].mean()) if (
-                table[-1, 0] > found.step - LAST_STEPS
-            ) else float(table[-1, 1])
+            found.last[name] = (
+                float(table[table[:, 0] > found.step - LAST_STEPS, 1].mean())
+                if (table[-1, 0] > found.step - LAST_STEPS)
+                else float(table[-1, 1])
+            )
         finite = table[np.isfinite(table[:, 1])]
         if len(finite):
             found.curves[name] = Curve(finite[:, 0], finite[:, 1])

@@ -49,7 +49,9 @@ def _image(
         shared.append(_image_tag(example.photo, size, f'id="photo{number}"'))
     if example.truth:
         shared.append(_image_tag(example.truth, size, f'id="truth{number}"'))
-    hidden = f'<svg width="0" height="0" style="position:absolute"><defs>{"".join(shared)}</defs></svg>'
+    hidden = (
+        f'<svg width="0" height="0" style="position:absolute"><defs>{"".join(shared)}</defs></svg>'
+    )
     photo = f'<use href="#photo{number}"/>' if example.photo else ""
     truth = f'<use href="#truth{number}"' if example.truth else ""
     shots = []

@@ -27,7 +27,9 @@ def main_table(comparison: Comparison, colored: Sequence[int]) -> str:
         marks = [-reach, 0.0, reach]
         axis = _scale(marks, metric, signed=True)
         head.append(f'<th class="strip" data-l="difference to the baseline">{axis}</th>')
-    head += [f'<th class="num">{_breakable(_title(other))}</th>' for other in comparison.metrics[1:]]
+    head += [
+        f'<th class="num">{_breakable(_title(other))}</th>' for other in comparison.metrics[1:]
+    ]
     rows = "".join(
         _row(comparison, row, place, colored, scale, reach)
         for place, row in enumerate(comparison.rows)
@@ -55,7 +57,7 @@ def _seeds(seeds: Sequence[int]) -> str:
     """Seeds as ranges.
 
     >>> _seeds([0, 1, 2, 7])
-    '0–2, 7'
+    '0-2, 7'
     """
     parts: list[list[int]] = []
     for seed in seeds:
@@ -63,7 +65,7 @@ def _seeds(seeds: Sequence[int]) -> str:
             parts[-1].append(seed)
         else:
             parts.append([seed])
-    texts = [f"{part[0]}–{part[-1]}" if len(part) > 1 else f"{part[0]}" for part in parts]
+    texts = [f"{part[0]}-{part[-1]}" if len(part) > 1 else f"{part[0]}" for part in parts]
     return ", ".join(texts[:6]) + (", …" if len(texts) > 6 else "")
 
 
@@ -105,7 +107,9 @@ def _row(
         cells.append(_difference(row.delta, metric))
         cells.append(_forest(row.delta, reach))
     cells += [_number(row.cells[other], other) for other in comparison.metrics[1:]]
-    cells.append(f'<td class="why">{escape("; ".join(row.notes))}</td>' if row.notes else "<td></td>")
+    cells.append(
+        f'<td class="why">{escape("; ".join(row.notes))}</td>' if row.notes else "<td></td>"
+    )
     return f'<tr class="{color}{base}" data-g="{place}">{"".join(cells)}</tr>'
 
 
@@ -127,7 +131,7 @@ def _name(row: Row) -> str:
 def _number(cell: Estimate | None, metric: str) -> str:
     label = escape(_title(metric), quote=True)
     if cell is None:
-        return f'<td class="num none" data-l="{label}">–</td>'
+        return f'<td class="num none" data-l="{label}">-</td>'
     spread = "" if cell.spread is None else f"<small>± {shown(cell.spread, metric)}</small>"
     return f'<td class="num" data-l="{label}"><b>{shown(cell.mean, metric)}</b>{spread}</td>'
 

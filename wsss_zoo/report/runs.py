@@ -106,7 +106,7 @@ def read_run(folder: Path) -> Run:
     if lost:
         run.problems.append(f"not a finite number: {_shortened(lost)}")
     if not run.class_names:
-        run.class_names = _classes_in(run.metrics)
+        run.class_names = _classes_in_manifest(folder) or _classes_in(run.metrics)
     _judge_end(run, found)
     if not values and any((folder / name).exists() for name in _MANIFESTS):
         run.problems.append("no metrics: it only wrote label maps")
@@ -197,6 +197,15 @@ def _sweep(sweep: Any) -> dict[str, float]:
     return {f"pseudo/cam_miou_at_{tenth / 10}": value for tenth, value in tenths.items()}
 
 
+def _classes_in_manifest(folder: Path) -> list[str]:
+    """Class names of the label maps that the run wrote; [] without any."""
+    for name in _MANIFESTS:
+        names = read_json(folder / name).get("class_names")
+        if isinstance(names, list):
+            return [str(item) for item in names]
+    return []
+
+
 def _classes_in(metrics: Mapping[str, float]) -> list[str]:
     """Class names out of the names of metrics by class."""
     for prefix in ("val/iou/", "test/iou/", "pseudo/iou/", "val/ap/", "test/ap/"):
@@ -214,7 +223,8 @@ def _judge_end(run: Run, found: Metrics) -> None:
             run.problems.append("not finished: the stage was begun and has not come to its end")
         seconds = read_json(run.folder / DONE).get("seconds")
         run.seconds = float(seconds) if isinstance(seconds, int | float) else None
-    if found.step < 0 or not any(name.startswith("train/") for name in found.curves):
+    # What validate measures by itself is of step 0.
+    if found.step <= 0 and not any(name.startswith("train/") for name in found.curves):
         return
     every = max(1, _whole(run.settings.get("trainer.log_every_n_steps"), 50))
     steps = _whole(run.settings.get("trainer.max_steps"), -1)

@@ -209,7 +209,7 @@ def _cells(comparison: Comparison, row: Row) -> list[str]:
 
 def _mean(cell: Estimate | None, metric: str) -> str:
     if cell is None:
-        return "–"
+        return "-"
     spread = "" if cell.spread is None else f" ± {shown(cell.spread, metric)}"
     return shown(cell.mean, metric) + spread
 

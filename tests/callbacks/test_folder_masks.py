@@ -1,0 +1,82 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from wsss_zoo.callbacks.folder_masks import FolderMaskWriter, LabelProgress
+from wsss_zoo.callbacks.overlay import draw_overlay
+from wsss_zoo.data.label_folder import LabelFolder
+
+
+class Trainer:
+    """What the callbacks ask of one, on a rank."""
+
+    def __init__(self, rank=0, ranks=1):
+        self.global_rank, self.world_size = rank, ranks
+        self.is_global_zero, self.received_sigterm = rank == 0, False
+        self.strategy = SimpleNamespace(barrier=lambda name: None)
+        self.datamodule = SimpleNamespace(left=["c", "d", "e"])
+
+
+class Folder(LabelFolder):
+    """Keeps what it is given."""
+
+    def write(self, image_id, mask, overlay):
+        self.written = (image_id, mask, overlay)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Folder(tmp_path, {})
+
+
+def outputs():
+    generator = np.random.default_rng(0)
+    image = generator.integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    return {"image": image, "preds": generator.integers(0, 3, (6, 5), dtype=np.uint8)}
+
+
+@pytest.mark.parametrize("opacity", [0.0, 0.4])
+def test_what_is_written(folder, opacity):
+    given, expected = outputs(), outputs()
+    draw_overlay(expected["image"], expected["preds"], opacity=0.4, background=True)
+    writer = FolderMaskWriter(folder, opacity, background=True)
+    writer.on_predict_batch_end(Trainer(), None, given, {"image_id": "a"}, 0)
+    image_id, mask, overlay = folder.written
+    assert image_id == "a"
+    np.testing.assert_array_equal(mask, expected["preds"])
+    if opacity:
+        np.testing.assert_array_equal(overlay, expected["image"])
+    else:
+        assert overlay is None
+
+
+def test_problems_of_all_ranks(folder):
+    writers = [FolderMaskWriter(folder, 0.5, background=True) for _ in range(3)]
+    for rank, problem in ((0, "z"), (2, "x"), (2, "y")):
+        writers[rank].on_predict_batch_end(Trainer(rank, 3), None, {"problem": problem}, {}, 0)
+    for rank, writer in enumerate(writers):
+        writer.teardown(Trainer(rank, 3), None, "predict")
+    assert writers[0].problems(3) == ["x", "y", "z"]
+    assert list(folder.directory.iterdir()) == []
+
+
+def test_progress(capsys):
+    bars = LabelProgress(5, Console(width=100))
+    trainer = Trainer(ranks=2)
+    bars.on_predict_start(trainer, None)
+    bars.tile("big [1]", 3, 8)
+    bars.on_predict_batch_end(trainer, None, {}, {}, 0)
+    bars.on_predict_batch_end(trainer, None, {}, {}, 1)
+    bars.teardown(trainer, None, "predict")
+    bars.on_exception(trainer, None, ValueError())
+    assert "5/5" in capsys.readouterr().out
+
+
+def test_no_bar_on_other_ranks(capsys):
+    bars = LabelProgress(5, Console(width=100))
+    bars.on_predict_start(Trainer(1, 2), None)
+    bars.on_predict_batch_end(Trainer(1, 2), None, {}, {}, 0)
+    bars.teardown(Trainer(1, 2), None, "predict")
+    assert capsys.readouterr().out == ""
