@@ -392,7 +392,7 @@ def test_logger_gets_the_folder_and_a_project(tmp_path, monkeypatch, project):
 
 def test_what_is_no_logger(capsys):
     with pytest.raises(SystemExit):
-        main(["fit", "--model", "CAM", "--data", "Shapes", "--trainer.logger", "[WandbLogger]"])
+        main(["fit", "--model", "CAM", "--data", "Shapes", "--trainer.logger", "Wandb"])
     error = capsys.readouterr().err
     assert "that is no logger; give --trainer.logger WandbLogger" in error
     assert len(error.splitlines()) < 5

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,18 @@ class OfflineRun:
 
 
 def offline_runs(folder: Path) -> list[OfflineRun]:
-    """Runs in a run's folder, oldest first."""
-    found = folder.glob("wandb/offline-run-*/run-*.wandb")
-    return [_read(path) for path in sorted(found, key=lambda path: path.stat().st_mtime_ns)]
+    """Runs in a run's folder, oldest first; the last one must have ended, or is about to."""
+    paths = sorted(folder.glob("wandb/offline-run-*/run-*.wandb"), key=_begun)
+    deadline = time.monotonic() + 60
+    # wandb's own process writes the file, and `finish` does not wait for it.
+    while paths and _read(paths[-1]).exit_code is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return [_read(path) for path in paths]
+
+
+def _begun(path: Path) -> str:
+    """First line of the log, which begins with the time in milliseconds."""
+    return (path.parent / "logs" / "debug.log").read_text()[:23]
 
 
 def _read(path: Path) -> OfflineRun:

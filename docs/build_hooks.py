@@ -1,0 +1,70 @@
+"""What a page may hold besides Markdown, filled in when the site is built.
+
+``$$ .. $$``
+    An equation in LaTeX, as MathML, which browsers draw themselves.
+``<!-- insert: file PATH -->``
+    A file of the repository, as a block of code.
+``<!-- insert: page PATH -->``
+    A Markdown file of the repository without its links to files.
+``<!-- insert: methods -->``, ``<!-- insert: labels -->``, ``<!-- insert: measured -->``
+    The table of all methods; of this page's method, the labels needed and what was measured.
+"""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import latex2mathml.converter
+
+# mkdocs loads a hook by its path.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from method_table import ROOT, measured, methods_table, paper_scale
+
+_EQUATION = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
+_INSERT = re.compile(r"<!-- insert: (\w+) ?(.*?) -->")
+_FILE_LINK = re.compile(r"\[([^\]]+)\]\((?!https?://|#)[^)]+\)")
+_COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Fill in a page."""
+    inserts: dict[str, Callable[[str], str]] = {
+        "file": _file,
+        "page": _page,
+        "methods": lambda _: methods_table("", "../results.md", None),
+        "measured": lambda _: _measured(page.meta),
+        "labels": lambda _: str(page.meta["labels"]),
+    }
+    markdown = _INSERT.sub(lambda match: inserts[match[1]](match[2]), markdown)
+    return _EQUATION.sub(lambda match: _equation(match[1]), markdown)
+
+
+def _file(path: str) -> str:
+    text = (ROOT / path).read_text(encoding="utf-8").rstrip()
+    return f"```{Path(path).suffix[1:]} title=\"{path}\"\n{text}\n```"
+
+
+def _page(path: str) -> str:
+    text = (ROOT / path).read_text(encoding="utf-8")
+    return _FILE_LINK.sub(r"\1", _COMMENT.sub("", text))
+
+
+def _measured(head: dict[str, Any]) -> str:
+    """Phrases of the kept runs and whether the paper's setting was run."""
+    phrases = measured(head)
+    lines = [f"* {phrase}" for phrase in phrases] or ["* no run of it is kept yet"]
+    if "rows" in head and phrases:
+        lines.append(
+            "* the numbers with a sign are points of val mIoU over `Supervised` trained on from the "
+            "same warm start, on the same masks, by seed"
+        )
+    lines.append(f"* at paper scale (`{head['config']}`): {paper_scale(head)}")
+    return "\n".join(lines) + "\n\nTask, commands, seeds and all rows: [Results](../results.md)."
+
+
+def _equation(latex: str) -> str:
+    mathml = latex2mathml.converter.convert(latex.strip(), display="block")
+    return f'<div class="equation">{mathml}</div>'
