@@ -1,7 +1,7 @@
 """What a page may hold besides Markdown, filled in when the site is built.
 
-``$$ .. $$``
-    An equation in LaTeX, as MathML, which browsers draw themselves.
+``$$ .. $$`` and ``$ .. $``
+    LaTeX, on a line of its own or within one, as MathML, which browsers draw themselves.
 ``<!-- insert: file PATH -->``
     A file of the repository, as a block of code.
 ``<!-- insert: page PATH -->``
@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from method_table import ROOT, measured, methods_table, paper_scale
 
-_EQUATION = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
+# What is code stays as it is.
+_EQUATION = re.compile(r"(?P<code>```.*?```|`[^`\n]*`)|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+)\$", re.S)
 _INSERT = re.compile(r"<!-- insert: (\w+) ?(.*?) -->")
 _FILE_LINK = re.compile(r"\[([^\]]+)\]\((?!https?://|#)[^)]+\)")
 _COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
@@ -39,7 +40,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         "labels": lambda _: str(page.meta["labels"]),
     }
     markdown = _INSERT.sub(lambda match: inserts[match[1]](match[2]), markdown)
-    return _EQUATION.sub(lambda match: _equation(match[1]), markdown)
+    return _EQUATION.sub(_equation, markdown)
 
 
 def _file(path: str) -> str:
@@ -65,6 +66,10 @@ def _measured(head: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n\nTask, commands, seeds and all rows: [Results](../results.md)."
 
 
-def _equation(latex: str) -> str:
-    mathml = latex2mathml.converter.convert(latex.strip(), display="block")
+def _equation(match: re.Match[str]) -> str:
+    if match["code"]:
+        return match["code"]
+    if match["inline"]:
+        return str(latex2mathml.converter.convert(match["inline"]))
+    mathml = latex2mathml.converter.convert(match["block"].strip(), display="block")
     return f'<div class="equation">{mathml}</div>'

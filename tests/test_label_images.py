@@ -11,6 +11,8 @@ from PIL import Image
 from tests.checkpoints import NAMES, save_checkpoint, with_opinions
 from wsss_zoo import CAM, Supervised
 from wsss_zoo.cli import main
+from wsss_zoo.data.class_files import read_class_file
+from wsss_zoo.data.color_masks import ColorTable
 from wsss_zoo.data.label_folder import LabelFolder
 from wsss_zoo.data.pseudo_labels import read_label, voc_palette
 from wsss_zoo.modules import Evaluation
@@ -76,6 +78,9 @@ def test_a_folder(photos, checkpoint, method, tmp_path, capsys):
     with Image.open(out / "masks" / "a.png") as picture:
         assert picture.mode == "P"
         assert picture.getpalette()[:9] == voc_palette()[:3].ravel().tolist()
+    # Both files are what `Folder` reads.
+    colors = ColorTable(read_class_file(out / "classes.txt").colors)
+    np.testing.assert_array_equal(colors.read(str(out / "masks" / "b.png")), mask(out, "b"))
     pixels = torch.from_numpy(np.asarray(Image.open(photos / "b.png")).copy())
     with torch.no_grad():
         probs = Evaluation()(method, pixels.permute(2, 0, 1)[None] / 255)

@@ -129,10 +129,11 @@ def test_resumed_fit_keeps_its_run_and_others_do_not(tmp_path):
     assert (first.exit_code, second.exit_code) == (1, 0)
     steps = [step for run in (first, second) for step in run.logged("trainer/global_step")]
     assert max(steps) == 4
-    # From another folder's checkpoint, and from the start: new runs.
+    # From another folder's checkpoint, from the start, and from a run's configuration: new runs.
     fit(tmp_path / "b", *options, "--ckpt_path", checkpoint)
     (other,) = offline_runs(tmp_path / "b")
-    fit(tmp_path / "a", *options, "--config", str(tmp_path / "b/config.yaml"), "--ckpt_path=null")
+    saved = ["--config", str(tmp_path / "b/config.yaml"), "--ckpt_path", "null"]
+    ZooCLI(["fit", *saved, "--trainer.default_root_dir", str(tmp_path / "a")])
     again = offline_runs(tmp_path / "a")[-1]
     assert len({first.id, other.id, again.id}) == 3
     assert read_record(tmp_path / "a")["fit"]["id"] == again.id
