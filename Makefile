@@ -1,11 +1,11 @@
-# make setup | demo | test | bench | lint | clean. Everything is installed into .venv.
+# make setup | demo | test | bench | lint | docs | clean. Everything is installed into .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export WANDB_MODE ?= offline
 
-.PHONY: setup demo test test-slow bench lint clean
+.PHONY: setup demo test test-slow bench lint docs clean
 
 setup: $(VENV)/.installed
 
@@ -13,7 +13,7 @@ setup: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip wheel "setuptools<81"
-	$(BIN)/python -m pip install -e ".[dev,crf]"
+	$(BIN)/python -m pip install -e ".[dev,crf,docs]"
 	$(BIN)/python -m pip install "cython>=0.29" numpy
 	$(BIN)/python -m pip install --no-build-isolation fast-slic \
 		|| echo "fast-slic did not build: superpixels will come from scikit-image"
@@ -36,5 +36,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The warning is about another version of mkdocs; nothing is loaded from the network.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "documentation: site/index.html (over HTTP: $(BIN)/mkdocs serve)"
+
 clean:
-	rm -rf $(VENV) runs build *.egg-info
+	rm -rf $(VENV) runs build site *.egg-info

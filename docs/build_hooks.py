@@ -8,8 +8,11 @@
     A Markdown file of the repository without its links to files.
 ``<!-- insert: methods -->``, ``<!-- insert: labels -->``, ``<!-- insert: measured -->``
     The table of all methods; of this page's method, the labels needed and what was measured.
+``<!-- insert: api LAYER -->``
+    What a layer of the package exports.
 """
 
+import ast
 import re
 import sys
 from collections.abc import Callable
@@ -17,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import latex2mathml.converter
+from mkdocs.exceptions import PluginError
 
 # mkdocs loads a hook by its path.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -27,6 +31,7 @@ from method_table import ROOT, measured, methods_table, paper_scale
 _EQUATION = re.compile(r"(?P<code>```.*?```|`[^`\n]*`)|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+)\$", re.S)
 _INSERT = re.compile(r"<!-- insert: (\w+) ?(.*?) -->")
 _FILE_LINK = re.compile(r"\[([^\]]+)\]\((?!https?://|#)[^)]+\)")
+_FOREIGN = re.compile(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=\"?((?:https?:)?//[^\" >]+)")
 _COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
 
 
@@ -38,6 +43,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         "methods": lambda _: methods_table("", "../results.md", None),
         "measured": lambda _: _measured(page.meta),
         "labels": lambda _: str(page.meta["labels"]),
+        "api": _api,
     }
     markdown = _INSERT.sub(lambda match: inserts[match[1]](match[2]), markdown)
     return _EQUATION.sub(_equation, markdown)
@@ -51,6 +57,26 @@ def _file(path: str) -> str:
 def _page(path: str) -> str:
     text = (ROOT / path).read_text(encoding="utf-8")
     return _FILE_LINK.sub(r"\1", _COMMENT.sub("", text))
+
+
+def _api(layer: str) -> str:
+    """One entry for each name that the layer exports, under the module that defines it.
+
+    Not the layer's own name: where a function is called like its module, that is the module's.
+    """
+    tree = ast.parse((ROOT / "wsss_zoo" / layer / "__init__.py").read_text(encoding="utf-8"))
+    homes = {
+        name.name: node.module
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for name in node.names
+    }
+    shown = layer in ("functional", "modules")
+    return "\n\n".join(
+        f"::: {homes[name]}.{name}\n"
+        f"    options: {{members: {str(shown or name.startswith('Base')).lower()}}}"
+        for name in sorted(homes, key=str.lower)
+    )
 
 
 def _measured(head: dict[str, Any]) -> str:
@@ -73,3 +99,11 @@ def _equation(match: re.Match[str]) -> str:
         return str(latex2mathml.converter.convert(match["inline"]))
     mathml = latex2mathml.converter.convert(match["block"].strip(), display="block")
     return f'<div class="equation">{mathml}</div>'
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Refuse a page that would load something from elsewhere."""
+    found = _FOREIGN.findall(output)
+    if found:
+        raise PluginError(f"{page.file.src_path} loads {', '.join(found)}; ship it or leave it out")
+    return output

@@ -53,7 +53,7 @@ def measured(head: dict[str, Any], results: Path = RESULTS) -> list[str]:
         for row in head.get("rows", []):
             gains, labels = _gains(family, row)
             if gains:
-                name = "" if len(head["rows"]) == 1 else f"{row}: "
+                name = "" if row == head["rows"][0] else f"{row}: "
                 phrases.append(f"{name}{_mean(gains, '+')} ({labels}, {_seeds(gains)})")
     return phrases
 

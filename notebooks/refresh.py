@@ -13,7 +13,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 HERE = Path(__file__).parent
-TIMEOUT = 600  # seconds for a cell, on a machine that has other things to do
+TIMEOUT = 1800  # seconds for a cell, on a machine that has other things to do
 
 
 def run(notebook: NotebookNode, folder: Path) -> NotebookNode:

@@ -38,7 +38,10 @@ TINY = [
     *["--trainer.num_sanity_val_steps", "0", "--trainer.log_every_n_steps", "1"],
 ]
 LOGGER = ["--trainer.logger", "WandbLogger"]
-OWN = {"CPC": ["--model.patch_size=16", "--model.patch_stride=8", "--model.val_size=64"]}
+OWN = {
+    "CPC": ["--model.patch_size=16", "--model.patch_stride=8", "--model.val_size=64"],
+    "UniMatch": ["--data.strong_views=2"],
+}
 
 
 @pytest.fixture(autouse=True)

@@ -34,13 +34,14 @@ _OPSET = 18
 # and are no multiples of a stride.
 _EXAMPLE = (2, 96, 128)
 _SIZES = ((1, 213, 320), (3, 161, 100), (1, 64, 224))
+_USAGE = "wsss-zoo export --ckpt_path FILE --format onnx|torch_export [options]"
 _DESCRIPTION = """Save the evaluated network of a checkpoint as a file of its own.
 
 Input "image": (N, 3, H, W) float32, RGB in [0, 1], any N, H and W; the network normalises it.
 Output "logits": (N, C, H, W) float32; the class of a pixel is the largest of its C values,
-softmax over them gives probabilities. The file names the classes. It is written only if it gives
-the same as PyTorch at three sizes. ONNX: by PyTorch's TorchScript-based exporter, metadata_props;
-torch_export: by torch.export, which takes up to a minute; extra file wsss_zoo.json."""
+softmax over them gives probabilities. The file is written only if it gives the same as PyTorch at
+three sizes. It names the classes: an ONNX file, made by PyTorch's TorchScript-based exporter, in
+metadata_props; one of torch.export, which takes up to a minute, in its extra file wsss_zoo.json."""
 
 
 class _Parser(ArgumentParser):
@@ -72,7 +73,8 @@ def main(args: list[str]) -> int:
     Returns:
         1 if a package is missing or the result is wrong, 2 for wrong arguments, else 0.
     """
-    parser = _Parser(prog="wsss-zoo export", description=_DESCRIPTION, allow_abbrev=False)
+    texts = {"prog": "wsss-zoo export", "usage": _USAGE, "description": _DESCRIPTION}
+    parser = _Parser(**texts, allow_abbrev=False)
     parser.add_argument("--ckpt_path", type=str, required=True, help="checkpoint of a segmenter")
     parser.add_argument("--format", type=Format, required=True, help="kind of file")
     parser.add_argument(

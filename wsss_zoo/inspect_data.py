@@ -48,12 +48,16 @@ def main(args: list[str]) -> int:
     """
     parser = _Parser(
         prog="wsss-zoo inspect",
-        description="Print what a data set holds and what is wrong with it; draw some of it.",
+        usage="wsss-zoo inspect --data NAME --data.root FOLDER [options]",
+        description="Print what a data set holds and what is wrong with it, and draw some of its "
+        "images. Your own folder is --data Folder; --data.help NAME lists the options of a data "
+        "set. The exit code is 1 if something cannot be used.",
         allow_abbrev=False,
     )
     parser.add_subclass_arguments(BaseDataModule, "data", required=True)
-    parser.add_argument("--out", type=str, default="inspect.png", help="file of the contact sheet")
-    parser.add_argument("--num_images", type=int, default=36, help="images on it; 0 for no sheet")
+    parser.groups["data"].title = "The data set"
+    parser.add_argument("--out", type=str, default="inspect.png", help="picture sheet to write")
+    parser.add_argument("--num_images", type=int, default=36, help="images on the sheet; 0 for none")
     given = given_settings(args)
     try:
         if not {"help", "-h", "data.help"} & set(given):

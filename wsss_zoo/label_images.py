@@ -20,6 +20,7 @@ from wsss_zoo.data.image_folder import FoundImages, find_images
 from wsss_zoo.data.label_folder import CLASSES, LEGEND, MASKS, OVERLAYS, LabelFolder
 from wsss_zoo.data.pseudo_labels import sha256_file
 from wsss_zoo.folder_labeler import FolderLabeler, ImagesInFolder
+from wsss_zoo.help_texts import GROUP_TITLES
 from wsss_zoo.modules.evaluation import Evaluation
 from wsss_zoo.trained_segmenter import TrainedSegmenter, load_segmenter
 
@@ -83,7 +84,12 @@ def main(args: list[str]) -> int:
 
 
 def _parser() -> ArgumentParser:
-    parser = _Parser(prog="wsss-zoo label", description=_DESCRIPTION, allow_abbrev=False)
+    parser = _Parser(
+        prog="wsss-zoo label",
+        usage="wsss-zoo label FOLDER --ckpt_path FILE [options]",
+        description=_DESCRIPTION,
+        allow_abbrev=False,
+    )
     parser.add_argument("folder", type=str, help="folder of images")
     parser.add_argument("--ckpt_path", type=str, required=True, help="checkpoint of a segmenter")
     parser.add_argument("--out", type=str | None, help="folder to write; default FOLDER_masks")
@@ -94,7 +100,7 @@ def _parser() -> ArgumentParser:
         help="delete the masks that are in OUT, of whatever checkpoint, and start afresh",
     )
     parser.add_argument(
-        "--opacity", type=float, default=0.5, help="of the overlays, in [0, 1]; 0 writes none"
+        "--opacity", type=float, default=0.5, help="opacity of the overlays, in [0, 1]; 0 writes none"
     )
     parser.add_argument(
         "--conf_thresh",
@@ -116,14 +122,15 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--num_workers", type=int, default=1, help="processes that read images")
     parser.add_class_arguments(Evaluation, "evaluation")
-    for name, kind, default in (
-        ("accelerator", str, "auto"),
-        ("devices", int | str | list[int], "auto"),
-        ("strategy", str, "auto"),
-        ("num_nodes", int, 1),
-        ("precision", int | str | None, None),
+    parser.groups["evaluation"].title = GROUP_TITLES["evaluation"]
+    for name, kind, default, text in (
+        ("accelerator", str, "auto", "cpu, gpu or auto"),
+        ("devices", int | str | list[int], "auto", "how many of them, or which"),
+        ("strategy", str, "auto", "ddp for several devices"),
+        ("num_nodes", int, 1, "machines"),
+        ("precision", int | str | None, None, "for example bf16-mixed"),
     ):
-        parser.add_argument(f"--trainer.{name}", type=kind, default=default, help="see Lightning")
+        parser.add_argument(f"--trainer.{name}", type=kind, default=default, help=text)
     return parser
 
 

@@ -78,7 +78,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("recipe", type=Path, help="YAML file, see experiments/pipelines")
     parser.add_argument(
-        "--root", type=Path, help="folder of the steps' folders; default runs/pipelines/RECIPE"
+        "--root",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of the steps' folders; default runs/pipelines/RECIPE"
     )
     parser.add_argument(
         "--use",

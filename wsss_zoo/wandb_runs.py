@@ -233,7 +233,7 @@ def _start(logger: WandbLogger, arguments: Mapping[str, Any], folder: Path) -> A
             given["mode"] = "offline" if offline else os.environ.get("WANDB_MODE")
         return logger.experiment
     except Exception as error:
-        reason = str(error).strip().rstrip(".")
+        reason = " ".join(str(error).split()).rstrip(".")
         again = f"; delete {folder / RECORD} to begin a new one" if given.get("id") else ""
         raise RuntimeError(
             f"wandb could not start a run ({type(error).__name__}: {reason}){again}; "

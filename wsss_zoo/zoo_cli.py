@@ -37,6 +37,7 @@ from wsss_zoo.cli_checks import (
     supervision_of,
 )
 from wsss_zoo.data.base import BaseDataModule
+from wsss_zoo.help_texts import parser_texts, title_groups
 from wsss_zoo.last_checkpoint import LastCheckpoint
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.modules.evaluation import Evaluation
@@ -108,7 +109,10 @@ class ZooCLI(LightningCLI):
         for message in _QUIET:
             warnings.filterwarnings("ignore", message=message)
         logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_advertisement)
-        headers = {name: {"dump_header": [config_header(name)]} for name in SUBCOMMANDS}
+        headers = {
+            name: {"dump_header": [config_header(name)], **parser_texts(name)}
+            for name in SUBCOMMANDS
+        }
         super().__init__(
             BaseMethod,
             BaseDataModule,
@@ -147,6 +151,7 @@ class ZooCLI(LightningCLI):
             default=False,
             help="Keep the network in channels-last memory order: faster convolutions, same result",
         )
+        title_groups(parser)
         # Two links on instantiation in opposite directions would be a cycle; this one needs no
         # instance.
         parser.link_arguments(

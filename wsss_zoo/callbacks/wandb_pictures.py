@@ -19,7 +19,9 @@ _MASKS = {"truth": "truth", "prediction": "preds"}
 def log_masks(
     logger: WandbLogger, key: str, rows: Sequence[SheetRow], class_names: Sequence[str], step: int
 ) -> None:
-    """Log images with truth and prediction as masks, the image's id below; rows without are left.
+    """Log images with truth and prediction as masks, the image's id below.
+
+    Rows without a predicted label map, those of classifiers, are left out.
 
     Args:
         logger: wandb's.
@@ -29,7 +31,7 @@ def log_masks(
         step: The trainer's global step.
     """
     labels = dict(enumerate(class_names)) | {IGNORE_INDEX: "ignored"}
-    shown = [(row, masks) for row in rows if (masks := _masks(row, labels))]
+    shown = [(row, _masks(row, labels)) for row in rows if row.preds is not None]
     if shown:
         logger.log_image(
             key=key,
