@@ -28,7 +28,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from method_table import ROOT, measured, methods_table, paper_scale
 
 # What is code stays as it is.
-_EQUATION = re.compile(r"(?P<code>```.*?```|`[^`\n]*`)|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+)\$", re.S)
+_EQUATION = re.compile(
+    r"(?P<code>```.*?```|`[^`\n]*`)|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+)\$", re.S
+)
 _INSERT = re.compile(r"<!-- insert: (\w+) ?(.*?) -->")
 _FILE_LINK = re.compile(r"\[([^\]]+)\]\((?!https?://|#)[^)]+\)")
 _FOREIGN = re.compile(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=\"?((?:https?:)?//[^\" >]+)")
@@ -51,7 +53,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 def _file(path: str) -> str:
     text = (ROOT / path).read_text(encoding="utf-8").rstrip()
-    return f"```{Path(path).suffix[1:]} title=\"{path}\"\n{text}\n```"
+    return f'```{Path(path).suffix[1:]} title="{path}"\n{text}\n```'
 
 
 def _page(path: str) -> str:
@@ -85,8 +87,8 @@ def _measured(head: dict[str, Any]) -> str:
     lines = [f"* {phrase}" for phrase in phrases] or ["* no run of it is kept yet"]
     if "rows" in head and phrases:
         lines.append(
-            "* the numbers with a sign are points of val mIoU over `Supervised` trained on from the "
-            "same warm start, on the same masks, by seed"
+            "* the numbers with a sign are points of val mIoU over `Supervised` trained on from "
+            "the same warm start, on the same masks, by seed"
         )
     lines.append(f"* at paper scale (`{head['config']}`): {paper_scale(head)}")
     return "\n".join(lines) + "\n\nTask, commands, seeds and all rows: [Results](../results.md)."
@@ -96,7 +98,8 @@ def _equation(match: re.Match[str]) -> str:
     if match["code"]:
         return match["code"]
     if match["inline"]:
-        return str(latex2mathml.converter.convert(match["inline"]))
+        # Within a span: Markdown takes a line that begins with <math> for a block.
+        return f"<span>{latex2mathml.converter.convert(match['inline'])}</span>"
     mathml = latex2mathml.converter.convert(match["block"].strip(), display="block")
     return f'<div class="equation">{mathml}</div>'
 

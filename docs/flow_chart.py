@@ -69,9 +69,7 @@ class FlowChart:
             aspect="auto",
             zorder=2,
         )
-        self.axes.set(
-            xlim=(0, self.figure.get_figwidth()), ylim=(self.figure.get_figheight(), 0)
-        )
+        self.axes.set(xlim=(0, self.figure.get_figwidth()), ylim=(self.figure.get_figheight(), 0))
         self.text(x, y - half - 0.05, caption, va="bottom")
         return Node(x, y, side, side)
 
@@ -145,7 +143,14 @@ class FlowChart:
             )
 
     def text(
-        self, x: float, y: float, text: str, *, ha: str = "center", va: str = "center", color: str = INK
+        self,
+        x: float,
+        y: float,
+        text: str,
+        *,
+        ha: str = "center",
+        va: str = "center",
+        color: str = INK,
     ) -> None:
         """Write text around or beside a point."""
         self.axes.text(x, y, text, ha=ha, va=va, fontsize=_FONT, color=color, linespacing=1.3)

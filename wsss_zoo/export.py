@@ -73,8 +73,7 @@ def main(args: list[str]) -> int:
     Returns:
         1 if a package is missing or the result is wrong, 2 for wrong arguments, else 0.
     """
-    texts = {"prog": "wsss-zoo export", "usage": _USAGE, "description": _DESCRIPTION}
-    parser = _Parser(**texts, allow_abbrev=False)
+    parser = _Parser(usage=_USAGE, description=_DESCRIPTION, allow_abbrev=False)
     parser.add_argument("--ckpt_path", type=str, required=True, help="checkpoint of a segmenter")
     parser.add_argument("--format", type=Format, required=True, help="kind of file")
     parser.add_argument(

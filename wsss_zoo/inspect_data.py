@@ -21,6 +21,7 @@ from wsss_zoo.data import BaseDataModule
 from wsss_zoo.data.image_files import IGNORE_INDEX
 from wsss_zoo.data.inspection import ImageRecord, Inspection, inspect_data
 from wsss_zoo.data.oddities import find_oddities
+from wsss_zoo.help_texts import title_groups
 
 # instantiate_classes is deprecated; its successor is newer than the oldest jsonargparse supported.
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
@@ -55,9 +56,11 @@ def main(args: list[str]) -> int:
         allow_abbrev=False,
     )
     parser.add_subclass_arguments(BaseDataModule, "data", required=True)
-    parser.groups["data"].title = "The data set"
+    title_groups(parser)
     parser.add_argument("--out", type=str, default="inspect.png", help="picture sheet to write")
-    parser.add_argument("--num_images", type=int, default=36, help="images on the sheet; 0 for none")
+    parser.add_argument(
+        "--num_images", type=int, default=36, help="images on the sheet; 0 for none"
+    )
     given = given_settings(args)
     try:
         if not {"help", "-h", "data.help"} & set(given):

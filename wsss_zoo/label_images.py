@@ -20,7 +20,7 @@ from wsss_zoo.data.image_folder import FoundImages, find_images
 from wsss_zoo.data.label_folder import CLASSES, LEGEND, MASKS, OVERLAYS, LabelFolder
 from wsss_zoo.data.pseudo_labels import sha256_file
 from wsss_zoo.folder_labeler import FolderLabeler, ImagesInFolder
-from wsss_zoo.help_texts import GROUP_TITLES
+from wsss_zoo.help_texts import title_groups
 from wsss_zoo.modules.evaluation import Evaluation
 from wsss_zoo.trained_segmenter import TrainedSegmenter, load_segmenter
 
@@ -100,7 +100,10 @@ def _parser() -> ArgumentParser:
         help="delete the masks that are in OUT, of whatever checkpoint, and start afresh",
     )
     parser.add_argument(
-        "--opacity", type=float, default=0.5, help="opacity of the overlays, in [0, 1]; 0 writes none"
+        "--opacity",
+        type=float,
+        default=0.5,
+        help="opacity of the overlays, in [0, 1]; 0 writes none",
     )
     parser.add_argument(
         "--conf_thresh",
@@ -122,7 +125,7 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--num_workers", type=int, default=1, help="processes that read images")
     parser.add_class_arguments(Evaluation, "evaluation")
-    parser.groups["evaluation"].title = GROUP_TITLES["evaluation"]
+    title_groups(parser)
     for name, kind, default, text in (
         ("accelerator", str, "auto", "cpu, gpu or auto"),
         ("devices", int | str | list[int], "auto", "how many of them, or which"),

@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         "--root",
         type=Path,
         metavar="FOLDER",
-        help="folder of the steps' folders; default runs/pipelines/RECIPE"
+        help="folder of the steps' folders; default runs/pipelines/RECIPE",
     )
     parser.add_argument(
         "--use",

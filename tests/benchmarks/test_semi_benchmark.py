@@ -25,15 +25,15 @@ METHODS = {
 }
 
 
-def make_batch(views=2):
-    valid = torch.ones(BATCH, CROP, CROP, dtype=torch.bool)
+def make_batch(views=2, crop=CROP):
+    valid = torch.ones(BATCH, crop, crop, dtype=torch.bool)
     labeled = {
-        "image": torch.rand(BATCH, 3, CROP, CROP),
-        "mask": torch.randint(CLASSES, (BATCH, CROP, CROP)),
+        "image": torch.rand(BATCH, 3, crop, crop),
+        "mask": torch.randint(CLASSES, (BATCH, crop, crop)),
     }
     unlabeled = {
-        "weak": torch.rand(BATCH, 3, CROP, CROP),
-        "strong": torch.rand(BATCH, views, 3, CROP, CROP),
+        "weak": torch.rand(BATCH, 3, crop, crop),
+        "strong": torch.rand(BATCH, views, 3, crop, crop),
         "valid": valid,
         "strong_valid": valid[:, None].repeat(1, views, 1, 1),
         "geometry": torch.tensor([[60.0, 90.0, 0.8, 0.8, 1.0]]).repeat(BATCH, 1),
@@ -146,8 +146,9 @@ kind, options = METHODS.get(name, (Supervised, {}))
 method = kind(CLASSES, BACKBONE, freeze_backbone_bn=True, **options).train()
 method.log_dict = method.log = lambda *_, **__: None
 method._trainer = type("Trainer", (), {"global_step": 0})()
-batch = make_batch()
-for _ in range(3):
+# Large enough to need more than what importing the packages needed for a moment.
+batch = make_batch(crop=384)
+for _ in range(2):
     method.training_step(batch if name in METHODS else batch["labeled"], 0).backward()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
