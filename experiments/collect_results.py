@@ -15,6 +15,8 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -139,13 +141,14 @@ def rows_table(family: str) -> str:
 
 
 def tables() -> None:
-    """Rewrite the tables of RESULTS.md."""
+    """Rewrite the tables of RESULTS.md and the one of README.md."""
     pattern = re.compile(r"(<!-- (table|rows) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
     make = {"table": table, "rows": rows_table}
     text = PAGE.read_text()
     PAGE.write_text(
         pattern.sub(lambda match: f"{match[1]}{make[match[2]](match[3])}\n{match[4]}", text)
     )
+    subprocess.run([sys.executable, HERE.parent / "docs" / "method_table.py"], check=True)
 
 
 def main() -> None:
