@@ -4,6 +4,14 @@ from wsss_zoo.functional.boundary import boundary_counts, boundary_f_score
 from wsss_zoo.functional.calibrated_fusion import calibrated_fusion
 from wsss_zoo.functional.cam import cam_to_label, class_activation_map, grad_cam, multi_scale_cam
 from wsss_zoo.functional.classifier_grad_cam import classifier_grad_cam
+from wsss_zoo.functional.co_attention import (
+    co_attend,
+    co_attention,
+    co_attention_affinity,
+    contrastive_features,
+)
+from wsss_zoo.functional.co_attention_loss import co_attention_loss, exclusive_labels
+from wsss_zoo.functional.co_attention_maps import merge_co_attention_views
 from wsss_zoo.functional.confusion import confusion_matrix, intersection_over_union, mean_iou
 from wsss_zoo.functional.consistency import sigmoid_rampup, softmax_mse_loss
 from wsss_zoo.functional.cps import cps_loss
@@ -30,7 +38,12 @@ __all__ = [
     "cells_to_crop",
     "class_activation_map",
     "classifier_grad_cam",
+    "co_attend",
+    "co_attention",
+    "co_attention_affinity",
+    "co_attention_loss",
     "confusion_matrix",
+    "contrastive_features",
     "cps_loss",
     "crop_to_cells",
     "cutmix",
@@ -38,6 +51,7 @@ __all__ = [
     "draw_cutmix_boxes",
     "draw_cutmix_masks",
     "ensemble_update",
+    "exclusive_labels",
     "fixmatch_loss",
     "gate_by_tags",
     "grad_cam",
@@ -49,6 +63,7 @@ __all__ = [
     "masked_cross_entropy",
     "masked_squared_error",
     "mean_iou",
+    "merge_co_attention_views",
     "multi_scale_cam",
     "ohem_cross_entropy",
     "sigmoid_rampup",

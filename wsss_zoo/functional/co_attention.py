@@ -1,0 +1,152 @@
+"""Co-attention between two images: what they have in common, and what one has alone."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def co_attention(feat_m: Tensor, feat_n: Tensor, w_p: Tensor) -> tuple[Tensor, Tensor]:
+    """Rebuild each image's feature map from the other's, by likeness of positions.
+
+    With the positions flattened, P = F_m^T W_P F_n (HW_m x HW_n); each position of m takes the mean
+    of n's features under the softmax of its row of P, each position of n the mean of m's under the
+    softmax of its column. So ``co_m`` lies on m's grid and is made of n's features. Nothing scales
+    the affinity: neither 1/sqrt(C) nor a temperature.
+
+    Affinity, softmax and sums are float32 under autocast too. Fused attention kernels make both
+    results without ever holding P; where torch has none for the shape, it holds two matrices of N
+    HW_m HW_n floats, 2 x 67 MB per pair of 512 x 512 images at stride 8, 2 x 4 MB at stride 16.
+
+    Args:
+        feat_m: Feature maps of the first images, (N, C, hm, wm).
+        feat_n: Feature maps of the second images, (N, C, hn, wn); their size may differ.
+        w_p: Affinity matrix W_P in the paper's orientation, (C, C), or one per pair, (N, C, C).
+
+    Returns:
+        ``co_m`` (N, C, hm, wm) and ``co_n`` (N, C, hn, wn), float32 (float64 for float64 features).
+
+    Raises:
+        ValueError: If the shapes do not fit together.
+
+    Sun et al., "Mining Cross-Image Semantics for Weakly Supervised Semantic Segmentation" (MCIS),
+    ECCV 2020, eq. (2) to (4). The released code's linear layer holds W_P transposed.
+
+    >>> feat_m, feat_n = torch.ones(1, 2, 1, 1), torch.tensor([[[[4.0, 6.0]], [[1.0, 1.0]]]])
+    >>> co_m, co_n = co_attention(feat_m, feat_n, torch.zeros(2, 2))
+    >>> co_m.flatten(), co_n.flatten()
+    (tensor([5., 1.]), tensor([1., 1., 1., 1.]))
+    """
+    return co_attend(feat_m, feat_n, w_p), co_attend(feat_n, feat_m, w_p.mT)
+
+
+def co_attend(feat: Tensor, other: Tensor, w_p: Tensor, values: Tensor | None = None) -> Tensor:
+    """One half of `co_attention`: what an image gathers from the other.
+
+    Class maps are linear in the features, so gathering the other's class maps is the same as
+    mapping the gathered features, at the cost of K instead of C channels.
+
+    Args:
+        feat: Feature maps of the images that gather, (N, C, h, w).
+        other: Feature maps of the others, (N, C, ho, wo).
+        w_p: Affinity matrix with the gathering image's side first, (C, C) or (N, C, C).
+        values: What is gathered, (N, V, ho, wo); None for ``other`` itself.
+
+    Returns:
+        (N, V, h, w), float32 (float64 for float64 features).
+
+    Raises:
+        ValueError: If the shapes do not fit together.
+
+    >>> other, values = torch.zeros(1, 3, 1, 2), torch.tensor([[[[4.0, 6.0]]]])
+    >>> co_attend(torch.ones(1, 3, 1, 1), other, torch.eye(3), values)
+    tensor([[[[5.]]]])
+    """
+    rows, columns, w_p = _positions(feat, other, w_p)
+    values = other if values is None else values
+    if (values.shape[0], *values.shape[2:]) != (other.shape[0], *other.shape[2:]):
+        raise ValueError(
+            f"values {tuple(values.shape)} and other {tuple(other.shape)} do not fit; give both "
+            "the same images and positions"
+        )
+    gathered = values.flatten(2).mT.to(w_p)
+    with torch.autocast(feat.device.type, enabled=False):
+        result = F.scaled_dot_product_attention(rows @ w_p, columns, gathered, scale=1.0)
+    return result.mT.reshape(len(feat), values.shape[1], *feat.shape[-2:])
+
+
+def co_attention_affinity(feat_m: Tensor, feat_n: Tensor, w_p: Tensor) -> Tensor:
+    """The affinity P of `co_attention` itself, for pictures of it and for checks.
+
+    Args:
+        feat_m: See `co_attention`.
+        feat_n: See `co_attention`.
+        w_p: See `co_attention`.
+
+    Returns:
+        F_m^T W_P F_n, (N, hm * wm, hn * wn), float32 (float64 for float64 features).
+
+    Raises:
+        ValueError: If the shapes do not fit together.
+
+    >>> feat = torch.tensor([[[[1.0, 2.0]]]])
+    >>> co_attention_affinity(feat, feat, torch.tensor([[3.0]]))
+    tensor([[[ 3.,  6.],
+             [ 6., 12.]]])
+    """
+    rows, columns, w_p = _positions(feat_m, feat_n, w_p)
+    with torch.autocast(feat_m.device.type, enabled=False):
+        return rows @ w_p @ columns.mT
+
+
+def contrastive_features(feat: Tensor, co_feat: Tensor, w_b: Tensor) -> Tensor:
+    """An image's own features where its co-attention features show nothing shared.
+
+    Args:
+        feat: Feature maps of the images, (N, C, h, w).
+        co_feat: Their co-attention features, (N, C, h, w).
+        w_b: Weight W_B of the class-agnostic map of what is shared, (1, C).
+
+    Returns:
+        feat (1 - sigmoid(W_B co_feat)), (N, C, h, w), float32 (float64 for float64 features); the
+        factor is one number per position.
+
+    Raises:
+        ValueError: If the shapes do not fit together.
+
+    MCIS, ECCV 2020, eq. (6) and (7).
+
+    >>> contrastive_features(torch.ones(1, 2, 1, 1), torch.zeros(1, 2, 1, 1), torch.ones(1, 2))
+    tensor([[[[0.5000]],
+    <BLANKLINE>
+             [[0.5000]]]])
+    """
+    if feat.shape != co_feat.shape or w_b.shape != (1, feat.shape[1]):
+        raise ValueError(
+            f"feat {tuple(feat.shape)}, co_feat {tuple(co_feat.shape)} and w_b {tuple(w_b.shape)} "
+            "do not fit; give (N, C, h, w) twice and (1, C)"
+        )
+    feat, co_feat, w_b = _floats(feat, co_feat, w_b)
+    with torch.autocast(feat.device.type, enabled=False):
+        shared = torch.einsum("oc,nchw->nohw", w_b, co_feat).sigmoid()
+    return feat * (1 - shared)
+
+
+def _positions(feat_m: Tensor, feat_n: Tensor, w_p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Features by position, (N, HW, C), and W_P, in one type of at least float32."""
+    fits = feat_m.ndim == feat_n.ndim == 4 and feat_m.shape[:2] == feat_n.shape[:2]
+    channels = feat_m.shape[1] if fits else 0
+    if not fits or w_p.shape[-2:] != (channels, channels) or w_p.ndim not in (2, 3):
+        raise ValueError(
+            f"feat_m {tuple(feat_m.shape)}, feat_n {tuple(feat_n.shape)} and w_p "
+            f"{tuple(w_p.shape)} do not fit; give (N, C, hm, wm), (N, C, hn, wn) and (C, C) or "
+            "(N, C, C)"
+        )
+    feat_m, feat_n, w_p = _floats(feat_m, feat_n, w_p)
+    return feat_m.flatten(2).mT, feat_n.flatten(2).mT, w_p
+
+
+def _floats(*tensors: Tensor) -> list[Tensor]:
+    dtype = torch.float32
+    for tensor in tensors:
+        dtype = torch.promote_types(dtype, tensor.dtype)
+    return [tensor.to(dtype) for tensor in tensors]
