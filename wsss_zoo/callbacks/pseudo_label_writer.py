@@ -196,7 +196,8 @@ class PseudoLabelWriter(Callback):
         done: set[str] | str = set()
         if trainer.is_global_zero:
             try:
-                self._manifest = _manifest_of(trainer, module, data, options)
+                settings: dict[str, Any] = getattr(module, "label_settings", dict)()
+                self._manifest = _manifest_of(trainer, module, data, options | settings)
                 done = begin_folder(
                     self._directory, self._manifest, image_ids, overwrite=self.overwrite
                 )

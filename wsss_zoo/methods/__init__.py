@@ -2,6 +2,7 @@
 
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.methods.cam import CAM
+from wsss_zoo.methods.co_attention import CoAttention
 from wsss_zoo.methods.cpc import CPC
 from wsss_zoo.methods.cps import CPS
 from wsss_zoo.methods.fixmatch import FixMatch
@@ -17,6 +18,7 @@ __all__ = [
     "CPC",
     "CPS",
     "BaseMethod",
+    "CoAttention",
     "FixMatch",
     "MeanTeacher",
     "PiModel",

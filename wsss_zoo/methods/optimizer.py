@@ -4,24 +4,25 @@ import math
 from typing import Any, Literal
 
 import torch
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, MultiStepLR
 
-Optimizer = Literal["sgd", "adamw"]
+Optimizer = Literal["sgd", "nesterov", "adamw"]
 
 
 def make_optimizer(
     name: Optimizer, groups: list[dict[str, Any]], weight_decay: float
 ) -> torch.optim.Optimizer:
-    """SGD with momentum 0.9, or AdamW, over parameter groups that carry their learning rates.
+    """SGD with momentum 0.9 (plain or Nesterov's), or AdamW, over groups with learning rates.
 
     Raises:
         ValueError: If the name is another.
     """
-    if name == "sgd":
-        return torch.optim.SGD(groups, momentum=0.9, weight_decay=weight_decay)
+    if name in ("sgd", "nesterov"):
+        nesterov = name == "nesterov"
+        return torch.optim.SGD(groups, momentum=0.9, weight_decay=weight_decay, nesterov=nesterov)
     if name == "adamw":
         return torch.optim.AdamW(groups, weight_decay=weight_decay)
-    raise ValueError(f"optimizer is {name!r}; give 'sgd' or 'adamw'")
+    raise ValueError(f"optimizer is {name!r}; give 'sgd', 'nesterov' or 'adamw'")
 
 
 def polynomial_schedule(optimizer: torch.optim.Optimizer, steps: float) -> LambdaLR:
@@ -37,3 +38,28 @@ def polynomial_schedule(optimizer: torch.optim.Optimizer, steps: float) -> Lambd
             "the polynomial schedule needs an end; set trainer.max_steps or trainer.max_epochs"
         )
     return LambdaLR(optimizer, lambda step: max(0.0, 1 - step / steps) ** 0.9)
+
+
+def drop_schedule(optimizer: torch.optim.Optimizer, epochs: list[int]) -> MultiStepLR:
+    """Learning rate that falls to a tenth at the start of each of these epochs, counted from 0."""
+    return MultiStepLR(optimizer, epochs)
+
+
+def split_biases(groups: list[dict[str, Any]], factor: float) -> list[dict[str, Any]]:
+    """Parameter groups with their biases (vectors) apart, at ``factor`` times the learning rate.
+
+    Args:
+        groups: Groups with ``name``, ``lr`` and ``params``.
+        factor: Factor on the learning rate of the biases; 1 leaves the groups as they are.
+    """
+    if factor == 1:
+        return groups
+    result = []
+    for group in groups:
+        weights = [parameter for parameter in group["params"] if parameter.ndim > 1]
+        biases = [parameter for parameter in group["params"] if parameter.ndim == 1]
+        result.append({**group, "params": weights})
+        result.append(
+            {"name": f"{group['name']} biases", "lr": factor * group["lr"], "params": biases}
+        )
+    return [group for group in result if group["params"]]

@@ -1,6 +1,7 @@
 """Networks and their parts: plain torch modules on timm and segmentation_models_pytorch."""
 
 from wsss_zoo.modules.backbone import Backbone
+from wsss_zoo.modules.co_attention import CoAttentionBlock, PairClassifier, score
 from wsss_zoo.modules.cpc import RowContext, RowPrediction
 from wsss_zoo.modules.ensemble import ProbabilityEnsemble
 from wsss_zoo.modules.evaluation import Evaluation, rescale
@@ -17,10 +18,12 @@ from wsss_zoo.modules.weights import (
 __all__ = [
     "Architecture",
     "Backbone",
+    "CoAttentionBlock",
     "DeepLabV3Plus",
     "Evaluation",
     "GradCAMBranch",
     "LargeFOV",
+    "PairClassifier",
     "ProbabilityEnsemble",
     "RowContext",
     "RowPrediction",
@@ -31,4 +34,5 @@ __all__ = [
     "load_network_weights",
     "read_state_dict",
     "rescale",
+    "score",
 ]

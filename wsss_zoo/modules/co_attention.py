@@ -1,0 +1,137 @@
+"""Networks of co-attention: affinity by domain, map of what is shared, pair classifier."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from wsss_zoo.functional import co_attention, contrastive_features
+from wsss_zoo.modules.backbone import Backbone
+
+
+class CoAttentionBlock(nn.Module):
+    """Affinity W_P and contrast W_B of a pair of images.
+
+    With ``by_domain`` there are three W_P: both images from the data set itself, one of them from
+    extra data, both from extra data. The paper leaves the orientation of the mixed one open: here
+    the data set's own image comes first, and the matrix is transposed where it comes second.
+
+    Args:
+        channels: Channels C of the feature maps.
+        by_domain: Whether W_P depends on the domains of the pair.
+
+    Sun et al. (MCIS), ECCV 2020. The released code has one W_P whatever the data; the start values
+    are its framework's, uniform in +-1/sqrt(C).
+    """
+
+    def __init__(self, channels: int, by_domain: bool = False) -> None:
+        super().__init__()
+        bound = channels**-0.5
+        self.w_p = nn.Parameter(torch.empty(3 if by_domain else 1, channels, channels))
+        self.w_b = nn.Parameter(torch.empty(1, channels))
+        for weight in (self.w_p, self.w_b):
+            nn.init.uniform_(weight, -bound, bound)
+
+    def forward(
+        self,
+        feat_m: Tensor,
+        feat_n: Tensor,
+        domain_m: Tensor | None = None,
+        domain_n: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Co-attention features of both, (N, C, hm, wm) and (N, C, hn, wn), float32.
+
+        Args:
+            feat_m: Feature maps of the first images, (N, C, hm, wm).
+            feat_n: Feature maps of the second images, (N, C, hn, wn).
+            domain_m: 0 for the data set itself, above for extra data, (N,); None is 0 for all.
+            domain_n: The same of the second images.
+        """
+        return co_attention(feat_m, feat_n, self.affinity(domain_m, domain_n))
+
+    def affinity(self, domain_m: Tensor | None = None, domain_n: Tensor | None = None) -> Tensor:
+        """W_P of each pair, (N, C, C), or (C, C) without domains."""
+        if len(self.w_p) == 1 or domain_m is None or domain_n is None:
+            return self.w_p[0]
+        extra_m, extra_n = domain_m > 0, domain_n > 0
+        matrix = self.w_p[extra_m.long() + extra_n.long()]
+        return torch.where((extra_m & ~extra_n)[:, None, None], matrix.mT, matrix)
+
+    def contrast(self, feat: Tensor, co_feat: Tensor) -> Tensor:
+        """What an image has alone, (N, C, h, w), from its own and its co-attention features."""
+        return contrastive_features(feat, co_feat, self.w_b)
+
+
+class PairClassifier(nn.Module):
+    """Backbone, 3x3 convolutions with ReLU, class layers, and the co-attention of two images.
+
+    Args:
+        backbone: The backbone; its last feature map is used.
+        num_fg_classes: Number of foreground classes K.
+        convs: Number of 3x3 convolutions with 512 channels; 0 takes the feature map as it is.
+        shared: One class layer without bias for everything; else one with bias for the images
+            themselves and one without for what they share and what they have alone.
+        by_domain: See `CoAttentionBlock`.
+
+    Raises:
+        ValueError: If the number of convolutions is negative.
+
+    Sun et al. (MCIS), ECCV 2020: three convolutions on VGG-16 and one class layer. With two layers
+    it is the released code's, start values included (normal, variance 2 / (k^2 channels out), for
+    the convolutions and the first class layer).
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_fg_classes: int,
+        convs: int = 3,
+        shared: bool = True,
+        by_domain: bool = False,
+    ) -> None:
+        super().__init__()
+        if convs < 0:
+            raise ValueError(f"convs is {convs}; give 0 or more 3x3 convolutions")
+        self.backbone = backbone
+        channels = [backbone.channels[-1], *([512] * convs)]
+        layers = [nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(channels)]
+        for layer in layers:
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out")
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # these have one
+        self.convs = nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU())))
+        self.attention = CoAttentionBlock(channels[-1], by_domain)
+        #: Class layer of the images' own features.
+        self.own = nn.Linear(channels[-1], num_fg_classes, bias=not shared)
+        #: Class layer of co-attention and contrastive features.
+        self.common = self.own
+        if not shared:
+            nn.init.kaiming_normal_(self.own.weight, mode="fan_out")
+            nn.init.zeros_(self.own.bias)
+            self.common = nn.Linear(channels[-1], num_fg_classes, bias=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Class scores (N, K) of images (N, 3, H, W) in [0, 1] alone."""
+        return score(self.own, self.features(image))
+
+    def features(self, image: Tensor) -> Tensor:
+        """Feature maps that are compared and classified, (N, C, h, w)."""
+        features: Tensor = self.convs(self.backbone(image)[-1])
+        return features
+
+    def features_of(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """Feature maps of several batches (N, 3, H, W); those of one size share a pass."""
+        maps: list[Tensor] = [torch.empty(0)] * len(images)
+        for size in dict.fromkeys(image.shape[-2:] for image in images):
+            places = [i for i, image in enumerate(images) if image.shape[-2:] == size]
+            together = self.features(torch.cat([images[i] for i in places]))
+            parts = torch.split(together, [len(images[i]) for i in places])
+            for place, part in zip(places, parts, strict=True):
+                maps[place] = part
+        return maps
+
+
+def score(layer: nn.Linear, features: Tensor) -> Tensor:
+    """Class scores (N, K) of feature maps (N, C, h, w): the mean of the class maps."""
+    scores: Tensor = layer(features.mean((2, 3)))
+    return scores
