@@ -67,6 +67,38 @@ def cam(example: Example) -> FlowChart:
     return chart
 
 
+def co_attention(example: Example) -> FlowChart:
+    """Two images, what they share, what each has alone."""
+    chart = FlowChart(8.9, 3.2)
+    images = [
+        chart.picture(0.7, y, photo(example.weak[index]), f"image {name}")
+        for index, (name, y) in enumerate((("m", 0.75), ("n", 2.45)))
+    ]
+    backbone = chart.box(2.1, 1.6, "backbone", "network")
+    affinity = chart.box(3.75, 1.6, "affinity of\nall positions,\nsoftmax", "network", 1.2)
+    shared = chart.box(5.4, 1.6, "what m finds\nagain in n,\nand n in m", "step", 1.2)
+    alone = chart.box(5.4, 2.75, "what is\nleft over", "step", 1.0)
+    layer = chart.box(6.85, 1.6, "class\nlayer", "network", 0.75)
+    losses = [
+        chart.box(8.2, y, f"{text}", "loss", 1.1)
+        for y, text in (
+            (0.45, "tags of\neach"),
+            (1.6, "tags that\nboth have"),
+            (2.75, "tags of\none alone"),
+        )
+    ]
+    for image in images:
+        chart.arrow(image, backbone)
+    for start, end in ((backbone, affinity), (affinity, shared), (shared, layer)):
+        chart.arrow(start, end)
+    chart.arrow(shared, alone, sides="bt")
+    chart.arrow(alone, layer, sides="rb")
+    chart.arrow(backbone, layer, sides="tt", bend=-0.25)
+    for loss in losses:
+        chart.arrow(layer, loss)
+    return chart
+
+
 def cpc(example: Example) -> FlowChart:
     """Rows of patches: known, skipped, to be predicted."""
     chart = FlowChart(8.2, 3.1)
@@ -143,6 +175,7 @@ FIGURES: dict[str, Callable[[Example], FlowChart]] = {
     function.__name__: function
     for function in (
         cam,
+        co_attention,
         cpc,
         semi_figures.cps,
         semi_figures.fixmatch,
