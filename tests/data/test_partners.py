@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
+import torch
 
+from tests.data.conftest import save_image
+from wsss_zoo.data import Augmentation
+from wsss_zoo.data.datasets import ImagePairs, TaggedImages
+from wsss_zoo.data.image_files import ImageFiles
 from wsss_zoo.data.partners import PairPartners, WeakShotPartners
+from wsss_zoo.data.views import Views
 
 
 def labels(*rows: list[int]) -> np.ndarray:
@@ -31,6 +37,35 @@ def test_class_is_drawn_before_the_image():
 def test_only_image_of_its_class_is_its_own_partner():
     partners = PairPartners(labels([1, 0], [0, 1], [0, 1]), "abc")
     assert partners.draw(0, np.random.default_rng(0)) == 0
+
+
+def test_image_whose_tags_are_all_absent_elsewhere_is_its_own_partner():
+    partners = PairPartners(labels([1, 1, 0], [0, 0, 1], [0, 0, 1]), "abc")
+    rng = np.random.default_rng(0)
+    assert {partners.draw(0, rng) for _ in range(20)} == {0}
+    assert {partners.draw(1, rng) for _ in range(20)} == {2}
+
+
+def test_class_with_a_single_image_does_not_make_a_pair_with_itself():
+    # Class 0 is in image 0 alone, which has class 1 too: class 0 is never drawn.
+    tags = labels([1, 1, 0], [0, 1, 1], [0, 0, 1])
+    partners = PairPartners(tags, "abc")
+    rng = np.random.default_rng(0)
+    drawn = [{partners.draw(index, rng) for _ in range(50)} for index in range(3)]
+    assert drawn == [{1}, {0, 2}, {1}]
+
+
+def test_own_partner_is_another_augmentation(tmp_path):
+    save_image(tmp_path / "a.png")
+    source = ImageFiles({"a": str(tmp_path / "a.png")}, {}, ())
+    views = Views(32, Augmentation(), (0, 0, 0), seed=0)
+    tags = labels([1, 1])
+    pairs = ImagePairs(
+        TaggedImages(["a"], source, views, False, {"a": tags[0]}), PairPartners(tags, ["a"])
+    )
+    sample = pairs[(0, 1)]
+    assert sample["image_id"] == sample["other"]["image_id"] == "a"
+    assert not torch.equal(sample["image"], sample["other"]["image"])
 
 
 def test_lonely_class_is_left_out_if_another_is_shared():

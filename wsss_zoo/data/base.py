@@ -46,6 +46,8 @@ class BaseDataModule(ClassesInUse, LightningDataModule):
         predict_limit: Predict the first so many of them only.
         classes: Class names to keep (foreground, in this order); the others are ignored: 255 in
             masks, dropped from tags. None keeps all.
+        extra_roots: More training images of ``image_labels`` and ``pairs``: folder by domain name
+            (letters, digits, - and _), with ``images/`` and ``image_labels.csv``.
         labeled_split: The images whose masks may be used: a list file, the name of a split, or a
             fraction of ``train_split`` drawn from the seed so that every class occurs. The list
             used is written to ``labeled_split.txt`` in the run's folder.
@@ -63,8 +65,7 @@ class BaseDataModule(ClassesInUse, LightningDataModule):
         photometric: Which training images of ``mask``, ``image_labels``, ``images`` and ``pairs``
             get the strong, photometric changes too; ``pseudo``: those with a pseudo-label.
         strong_views: Strong views of each unlabelled image.
-        crop_tags: In ``weak_shot``, take tags from the crop (SimFormer's code) in place of the
-            image.
+        crop_tags: In ``weak_shot``, take tags from the crop (SimFormer's code), not the image.
         audit: Give unlabelled batches their true masks as ``audit_mask``, for logging only.
         check_masks: Decode every mask in setup to find unknown class indices.
         num_workers: Loader processes.
@@ -81,6 +82,7 @@ class BaseDataModule(ClassesInUse, LightningDataModule):
         predict_split: str = "train",
         predict_limit: int | None = None,
         classes: list[str] | None = None,
+        extra_roots: dict[str, str] | None = None,
         labeled_split: float | str | None = None,
         unlabeled_split: str | None = None,
         pseudo_label_dir: list[str] | str | None = None,
@@ -103,7 +105,7 @@ class BaseDataModule(ClassesInUse, LightningDataModule):
         self.supervision = supervision
         self.train_split, self.val_split, self.test_split = train_split, val_split, test_split
         self.predict_split, self.predict_limit = predict_split, predict_limit
-        self.classes = classes
+        self.classes, self.extra_roots = classes, extra_roots
         self.labeled_split, self.unlabeled_split = labeled_split, unlabeled_split
         self.pseudo_label_dir, self.repeat_labeled = pseudo_label_dir, repeat_labeled
         self._chosen_base, self._chosen_novel = base_classes, novel_classes

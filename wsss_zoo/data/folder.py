@@ -14,7 +14,7 @@ from wsss_zoo.data.color_masks import ColorMaskFiles, ColorTable
 from wsss_zoo.data.file_listing import Listing, list_files
 from wsss_zoo.data.image_decoding import readable_suffixes
 from wsss_zoo.data.image_files import ImageFiles
-from wsss_zoo.data.image_labels import Tags, check_tags, read_tag_file
+from wsss_zoo.data.image_labels import TAG_FILES, Tags, check_tags, find_tag_file, read_tag_file
 from wsss_zoo.data.splits import read_split
 from wsss_zoo.data.text_files import Report, refuse
 
@@ -28,7 +28,6 @@ _LAYOUT = """expected
                             the colours of classes.txt
   <root>/image_labels.csv   optional tags: a header, then lines 'id,class;class' (or .json)
   <root>/splits/train.txt   optional lists of ids, one a line (train, val, test, any name)"""
-_TAG_FILES = ("image_labels.csv", "image_labels.json")
 _LISTS = ("train", "val", "test")
 _DEFAULT_SPLITS = ("train", "val", "all", "tagged", "masked", "extra")
 
@@ -190,7 +189,7 @@ class Folder(BaseDataModule):
     def unread_files(self) -> list[str]:
         """What lies in the folder and is not read: files of other kinds, unknown names."""
         others = [path for listing in self._listings.values() for path in listing.others]
-        known = {"images", "masks", "splits", find_class_file(self.root).name, *_TAG_FILES}
+        known = {"images", "masks", "splits", find_class_file(self.root).name, *TAG_FILES}
         entries = sorted(path for path in self.root.iterdir() if not path.name.startswith("."))
         return [str(path) for path in entries if path.name not in known] + others
 
@@ -252,26 +251,24 @@ class Folder(BaseDataModule):
 
     @cached_property
     def _file_tags(self) -> Tags:
-        found = [self.root / name for name in _TAG_FILES if (self.root / name).is_file()]
-        if not found:
+        path = find_tag_file(self.root)
+        if path is None:
             return {}
-        if len(found) > 1:
-            raise ValueError(f"{self.root} has {' and '.join(_TAG_FILES)}; delete one of them")
         known = self.known_classes[int(self.background) :]
         tags: Tags = {}
-        for name, names in read_tag_file(found[0], known, self.report).items():
+        for name, names in read_tag_file(path, known, self.report).items():
             tags.setdefault(self._id(name), []).extend(names)
         first = self.known_classes[0]
         unmeant = self.background and "background" not in first.lower()
         if unmeant and any(first in names for names in tags.values()):
             self.report(
-                f"{found[0]} has tags of {first!r}, which is the background, as it stands first in "
+                f"{path} has tags of {first!r}, which is the background, as it stands first in "
                 f"{find_class_file(self.root)}; write 'background' before it, or give "
                 "--data.background false if the masks have none"
             )
         return check_tags(
             tags,
-            origin=str(found[0]),
+            origin=str(path),
             known_classes=known,
             is_image=self._files.images.__contains__,
             report=self.report,

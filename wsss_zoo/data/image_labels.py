@@ -18,9 +18,23 @@ from wsss_zoo.data.image_files import ImageSource
 from wsss_zoo.data.text_files import Report, id_problem, plain, read_text, refuse
 
 Tags = dict[str, list[str]]
+# What a folder's tag file may be called.
+TAG_FILES = ("image_labels.csv", "image_labels.json")
 _THREADS = 4  # decoding releases the interpreter lock
 # What the columns of a table with one column for each class may hold.
 _FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False, "": False}
+
+
+def find_tag_file(root: Path) -> Path | None:
+    """``image_labels.csv`` or ``image_labels.json`` of a data root; None if there is none.
+
+    Raises:
+        ValueError: If there are both.
+    """
+    found = [root / name for name in TAG_FILES if (root / name).is_file()]
+    if len(found) > 1:
+        raise ValueError(f"{root} has {' and '.join(TAG_FILES)}; delete one of them")
+    return found[0] if found else None
 
 
 def read_tag_file(path: Path, known_classes: Collection[str] = (), report: Report = refuse) -> Tags:

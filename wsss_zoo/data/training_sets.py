@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from wsss_zoo.data.datasets import ImagePairs, MaskedImages, PlainImages, TaggedImages
+from wsss_zoo.data.extra_images import add_extra_images
 from wsss_zoo.data.image_files import ImageFiles, check_masks, files_by_stem
 from wsss_zoo.data.partners import PairPartners, WeakShotPartners
 from wsss_zoo.data.pseudo_labels import read_manifest
@@ -31,6 +32,12 @@ def make_training_set(data: "BaseDataModule") -> Dataset[Sample] | dict[str, Dat
     """
     if data.supervision in ("image_labels", "pairs"):
         return _tagged(data)
+    if data.extra_roots:
+        raise ValueError(
+            f"extra_roots {data.extra_roots} adds tagged images, which supervision "
+            f"{data.supervision!r} cannot use; leave it out, or take a method that learns from "
+            "'image_labels' or 'pairs'"
+        )
     if data.supervision == "images":
         return _plain(data)
     if data.supervision == "semi":
@@ -63,10 +70,12 @@ def _tagged(data: "BaseDataModule") -> Dataset[Sample]:
     data.source.check(ids, masks=False)
     labels = _complete_labels(data, ids)
     images = TaggedImages(ids, data.source, _views(data), data.photometric == "all", labels)
+    if data.extra_roots:
+        images = add_extra_images(images, data)
     if data.supervision == "image_labels":
         return images
-    matrix = np.stack([labels[image_id] for image_id in ids])
-    return ImagePairs(images, PairPartners(matrix, ids))
+    matrix = np.stack([images.labels[image_id] for image_id in images.ids])
+    return ImagePairs(images, PairPartners(matrix, images.ids))
 
 
 def _complete_labels(data: "BaseDataModule", ids: list[str]) -> dict[str, NDArray[np.uint8]]:

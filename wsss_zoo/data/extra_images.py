@@ -1,0 +1,189 @@
+"""Tagged images of other domains beside a data set: single-label or web images."""
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from wsss_zoo.data.class_files import find_class_file, read_class_file
+from wsss_zoo.data.datasets import TaggedImages
+from wsss_zoo.data.file_listing import list_files
+from wsss_zoo.data.image_decoding import readable_suffixes
+from wsss_zoo.data.image_files import ImageFiles, ImageSource, UInt8Array
+from wsss_zoo.data.image_labels import Tags, check_tags, find_tag_file, multi_hot, read_tag_file
+from wsss_zoo.data.views import Sample
+
+if TYPE_CHECKING:
+    from wsss_zoo.data.base import BaseDataModule
+
+logger = logging.getLogger(__name__)
+
+_LAYOUT = """expected
+  <root>/images/<id>.jpg    images of any format
+  <root>/image_labels.csv   their tags: a header, then lines 'id,class;class' (or .json)"""
+
+
+@dataclass(frozen=True)
+class JoinedSource:
+    """Reads the images of a data set and, by ids ``<domain>/<id>``, those of extra roots.
+
+    Args:
+        target: Reads the data set.
+        extra: Reads the images of each domain by their ids in it.
+    """
+
+    target: ImageSource
+    extra: dict[str, ImageSource]
+
+    def read_image(self, image_id: str) -> UInt8Array:
+        """RGB image, (H, W, 3)."""
+        source, own_id = self._find(image_id)
+        return source.read_image(own_id)
+
+    def read_mask(self, image_id: str) -> UInt8Array | None:
+        """Class index per pixel, (H, W), 255 = ignored; None for every extra image."""
+        source, own_id = self._find(image_id)
+        return source.read_mask(own_id)
+
+    def image_size(self, image_id: str) -> tuple[int, int]:
+        """Height and width, pixels."""
+        source, own_id = self._find(image_id)
+        return source.image_size(own_id)
+
+    def check(self, image_ids: Sequence[str], *, masks: bool, mask_values: bool = True) -> None:
+        """Have each domain check its files.
+
+        Raises:
+            FileNotFoundError: If a file is missing.
+            ValueError: If a mask does not fit.
+            OSError: If a file cannot be read.
+        """
+        own_ids: dict[str, list[str]] = {}
+        for image_id in image_ids:
+            domain, _, own_id = image_id.partition("/")
+            known = domain in self.extra
+            own_ids.setdefault(domain if known else "", []).append(own_id if known else image_id)
+        for domain, ids in own_ids.items():
+            source = self.extra.get(domain, self.target)
+            source.check(ids, masks=masks, mask_values=mask_values)
+
+    def _find(self, image_id: str) -> tuple[ImageSource, str]:
+        domain, _, own_id = image_id.partition("/")
+        extra = self.extra.get(domain)
+        return (self.target, image_id) if extra is None else (extra, own_id)
+
+
+class DomainImages(TaggedImages):
+    """Tagged images with ``domain``, () int64: 0 is the data set, 1, 2, ... the extra roots."""
+
+    source: JoinedSource
+
+    def sample(self, image_id: str, rng: np.random.Generator) -> Sample:
+        """One augmented image with its tags and its domain."""
+        first = image_id.partition("/")[0]
+        extra = list(self.source.extra)
+        domain = extra.index(first) + 1 if first in self.source.extra else 0
+        return super().sample(image_id, rng) | {"domain": torch.tensor(domain)}
+
+
+def add_extra_images(images: TaggedImages, data: "BaseDataModule") -> DomainImages:
+    """The training images and, behind them, the tagged ones of ``data.extra_roots``.
+
+    The co-attention paper (ECCV 2020) trains on extra single-label or web images in this way. A
+    root's masks are not read. Links out of it are refused where the data set refuses its own.
+
+    Raises:
+        FileNotFoundError: If a root, its images or its tag file are missing.
+        ValueError: If a domain's name is no plain name or a folder of the data set, a tag is
+            unknown, or no image of a root has a class in use.
+        OSError: If an image cannot be read.
+    """
+    extra: dict[str, ImageSource] = {}
+    ids, labels = list(images.ids), dict(images.labels)
+    for domain, root in (data.extra_roots or {}).items():
+        _check_domain(domain, images.ids)
+        source, tags = _read_root(Path(root), domain, data)
+        source.check(list(tags), masks=False)
+        extra[domain] = source
+        ids += [f"{domain}/{image_id}" for image_id in tags]
+        for image_id, names in tags.items():
+            labels[f"{domain}/{image_id}"] = multi_hot(names, data.fg_names)
+    return DomainImages(
+        ids, JoinedSource(images.source, extra), images.views, images.strong, labels
+    )
+
+
+def _check_domain(domain: str, target_ids: Sequence[str]) -> None:
+    if not re.fullmatch("[A-Za-z0-9_-]+", domain):
+        raise ValueError(
+            f"extra_roots has the domain name {domain!r}; image ids begin with it, so take "
+            "letters, digits, - and _ only"
+        )
+    taken = next((i for i in target_ids if i.startswith(f"{domain}/")), None)
+    if taken is not None:
+        raise ValueError(
+            f"extra_roots has the domain name {domain!r}, but the data set's own image {taken!r} "
+            "begins with it; choose another name"
+        )
+
+
+def _read_root(root: Path, domain: str, data: "BaseDataModule") -> tuple[ImageFiles, Tags]:
+    """Images of an extra root, and the classes in use of those that have any."""
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"extra root {root} of domain {domain!r} is no folder that exists; {_LAYOUT}"
+        )
+    # Only data sets of the user's own files refuse links that lead out of them.
+    boundary = None if getattr(data, "outside_links", True) else root
+    files = list_files(root / "images", readable_suffixes(), root=boundary).files
+    if not files:
+        raise FileNotFoundError(f"extra root {root} has no images in {root / 'images'}; {_LAYOUT}")
+    tags = _read_tags(root, files, data)
+    names = [name for tagged in tags.values() for name in tagged]
+    used = {i: [name for name in tags[i] if name in data.fg_names] for i in files if i in tags}
+    used = {image_id: tagged for image_id, tagged in used.items() if tagged}
+    if not used:
+        raise ValueError(
+            f"extra root {root}: none of its {len(files)} images is tagged with a class in use "
+            f"({', '.join(data.fg_names)}); correct its tags or leave it out of extra_roots"
+        )
+    dropped = len(names) - sum(map(len, used.values()))
+    if dropped:
+        logger.info("%s: %d tags of classes that are not in use were dropped", root, dropped)
+    if len(used) < len(files):
+        logger.warning(
+            "%s: %d of %d images are left out, as they have no tag of a class in use",
+            root,
+            len(files) - len(used),
+            len(files),
+        )
+    return ImageFiles(files, {}, ()), used
+
+
+def _read_tags(root: Path, files: dict[str, str], data: "BaseDataModule") -> Tags:
+    path = find_tag_file(root)
+    if path is None:
+        raise FileNotFoundError(f"extra root {root} has no tag file image_labels.csv; {_LAYOUT}")
+    known = data.known_classes[int(data.background) :]
+    ids = {image_id + Path(file).suffix: image_id for image_id, file in files.items()}
+    tags: Tags = {}
+    for name, classes in read_tag_file(path, _columns(root, known)).items():
+        image_id = name if name in files else ids.get(name, name)
+        tags.setdefault(image_id, []).extend(classes)
+    return check_tags(
+        {image_id: list(dict.fromkeys(classes)) for image_id, classes in tags.items()},
+        origin=str(path),
+        known_classes=known,
+        is_image=files.__contains__,
+    )
+
+
+def _columns(root: Path, known: list[str]) -> list[str]:
+    """Names that a table's columns may have: the root may list classes that none of its tags is."""
+    path = find_class_file(root)
+    return known + (read_class_file(path).names if path.is_file() else [])
