@@ -19,7 +19,7 @@ from torch import Tensor
 
 from wsss_zoo import VOC2012, CoAttention
 from wsss_zoo.callbacks.pictures import heat_overlay
-from wsss_zoo.functional import class_activation_map, co_attend, co_attention_affinity
+from wsss_zoo.functional import class_activation_map, co_attention_affinity
 
 HEIGHT, GAP, TOP = 200, 6, 10
 
@@ -38,9 +38,10 @@ def draw_pair(method: CoAttention, data: VOC2012, first: str, second: str) -> Im
     feat, other = (model.features(image) for image in images)
     own = class_activation_map(feat, model.own.weight)[0, label]
     values = class_activation_map(other, model.common.weight)[:, label : label + 1]
-    gathered = co_attend(feat, other, w_p, values)[0, 0]
+    gathered = model.attention.gather(feat, other, w_p, values)[0, 0]
     place = int(own.argmax())
-    attention = co_attention_affinity(feat, other, w_p)[0, place].softmax(0)
+    compared = [F.normalize(x, dim=1) if model.attention.cosine else x for x in (feat, other)]
+    attention = co_attention_affinity(*compared, w_p)[0, place].softmax(0)
     strongest = float(attention.topk(min(TOP, len(attention))).values.sum())
     entropy = float(-(attention * attention.clamp_min(1e-12).log()).sum())
     print(

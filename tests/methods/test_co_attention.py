@@ -229,22 +229,6 @@ def test_five_views_are_merged_in_the_released_order():
     torch.testing.assert_close(maps[:1], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_references_are_few_reproducible_and_never_the_image_itself():
-    rng = np.random.default_rng(0)
-    labels = {f"i{i}": (rng.random(3) < 0.6).astype(np.uint8) for i in range(40)}
-    references = References(labels, 4, seed=3)
-    assert references.ids == References(labels, 4, seed=3).ids
-    assert references.ids != References(labels, 4, seed=4).ids
-    for label in range(3):
-        assert len(set(references.ids[label])) == 5
-        for image_id in labels:
-            chosen = references.of(label, image_id)
-            assert len(chosen) == 4
-            assert image_id not in chosen
-            assert all(labels[other][label] for other in chosen)
-    assert len(references.needed()) <= 15
-
-
 def test_multi_round_makes_one_pass_per_image_and_per_reference(trainer):
     module = data(num_train=20)
     learner = CoAttention(module.num_classes, TINY, output_stride=16, convs=0, references=2)
@@ -314,6 +298,7 @@ def test_biases_and_drops_of_the_released_recipe():
         ({"references": 0}, "references is 0"),
         ({"maps": "rounds"}, "maps is 'rounds'"),
         ({"variant": "soft"}, "variant is 'soft'"),
+        ({"affinity": "dot"}, "affinity is 'dot'"),
         ({"convs": -1}, "convs is -1"),
         ({"scales": ()}, r"scales is \[\]"),
     ],
@@ -326,11 +311,6 @@ def test_wrong_options_are_refused(options, message):
 def test_no_foreground_class_is_refused():
     with pytest.raises(ValueError, match="num_classes is 1"):
         CoAttention(1, TINY, output_stride=16)
-
-
-def test_no_images_to_refer_to_are_refused():
-    with pytest.raises(ValueError, match="train_split has none"):
-        References({}, 3, 0)
 
 
 def test_multi_round_without_a_data_module_says_so(trainer, loader):

@@ -48,6 +48,9 @@ class CoAttention(BaseMethod):
         freeze_backbone_bn: Keep the running BatchNorm statistics of the backbone.
         convs: Number of 3x3 convolutions with 512 channels before co-attention; the paper has 3.
         variant: "paper" or "code".
+        affinity: "raw", as in the paper: products of features of any length; or "cosine": features
+            of unit length, the matrix starting at 10 times the identity. Where features are long,
+            raw products make every position look at a single other one, and learn nothing.
         by_domain: Three affinity matrices, for pairs with images of ``extra_roots``.
         maps: "single_round" or "multi_round".
         references: Reference images per class, R.
@@ -85,6 +88,7 @@ class CoAttention(BaseMethod):
         freeze_backbone_bn: bool = False,
         convs: int = 3,
         variant: Literal["paper", "code"] = "paper",
+        affinity: Literal["raw", "cosine"] = "raw",
         by_domain: bool = False,
         maps: Literal["single_round", "multi_round"] = "multi_round",
         references: int = 3,
@@ -109,6 +113,8 @@ class CoAttention(BaseMethod):
             raise ValueError(f"variant is {variant!r}; give 'paper' or 'code'")
         if maps not in ("single_round", "multi_round"):
             raise ValueError(f"maps is {maps!r}; give 'single_round' or 'multi_round'")
+        if affinity not in ("raw", "cosine"):
+            raise ValueError(f"affinity is {affinity!r}; give 'raw' or 'cosine'")
         if references < 1:
             raise ValueError(
                 f"references is {references}; give at least 1, or set maps to 'single_round'"
@@ -119,6 +125,7 @@ class CoAttention(BaseMethod):
             convs,
             shared=variant == "paper",
             by_domain=by_domain,
+            cosine=affinity == "cosine",
         )
         self.localiser = Localiser(
             self.model, tuple(scales), predict_size, five_views=variant == "code"

@@ -6,7 +6,6 @@ from torch import Tensor
 
 from wsss_zoo.functional import (
     class_activation_map,
-    co_attend,
     merge_co_attention_views,
     multi_scale_cam,
 )
@@ -85,9 +84,9 @@ class Localiser:
         own = class_activation_map(features, self.model.own.weight[tagged])
         if self.references is None:
             return own
-        w_p, maps = self.model.attention.affinity(), []
+        maps = []
         for place, label in enumerate(tagged.tolist()):
-            gathered = self.references.gather(features, w_p, label, image_id)
+            gathered = self.references.gather(features, self.model.attention, label, image_id)
             maps.append(own[:, place] if gathered is None else gathered)
         return torch.stack(maps, 1)
 
@@ -97,7 +96,8 @@ class Localiser:
         own, mirror = pair[:1], pair[1:]
 
         def beside(features: Tensor, other: Tensor, matrix: Tensor) -> Tensor:
-            return co_attend(features, other, matrix, class_activation_map(other, weight))[0]
+            values = class_activation_map(other, weight)
+            return self.model.attention.gather(features, other, matrix, values)[0]
 
         views = [beside(own, mirror, w_p), beside(mirror, own, w_p.mT).flip(-1)]
         for scale in _SELF_SCALES:

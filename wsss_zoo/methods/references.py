@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsss_zoo.functional import co_attend
+from wsss_zoo.modules import CoAttentionBlock
 
 
 class Reference(NamedTuple):
@@ -64,12 +64,14 @@ class References:
         """Ids of the at most R references of a class for an image, which is none of them."""
         return [other for other in self.ids[label] if other != image_id][: self.count]
 
-    def gather(self, features: Tensor, w_p: Tensor, label: int, image_id: str) -> Tensor | None:
+    def gather(
+        self, features: Tensor, attention: CoAttentionBlock, label: int, image_id: str
+    ) -> Tensor | None:
         """Mean over a class's references of what an image gathers from their maps of the class.
 
         Args:
             features: Feature maps of views of the image, (N, C, h, w).
-            w_p: Affinity matrix, (C, C).
+            attention: Compares them.
             label: Index of the foreground class.
             image_id: The image, which is not its own reference.
 
@@ -79,9 +81,9 @@ class References:
         ids = self.of(label, image_id)
         if not ids:
             return None
-        views = len(features)
+        views, w_p = len(features), attention.affinity()
         gathered = [
-            co_attend(
+            attention.gather(
                 features,
                 kept.features.expand(views, -1, -1, -1),
                 w_p,

@@ -4,10 +4,14 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss_zoo.functional import co_attention, contrastive_features
+from wsss_zoo.functional import co_attend, co_attention, contrastive_features
 from wsss_zoo.modules.backbone import Backbone
+
+# Start of W_P where features have unit length: a position then looks at a few alike ones.
+_COSINE_SCALE = 10.0
 
 
 class CoAttentionBlock(nn.Module):
@@ -20,18 +24,25 @@ class CoAttentionBlock(nn.Module):
     Args:
         channels: Channels C of the feature maps.
         by_domain: Whether W_P depends on the domains of the pair.
+        cosine: Compare features at unit length, W_P starting at 10 times the identity. What is
+            gathered are the features themselves.
 
-    Sun et al. (MCIS), ECCV 2020. The released code has one W_P whatever the data; the start values
-    are its framework's, uniform in +-1/sqrt(C).
+    Sun et al. (MCIS), ECCV 2020, compare features of any length: ``cosine`` is ours. The released
+    code has one W_P whatever the data; the start values are its framework's, uniform in
+    +-1/sqrt(C).
     """
 
-    def __init__(self, channels: int, by_domain: bool = False) -> None:
+    def __init__(self, channels: int, by_domain: bool = False, cosine: bool = False) -> None:
         super().__init__()
+        self.cosine = cosine
         bound = channels**-0.5
         self.w_p = nn.Parameter(torch.empty(3 if by_domain else 1, channels, channels))
         self.w_b = nn.Parameter(torch.empty(1, channels))
         for weight in (self.w_p, self.w_b):
             nn.init.uniform_(weight, -bound, bound)
+        if cosine:
+            for matrix in self.w_p.data:
+                matrix.copy_(_COSINE_SCALE * torch.eye(channels))
 
     def forward(
         self,
@@ -48,7 +59,21 @@ class CoAttentionBlock(nn.Module):
             domain_m: 0 for the data set itself, above for extra data, (N,); None is 0 for all.
             domain_n: The same of the second images.
         """
-        return co_attention(feat_m, feat_n, self.affinity(domain_m, domain_n))
+        w_p = self.affinity(domain_m, domain_n)
+        if not self.cosine:
+            return co_attention(feat_m, feat_n, w_p)
+        return self.gather(feat_m, feat_n, w_p), self.gather(feat_n, feat_m, w_p.mT)
+
+    def gather(
+        self, feat: Tensor, other: Tensor, w_p: Tensor, values: Tensor | None = None
+    ) -> Tensor:
+        """`co_attend`, of features as they are compared here; by default ``other`` is gathered."""
+        if not self.cosine:
+            return co_attend(feat, other, w_p, values)
+        values = other if values is None else values
+        # Half precision is too coarse for the lengths.
+        unit, unit_other = (F.normalize(x.float(), dim=1) for x in (feat, other))
+        return co_attend(unit, unit_other, w_p, values)
 
     def affinity(self, domain_m: Tensor | None = None, domain_n: Tensor | None = None) -> Tensor:
         """W_P of each pair, (N, C, C), or (C, C) without domains."""
@@ -73,6 +98,7 @@ class PairClassifier(nn.Module):
         shared: One class layer without bias for everything; else one with bias for the images
             themselves and one without for what they share and what they have alone.
         by_domain: See `CoAttentionBlock`.
+        cosine: See `CoAttentionBlock`.
 
     Raises:
         ValueError: If the number of convolutions is negative.
@@ -89,6 +115,7 @@ class PairClassifier(nn.Module):
         convs: int = 3,
         shared: bool = True,
         by_domain: bool = False,
+        cosine: bool = False,
     ) -> None:
         super().__init__()
         if convs < 0:
@@ -100,7 +127,7 @@ class PairClassifier(nn.Module):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out")
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # these have one
         self.convs = nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU())))
-        self.attention = CoAttentionBlock(channels[-1], by_domain)
+        self.attention = CoAttentionBlock(channels[-1], by_domain, cosine)
         #: Class layer of the images' own features.
         self.own = nn.Linear(channels[-1], num_fg_classes, bias=not shared)
         #: Class layer of co-attention and contrastive features.
