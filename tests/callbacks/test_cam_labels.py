@@ -4,7 +4,7 @@ import torch
 
 from wsss_zoo.callbacks import cam_labels
 from wsss_zoo.callbacks.cam_labels import CamLabelOptions, cam_pseudo_label
-from wsss_zoo.functional import dense_crf
+from wsss_zoo.functional import dense_crf, saliency_label
 
 TAGS = torch.tensor([0.0, 1.0, 0.0, 1.0])
 
@@ -131,6 +131,19 @@ def test_confident_labels_refine_both_maps(monkeypatch):
     np.testing.assert_array_equal(label, plain)
 
 
+def test_saliency_decides_the_background():
+    cam = random_cam(3)
+    saliency = np.random.default_rng(0).random((6, 7), dtype=np.float32)
+    options = CamLabelOptions(saliency_dir="maps")
+    label = cam_pseudo_label(cam, TAGS, options, saliency=saliency)
+    assert label.dtype == np.uint8
+    expected = saliency_label(cam, TAGS, torch.from_numpy(saliency)).numpy()
+    np.testing.assert_array_equal(label, expected)
+    assert set(np.unique(label)) >= {2, 4, 255}
+    none = cam_pseudo_label(cam, torch.zeros(4), options, saliency=saliency)
+    assert not none.any()
+
+
 def test_half_precision_maps():
     cam = random_cam().half()
     label = cam_pseudo_label(cam, TAGS, CamLabelOptions(bg_power=2.0))
@@ -144,6 +157,11 @@ def test_crf_needs_an_image():
         cam_pseudo_label(random_cam(), TAGS, CamLabelOptions(crf=True))
 
 
+def test_saliency_is_needed():
+    with pytest.raises(ValueError, match="need the saliency map"):
+        cam_pseudo_label(random_cam(), TAGS, CamLabelOptions(saliency_dir="maps"))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -155,6 +173,9 @@ def test_crf_needs_an_image():
         ({"fg_conf": 0.05, "bg_conf": 0.3}, "bg_conf < fg_conf"),
         ({"fg_conf": 0.3, "bg_conf": 0.3}, "bg_conf < fg_conf"),
         ({"fg_conf": 0.3, "bg_conf": 0.05, "bg_power": 4.0}, "exclude each other"),
+        ({"saliency_dir": "maps", "bg_power": 4.0}, "saliency_dir excludes bg_power"),
+        ({"saliency_dir": "maps", "fg_conf": 0.3, "bg_conf": 0.1}, "saliency_dir excludes"),
+        ({"saliency_dir": "maps", "crf": True}, "saliency_dir and crf exclude each other"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):
@@ -167,3 +188,13 @@ def test_options_in_use_name_only_what_decides():
     assert CamLabelOptions(bg_power=4.0).in_use() == {"bg_power": 4.0, "crf": False}
     confident = CamLabelOptions(fg_conf=0.3, bg_conf=0.05, crf=True).in_use()
     assert confident == {"fg_conf": 0.3, "bg_conf": 0.05, "crf": True}
+    salient = CamLabelOptions(saliency_dir="/somewhere/maps").in_use()
+    assert salient == {
+        "saliency_dir": "maps",
+        "fg_threshold": 0.3,
+        "conflict_threshold": 0.99,
+        "attention_threshold": 0.95,
+        "saliency_threshold": 32 / 255,
+        "min_foreground": 0.01,
+        "crf": False,
+    }

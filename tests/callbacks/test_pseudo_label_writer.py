@@ -348,6 +348,7 @@ def test_missing_output_names_method_and_key(tmp_path, method, key, options):
         (ToySegmenter, {"crf": True}, "for activation maps"),
         (ToySegmenter, {"save_cams": True}, "for activation maps"),
         (ToySegmenter, {"bg_power": 4.0}, "for activation maps"),
+        (ToySegmenter, {"saliency_dir": "maps"}, "for activation maps"),
         (ToySegmenter, {"fg_conf": 0.3, "bg_conf": 0.1}, "for activation maps"),
     ],
 )

@@ -206,3 +206,16 @@ def test_cam_to_label_without_tags_is_background_at_any_threshold():
 def test_cam_to_label_rejects_shapes(shapes):
     with pytest.raises(ValueError, match="do not fit"):
         cam_to_label(torch.zeros(shapes[0]), torch.zeros(shapes[1]), 0.1)
+
+
+@pytest.mark.parametrize("stride", [8, 32])
+def test_maps_of_another_stride_lie_where_their_cells_are(stride):
+    """A step at a cell's border stays there, though the last cells are half padding."""
+    cells = 25
+    size = cells * stride - stride // 2
+    row = (torch.arange(cells) >= 24).float().expand(1, 1, 1, cells)
+    maps = multi_scale_cam(
+        [torch.cat([row, row.flip(-1)])], torch.ones(1, 1), torch.ones(1), (stride, size), stride
+    )
+    # Between the centres of cells 23 and 24 bilinear resizing crosses one half at their border.
+    assert (maps[0, 0] > 0.5 * maps[0, 0, -1]).nonzero()[0, 0] == 24 * stride

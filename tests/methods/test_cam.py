@@ -249,3 +249,16 @@ def test_arguments_out_of_range(options, message):
 def test_prediction_without_tags():
     with pytest.raises(ValueError, match="give the images to predict image_labels"):
         method().predict_step({"image": torch.rand(1, 3, 32, 32)}, 0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("stride", [16, 32])
+def test_maps_are_merged_on_the_backbones_own_grid(stride):
+    learner = method(output_stride=stride, scales=(1.0,), backbone="test_resnet")
+    batch = sample(height=stride, width=5 * stride, tags=(1.0, 0.0, 0.0))
+    prepared = learner.backbone.prepare(batch["image"])
+    features = learner.backbone.extract(torch.cat([prepared, prepared.flip(-1)]))[-1]
+    cam = class_activation_map(features, learner.classifier.weight)[:, :1].relu()
+    merged = F.interpolate(cam[:1] + cam[1:].flip(-1), (stride, 5 * stride), mode="bilinear")[0]
+    expected = merged / (merged.max() + 1e-5)
+    torch.testing.assert_close(learner.predict_step(batch, 0)["cam"][0, :1], expected)

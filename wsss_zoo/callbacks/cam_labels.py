@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wsss_zoo.callbacks.saliency import saliency_settings
 from wsss_zoo.data.image_files import IGNORE_INDEX, UInt8Array
-from wsss_zoo.functional import cam_to_label, dense_crf
+from wsss_zoo.functional import cam_to_label, dense_crf, saliency_label
 
 FloatArray = NDArray[np.float32]
 
@@ -26,7 +27,7 @@ _softmax_crf = partial(_crf, bilateral_sxy=80.0, bilateral_srgb=13.0)
 
 @dataclass(frozen=True)
 class CamLabelOptions:
-    """How activation maps become labels: one of three kinds of background.
+    """How activation maps become labels: one of four kinds of background.
 
     Args:
         bg_threshold: Constant score of the background in [0, 1]; not used with the others.
@@ -35,6 +36,9 @@ class CamLabelOptions:
         fg_conf: Background score of the foreground map of IRN's confident labels. None for none.
         bg_conf: Background score of the background map; below ``fg_conf``.
         crf: Refine with a dense CRF over the classes present.
+        saliency_dir: Folder with a grey ``<image_id>.png`` of each image's size, 0 to 255: how much
+            a pixel stands out. What does not is background, as `saliency_label` says; without CRF.
+            None for none.
 
     Raises:
         ValueError: If a value is out of range or two kinds of background are asked for.
@@ -45,6 +49,7 @@ class CamLabelOptions:
     fg_conf: float | None = None
     bg_conf: float | None = None
     crf: bool = False
+    saliency_dir: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.bg_threshold < 1:
@@ -58,6 +63,8 @@ class CamLabelOptions:
                 f"fg_conf is {self.fg_conf} and bg_conf {self.bg_conf}; give both for confident "
                 "labels (0.30 and 0.05) or neither"
             )
+        if self.saliency_dir is not None:
+            self._check_saliency_alone()
         if self.fg_conf is None or self.bg_conf is None:
             return
         if not 0 <= self.bg_conf < self.fg_conf < 1:
@@ -68,8 +75,22 @@ class CamLabelOptions:
         if self.bg_power is not None:
             raise ValueError("bg_power and fg_conf/bg_conf exclude each other; leave one out")
 
+    def _check_saliency_alone(self) -> None:
+        if self.bg_power is not None or self.fg_conf is not None:
+            raise ValueError(
+                "saliency_dir excludes bg_power, fg_conf and bg_conf, which are other kinds of "
+                "background; leave one out"
+            )
+        if self.crf:
+            raise ValueError(
+                "saliency_dir and crf exclude each other: pixels in doubt are left out of labels "
+                "with saliency, not refined; leave one out"
+            )
+
     def in_use(self) -> dict[str, Any]:
-        """The options that decide the labels, by name."""
+        """The options that decide the labels, by name; of a folder its name only."""
+        if self.saliency_dir is not None:
+            return saliency_settings(self.saliency_dir) | {"crf": False}
         if self.bg_power is not None:
             return {"bg_power": self.bg_power, "crf": self.crf}
         if self.fg_conf is not None:
@@ -78,7 +99,11 @@ class CamLabelOptions:
 
 
 def cam_pseudo_label(
-    cam: Tensor, image_labels: Tensor, options: CamLabelOptions, image: UInt8Array | None = None
+    cam: Tensor,
+    image_labels: Tensor,
+    options: CamLabelOptions,
+    image: UInt8Array | None = None,
+    saliency: FloatArray | None = None,
 ) -> UInt8Array:
     """Label map of one image from its activation maps.
 
@@ -87,21 +112,24 @@ def cam_pseudo_label(
         image_labels: Tags, 1 where a class is present, (K,).
         options: Background and CRF.
         image: RGB image for the CRF, (H, W, 3); not needed without one.
+        saliency: In [0, 1], (H, W); not needed without ``saliency_dir``.
 
     Returns:
         Class index per pixel, 0 = background, 255 = neither certain foreground nor certain
-        background (confident labels only), (H, W). All background without tags.
+        background (confident labels and saliency only), (H, W). All background without tags.
 
     Raises:
-        ValueError: If the CRF is on and there is no image.
+        ValueError: If the CRF is on and there is no image, or saliency is in use and there is none.
 
     Ahn, Cho, Kwak, CVPR 2019 (constant background, confident labels, label CRF; jiwoon-ahn/irn
     ``step/cam_to_ir_label.py``); Ahn, Kwak, CVPR 2018 (background power, softmax CRF;
     jiwoon-ahn/psa ``infer_cls.py``). PSA's CRF gets scores that do not sum to 1, here they do; a
-    factor per pixel cancels in the mean field's softmax.
+    factor per pixel cancels in the mean field's softmax. With saliency: see `saliency_label`.
     """
     if options.crf and image is None:
         raise ValueError("a CRF needs the image; read it with the data module's read_image")
+    if options.saliency_dir is not None:
+        return _saliency_label(cam, image_labels, saliency)
     present = image_labels.nonzero().flatten()
     maps = cam[present].float()
     if len(present) == 0:
@@ -121,6 +149,13 @@ def cam_pseudo_label(
     table[1 : len(present) + 1] = present.cpu().numpy() + 1
     label: UInt8Array = table[local]
     return label
+
+
+def _saliency_label(cam: Tensor, image_labels: Tensor, saliency: FloatArray | None) -> UInt8Array:
+    if saliency is None:
+        raise ValueError("labels with saliency need the saliency map; read it with read_saliency")
+    label = saliency_label(cam, image_labels, torch.from_numpy(saliency).to(cam.device))
+    return label.cpu().numpy().astype(np.uint8)
 
 
 def _constant_label(maps: Tensor, background: float, image: UInt8Array | None) -> NDArray[np.int64]:

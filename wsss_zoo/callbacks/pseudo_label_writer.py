@@ -16,6 +16,7 @@ from wsss_zoo.callbacks.label_quality import measure_labels, publish_quality
 from wsss_zoo.callbacks.late_set import LateSet
 from wsss_zoo.callbacks.outputs import from_batch, from_outputs
 from wsss_zoo.callbacks.run_identity import checkpoint_hash, config_hash, evaluation_settings
+from wsss_zoo.callbacks.saliency import check_saliency, read_saliency
 from wsss_zoo.data.image_files import IGNORE_INDEX, UInt8Array
 from wsss_zoo.data.pseudo_labels import (
     MANIFEST,
@@ -55,14 +56,15 @@ class PseudoLabelWriter(Callback):
         fg_conf: Confident labels: what exceeds this is foreground.
         bg_conf: Confident labels: what does not exceed this is background; between, 255.
         conf_thresh: Segmenters: a pixel of lower confidence, in [0, 1], gets 255.
-        crf: Refine labels from activation maps with a dense CRF. (A segmenter's CRF is one of its
-            evaluation options.)
+        crf: Refine labels from activation maps with a dense CRF (a segmenter: ``evaluation.crf``).
         save_cams: Store the activation maps too, one byte per value.
         overwrite: Delete the pseudo-labels in the folder first.
+        saliency_dir: Folder of grey ``<image_id>.png``: background is what they do not show.
 
     Raises:
         ValueError: If options exclude each other or do not fit the method, there is no data module,
             or the folder is another run's.
+        FileNotFoundError: If an image has no saliency map.
         KeyError: If the predict step returns none of the above.
         RuntimeError: If a map is missing after all images were gone over.
     """
@@ -78,12 +80,15 @@ class PseudoLabelWriter(Callback):
         crf: bool = False,
         save_cams: bool = False,
         overwrite: bool = False,
+        saliency_dir: str | None = None,
     ) -> None:
         super().__init__()
         if conf_thresh is not None and not 0 <= conf_thresh <= 1:
             raise ValueError(f"conf_thresh must be in [0, 1], got {conf_thresh}")
         self.out_dir = out_dir
-        self.cam_options = CamLabelOptions(bg_threshold, bg_power, fg_conf, bg_conf, crf)
+        self.cam_options = CamLabelOptions(
+            bg_threshold, bg_power, fg_conf, bg_conf, crf, saliency_dir
+        )
         self.conf_thresh = conf_thresh
         self.save_cams = save_cams
         self.overwrite = overwrite
@@ -106,6 +111,7 @@ class PseudoLabelWriter(Callback):
                 "trainer.predict(model, datamodule=...)"
             )
         options = self._options(pl_module)
+        check_saliency(self.cam_options.saliency_dir, data.predict_ids())
         self._directory = None
         if getattr(trainer, "fast_dev_run", False):
             return
@@ -179,11 +185,10 @@ class PseudoLabelWriter(Callback):
                 f"{type(module).__name__} has output {kind!r}; set the class attribute 'output' to "
                 "'segmentation' or 'classification'"
             )
-        if cam.crf or self.save_cams or cam.bg_power is not None or cam.fg_conf is not None:
+        if self.save_cams or cam != CamLabelOptions(cam.bg_threshold):
             raise ValueError(
-                "crf, save_cams, bg_power, fg_conf and bg_conf are for activation maps, "
-                f"{type(module).__name__} makes label maps; use conf_thresh, and the method's own "
-                "evaluation.crf"
+                "crf, save_cams, bg_power, fg_conf, bg_conf and saliency_dir are for activation "
+                f"maps, {type(module).__name__} makes label maps: use conf_thresh, evaluation.crf"
             )
         return {"conf_thresh": self.conf_thresh, "evaluation": evaluation_settings(module)}
 
@@ -230,7 +235,8 @@ class PseudoLabelWriter(Callback):
     ) -> UInt8Array:
         data: Any = getattr(trainer, "datamodule", None)
         image = data.read_image(image_id) if self.cam_options.crf else None
-        label = cam_pseudo_label(cam, image_labels, self.cam_options, image)
+        saliency = read_saliency(self.cam_options.saliency_dir, image_id, cam.shape[-2:])
+        label = cam_pseudo_label(cam, image_labels, self.cam_options, image, saliency)
         if self.save_cams and self._directory is not None:
             # Before the label map: where that exists the image is done.
             present = image_labels.nonzero().flatten()

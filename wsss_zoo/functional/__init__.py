@@ -25,6 +25,7 @@ from wsss_zoo.functional.mask_to_image_labels import mask_to_image_labels
 from wsss_zoo.functional.ohem import ohem_cross_entropy
 from wsss_zoo.functional.patches import image_patches
 from wsss_zoo.functional.reliability import image_reliability
+from wsss_zoo.functional.saliency_label import saliency_label
 from wsss_zoo.functional.sliding_window import sliding_windows
 from wsss_zoo.functional.soft_label_loss import soft_label_loss
 from wsss_zoo.functional.squared_error import masked_squared_error
@@ -66,6 +67,7 @@ __all__ = [
     "merge_co_attention_views",
     "multi_scale_cam",
     "ohem_cross_entropy",
+    "saliency_label",
     "sigmoid_rampup",
     "sliding_windows",
     "soft_label_loss",

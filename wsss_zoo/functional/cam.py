@@ -6,8 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# The multi-scale sum is built on a grid whose sides are multiples of the network's output stride.
-_STRIDE = 16
 _EPS = 1e-5
 
 
@@ -39,13 +37,17 @@ def class_activation_map(features: Tensor, weight: Tensor) -> Tensor:
 
 
 def multi_scale_cam(
-    features: Sequence[Tensor], weight: Tensor, image_labels: Tensor, size: tuple[int, int]
+    features: Sequence[Tensor],
+    weight: Tensor,
+    image_labels: Tensor,
+    size: tuple[int, int],
+    stride: int = 16,
 ) -> Tensor:
     """Merge the maps of one image over several scales and their mirrored views.
 
     Per scale: ReLU, the second view mirrored back, sum of the two. Each sum is resized bilinearly
-    to the smallest multiples of 16 that are at least `size`; their total is cropped to the top-left
-    `size`, gated by the tags and divided per class by (its maximum + 1e-5).
+    to the smallest multiples of ``stride`` that are at least `size`; their total is cropped to the
+    top-left `size`, gated by the tags and divided per class by (its maximum + 1e-5).
 
     Args:
         features: Per scale the feature maps of [image, mirrored image], each (2, D, h, w) with its
@@ -53,6 +55,7 @@ def multi_scale_cam(
         weight: Weight of the bias-free linear classifier, (K, D).
         image_labels: Tags of the image, (K,); above 0 means present.
         size: Height and width of the image, in pixels.
+        stride: Output stride of the network, to whose multiples the images were padded.
 
     Returns:
         Maps in [0, 1], (K, H, W), float32 (float64 for float64 features); exactly 0 for absent
@@ -81,7 +84,7 @@ def multi_scale_cam(
             f"image_labels {tuple(image_labels.shape)} and weight {tuple(weight.shape)} do not "
             "fit; give one tag per row of the weight"
         )
-    padded = (-(-height // _STRIDE) * _STRIDE, -(-width // _STRIDE) * _STRIDE)
+    padded = (-(-height // stride) * stride, -(-width // stride) * stride)
     cam = sum(
         (_resized(_unflipped_sum(pair, weight), padded) for pair in features),
         start=torch.zeros(()),

@@ -25,8 +25,7 @@ class CAM(BaseMethod):
         backbone: Name of a timm model that can dilate.
         weights: Weights of the backbone: null, "imagenet" (timm downloads them) or the path of a
             file.
-        output_stride: Stride of the last feature map, in pixels; the grid of the merged maps is
-            made for 16.
+        output_stride: Stride of the last feature map, in pixels.
         freeze_backbone_bn: Keep the running BatchNorm statistics of the backbone, as IRN does.
         frozen_stages: Number of feature maps, from the shallow end, up to which nothing is trained;
             IRN's ResNet has 3.
@@ -140,7 +139,8 @@ class CAM(BaseMethod):
         if self.hparams["cam_kind"] == "grad_cam":
             weight = torch.eye(len(tagged), device=image.device)
         present = image_labels[tagged]
-        cam[tagged] = multi_scale_cam(maps, weight, present, (height, width)).to(cam)
+        stride = self.backbone.strides[-1]
+        cam[tagged] = multi_scale_cam(maps, weight, present, (height, width), stride).to(cam)
         return self(image)[0] if scores is None else scores, cam
 
     def _score(self, features: Tensor) -> Tensor:

@@ -66,7 +66,8 @@ class Localiser:
         else:
             raw = [self._raw(pair, tagged, image_id) for pair in pairs.values()]
             each = torch.eye(len(tagged), device=image.device)
-            maps = multi_scale_cam(raw, each, each.sum(0), (image.shape[-2], image.shape[-1]))
+            whole, stride = (image.shape[-2], image.shape[-1]), self.model.backbone.strides[-1]
+            maps = multi_scale_cam(raw, each, each.sum(0), whole, stride)
         if maps.shape[-2:] != size:
             maps = F.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
         cam[tagged] = maps.to(cam)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from wsss_zoo.modules.vgg import VGG16
 from wsss_zoo.modules.weights import canonical, load_backbone_weights
 
 
@@ -21,7 +22,7 @@ class Backbone(nn.Module):
     size works and level i covers the image at exactly ``strides[i]``.
 
     Args:
-        name: Name of a timm model with ``features_only``.
+        name: Name of a timm model with ``features_only``; "vgg16" is `VGG16`, for output stride 8.
         weights: None for random initialisation, "imagenet" for timm's download, else the path of a
             ``.safetensors`` or ``.pth`` file; see `load_backbone_weights`.
         output_stride: Stride of the last feature map, in pixels: 8, 16 or 32. Below 32 timm
@@ -171,6 +172,8 @@ def _create(name: str, output_stride: int, pretrained: bool) -> Any:
         )
     if output_stride not in (8, 16, 32):
         raise ValueError(f"output_stride is {output_stride}; give 8, 16 or 32")
+    if name == "vgg16":
+        return _create_vgg16(output_stride, pretrained)
     # Networks without dilation do not even accept the argument; 32 is what most have anyway.
     options: dict[str, Any] = {} if output_stride == 32 else {"output_stride": output_stride}
     try:
@@ -189,6 +192,18 @@ def _create(name: str, output_stride: int, pretrained: bool) -> Any:
                 f"timm could not load ImageNet weights for {name!r}: {error}; "
                 "give weights the path of a downloaded .safetensors or .pth file instead"
             ) from error
+    return model
+
+
+def _create_vgg16(output_stride: int, pretrained: bool) -> VGG16:
+    if output_stride != 8:
+        raise ValueError(
+            f"backbone 'vgg16' has no feature maps at output stride {output_stride}, its last two "
+            "poolings are gone; set output_stride to 8"
+        )
+    model = VGG16()
+    if pretrained:
+        model.load_imagenet()
     return model
 
 
