@@ -26,6 +26,7 @@ from wsss_zoo.functional.ohem import ohem_cross_entropy
 from wsss_zoo.functional.patches import image_patches
 from wsss_zoo.functional.reliability import image_reliability
 from wsss_zoo.functional.saliency_label import saliency_label
+from wsss_zoo.functional.self_regulation import feature_regulation_loss, self_regulation_loss
 from wsss_zoo.functional.sliding_window import sliding_windows
 from wsss_zoo.functional.soft_label_loss import soft_label_loss
 from wsss_zoo.functional.squared_error import masked_squared_error
@@ -53,6 +54,7 @@ __all__ = [
     "draw_cutmix_masks",
     "ensemble_update",
     "exclusive_labels",
+    "feature_regulation_loss",
     "fixmatch_loss",
     "gate_by_tags",
     "grad_cam",
@@ -68,6 +70,7 @@ __all__ = [
     "multi_scale_cam",
     "ohem_cross_entropy",
     "saliency_label",
+    "self_regulation_loss",
     "sigmoid_rampup",
     "sliding_windows",
     "soft_label_loss",
