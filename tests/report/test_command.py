@@ -64,18 +64,30 @@ def test_pipelines_that_are_no_row(tmp_path):
     ("args", "message"),
     [
         (["nowhere"], "no folder nowhere"),
+        (["a/config.yaml"], "config.yaml is no folder"),
         (["."], "there is no run in ."),
         (["a", "--baseline", "b"], "no group b"),
         (["a", "--metric", "b"], "no run has the metric b"),
+        (["a", "--metric", "iuo"], "there are: train/loss, val/miou, val/pixel_acc, val/iou/"),
+        (["a", "--csv", "a"], "a cannot be written: .*; name another file"),
+        (["a", "--html", "a/config.yaml/page"], "page cannot be written"),
         (["a", "--confidence", "2"], "between 0 and 1"),
     ],
 )
 def test_errors_name_the_remedy(tmp_path, monkeypatch, args, message):
     monkeypatch.chdir(tmp_path)
-    if args[0] == "a":
+    if args[0].startswith("a"):
         write_run(tmp_path / "a")
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
+    with pytest.raises((ValueError, OSError), match=message):
         main(args)
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize("number", ["-1", "x"])
+def test_number_of_images(tmp_path, capsys, number):
+    with pytest.raises(SystemExit):
+        main([str(tmp_path), "--num-images", number])
+    assert f"a whole number from 0, got '{number}'" in capsys.readouterr().err
 
 
 def test_damage_of_every_kind_is_shown_and_never_a_traceback(tmp_path, capsys):

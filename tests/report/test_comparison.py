@@ -68,6 +68,15 @@ def test_a_finished_run_without_the_metric_says_so(tmp_path):
     assert rows[1].notes == ["no val/miou"]
 
 
+def test_runs_that_do_not_count_are_told(tmp_path):
+    write_run(tmp_path / "a", seed=0)
+    (write_run(tmp_path / "b", seed=1, results=False) / "metrics.csv").write_text(
+        "epoch,step,train/loss,val/miou\n0,39,1,nan\n"
+    )
+    (row,) = compare(find_runs([tmp_path])).rows
+    assert row.notes == ["1 of 2 runs without val/miou"]
+
+
 def test_columns(tmp_path):
     write_run(tmp_path / "a")
     found = find_runs([tmp_path])

@@ -35,7 +35,7 @@ def test_a_run_given_twice_counts_once(tmp_path):
     found = find_runs([tmp_path, tmp_path / "link", tmp_path / "b"])
     assert [run.name for run in found.runs] == ["a", "b"]
     assert len(found.problems) == 2
-    assert all("given before" in line for line in found.problems)
+    assert all("1 run was given before; it counts" in line for line in found.problems)
 
 
 def test_links_do_not_make_it_go_round(tmp_path):

@@ -57,6 +57,8 @@ def test_damaged_lines_are_counted(tmp_path):
     found = read(tmp_path, text)
     assert found.curves["a"].values.tolist() == [1, 7]
     assert found.problems == ["5 damaged lines of metrics.csv are left out"]
+    found = read(tmp_path, "step,a\n0,1\nx,2\n")
+    assert found.problems == ["1 damaged line of metrics.csv is left out"]
 
 
 @pytest.mark.parametrize("text", ["", "\n", "a,b\n1,2\n", b"\x00\xff\x00\n\x00\n"])

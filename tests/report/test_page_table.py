@@ -30,7 +30,17 @@ def test_a_huge_interval_does_not_dwarf_the_others(tmp_path):
         write_run(tmp_path / "a" / f"seed{seed}", "CPS", seed, miou)
         write_run(tmp_path / "b" / f"seed{seed}", "FixMatch", seed, 0.4)
     html = table_of(tmp_path, baseline="b")
-    assert 's style="left:0.0%;width:100.0%"' in html
+    assert 's style="left:0.0%;width:100.0%" class="lo hi"' in html
+    assert "Arrow:" in html
+
+
+def test_means_that_cancel_out_do_not_cut_the_interval(tmp_path):
+    for seed, (ours, theirs) in enumerate(((0.50, 0.48), (0.52, 0.53), (0.47, 0.4800001))):
+        write_run(tmp_path / "a" / f"seed{seed}", "CPS", seed, ours)
+        write_run(tmp_path / "b" / f"seed{seed}", "FixMatch", seed, theirs)
+    html = table_of(tmp_path, baseline="b")
+    assert ">+5<" in html
+    assert "Arrow:" not in html
 
 
 def test_one_value(tmp_path):

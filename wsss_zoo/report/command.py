@@ -1,6 +1,7 @@
 """``wsss-zoo compare``: runs side by side, on the terminal and in one HTML page."""
 
 import argparse
+import contextlib
 import os
 import shlex
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ def main(args: list[str]) -> int:
 
     Raises:
         FileNotFoundError: If a folder does not exist.
+        OSError: If a file cannot be written.
         ValueError: If there is no run in the folders, no such baseline or metric.
     """
     options = _parser().parse_args(args)
@@ -72,11 +74,20 @@ def table(args: Sequence[str]) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file, complete or not at all; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file, complete or not at all; its folder is made.
+
+    Raises:
+        OSError: If that cannot be done.
+    """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    unfinished.write_text(text, encoding="utf-8", newline="\n")
-    unfinished.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(text, encoding="utf-8", newline="\n")
+        unfinished.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+        raise OSError(f"{path} cannot be written: {error.strerror}; name another file") from error
 
 
 def _compare(options: argparse.Namespace) -> tuple[Found, Comparison]:
@@ -163,5 +174,14 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-html", action="store_true", help="write no page")
     parser.add_argument(
-        "--num-images", type=int, default=4, help="example images on the page; default 4"
+        "--num-images",
+        type=_number_of_images,
+        default=4,
+        help="example images on the page; default 4",
     )
+
+
+def _number_of_images(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0, got {text!r}")
+    return int(text)

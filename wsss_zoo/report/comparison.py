@@ -92,8 +92,10 @@ def compare(
     known = {name for run in found.runs for name in run.metrics}
     for name in metrics:
         if name not in known:
-            near = [other for other in sorted(known) if name.rsplit("/", 1)[-1] in other]
-            listed = ", ".join((near or sorted(known))[:12])
+            near = [other for other in known if name.rsplit("/", 1)[-1] in other]
+            # Those by class are many.
+            order = sorted(near or known, key=lambda other: (other.count("/"), other))
+            listed = ", ".join(order[:12])
             raise ValueError(f"no run has the metric {name}; there are: {listed or 'none'}")
     columns = list(dict.fromkeys(metrics)) or _telling(known)
     groups = group_runs(found.runs)
@@ -123,11 +125,13 @@ def shown(value: float, metric: str, *, signed: bool = False) -> str:
 
     >>> shown(0.58263, "val/miou"), shown(0.58263, "train/loss")
     ('58.3', '0.5826')
+    >>> shown(-0.0004, "val/miou", signed=True)
+    '+0.0'
     >>> shown(0.031, "val/ap", signed=True)
     '+3.1'
     """
     sign = "+" if signed else ""
-    return f"{100 * value:{sign}.1f}" if is_share(metric) else f"{value:{sign}.4g}"
+    return f"{100 * value:{sign}z.1f}" if is_share(metric) else f"{value:{sign}.4g}"
 
 
 def _telling(known: set[str]) -> list[str]:
@@ -147,6 +151,9 @@ def _row(group: Group, metrics: list[str], base: Group | None, confidence: float
     row = Row(group, cells, notes=group.notes())
     if cells[metrics[0]] is None and not group.recipe and any(run.finished for run in group.runs):
         row.notes.append(f"no {metrics[0]}")
+    lacking = sum(run.finished and run.number(metrics[0]) is None for run in group.runs)
+    if lacking and cells[metrics[0]] is not None:
+        row.notes.append(f"{lacking} of {len(group.runs)} runs without {metrics[0]}")
     if base is None or base is group or cells[metrics[0]] is None:
         return row
     classes, theirs = sorted(group.class_names), sorted(base.class_names)

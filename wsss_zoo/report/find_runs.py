@@ -42,7 +42,8 @@ def find_runs(folders: Sequence[Path]) -> Found:
     lengths: list[int] = []
     for folder in folders:
         if not folder.is_dir():
-            raise FileNotFoundError(f"there is no folder {folder}; give folders of runs, as runs/")
+            wrong = f"{folder} is no folder" if folder.exists() else f"there is no folder {folder}"
+            raise FileNotFoundError(f"{wrong}; give folders of runs, as runs/")
         before, twice = len(found.runs), 0
         for run in _runs_in(folder):
             # A stage that two pipelines share by a link is a row of both.
@@ -57,7 +58,9 @@ def find_runs(folders: Sequence[Path]) -> Found:
             inside = len(run.folder.relative_to(folder).parts)
             lengths.append(max(inside, 2 if run.recipe else 1))
         if twice:
-            found.problems.append(f"{folder}: {twice} runs were given before; they count once")
+            many = f"{twice} runs were given before; they count"
+            text = many if twice > 1 else "1 run was given before; it counts"
+            found.problems.append(f"{folder}: {text} once")
         elif len(found.runs) == before:
             found.problems.append(f"{folder}: no run in it")
     if not found.runs:

@@ -121,6 +121,7 @@ def _rows(text: str, found: Metrics) -> Iterator[tuple[int, dict[str, float]]]:
                 continue
             yield int(step), row
         if bad:
-            found.problems.append(f"{bad} damaged lines of metrics.csv are left out")
+            lines_are = "lines of metrics.csv are" if bad > 1 else "line of metrics.csv is"
+            found.problems.append(f"{bad} damaged {lines_are} left out")
     except csv.Error as error:
         found.problems.append(f"metrics.csv is damaged ({error}); its rest is left out")

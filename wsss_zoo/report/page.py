@@ -108,7 +108,8 @@ def _count(number: int, noun: str) -> str:
 def _subtitle(comparison: Comparison) -> str:
     unit = ", %" if is_share(comparison.metric) else ""
     about = caption(comparison).removeprefix("shares in percent; ")
-    return f"{comparison.metric}{unit}: {about}."
+    # The number and its sign stay on one line.
+    return f"{comparison.metric}{unit}: {about}.".replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _problems(comparison: Comparison) -> str:

@@ -37,6 +37,8 @@ def main_table(comparison: Comparison, colored: Sequence[int]) -> str:
     dots = "Dots: runs; bar: their mean."
     if comparison.baseline is not None:
         dots += " Second axis: mean difference and its interval; dashed: the baseline."
+        if 'class="lo' in rows or 'class="hi' in rows:
+            dots += " Arrow: the interval reaches beyond the axis."
     return (
         f'<p>{dots}</p><table class="main"><thead><tr>{"".join(head)}<th></th></tr></thead>'
         f"<tbody>{rows}</tbody></table>"
@@ -72,7 +74,7 @@ def _seeds(seeds: Sequence[int]) -> str:
 def _reach(comparison: Comparison) -> float:
     """Half of the width of the axis of differences."""
     deltas = [row.delta for row in comparison.rows if row.delta is not None]
-    greatest = max((abs(delta.mean) for delta in deltas), default=0.0) or 0.01
+    greatest = max((max(abs(d.mean), d.spread or 0.0) for d in deltas), default=0.0) or 0.01
     ends = [max(abs(d.low or d.mean), abs(d.high or d.mean)) for d in deltas]
     return ticks(0, min(max(ends, default=0.01), _WIDEST * greatest) or 0.01, 2)[-1]
 
@@ -163,7 +165,9 @@ def _forest(delta: Estimate | None, reach: float) -> str:
     parts = ['<u style="left:50%"></u>']
     if delta.low is not None and delta.high is not None:
         left, right = _percent(delta.low, -reach, reach), _percent(delta.high, -reach, reach)
-        parts.append(f'<s style="left:{left}%;width:{right - left:.1f}%"></s>')
+        cut = "lo " * (delta.low < -reach) + "hi" * (delta.high > reach)
+        mark = f' class="{cut.strip()}"' if cut else ""
+        parts.append(f'<s style="left:{left}%;width:{right - left:.1f}%"{mark}></s>')
     parts.append(f'<b style="left:{_percent(delta.mean, -reach, reach)}%"></b>')
     return f'<td class="strip"><div class="axis">{"".join(parts)}</div></td>'
 
