@@ -8,6 +8,7 @@ trained from tags alone: they are wrong in places, as pseudo-labels are.
 
 import argparse
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import semi_figures
@@ -129,6 +130,37 @@ def cpc(example: Example) -> FlowChart:
     return chart
 
 
+def self_regulation(example: Example) -> FlowChart:
+    """Exits along the network, and who teaches whom."""
+    chart = FlowChart(8.6, 3.1)
+    image = chart.picture(0.7, 2.2, photo(example.image[0]), "image")
+    places = (2.2, 3.8, 5.4, 7.0)
+    stages = [
+        chart.box(x, 2.2, text, "network", 1.0)
+        for x, text in zip(places, ("stage 1", "stage 2", "stage 3", "decoder"), strict=True)
+    ]
+    exits = [
+        chart.box(x, 0.9, text, "loss", 1.15)
+        for x, text in zip(places, ("exit", "exit", "exit", "exit that\nremains"), strict=True)
+    ]
+    chart.arrow(image, stages[0])
+    for start, end in pairwise(stages):
+        chart.arrow(start, end)
+    for stage, exit_ in zip(stages, exits, strict=True):
+        chart.arrow(stage, exit_, sides="tb")
+    for deeper, bend in zip(exits[1:], (0.25, 0.2, 0.16), strict=True):
+        chart.arrow(exits[0], deeper, sides="tt", bend=-bend, label=True)
+    chart.text(
+        2.2,
+        2.85,
+        "above: the first exit teaches detail; below: the last teaches which classes are there",
+        ha="left",
+    )
+    for shallower in exits[:-1]:
+        chart.arrow(exits[-1], shallower, sides="bb", bend=-0.18, label=True)
+    return chart
+
+
 def st(example: Example) -> FlowChart:
     """Self-training in one round."""
     chart = FlowChart(8.2, 1.75)
@@ -182,6 +214,7 @@ FIGURES: dict[str, Callable[[Example], FlowChart]] = {
         semi_figures.mean_teacher,
         semi_figures.pi_model,
         semi_figures.pseudoseg,
+        self_regulation,
         st,
         st_plus_plus,
         supervised,

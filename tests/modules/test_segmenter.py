@@ -97,8 +97,8 @@ def test_strides_that_deeplab_cannot_take():
 
 
 def test_unknown_architecture():
-    with pytest.raises(ValueError, match="architecture is 'unet'; give"):
-        segmenter("unet")
+    with pytest.raises(ValueError, match="architecture is 'fcn'; give"):
+        segmenter("fcn")
 
 
 def test_no_class():

@@ -9,6 +9,7 @@ from wsss_zoo.methods.fixmatch import FixMatch
 from wsss_zoo.methods.mean_teacher import MeanTeacher
 from wsss_zoo.methods.pi_model import PiModel
 from wsss_zoo.methods.pseudoseg import PseudoSeg
+from wsss_zoo.methods.self_regulation import SelfRegulation
 from wsss_zoo.methods.supervised import Supervised
 from wsss_zoo.methods.temporal_ensembling import TemporalEnsembling
 from wsss_zoo.methods.unimatch import UniMatch
@@ -23,6 +24,7 @@ __all__ = [
     "MeanTeacher",
     "PiModel",
     "PseudoSeg",
+    "SelfRegulation",
     "Supervised",
     "TemporalEnsembling",
     "UniMatch",

@@ -20,7 +20,7 @@ from wsss_zoo.modules import (
 )
 
 # Beginnings of the names of what is only needed in training.
-_COMPANIONS = ("average.", "partner.")
+_COMPANIONS = ("average.", "partner.", "exits.")
 
 
 class BaseMethod(LightningModule):

@@ -6,8 +6,17 @@ from wsss_zoo.modules.cpc import RowContext, RowPrediction
 from wsss_zoo.modules.ensemble import ProbabilityEnsemble
 from wsss_zoo.modules.evaluation import Evaluation, rescale
 from wsss_zoo.modules.grad_cam_branch import GradCAMBranch
+from wsss_zoo.modules.multi_exit import (
+    ExitHead,
+    MultiExit,
+    inner_features,
+    mask_of_cells,
+    padded_size,
+    to_cells,
+)
 from wsss_zoo.modules.segmenter import Architecture, DeepLabV3Plus, LargeFOV, Segmenter
 from wsss_zoo.modules.self_attention import SelfAttentionCAM
+from wsss_zoo.modules.unet import UNet
 from wsss_zoo.modules.weight_average import WeightAverage
 from wsss_zoo.modules.weights import (
     load_backbone_weights,
@@ -21,18 +30,25 @@ __all__ = [
     "CoAttentionBlock",
     "DeepLabV3Plus",
     "Evaluation",
+    "ExitHead",
     "GradCAMBranch",
     "LargeFOV",
+    "MultiExit",
     "PairClassifier",
     "ProbabilityEnsemble",
     "RowContext",
     "RowPrediction",
     "Segmenter",
     "SelfAttentionCAM",
+    "UNet",
     "WeightAverage",
+    "inner_features",
     "load_backbone_weights",
     "load_network_weights",
+    "mask_of_cells",
+    "padded_size",
     "read_state_dict",
     "rescale",
     "score",
+    "to_cells",
 ]

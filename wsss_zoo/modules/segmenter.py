@@ -1,4 +1,4 @@
-"""Segmentation networks on any backbone: DeepLabV3+ and DeepLab-LargeFOV."""
+"""Segmentation networks on any backbone: DeepLabV3+, DeepLab-LargeFOV and U-Net."""
 
 from typing import Literal
 
@@ -7,8 +7,9 @@ from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3Plus
 from torch import Tensor, nn
 
 from wsss_zoo.modules.backbone import Backbone
+from wsss_zoo.modules.unet import UNet
 
-Architecture = Literal["deeplabv3plus", "largefov"]
+Architecture = Literal["deeplabv3plus", "largefov", "unet"]
 
 
 class Segmenter(nn.Module):
@@ -21,7 +22,8 @@ class Segmenter(nn.Module):
         num_classes: Number of classes C, background included.
         backbone: Name of a timm model; see `Backbone`.
         architecture: "deeplabv3plus" (Chen et al., ECCV 2018; decoder of
-            segmentation_models_pytorch) or "largefov" (Chen et al., TPAMI 2018; see `LargeFOV`).
+            segmentation_models_pytorch), "largefov" (Chen et al., TPAMI 2018; see `LargeFOV`) or
+            "unet" (Ronneberger et al., MICCAI 2015; see `UNet`).
         weights: Weights of the backbone: None, "imagenet" or a path.
         output_stride: Stride of the last feature map, in pixels.
         freeze_backbone_bn: Keep the backbone's running BatchNorm statistics in training.
@@ -49,12 +51,14 @@ class Segmenter(nn.Module):
             )
         self.backbone = Backbone(backbone, weights, output_stride, freeze_backbone_bn)
         if architecture == "deeplabv3plus":
-            self.decoder: DeepLabV3Plus | LargeFOV = DeepLabV3Plus(self.backbone)
+            self.decoder: DeepLabV3Plus | LargeFOV | UNet = DeepLabV3Plus(self.backbone)
         elif architecture == "largefov":
             self.decoder = LargeFOV(self.backbone.channels[-1])
+        elif architecture == "unet":
+            self.decoder = UNet(self.backbone)
         else:
             raise ValueError(
-                f"architecture is {architecture!r}; give 'deeplabv3plus' or 'largefov'"
+                f"architecture is {architecture!r}; give 'deeplabv3plus', 'largefov' or 'unet'"
             )
         self.head = nn.Conv2d(self.decoder.out_channels, num_classes, kernel_size=1)
 

@@ -1,0 +1,184 @@
+"""Self-Regulation: a segmenter whose shallow and deep exits teach each other."""
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wsss_zoo.functional import (
+    feature_regulation_loss,
+    mask_to_image_labels,
+    self_regulation_loss,
+)
+from wsss_zoo.methods.base import BaseMethod
+from wsss_zoo.methods.optimizer import Optimizer
+from wsss_zoo.modules import (
+    Architecture,
+    ExitHead,
+    MultiExit,
+    Segmenter,
+    inner_features,
+    mask_of_cells,
+    padded_size,
+    to_cells,
+)
+
+Variant = Literal["soft", "code", "features"]
+
+
+class SelfRegulation(BaseMethod):
+    """Segmenter with exits at its stages in training, which teach each other.
+
+    Every exit learns from the mask; besides, the shallowest teaches the deeper ones detail (SR-F),
+    and the deepest teaches the shallower ones which classes are there (SR-L).
+
+    ``variant``: what SR-F and SR-L compare. ``soft``: tempered pixel and class probabilities.
+    ``code``: what the released program does, the shallowest exit's arg-max and plain class
+    probabilities. ``features``: SR-F on the feature maps themselves (`feature_regulation_loss`),
+    SR-L as in ``soft``. ``soft`` and ``features`` are our readings of the paper, whose axes,
+    temperature and matching of channels are not known to us.
+
+    Prediction runs the plain network alone. A checkpoint of this method starts a `Supervised` by
+    ``init_from``: the plain network has the same names there.
+
+    Args:
+        num_classes: Number of classes C, background included.
+        backbone: Name of a timm model that can dilate.
+        architecture: See `Supervised`; "unet" has exits in the decoder too.
+        weights: Weights of the backbone: null, "imagenet" (timm downloads them) or the path of a
+            file.
+        output_stride: Stride of the last feature map, in pixels.
+        freeze_backbone_bn: Keep the running BatchNorm statistics of the backbone.
+        variant: "soft", "code" or "features".
+        tau: Temperature of ``soft`` and ``features``.
+        exits: Number of exits, the deepest ones; null for all that the network has.
+        exit_head: "light" or "full" (the released heads, which more than double the cost of
+            training); see `MultiExit`.
+        cls_weight: Weight of the classification loss of all exits; 0 switches it off.
+        seg_weight: Weight of the segmentation loss of all exits.
+        sr_f_weight: Weight of SR-F; 0 switches it off.
+        sr_l_weight: Weight of SR-L; 0 switches it off.
+        warmup_steps: Steps at the start without SR-F and SR-L.
+        presence: Where the classes' presence is read: from the "mask" of the crop, or the "tags" of
+            the image with the background.
+        ignored_as_background: Take pixels of 255 for background, as the released code does; only
+            with ``code``.
+        lr: Learning rate of the backbone.
+        head_lr_mult: Factor on it for all other parameters.
+        weight_decay: Weight decay of all parameters.
+        optimizer: "sgd", "nesterov" (momentum 0.9) or "adamw".
+        init_from: Checkpoint of a whole network to start from; it may lack the exits.
+
+    Raises:
+        ValueError: If an option is out of range, or the network has too few exits.
+
+    Zhang, Zhang, Tang, Hua, Sun, "Self-Regulation for Semantic Segmentation", ICCV 2021;
+    dongzhang89/SR-SS @ 90a8e86, whose warm-up of 10000 steps is in its description only, and whose
+    logits are upsampled with align_corners=True.
+    """
+
+    supervision = "mask"
+    needs_background = True
+    fresh_heads = ("exits.",)
+
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: str = "resnet50",
+        architecture: Architecture = "deeplabv3plus",
+        weights: str | None = None,
+        output_stride: int = 16,
+        freeze_backbone_bn: bool = False,
+        variant: Variant = "soft",
+        tau: float = 1.0,
+        exits: int | None = None,
+        exit_head: ExitHead = "light",
+        cls_weight: float = 0.2,
+        seg_weight: float = 0.8,
+        sr_f_weight: float = 1.0,
+        sr_l_weight: float = 1.0,
+        warmup_steps: int = 0,
+        presence: Literal["mask", "tags"] = "mask",
+        ignored_as_background: bool = False,
+        lr: float = 1e-4,
+        head_lr_mult: float = 10.0,
+        weight_decay: float = 0.01,
+        optimizer: Optimizer = "adamw",
+        init_from: str | None = None,
+    ) -> None:
+        super().__init__()
+        if variant not in ("soft", "code", "features"):
+            raise ValueError(f"variant is {variant!r}; give 'soft', 'code' or 'features'")
+        if tau <= 0:
+            raise ValueError(f"tau is {tau}; give a temperature above 0")
+        if presence not in ("mask", "tags"):
+            raise ValueError(f"presence is {presence!r}; give 'mask' or 'tags'")
+        if ignored_as_background and variant != "code":
+            raise ValueError(
+                f"ignored_as_background is the released code's, variant is {variant!r}; set "
+                "variant to 'code' or leave it out"
+            )
+        self.network = Segmenter(
+            num_classes, backbone, architecture, weights, output_stride, freeze_backbone_bn
+        )
+        projections = variant == "features" and sr_f_weight > 0
+        self.exits = MultiExit(self.network, num_classes, exits, exit_head, projections)
+        self.start_from(init_from)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (N, C, H, W) of an image (N, 3, H, W) in [0, 1]; the exits' heads are not run."""
+        logits: Tensor = self.network(image)
+        return logits
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Losses of all exits, and from ``warmup_steps`` on what they learn from each other."""
+        image, mask = batch["image"], batch["mask"]
+        if self.hparams["ignored_as_background"]:
+            mask = mask.masked_fill(mask == 255, 0)
+        padded = padded_size(self.network.backbone, image)
+        inner, decoded = inner_features(self.network, image)
+        maps, scores = self.exits(inner, self.network.head(decoded))
+        cells = mask_of_cells(mask, padded, self.exits.cell)
+        variant: Literal["soft", "code"] = "code" if self.hparams["variant"] == "code" else "soft"
+        losses = self_regulation_loss(
+            to_cells(maps, padded, self.exits.cell),
+            scores,
+            cells,
+            self._presence(batch, mask),
+            variant,
+            self.hparams["tau"],
+        )
+        if self.exits.projections:
+            losses["sr_f"] = self._feature_loss(inner, decoded, mask, padded)
+        taught = float(self.trainer.global_step >= self.hparams["warmup_steps"])
+        weights = {"cls": 1.0, "seg": 1.0, "sr_f": taught, "sr_l": taught}
+        loss = torch.zeros((), device=image.device)
+        for name, factor in weights.items():
+            loss = loss + factor * self.hparams[f"{name}_weight"] * losses[name]
+            self.log(f"train/loss_{name}", losses[name].detach())
+        self.log("train/loss", loss.detach())
+        return loss
+
+    def _presence(self, batch: dict[str, Any], mask: Tensor) -> Tensor:
+        """Which classes are there, the background included, (N, C)."""
+        if self.hparams["presence"] == "mask":
+            shown = mask_to_image_labels(mask, self.hparams["num_classes"])
+            background = (mask == 0).flatten(1).any(1, keepdim=True)
+        else:
+            shown = batch["image_labels"]
+            background = torch.ones_like(shown[:, :1])
+        return torch.cat([background.to(shown), shown], 1)
+
+    def _feature_loss(
+        self, inner: list[Tensor], decoded: Tensor, mask: Tensor, padded: tuple[int, int]
+    ) -> Tensor:
+        """SR-F on feature maps, on cells of 4 x 4 pixels."""
+        students, teacher = self.exits.project(inner, decoded)
+        valid = mask_of_cells(mask, padded, 4) != 255
+        height, width = valid.shape[-2:]
+        # The teacher is finer than the cells: its mean over each.
+        teacher = F.adaptive_avg_pool2d(teacher, (height, width))
+        return feature_regulation_loss(
+            to_cells(students, padded, 4), teacher, valid, self.hparams["tau"]
+        )

@@ -1,0 +1,141 @@
+"""Heads on the inner feature maps of a segmenter, needed in training only."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsss_zoo.modules.backbone import Backbone
+from wsss_zoo.modules.segmenter import Segmenter
+from wsss_zoo.modules.unet import UNet
+
+ExitHead = Literal["light", "full"]
+_FULL, _LIGHT = 256, 64
+# Side in pixels of the cells that light heads are compared on.
+_CELL = 4
+
+
+class MultiExit(nn.Module):
+    """An exit at each inner feature map: a segmentation head, and a class layer on its logits.
+
+    Exits go along the network, shallow to deep: the backbone's feature maps but the last, in U-Net
+    the last one too and the decoder's blocks; the network's own output is the deepest exit, to
+    which only the class layer is added. The network itself is not part of this module.
+
+    Args:
+        network: The segmenter.
+        num_classes: Number of classes C, background included.
+        exits: Number of exits, the network's own included; the deepest so many. None for all.
+        head: "full", the released code's: two 3x3 convolutions of 256 channels with BatchNorm and
+            ReLU and a 1x1, compared at the size of the image. "light": 1x1 to 64 channels, one 3x3
+            of 64, 1x1, compared on cells of 4 x 4 pixels.
+        projections: Also project the deeper exits' feature maps to the shallowest one's channels.
+
+    Raises:
+        ValueError: If the network has fewer exits, or there are fewer than two.
+
+    Zhang et al., "Self-Regulation for Semantic Segmentation", ICCV 2021. The class layer reads the
+    averaged logits, as in dongzhang89/SR-SS @ 90a8e86, whose heads' BatchNorm is never in training.
+    """
+
+    def __init__(
+        self,
+        network: Segmenter,
+        num_classes: int,
+        exits: int | None = None,
+        head: ExitHead = "light",
+        projections: bool = False,
+    ) -> None:
+        super().__init__()
+        if head not in ("light", "full"):
+            raise ValueError(f"exit_head is {head!r}; give 'light' or 'full'")
+        channels = inner_channels(network)
+        count = len(channels) + 1 if exits is None else exits
+        if not 2 <= count <= len(channels) + 1:
+            raise ValueError(
+                f"exits is {count}, but {network.backbone.name} with this decoder has "
+                f"{len(channels) + 1}, its own output included; give 2 to {len(channels) + 1}"
+            )
+        self.inner = count - 1
+        channels = channels[-self.inner :]
+        self.cell = 1 if head == "full" else _CELL
+        self.heads = nn.ModuleList(_head(width, num_classes, head) for width in channels)
+        self.class_layers = nn.ModuleList(nn.Linear(num_classes, num_classes) for _ in range(count))
+        deeper = [*channels[1:], network.decoder.out_channels] if projections else []
+        self.projections = nn.ModuleList(nn.Conv2d(width, channels[0], 1) for width in deeper)
+
+    def forward(self, inner: Sequence[Tensor], logits: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Segmentation logits, each at its own size, and class logits (N, C), shallow to deep.
+
+        Args:
+            inner: Inner feature maps, shallow to deep; see `inner_features`.
+            logits: The network's own logits before the upsampling, (N, C, h, w).
+        """
+        maps = [head(map_) for head, map_ in zip(self.heads, inner[-self.inner :], strict=True)]
+        maps.append(logits)
+        scores = [
+            layer(map_.mean((2, 3))) for layer, map_ in zip(self.class_layers, maps, strict=True)
+        ]
+        return maps, scores
+
+    def project(self, inner: Sequence[Tensor], decoded: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Deeper feature maps on the shallowest one's channels, each at its own size; and that."""
+        first, *deeper = inner[-self.inner :]
+        students = [
+            layer(map_) for layer, map_ in zip(self.projections, [*deeper, decoded], strict=True)
+        ]
+        return students, first
+
+
+def inner_channels(network: Segmenter) -> list[int]:
+    """Channels of the maps of `inner_features`."""
+    if isinstance(network.decoder, UNet):
+        return [*network.backbone.channels, *network.decoder.channels[:-1]]
+    return network.backbone.channels[:-1]
+
+
+def inner_features(network: Segmenter, image: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Maps on the way through the network, shallow to deep, and its decoded map, in one pass.
+
+    Args:
+        network: The segmenter.
+        image: Images in [0, 1], (N, 3, H, W).
+    """
+    features = network.features(image)
+    if isinstance(network.decoder, UNet):
+        *blocks, decoded = network.decoder.blocks(features)
+        return [*features, *blocks], decoded
+    return features[:-1], network.decoder(features)
+
+
+def to_cells(maps: Sequence[Tensor], padded: tuple[int, int], cell: int) -> list[Tensor]:
+    """Maps (N, C, h, w) of the padded image resized to cells of so many pixels a side."""
+    size = [-(-side // cell) for side in padded]
+    return [F.interpolate(map_, size, mode="bilinear", align_corners=False) for map_ in maps]
+
+
+def mask_of_cells(mask: Tensor, padded: tuple[int, int], cell: int) -> Tensor:
+    """Mask (N, H, W) by the pixel in the middle of each cell; 255 on padding."""
+    below, right = (whole - side for whole, side in zip(padded, mask.shape[-2:], strict=True))
+    middle = cell // 2
+    return F.pad(mask, (0, right, 0, below), value=255)[:, middle::cell, middle::cell]
+
+
+def padded_size(backbone: Backbone, image: Tensor) -> tuple[int, int]:
+    """Height and width that a backbone pads an image to, pixels."""
+    stride = backbone.strides[-1]
+    height, width = (-(-side // stride) * stride for side in image.shape[-2:])
+    return height, width
+
+
+def _head(in_channels: int, num_classes: int, kind: ExitHead) -> nn.Sequential:
+    if kind == "full":
+        first, width = nn.Conv2d(in_channels, _FULL, 3, padding=1), _FULL
+    else:
+        first, width = nn.Conv2d(in_channels, _LIGHT, 1), _LIGHT
+    return nn.Sequential(
+        *(first, nn.BatchNorm2d(width), nn.ReLU()),
+        *(nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()),
+        nn.Conv2d(width, num_classes, 1),
+    )
