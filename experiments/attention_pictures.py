@@ -48,12 +48,12 @@ def draw_pair(method: CoAttention, data: VOC2012, first: str, second: str) -> Im
         f"{first} {second} {data.fg_names[label]}: {len(attention)} positions, {TOP} strongest "
         f"{strongest:.2f}, as if over {np.exp(entropy):.1f}"
     )
-    grids = [_shown(map_, image) for map_, image in ((own, images[0]), (gathered, images[0]))]
     marked = Image.fromarray(pixels[0]).copy()
     stride = model.backbone.strides[-1]
+    grids = [_shown(grid, images[0], stride) for grid in (own, gathered)]
     x, y = (place % own.shape[1] + 0.5) * stride, (place // own.shape[1] + 0.5) * stride
     ImageDraw.Draw(marked).ellipse((x - 9, y - 9, x + 9, y + 9), outline=(255, 0, 0), width=4)
-    looked = _shown(attention.view(other.shape[-2:]), images[1])
+    looked = _shown(attention.view(other.shape[-2:]), images[1], stride)
     parts = [
         marked,
         Image.fromarray(heat_overlay(pixels[1], looked)),
@@ -68,9 +68,9 @@ def draw_pair(method: CoAttention, data: VOC2012, first: str, second: str) -> Im
     return row
 
 
-def _shown(grid: Tensor, image: Tensor) -> np.ndarray:
+def _shown(grid: Tensor, image: Tensor, stride: int) -> np.ndarray:
     """A map at the size of its image, over its maximum, (1, H, W)."""
-    size = [-(-side // 16) * 16 for side in image.shape[-2:]]
+    size = [-(-side // stride) * stride for side in image.shape[-2:]]
     full = F.interpolate(grid[None, None].relu(), size, mode="bilinear", align_corners=False)[0, 0]
     full = full[: image.shape[-2], : image.shape[-1]]
     return (full / full.max().clamp_min(1e-8)).numpy()[None]

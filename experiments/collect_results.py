@@ -2,11 +2,13 @@
 
     python experiments/collect_results.py add FAMILY/ROW RUN [RUN ...]   # folders of pipelines
     python experiments/collect_results.py add-rows FAMILY FOLDER         # of semi_rows.py
+    python experiments/collect_results.py add-memory FAMILY BENCHMARK   # JSON of pytest-benchmark
     python experiments/collect_results.py tables                        # rewrite RESULTS.md
 
 A run is kept under ``experiments/results/<family>/<row>/seed<N>``; paths of the machine it ran on
 are replaced by the name of their option. Tables stand between ``<!-- table FAMILY/ROW -->`` (one
-pipeline) or ``<!-- rows FAMILY -->`` (all rows against ``supervised``) and ``<!-- end -->``.
+pipeline), ``<!-- rows FAMILY -->`` (all rows against ``supervised``) or ``<!-- memory FAMILY -->``
+and ``<!-- end -->``.
 """
 
 import argparse
@@ -39,6 +41,8 @@ PATHS = {
     ("model", "init_args", "init_from"),
     ("model", "init_args", "partner_init_from"),
 }
+# What the memory benchmarks call their number.
+_MEMORY = "MB over Supervised"
 # Share of all and of the kept pseudo-labels that are right, and share of pixels that are kept.
 LABEL_QUALITY = ("train/pseudo_acc", "train/pseudo_acc_kept", "train/mask_ratio")
 
@@ -140,10 +144,27 @@ def rows_table(family: str) -> str:
     return _compared(family, metrics, "--baseline", "supervised")
 
 
+def add_memory(family: str, benchmark: Path) -> None:
+    """Keep the memory that the benchmarks of a family have measured."""
+    kept = RESULTS / f"{family}_memory.json"
+    measured = json.loads(kept.read_text()) if kept.exists() else {}
+    for entry in json.loads(benchmark.read_text())["benchmarks"]:
+        if _MEMORY in entry["extra_info"]:
+            measured[entry["param"]] = entry["extra_info"][_MEMORY]
+    kept.write_text(json.dumps(measured, indent=1, sort_keys=True) + "\n")
+
+
+def memory_table(family: str) -> str:
+    """Markdown table of peak memory above that of ``Supervised``."""
+    measured = json.loads((RESULTS / f"{family}_memory.json").read_text())
+    rows = [f"| {name} | {extra} |" for name, extra in sorted(measured.items())]
+    return "\n".join(["| method | MB over Supervised |", "| --- | --- |", *rows])
+
+
 def tables() -> None:
     """Rewrite the tables of RESULTS.md and the one of README.md."""
-    pattern = re.compile(r"(<!-- (table|rows) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-    make = {"table": table, "rows": rows_table}
+    pattern = re.compile(r"(<!-- (table|rows|memory) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+    make = {"table": table, "rows": rows_table, "memory": memory_table}
     text = PAGE.read_text()
     PAGE.write_text(
         pattern.sub(lambda match: f"{match[1]}{make[match[2]](match[3])}\n{match[4]}", text)
@@ -161,6 +182,9 @@ def main() -> None:
     adding_rows = commands.add_parser("add-rows")
     adding_rows.add_argument("family")
     adding_rows.add_argument("folder", type=Path)
+    adding_memory = commands.add_parser("add-memory")
+    adding_memory.add_argument("family")
+    adding_memory.add_argument("benchmark", type=Path)
     commands.add_parser("tables")
     options = parser.parse_args()
     if options.command == "add":
@@ -168,6 +192,8 @@ def main() -> None:
             add(options.row, run)
     if options.command == "add-rows":
         add_rows(options.family, options.folder)
+    if options.command == "add-memory":
+        add_memory(options.family, options.benchmark)
     tables()
 
 

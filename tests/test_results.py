@@ -18,15 +18,22 @@ def collect_results():
 
 
 TABLES = re.findall(
-    r"<!-- (table|rows) (\S+) -->\n(.*?)\n<!-- end -->",
+    r"<!-- (table|rows|memory) (\S+) -->\n(.*?)\n<!-- end -->",
     (EXPERIMENTS / "RESULTS.md").read_text(),
     re.DOTALL,
 )
 
 
-@pytest.mark.parametrize(("kind", "row", "content"), TABLES, ids=[row for _, row, _ in TABLES])
+@pytest.mark.parametrize(
+    ("kind", "row", "content"), TABLES, ids=[f"{kind}-{row}" for kind, row, _ in TABLES]
+)
 def test_tables_are_those_of_the_kept_runs(kind, row, content):
-    make = {"table": collect_results().table, "rows": collect_results().rows_table}
+    collected = collect_results()
+    make = {
+        "table": collected.table,
+        "rows": collected.rows_table,
+        "memory": collected.memory_table,
+    }
     assert content == make[kind](row)
 
 
