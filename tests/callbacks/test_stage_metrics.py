@@ -8,7 +8,12 @@ from pytorch_lightning.loggers import CSVLogger
 
 from tests.callbacks.fakes import IDS, NAMES, ToyCAM, ToyData, ToySegmenter, changed, trainer_in
 from wsss_zoo.callbacks import ClassificationMetrics, SegmentationMetrics
-from wsss_zoo.functional import boundary_counts, boundary_f_score, mean_iou
+from wsss_zoo.functional import (
+    boundary_counts,
+    boundary_f_score,
+    mean_iou,
+    small_object_counts,
+)
 
 
 def loop_iou(data: ToyData, method: ToySegmenter) -> tuple[dict[str, float], float]:
@@ -289,3 +294,20 @@ def test_boundary_f_is_the_score_of_the_summed_counts(tmp_path):
     assert logged["val/boundary_f"] == pytest.approx(float(expected.nanmean()), abs=1e-6)
     header = (tmp_path / "val_classes.csv").read_text().splitlines()[0]
     assert header == "class,iou,boundary_f"
+
+
+def test_small_recall_is_over_the_objects_of_all_images_but_the_background(tmp_path):
+    data, method = ToyData(), ToySegmenter()
+    metrics = SegmentationMetrics(small_objects=True, small_area=0.5)
+    logged = trainer_in(tmp_path, metrics).validate(method, data, verbose=False)[0]
+    counts = torch.zeros(len(NAMES), 2)
+    for image_id in data.ids:
+        sample = data.sample(image_id)
+        preds = method.outputs({"image": sample["image"][None]})["preds"][0]
+        counts += small_object_counts(preds, sample["mask"], len(NAMES), 0.5)
+    recalls, numbers = counts[1:].sum(0)
+    assert numbers > 0
+    assert logged["val/small_recall"] == pytest.approx(float(recalls / numbers), abs=1e-6)
+    header, background, *_ = (tmp_path / "val_classes.csv").read_text().splitlines()
+    assert header == "class,iou,small_recall"
+    assert background.endswith(",")

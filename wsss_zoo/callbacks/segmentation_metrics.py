@@ -15,6 +15,7 @@ from wsss_zoo.functional import (
     confusion_matrix,
     intersection_over_union,
     mean_iou,
+    small_object_counts,
 )
 from wsss_zoo.functional.confusion import MeanRule
 
@@ -42,6 +43,10 @@ class SegmentationMetrics(StageMetrics):
             ``val/boundary_f/<class>``; see `boundary_f_score`.
         boundary_tolerance: Distance that still counts as on the outline, as a share of the image's
             diagonal; DAVIS uses 0.008.
+        small_objects: Also log ``val/small_recall``, the mean recall of the objects that cover less
+            than ``small_area`` of their image (background apart), and ``val/small_recall/<class>``;
+            see `small_object_counts`.
+        small_area: That share.
 
     Raises:
         KeyError: In the epoch, if the method returns no ``preds`` or the batch has no ``mask``.
@@ -56,10 +61,14 @@ class SegmentationMetrics(StageMetrics):
         miou_rule: MeanRule = "nan-mean",
         boundary: bool = False,
         boundary_tolerance: float = 0.008,
+        small_objects: bool = False,
+        small_area: float = 0.02,
     ) -> None:
         super().__init__(class_names)
         self.miou_rule = miou_rule
         self.boundary, self.boundary_tolerance = boundary, boundary_tolerance
+        self.small_objects, self.small_area = small_objects, small_area
+        self.objects = torch.zeros(0, 2)
         self.confusion = torch.zeros(0, 0, dtype=torch.int64)
         self.outlines = torch.zeros(0, 4, dtype=torch.int64)
 
@@ -70,6 +79,7 @@ class SegmentationMetrics(StageMetrics):
         C = len(self._names)
         self.confusion = torch.zeros(C, C, dtype=torch.int64, device=device)
         self.outlines = torch.zeros(C, 4, dtype=torch.int64, device=device)
+        self.objects = torch.zeros(C, 2, device=device)
 
     def _update(self, module: LightningModule, outputs: Any, batch: Any, stage: Stage) -> None:
         preds = from_outputs(outputs, "preds", module, stage)
@@ -80,6 +90,12 @@ class SegmentationMetrics(StageMetrics):
             for image_preds, image_mask in zip(preds, mask, strict=True):
                 self.outlines += boundary_counts(
                     image_preds, image_mask, len(self._names), tolerance
+                )
+
+        if self.small_objects:
+            for image_preds, image_mask in zip(preds, mask, strict=True):
+                self.objects += small_object_counts(
+                    image_preds, image_mask, len(self._names), self.small_area
                 )
 
     def _compute(self, trainer: Trainer, stage: Stage) -> tuple[Values, ByClass, dict[str, Any]]:
@@ -100,11 +116,20 @@ class SegmentationMetrics(StageMetrics):
             self.outlines = trainer.strategy.reduce(self.outlines, reduce_op="sum")
             by_class["boundary_f"] = boundary_f_score(self.outlines.cpu())
             totals["boundary_f"] = float(by_class["boundary_f"].nanmean())
+        data = getattr(trainer, "datamodule", None)
+        if self.small_objects:
+            self.objects = trainer.strategy.reduce(self.objects, reduce_op="sum")
+            objects = self.objects.cpu()
+            # The background is no object.
+            objects[: int(getattr(data, "background", True))] = 0
+            by_class["small_recall"] = objects[:, 0] / objects[:, 1]
+            if objects[:, 1].any():
+                totals["small_recall"] = float(objects[:, 0].sum() / objects[:, 1].sum())
         classes = {
             measure: dict(zip(self._names, values.tolist(), strict=True))
             for measure, values in by_class.items()
         }
-        totals |= _weak_shot(classes["iou"], getattr(trainer, "datamodule", None))
+        totals |= _weak_shot(classes["iou"], data)
         return totals, classes, {"confusion": confusion.tolist(), "miou_rule": self.miou_rule}
 
 

@@ -28,6 +28,7 @@ from wsss_zoo.functional.reliability import image_reliability
 from wsss_zoo.functional.saliency_label import saliency_label
 from wsss_zoo.functional.self_regulation import feature_regulation_loss, self_regulation_loss
 from wsss_zoo.functional.sliding_window import sliding_windows
+from wsss_zoo.functional.small_objects import small_object_counts
 from wsss_zoo.functional.soft_label_loss import soft_label_loss
 from wsss_zoo.functional.squared_error import masked_squared_error
 from wsss_zoo.functional.tags import gate_by_tags
@@ -73,6 +74,7 @@ __all__ = [
     "self_regulation_loss",
     "sigmoid_rampup",
     "sliding_windows",
+    "small_object_counts",
     "soft_label_loss",
     "softmax_mse_loss",
 ]
