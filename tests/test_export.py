@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.checkpoints import NAMES, save_checkpoint, with_opinions
-from wsss_zoo import CAM, CPS, MeanTeacher, Supervised
+from wsss_zoo import CAM, CPS, MeanTeacher, Supervised, torch_exporters
 from wsss_zoo import export as exporting
 from wsss_zoo.cli import main
 from wsss_zoo.cli_checks import subclasses
@@ -148,8 +148,8 @@ def test_wrong_result_is_refused(tmp_path, monkeypatch, change, message):
     pytest.importorskip("onnxruntime")
     out = tmp_path / "a.onnx"
     out.write_text("an earlier one")
-    right = exporting._export_onnx
-    monkeypatch.setattr(exporting, "_export_onnx", lambda *a: change(right(*a)))
+    right = exporting.export_onnx
+    monkeypatch.setattr(exporting, "export_onnx", lambda *a: change(right(*a)))
     with pytest.raises(ValueError, match=message):
         export_segmenter(segmenter(), out, "onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
@@ -162,7 +162,7 @@ def test_missing_packages(tmp_path, monkeypatch, capsys):
     def missing(name):
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-    monkeypatch.setattr(exporting.importlib, "import_module", missing)
+    monkeypatch.setattr(torch_exporters.importlib, "import_module", missing)
     assert main(["export", "--ckpt_path", checkpoint, "--format", "onnx"]) == 1
     expected = "ONNX needs a package that is missing (onnx): pip install 'wsss_zoo[export]'"
     assert expected in capsys.readouterr().err
@@ -180,3 +180,28 @@ def test_classifier_and_wrong_arguments(tmp_path, capsys):
             main(["export", "--ckpt_path", checkpoint, *args])
         assert caught.value.code == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("SelfRegulation", {}), ("FixMatch", {"evaluate": "average"}), ("CPS", {})],
+)
+def test_the_plain_network_is_a_checkpoint_of_supervised(tmp_path, capsys, kind, options):
+    torch.manual_seed(0)
+    method = with_opinions(subclasses(BaseMethod)[kind](3, **SMALL, **options)).eval()
+    if method.average is not None:
+        # The average is another network than the student.
+        method.average.network.head.bias.data += 1
+    path = save_checkpoint(tmp_path / "last.ckpt", method, NAMES)
+    assert main(["export", "--ckpt_path", path, "--format", "supervised"]) == 0
+    written = tmp_path / "last.supervised.ckpt"
+    assert str(written) in capsys.readouterr().out
+    plain = load_segmenter(str(written), "label")
+    assert type(plain.method) is Supervised
+    assert plain.class_names == NAMES
+    image = torch.rand(1, 3, 40, 56)
+    with torch.no_grad():
+        assert torch.equal(plain.method(image), method(image))
+    again = Supervised(3, **SMALL, init_from=str(written)).eval()
+    with torch.no_grad():
+        assert torch.equal(again(image), method(image))

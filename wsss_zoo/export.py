@@ -1,45 +1,47 @@
 """``wsss-zoo export``: the evaluated network of a checkpoint, for use without this package."""
 
 import copy
-import importlib
 import json
-import logging
 import os
 import sys
 import uuid
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
 
 import torch
 from jsonargparse import ArgumentParser
-from timm.layers import padding
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from wsss_zoo.cli_checks import short_message
+from wsss_zoo.plain_checkpoint import save_plain
+from wsss_zoo.torch_exporters import EXAMPLE, Run, example_image, export_onnx, export_program
 from wsss_zoo.trained_segmenter import TrainedSegmenter, load_segmenter
 
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
-Format = Literal["onnx", "torch_export"]
-Run = Callable[[Tensor], Tensor]
+Format = Literal["onnx", "torch_export", "supervised"]
 
-_SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch_export": ".pt2"}
-_OPSET = 18
-# Batch, height, width. The first is what exporters see; the others differ from it in all of them
-# and are no multiples of a stride.
-_EXAMPLE = (2, 96, 128)
+_SUFFIXES: dict[Format, str] = {
+    "onnx": ".onnx",
+    "torch_export": ".pt2",
+    "supervised": ".supervised.ckpt",
+}
+# Batch, height, width of the check: other than what exporters see in all of them, and no multiples
+# of a stride.
 _SIZES = ((1, 213, 320), (3, 161, 100), (1, 64, 224))
-_USAGE = "wsss-zoo export --ckpt_path FILE --format onnx|torch_export [options]"
+_USAGE = "wsss-zoo export --ckpt_path FILE --format FORMAT [options]"
 _DESCRIPTION = """Save the evaluated network of a checkpoint as a file of its own.
 
-Input "image": (N, 3, H, W) float32, RGB in [0, 1], any N, H and W; the network normalises it.
-Output "logits": (N, C, H, W) float32; the class of a pixel is the largest of its C values,
-softmax over them gives probabilities. The file is written only if it gives the same as PyTorch at
+Formats: onnx, torch_export, and supervised: a checkpoint of the plain network as Supervised trains
+it, without exits, averages and second networks, for --ckpt_path of validate, predict and label and
+for --model.init_from of any segmenter.
+
+Of the first two the input is "image": (N, 3, H, W) float32, RGB in [0, 1], any N, H and W; the
+network normalises it. Output "logits": (N, C, H, W) float32; the class of a pixel is the largest of
+its C values, softmax over them gives probabilities. The file is written only if it gives the same as PyTorch at
 three sizes. It names the classes: an ONNX file, made by PyTorch's TorchScript-based exporter, in
 metadata_props; one of torch.export, which takes up to a minute, in its extra file wsss_zoo.json."""
 
@@ -97,6 +99,10 @@ def main(args: list[str]) -> int:
     except (OSError, ValueError) as error:
         parser.error(str(error))
     out = Path(options.out or Path(options.ckpt_path).with_suffix(_SUFFIXES[options.format]))
+    if options.format == "supervised":
+        save_plain(options.ckpt_path, trained.method, out)
+        print(f"{out}: the plain network of a {type(trained.method).__name__}")
+        return 0
     try:
         found = export_segmenter(trained, out, options.format, options.tolerance)
     except ImportError as error:
@@ -130,12 +136,12 @@ def export_segmenter(
         ValueError: If the file gives something else than PyTorch.
     """
     network = _Forward(trained.method)
-    images = [_image(*size) for size in _SIZES]
+    images = [example_image(*size) for size in _SIZES]
     with torch.no_grad():
         expected = [network(image) for image in images]
         _drop_unused(network)
     export: Callable[[nn.Module, Path, dict[str, str]], Run]
-    export = _export_onnx if format == "onnx" else _export_program
+    export = export_onnx if format == "onnx" else export_program
     out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = out.with_name(f".{uuid.uuid4().hex}{_SUFFIXES[format]}")
     try:
@@ -185,17 +191,12 @@ class _Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _drop_unused(network: nn.Module) -> None:
     """Take out the parameters and buffers that the forward pass does not read."""
     with _Touched() as touched:
-        network(_image(*_EXAMPLE))
+        network(example_image(*EXAMPLE))
     for module in network.modules():
         for tensors in (module._parameters, module._buffers):
             for name, value in tensors.items():
                 if value is not None and value.untyped_storage().data_ptr() not in touched.memory:
                     tensors[name] = None
-
-
-def _image(count: int, height: int, width: int) -> Tensor:
-    generator = torch.Generator().manual_seed(height)
-    return torch.rand(count, 3, height, width, generator=generator)
 
 
 def _metadata(trained: TrainedSegmenter) -> dict[str, str]:
@@ -222,78 +223,3 @@ def _compare(run: Run, images: Sequence[Tensor], expected: Sequence[Tensor]) -> 
         largest = difference if not difference <= largest else largest
         magnitude = max(magnitude, wanted.abs().max().item())
     return Difference(largest, magnitude)
-
-
-def _export_onnx(network: nn.Module, path: Path, metadata: dict[str, str]) -> Run:
-    try:
-        onnx, onnxruntime = map(importlib.import_module, ("onnx", "onnxruntime"))
-    except ImportError as error:
-        raise ImportError(
-            f"ONNX needs a package that is missing ({error.name}): pip install 'wsss_zoo[export]'"
-        ) from error
-    axes = {0: "batch", 2: "height", 3: "width"}
-    with _quiet():
-        # Not the newer one (dynamo=True): it fixes sizes that the padding to a stride depends on.
-        torch.onnx.export(
-            network,
-            (_image(*_EXAMPLE),),
-            str(path),
-            dynamo=False,
-            opset_version=_OPSET,
-            input_names=["image"],
-            output_names=["logits"],
-            dynamic_axes={"image": axes, "logits": axes},
-        )
-    model = onnx.load(str(path))
-    onnx.helper.set_model_props(model, metadata)
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, str(path))
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda image: torch.from_numpy(session.run(None, {"image": image.numpy()})[0])
-
-
-def _export_program(network: nn.Module, path: Path, metadata: dict[str, str]) -> Run:
-    from torch.fx.experimental import _config
-
-    size = torch.export.Dim.AUTO
-    # Without it the program is bound to what holds for the example: a batch of more than one, sides
-    # that the stride divides.
-    free = _config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
-    with _quiet(), _integer_padding(), free, torch.no_grad():
-        program = torch.export.export(
-            network, (_image(*_EXAMPLE),), dynamic_shapes={"image": {0: size, 2: size, 3: size}}
-        )
-        torch.export.save(program, path, extra_files={"wsss_zoo.json": json.dumps(metadata)})
-        run = torch.export.load(path).module()
-    return lambda image: run(image).detach()
-
-
-@contextmanager
-def _integer_padding() -> Iterator[None]:
-    """Let timm's "same" padding use whole numbers: torch.export cannot save its ``math.ceil``."""
-    original = padding.get_same_padding
-
-    def same(x: int, kernel_size: int, stride: int, dilation: int) -> int:
-        return max(
-            (x + stride - 1) // stride * stride - stride + (kernel_size - 1) * dilation + 1 - x, 0
-        )
-
-    padding.get_same_padding = same
-    try:
-        yield
-    finally:
-        padding.get_same_padding = original
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Drop what exporters say of themselves: the result is checked."""
-    logger = logging.getLogger("torch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

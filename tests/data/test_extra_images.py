@@ -228,18 +228,21 @@ def test_domain_must_be_a_plain_name(voc_root, tmp_path, domain):
         training_set(voc_root, {domain: extra_root(tmp_path / "w")})
 
 
-def test_domain_must_not_be_a_folder_of_the_data_set(folder_root, tmp_path):
-    save_image(folder_root / "images/web/img.jpg")
-    save_mask(folder_root / "masks/web/img.png", [1])
+@pytest.mark.parametrize("image_id", ["web/img", "web"])
+def test_domain_must_not_be_a_folder_or_image_of_the_data_set(folder_root, tmp_path, image_id):
+    save_image(folder_root / f"images/{image_id}.jpg")
+    save_mask(folder_root / f"masks/{image_id}.png", [1])
     root = extra_root(tmp_path / "w", ["a,cup"])
     settings = {"supervision": "pairs", "train_split": "all", "crop_size": 32, "val_split": None}
     (folder_root / "image_labels.csv").write_text("id,classes\nimg 4,cup\nimg 5,cup\n")
     data = Folder(str(folder_root), extra_roots={"web": root}, **settings)
-    with pytest.raises(ValueError, match=r"'web', but the data set's own image 'web/img' begins"):
+    with pytest.raises(
+        ValueError, match=rf"'web', but the data set's own image '{image_id}' begins"
+    ):
         data.setup("fit")
     data = Folder(str(folder_root), extra_roots={"net": root}, **settings)
     data.setup("fit")
-    assert data._train.images.ids[-2:] == ["web/img", "net/a"]
+    assert data._train.images.ids[-2:] == [image_id, "net/a"]
 
 
 def test_links_out_of_the_root_are_refused_where_the_data_set_refuses_them(folder_root, tmp_path):

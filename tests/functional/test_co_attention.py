@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from wsss_zoo.functional import (
     co_attend,
@@ -114,6 +115,15 @@ def test_autocast_and_half_precision_are_computed_in_float32():
     for one, other in zip(result, expected, strict=True):
         assert one.dtype == torch.float32
         assert torch.equal(one, other)
+
+
+def test_fused_kernels_are_used_where_there_are_any():
+    """Flash attention never holds the affinity; it takes no tensors laid out in another way."""
+    feat_m, feat_n, w_p = pair(dtype=torch.float32)
+    expected = naive(feat_m, feat_n, w_p)
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        for result, value in zip(co_attention(feat_m, feat_n, w_p), expected, strict=True):
+            torch.testing.assert_close(result, value)
 
 
 def test_large_features_do_not_overflow():

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from wsss_zoo import CoAttention, Shapes
+from wsss_zoo.callbacks import PseudoLabelWriter
+from wsss_zoo.data.pseudo_labels import read_manifest
 from wsss_zoo.functional import (
     class_activation_map,
     co_attention,
@@ -241,6 +243,25 @@ def test_multi_round_makes_one_pass_per_image_and_per_reference(trainer):
     record = learner.label_settings()["references"]
     assert list(record) == module.fg_names
     assert all(len(ids) <= 3 for ids in record.values())
+
+
+def test_references_stand_in_the_manifest_and_others_are_refused(trainer, tmp_path):
+    def predict(num_train):
+        module, writer = data(num_train=num_train, predict_limit=2), PseudoLabelWriter()
+        learner = CoAttention(module.num_classes, TINY, output_stride=16, convs=0, references=1)
+        learner.load_state_dict(weights.state_dict())
+        predicting = trainer(callbacks=[writer])
+        predicting.predict(learner, datamodule=module, return_predictions=False)
+        return module, learner
+
+    weights = CoAttention(7, TINY, output_stride=16, convs=0)
+    module, learner = predict(12)
+    options = read_manifest(tmp_path / "pseudo_labels", module.class_names).options
+    drawn = learner.localiser.references.ids
+    assert options["references"] == dict(zip(module.fg_names, drawn, strict=True))
+    # The same images to predict, others to draw references from.
+    with pytest.raises(ValueError, match=r"of another run \(options differ\)"):
+        predict(30)
 
 
 def test_images_without_tags_have_empty_maps_and_scores():

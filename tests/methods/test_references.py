@@ -22,6 +22,14 @@ def test_references_are_few_reproducible_and_never_the_image_itself():
     assert len(references.needed()) <= 15
 
 
-def test_no_images_to_refer_to_are_refused():
+@pytest.mark.parametrize("labels", [{}, {"a": np.zeros(2, np.uint8)}])
+def test_no_images_to_refer_to_are_refused(labels):
     with pytest.raises(ValueError, match="train_split has none"):
-        References({}, 3, 0)
+        References(labels, 3, 0)
+
+
+def test_a_class_without_images_has_no_references():
+    references = References({"a": np.array([1, 0], np.uint8)}, 3, 0)
+    assert references.ids == [["a"], []]
+    assert references.of(0, "b") == ["a"]
+    assert references.of(0, "a") == references.of(1, "b") == []

@@ -99,8 +99,8 @@ def add_extra_images(images: TaggedImages, data: "BaseDataModule") -> DomainImag
 
     Raises:
         FileNotFoundError: If a root, its images or its tag file are missing.
-        ValueError: If a domain's name is no plain name or a folder of the data set, a tag is
-            unknown, or no image of a root has a class in use.
+        ValueError: If a domain's name is no plain name, or a folder or an image of the data set, a
+            tag is unknown, or no image of a root has a class in use.
         OSError: If an image cannot be read.
     """
     extra: dict[str, ImageSource] = {}
@@ -124,7 +124,7 @@ def _check_domain(domain: str, target_ids: Sequence[str]) -> None:
             f"extra_roots has the domain name {domain!r}; image ids begin with it, so take "
             "letters, digits, - and _ only"
         )
-    taken = next((i for i in target_ids if i.startswith(f"{domain}/")), None)
+    taken = next((i for i in target_ids if i.partition("/")[0] == domain), None)
     if taken is not None:
         raise ValueError(
             f"extra_roots has the domain name {domain!r}, but the data set's own image {taken!r} "

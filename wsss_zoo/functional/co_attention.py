@@ -14,8 +14,9 @@ def co_attention(feat_m: Tensor, feat_n: Tensor, w_p: Tensor) -> tuple[Tensor, T
     the affinity: neither 1/sqrt(C) nor a temperature.
 
     Affinity, softmax and sums are float32 under autocast too. Fused attention kernels make both
-    results without ever holding P; where torch has none for the shape, it holds two matrices of N
-    HW_m HW_n floats, 2 x 67 MB per pair of 512 x 512 images at stride 8, 2 x 4 MB at stride 16.
+    results without ever holding P; where torch has none for device and shape, it holds two matrices
+    of N HW_m HW_n floats, 2 x 67 MB per pair of 512 x 512 images at stride 8, 2 x 4 MB at stride
+    16.
 
     Args:
         feat_m: Feature maps of the first images, (N, C, hm, wm).
@@ -68,9 +69,13 @@ def co_attend(feat: Tensor, other: Tensor, w_p: Tensor, values: Tensor | None = 
             f"values {tuple(values.shape)} and other {tuple(other.shape)} do not fit; give both "
             "the same images and positions"
         )
-    gathered = values.flatten(2).mT.to(w_p)
+    gathered = columns if values is other else values.flatten(2).mT.to(w_p)
     with torch.autocast(feat.device.type, enabled=False):
-        result = F.scaled_dot_product_attention(rows @ w_p, columns, gathered, scale=1.0)
+        # Fused kernels take four dimensions, the last one contiguous.
+        rows, columns, gathered = (
+            part.contiguous()[:, None] for part in (rows @ w_p, columns, gathered)
+        )
+        result = F.scaled_dot_product_attention(rows, columns, gathered, scale=1.0)[:, 0]
     return result.mT.reshape(len(feat), values.shape[1], *feat.shape[-2:])
 
 

@@ -29,14 +29,15 @@ class CoAttention(BaseMethod):
 
     ``maps`` in prediction:
 
-    * ``single_round``: the class layer on the image alone, merged over ``scales`` as CAMs are.
+    * ``single_round``: the class layer on the image alone, without its bias, merged over ``scales``
+      as CAMs are.
     * ``multi_round``: the class layer on what the image gathers from each of ``references`` images
       per class, averaged; merged likewise. ``code`` merges five views at one scale instead
       (`merge_co_attention_views`). The references are drawn once per class from the training list,
       without replacement, from ``reference_seed`` alone, and stand in the manifest of the labels;
       one more is drawn to take the place of one that is the image itself. Their feature maps are
       computed once, so n images cost n backbone passes and one per reference; K (references + 1)
-      maps stay in memory. A class that only the image itself has gets its single-round map. The
+      maps stay in memory. A class that no other training image has gets its single-round map. The
       released code draws with replacement for each image, itself included.
 
     Args:
@@ -57,7 +58,8 @@ class CoAttention(BaseMethod):
         reference_seed: Seed of their draw.
         scales: Factors by which the image is resized in prediction (not in the five views).
         predict_size: Side to which images and references are squashed in prediction, pixels (the
-            released code: 256); null keeps their size.
+            released code: 256); null keeps their size. ``code`` rounds both to whole multiples of
+            four output strides, so that the grids of its views coincide.
         lr: Learning rate of the backbone.
         head_lr_mult: Factor on it for everything else.
         bias_lr_mult: Factor on both for biases.

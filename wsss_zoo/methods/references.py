@@ -32,11 +32,11 @@ class References:
         seed: Seed of the draw, which depends on nothing else.
 
     Raises:
-        ValueError: If there is no image to draw from.
+        ValueError: If there is no image to draw from, or none of them has a class.
     """
 
     def __init__(self, labels: Mapping[str, NDArray[np.uint8]], count: int, seed: int) -> None:
-        if not labels:
+        if not any(tags.any() for tags in labels.values()):
             raise ValueError(
                 "multi_round needs tagged training images as references, and train_split has none; "
                 "give it some, or set maps to 'single_round'"

@@ -40,7 +40,7 @@ class SelfRegulation(BaseMethod):
     temperature and matching of channels are not known to us.
 
     Prediction runs the plain network alone. A checkpoint of this method starts a `Supervised` by
-    ``init_from``: the plain network has the same names there.
+    ``init_from``; ``wsss-zoo export --format supervised`` makes it one of `Supervised`.
 
     Args:
         num_classes: Number of classes C, background included.
