@@ -40,10 +40,11 @@ it, without exits, averages and second networks, for --ckpt_path of validate, pr
 for --model.init_from of any segmenter.
 
 Of the first two the input is "image": (N, 3, H, W) float32, RGB in [0, 1], any N, H and W; the
-network normalises it. Output "logits": (N, C, H, W) float32; the class of a pixel is the largest of
-its C values, softmax over them gives probabilities. The file is written only if it gives the same as PyTorch at
-three sizes. It names the classes: an ONNX file, made by PyTorch's TorchScript-based exporter, in
-metadata_props; one of torch.export, which takes up to a minute, in its extra file wsss_zoo.json."""
+network normalises it. Output "logits": (N, C, H, W) float32; the class of a pixel is the largest
+of its C values, softmax over them gives probabilities. The file is written only if it gives the
+same as PyTorch at three sizes. It names the classes: an ONNX file, made by PyTorch's
+TorchScript-based exporter, in metadata_props; one of torch.export, which takes up to a minute, in
+its extra file wsss_zoo.json."""
 
 
 class _Parser(ArgumentParser):

@@ -162,6 +162,13 @@ def test_trains_and_writes_maps_of_both_kinds(variant, trainer, tmp_path):
     assert not torch.equal(*found.values())
 
 
+def test_multi_round_maps_in_half_precision_throughout(trainer):
+    module = data()
+    learner = CoAttention(module.num_classes, TINY, output_stride=16, convs=0, references=1)
+    output = trainer(precision="bf16-true").predict(learner, datamodule=module)[0]
+    assert output["cam"].isfinite().all()
+
+
 def prepared(options=None, labels=None, images=None):
     """A method with references whose maps are there."""
     learner = method(**(options or {}))

@@ -210,7 +210,8 @@ class CoAttention(BaseMethod):
         references = self.localiser.references
         for image_id in references.needed() if references else []:
             pixels = torch.from_numpy(data.read_image(image_id)).to(self.device)
-            self.localiser.keep(image_id, pixels.permute(2, 0, 1)[None] / 255)
+            image = (pixels.permute(2, 0, 1)[None] / 255).to(self.dtype)
+            self.localiser.keep(image_id, image)
 
     def label_settings(self) -> dict[str, Any]:
         """What the manifest of the labels says besides the writer's options: the references."""

@@ -47,7 +47,7 @@ class Localiser:
         """Compute what is kept of a reference image (1, 3, H, W) in [0, 1]."""
         assert self.references is not None
         features = self.model.features(self._squashed(image)).float()
-        maps = class_activation_map(features, self.model.common.weight)
+        maps = class_activation_map(features, self.model.common.weight.float())
         self.references.keep(image_id, Reference(features, maps))
 
     def __call__(self, image: Tensor, image_labels: Tensor, image_id: str) -> tuple[Tensor, Tensor]:
@@ -65,7 +65,7 @@ class Localiser:
             maps = self._five_views(image, pairs[1.0], tagged, image_id)
         else:
             raw = [self._raw(pair, tagged, image_id) for pair in pairs.values()]
-            each = torch.eye(len(tagged), device=image.device)
+            each = torch.eye(len(tagged), device=image.device, dtype=raw[0].dtype)
             whole, stride = (image.shape[-2], image.shape[-1]), self.model.backbone.strides[-1]
             maps = multi_scale_cam(raw, each, each.sum(0), whole, stride)
         if maps.shape[-2:] != size:
@@ -82,7 +82,7 @@ class Localiser:
 
     def _raw(self, features: Tensor, tagged: Tensor, image_id: str) -> Tensor:
         """Raw maps (N, k, h, w) of the tagged classes in views of an image."""
-        own = class_activation_map(features, self.model.own.weight[tagged])
+        own = class_activation_map(features, self.model.own.weight[tagged]).float()
         if self.references is None:
             return own
         maps = []
