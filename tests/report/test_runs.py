@@ -51,6 +51,16 @@ def test_epochs(tmp_path, epochs, finished):
     assert not read_run(folder).finished
 
 
+@pytest.mark.parametrize(("every", "seen", "finished"), [(1, 4, True), (1, 3, False), (2, 3, True)])
+def test_validations_tell_where_short_epochs_ended(tmp_path, every, seen, finished):
+    trainer = {"max_steps": -1, "max_epochs": 4, "check_val_every_n_epoch": every}
+    folder = write_run(tmp_path / "r", results=False, trainer=trainer)
+    # Two steps in an epoch, a row of the training every ten.
+    rows = "".join(f"{epoch},{2 * epoch + 1},,0.5\n" for epoch in range(seen))
+    (folder / "metrics.csv").write_text("epoch,step,train/loss,val/miou\n" + rows)
+    assert read_run(folder).finished == finished
+
+
 def test_a_run_without_metrics(tmp_path):
     folder = write_run(tmp_path / "r", results=False)
     (folder / "metrics.csv").unlink()

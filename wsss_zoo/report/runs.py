@@ -230,11 +230,15 @@ def _judge_end(run: Run, found: Metrics) -> None:
     steps = _whole(run.settings.get("trainer.max_steps"), -1)
     epochs = _whole(run.settings.get("trainer.max_epochs"), -1)
     by_epoch = (found.step + 1) / (found.epoch + 1) if found.epoch >= 0 else math.inf
+    # Epochs shorter than the steps between two rows leave no row of their own, but the validation
+    # at their end does.
+    silent = math.ceil(every / by_epoch)
+    if any(name.startswith("val/") for name in found.curves):
+        silent = min(silent, _whole(run.settings.get("trainer.check_val_every_n_epoch"), 1) - 1)
     ended = ""
     if steps > 0 and epochs < 0 and found.step + every < steps:
         ended = f"step {found.step + 1} of {steps}"
-    # Epochs shorter than the steps between two rows leave no row of their own.
-    elif epochs > 0 and steps < 0 and found.epoch + 1 + math.ceil(every / by_epoch) < epochs:
+    elif epochs > 0 and steps < 0 and found.epoch + 1 + silent < epochs:
         ended = f"epoch {found.epoch + 1} of {epochs}"
     if ended:
         run.finished = False
