@@ -6,9 +6,9 @@
     python experiments/collect_results.py tables                        # rewrite RESULTS.md
 
 A run is kept under ``experiments/results/<family>/<row>/seed<N>``; paths of the machine it ran on
-are replaced by the name of their option. Tables stand between ``<!-- table FAMILY/ROW -->`` (one
-pipeline), ``<!-- rows FAMILY -->`` (all rows against ``supervised``) or ``<!-- memory FAMILY -->``
-and ``<!-- end -->``.
+are replaced by the name of their option. Tables stand between ``<!-- KIND NAME -->`` and ``<!-- end
+-->``: ``table FAMILY/ROW`` is one pipeline, ``rows FAMILY`` all rows against ``supervised``,
+``pretext FAMILY`` what a pretext task finds, ``memory FAMILY`` what the benchmarks measured.
 """
 
 import argparse
@@ -118,7 +118,9 @@ def _compared(place: str, metrics: list[str], *options: str) -> str:
 def add_rows(family: str, folder: Path) -> None:
     """Copy what counts of the finished runs ``<row>/seed<N>`` in a folder."""
     for run in sorted(folder.glob("*/seed*")):
-        if run.parent.name == "warm" and int(run.name[4:]) >= 100:
+        # Warm starts of the other networks, and of other encoders, are no rows.
+        other_start = run.parent.name.startswith("warm_")
+        if other_start or (run.parent.name == "warm" and int(run.name[4:]) >= 100):
             continue
         # Of a pipeline its last training and the check of it count.
         check = run / "check" if (run / "check").exists() else run
@@ -144,6 +146,12 @@ def rows_table(family: str) -> str:
     return _compared(family, metrics, "--baseline", "supervised")
 
 
+def pretext_table(family: str) -> str:
+    """Markdown table of what pretext tasks find, and what guessing gives."""
+    names = ("train/infonce_acc", "val/infonce_acc", "val/infonce_chance")
+    return _compared(family, list(names))
+
+
 def add_memory(family: str, benchmark: Path) -> None:
     """Keep the memory that the benchmarks of a family have measured."""
     kept = RESULTS / f"{family}_memory.json"
@@ -163,8 +171,15 @@ def memory_table(family: str) -> str:
 
 def tables() -> None:
     """Rewrite the tables of RESULTS.md and the one of README.md."""
-    pattern = re.compile(r"(<!-- (table|rows|memory) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-    make = {"table": table, "rows": rows_table, "memory": memory_table}
+    pattern = re.compile(
+        r"(<!-- (table|rows|pretext|memory) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL
+    )
+    make = {
+        "table": table,
+        "rows": rows_table,
+        "pretext": pretext_table,
+        "memory": memory_table,
+    }
     text = PAGE.read_text()
     PAGE.write_text(
         pattern.sub(lambda match: f"{match[1]}{make[match[2]](match[3])}\n{match[4]}", text)

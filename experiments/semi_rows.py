@@ -27,6 +27,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     "mean_teacher": ("mean_teacher", []),
     "cps": ("cps", ["--model.cutmix", "false", "--model.unlabeled_weight", "1.5"]),
     "cps_cutmix": ("cps", []),
+    "cps_cutmix_weight_0.3": ("cps", ["--model.unlabeled_weight", "0.3"]),
     "pi_model": ("pi_model", []),
     # It needs to see an image more than once.
     "temporal_ensembling": ("temporal_ensembling", ["--data.unlabeled_split", "null"]),
