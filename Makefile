@@ -1,7 +1,9 @@
 # make setup | demo | test | bench | lint | docs | clean. Everything is installed into .venv.
+# make test WORKERS=4: so many test files at a time.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+WORKERS ?= 2
 export OMP_NUM_THREADS ?= 1
 export WANDB_MODE ?= offline
 
@@ -23,7 +25,7 @@ demo: setup
 	$(BIN)/wsss-zoo pipeline experiments/pipelines/cam.yaml --root runs/demo
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
