@@ -85,12 +85,18 @@ def _without_paths(config: dict[str, Any]) -> dict[str, Any]:
         callback["init_args"]["dirpath"] = "<run>/earlier"
     config.pop("ckpt_path", None)
     data = config["data"]["init_args"]
-    if data.get("pseudo_label_dir"):
-        data["pseudo_label_dir"] = "<labels of an earlier step>"
+    given = data.get("pseudo_label_dir")
+    if given:
+        steps = [f"<labels of step {Path(folder).parent.name}>" for folder in _listed(given)]
+        data["pseudo_label_dir"] = steps if isinstance(given, list) else steps[0]
     for key in ("train_split", "predict_split"):
         if Path(str(data.get(key))).is_absolute():
             data[key] = f"<{Path(data[key]).name} of an earlier step>"
     return config
+
+
+def _listed(value: list[str] | str) -> list[str]:
+    return value if isinstance(value, list) else [value]
 
 
 def table(row: str) -> str:

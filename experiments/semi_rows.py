@@ -29,6 +29,10 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     "cps_cutmix": ("cps", []),
     "cps_cutmix_weight_0.3": ("cps", ["--model.unlabeled_weight", "0.3"]),
     "pi_model": ("pi_model", []),
+    "pi_model_both": (
+        "pi_model",
+        ["--model.detach_first", "false", "--model.unlabeled_weight", "100"],
+    ),
     # It needs to see an image more than once.
     "temporal_ensembling": ("temporal_ensembling", ["--data.unlabeled_split", "null"]),
     "pseudoseg": ("pseudoseg", ["--model.use_tags", "false"]),
