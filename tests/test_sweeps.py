@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import wandb
 import yaml
 from wandb import wandb_agent
 
@@ -34,6 +35,8 @@ def _agents_place(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "environ", os.environ.copy())
     (tmp_path / "experiments").symlink_to(EXPERIMENTS)
     monkeypatch.chdir(tmp_path)
+    # The service of an earlier test would take relative paths from that test's folder.
+    wandb.teardown()
 
 
 def choices(parameter) -> list:

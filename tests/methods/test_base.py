@@ -62,7 +62,7 @@ def test_frozen_parameters_are_in_no_group():
 
 
 def test_unknown_optimizer(loader, trainer):
-    with pytest.raises(ValueError, match="optimizer is 'lion'; give 'sgd' or 'adamw'"):
+    with pytest.raises(ValueError, match="optimizer is 'lion'; give 'sgd', 'nesterov' or 'adamw'"):
         run(make("CAM", optimizer="lion"), loader, trainer)
 
 
