@@ -1,17 +1,15 @@
 """A co-attention step against its bare passes, and multi-round maps against their passes."""
 
-from time import process_time
-
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.benchmarks.step_ratio import step_ratio
 from wsss_zoo.functional import co_attention
 from wsss_zoo.methods import CoAttention
 from wsss_zoo.modules import rescale
 
-BACKBONE, CLASSES, CROP, BATCH, ROUNDS = "tf_efficientnet_lite0", 7, 160, 4, 12
+BACKBONE, CLASSES, CROP, BATCH, ROUNDS = "tf_efficientnet_lite0", 7, 160, 4, 8
 
 
 def make_batch():
@@ -47,29 +45,16 @@ def passes(method, batch, variant):
 @pytest.mark.parametrize("variant", ["paper", "code"])
 def test_a_step_takes_at_most_a_tenth_more_than_its_passes(variant, benchmark):
     torch.manual_seed(0)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     method = CoAttention(
         CLASSES, BACKBONE, output_stride=16, freeze_backbone_bn=True, convs=0, variant=variant
     ).train()
     method.log = lambda *_, **__: None
     batch = make_batch()
-    seconds = {"step": [], "passes": []}
-
-    def timed(key, loss):
-        method.zero_grad()
-        start = process_time()
-        loss().backward()
-        seconds[key].append(process_time() - start)
-
-    def both():
-        timed("step", lambda: method.training_step(batch, 0))
-        timed("passes", lambda: passes(method, batch, variant))
-
-    both()
-    seconds["step"].clear(), seconds["passes"].clear()
-    benchmark.pedantic(both, rounds=ROUNDS, iterations=1)
-    torch.set_num_threads(threads)
-    ratio = np.median(np.array(seconds["step"]) / np.array(seconds["passes"]))
-    benchmark.extra_info["step / passes"] = round(float(ratio), 3)
+    ratio = step_ratio(
+        benchmark,
+        lambda: method.training_step(batch, 0),
+        lambda: passes(method, batch, variant),
+        ROUNDS,
+    )
+    benchmark.extra_info["step / passes"] = round(ratio, 3)
     assert ratio <= 1.10, ratio

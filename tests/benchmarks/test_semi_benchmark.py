@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.benchmarks.step_ratio import step_ratio
 from wsss_zoo.functional import cutmix, draw_cutmix_boxes, masked_cross_entropy
 from wsss_zoo.methods import CPS, FixMatch, MeanTeacher, PiModel, TemporalEnsembling, UniMatch
 
@@ -86,32 +87,18 @@ def passes(name, method, batch):
 @pytest.mark.parametrize("name", METHODS)
 def test_a_step_takes_at_most_a_tenth_more_than_its_passes(name, benchmark):
     torch.manual_seed(0)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     kind, options = METHODS[name]
     method = kind(CLASSES, BACKBONE, freeze_backbone_bn=True, **options).train()
     method.log_dict = method.log = lambda *_, **__: None
     method._trainer = type("Trainer", (), {"global_step": 0})()
     batch = make_batch()
-    # Processor time of the one thread, and the two take turns: other load then hardly counts.
-    seconds = {"step": [], "passes": []}
-
-    def timed(key, loss):
-        method.zero_grad()
-        start = process_time()
-        loss().backward()
-        seconds[key].append(process_time() - start)
-
-    def both():
-        timed("step", lambda: method.training_step(batch, 0))
-        timed("passes", lambda: passes(name, method, batch))
-
-    both()
-    seconds["step"].clear(), seconds["passes"].clear()
-    benchmark.pedantic(both, rounds=ROUNDS, iterations=1)
-    torch.set_num_threads(threads)
-    ratio = np.median(np.array(seconds["step"]) / np.array(seconds["passes"]))
-    benchmark.extra_info["step / passes"] = round(float(ratio), 3)
+    ratio = step_ratio(
+        benchmark,
+        lambda: method.training_step(batch, 0),
+        lambda: passes(name, method, batch),
+        ROUNDS,
+    )
+    benchmark.extra_info["step / passes"] = round(ratio, 3)
     assert ratio <= 1.10, ratio
 
 
