@@ -173,6 +173,7 @@ class _Forward(nn.Module):
         return logits
 
 
+# Torch has no types for this class.
 class _Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes the memory of every tensor that an operation reads."""
 

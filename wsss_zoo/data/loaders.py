@@ -34,6 +34,7 @@ class LateLoader(DataLoader[Sample]):
     position of a checkpoint; workers would already fetch the batches of another epoch then.
     """
 
+    # A generator: torch declares an iterator class of its own.
     def __iter__(self) -> Iterator[Sample]:  # type: ignore[override]
         yield from super().__iter__()
 
@@ -55,6 +56,7 @@ def train_loader(
         steps: Batches in an epoch of one rank; None for one pass over the images, less the rest
             that fills no batch. Fewer images than a batch are repeated to fill one.
     """
+    # Ours have a length, which torch's Dataset does not declare; so below.
     size = len(dataset)  # type: ignore[arg-type]
     if steps is None:
         steps = max(1, size // (batch_size * order.ranks))

@@ -39,6 +39,7 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         batches_done: Callable[[], int] = lambda: 0,
         batch_size: int = 1,
     ) -> None:
+        # Torch asks for a data set and takes its length only.
         super().__init__(range(size), num_replicas, rank, shuffle, seed)  # type: ignore[arg-type]
         self.size = size
         self.length = size if length is None else length
