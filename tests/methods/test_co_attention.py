@@ -187,7 +187,7 @@ def prepared(options=None, labels=None, images=None):
 
 
 @torch.no_grad()
-def test_multi_round_equals_the_mean_over_the_other_images():
+def test_multi_round_is_the_mean_of_the_maps_from_the_other_images():
     learner, images = prepared({"references": 2})
     maps = learner.localiser(images["a"], torch.tensor([1.0, 0.0, 0.0]), "a")[1]
     features = learner.localiser._pair(images["a"])
@@ -195,8 +195,7 @@ def test_multi_round_equals_the_mean_over_the_other_images():
     for name in ("b", "c"):
         other = learner.model.features(images[name]).expand(2, -1, -1, -1)
         gathered = co_attention(features, other, learner.model.attention.w_p[0])[0]
-        raw = raw + class_activation_map(gathered, learner.model.common.weight)[:, 0] / 2
-    raw = raw.relu()
+        raw = raw + class_activation_map(gathered, learner.model.common.weight)[:, 0].relu() / 2
     merged = raw[0] + raw[1].flip(-1)
     merged = F.interpolate(merged[None, None], (48, 64), mode="bilinear")[0, 0]
     torch.testing.assert_close(maps[0], merged / (merged.max() + 1e-5))

@@ -32,7 +32,8 @@ class CoAttention(BaseMethod):
     * ``single_round``: the class layer on the image alone, without its bias, merged over ``scales``
       as CAMs are.
     * ``multi_round``: the class layer on what the image gathers from each of ``references`` images
-      per class, averaged; merged likewise. ``code`` merges five views at one scale instead
+      per class, negative scores set to 0, averaged; merged likewise. ``code`` averages raw scores
+      and merges five views at one scale instead
       (`merge_co_attention_views`). The references are drawn once per class from the training list,
       without replacement, from ``reference_seed`` alone, and stand in the manifest of the labels;
       one more is drawn to take the place of one that is the image itself. Their feature maps are
@@ -58,8 +59,8 @@ class CoAttention(BaseMethod):
         reference_seed: Seed of their draw.
         scales: Factors by which the image is resized in prediction (not in the five views).
         predict_size: Side to which images and references are squashed in prediction, pixels (the
-            released code: 256); null keeps their size. ``code`` rounds both to whole multiples of
-            four output strides, so that the grids of its views coincide.
+            released code: 256); null keeps their size. For the five views of ``code`` both are
+            rounded to whole multiples of four output strides, so that their grids coincide.
         lr: Learning rate of the backbone.
         head_lr_mult: Factor on it for everything else.
         bias_lr_mult: Factor on both for biases.
@@ -154,8 +155,7 @@ class CoAttention(BaseMethod):
             losses["exclusive"] = 0 * losses["exclusive"]
         loss = losses["basic"] + losses["common"] + losses["exclusive"]
         for view in rest:
-            # Nothing is exclusive between an image and itself, so that part is 0.
-            loss = loss + self.pair_losses(first, view, tags, tags, domain, domain)["total"]
+            loss = loss + self._self_pair_loss(first, view, tags, domain)
         alone = exclusive_labels(tags, other_tags) + exclusive_labels(other_tags, tags)
         self.log("train/loss", loss.detach())
         self.log("train/loss_common", losses["common"].detach())
@@ -184,6 +184,17 @@ class CoAttention(BaseMethod):
             labels_n,
             self.hparams["variant"],
         )
+
+    def _self_pair_loss(
+        self, feat: Tensor, view: Tensor, tags: Tensor, domain: Tensor | None
+    ) -> Tensor:
+        """Basic and common loss of images and a view of them; nothing is exclusive there."""
+        own, common = self.model.own, self.model.common
+        pair = self.model.attention(feat, view, domain, domain)
+        basic = score(own, feat), score(own, view)
+        shared = score(common, pair[0]), score(common, pair[1])
+        # The third scores count 0 whatever they are: no contrast is computed for them.
+        return co_attention_loss(basic, shared, shared, tags, tags, "code")["total"]
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Class scores before the sigmoid of the image alone, {"scores": (N, K)}."""

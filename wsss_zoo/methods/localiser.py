@@ -24,7 +24,7 @@ class Localiser:
         scales: Factors by which the image is resized; each with its mirror.
         size: Side to which images are squashed, pixels; None keeps theirs.
         five_views: Merge multi-round maps as the released code does, in place of ``scales``; images
-            are then resized to whole cells of all views.
+            and references are then resized to whole cells of all views.
 
     Raises:
         ValueError: If there is no scale, or one is not above 0.
@@ -39,9 +39,15 @@ class Localiser:
     ) -> None:
         if not scales or min(scales) <= 0:
             raise ValueError(f"scales is {list(scales)}; give at least one factor, all above 0")
-        self.model, self.scales, self.size, self.five_views = model, scales, size, five_views
+        self.model, self.scales, self.size = model, scales, size
+        self._released = five_views
         #: References of multi-round maps; None for single-round ones.
         self.references: References | None = None
+
+    @property
+    def five_views(self) -> bool:
+        """Whether maps are merged from five views: single-round ones never are."""
+        return self._released and self.references is not None
 
     def keep(self, image_id: str, image: Tensor) -> None:
         """Compute what is kept of a reference image (1, 3, H, W) in [0, 1]."""
@@ -55,13 +61,12 @@ class Localiser:
         size, tagged = image.shape[-2:], image_labels.nonzero()[:, 0]
         cam = image.new_zeros(len(image_labels), *size)
         image = self._squashed(image)
-        five = self.five_views and self.references is not None
-        scales = (1.0,) if five else self.scales
+        scales = (1.0,) if self.five_views else self.scales
         if len(tagged) == 0:
             return self.model(image)[0], cam
         pairs = {scale: self._pair(rescale(image, scale)) for scale in scales}
         own = pairs[1.0][:1] if 1.0 in pairs else self.model.features(image)
-        if five:
+        if self.five_views:
             maps = self._five_views(image, pairs[1.0], tagged, image_id)
         else:
             raw = [self._raw(pair, tagged, image_id) for pair in pairs.values()]
@@ -88,8 +93,15 @@ class Localiser:
         maps = []
         for place, label in enumerate(tagged.tolist()):
             gathered = self.references.gather(features, self.model.attention, label, image_id)
-            maps.append(own[:, place] if gathered is None else gathered)
+            maps.append(own[:, place] if gathered is None else self._mean(gathered))
         return torch.stack(maps, 1)
+
+    def _mean(self, gathered: Tensor) -> Tensor:
+        """Mean (N, h, w) over references (R, N, h, w)."""
+        # The paper has the mean of maps, which are not negative: a reference that scores low
+        # everywhere says nothing then, and does not cancel what the others show. The released code
+        # has the mean of raw scores.
+        return (gathered if self.five_views else gathered.relu()).mean(0)
 
     def _five_views(self, image: Tensor, pair: Tensor, tagged: Tensor, image_id: str) -> Tensor:
         """The released code's maps (k, H, W), from the image (1, 3, H, W) and its `_pair`."""

@@ -67,7 +67,7 @@ class References:
     def gather(
         self, features: Tensor, attention: CoAttentionBlock, label: int, image_id: str
     ) -> Tensor | None:
-        """Mean over a class's references of what an image gathers from their maps of the class.
+        """What an image gathers from the maps of a class in each of its references.
 
         Args:
             features: Feature maps of views of the image, (N, C, h, w).
@@ -76,7 +76,7 @@ class References:
             image_id: The image, which is not its own reference.
 
         Returns:
-            Raw scores by position, (N, h, w); None if the class has no other image.
+            Raw scores by position, (R, N, h, w); None if the class has no other image.
         """
         ids = self.of(label, image_id)
         if not ids:
@@ -91,7 +91,7 @@ class References:
             )
             for kept in map(self._kept.__getitem__, ids)
         ]
-        return torch.stack(gathered).mean(0)[:, 0]
+        return torch.stack(gathered)[:, :, 0]
 
     def record(self, class_names: Sequence[str]) -> dict[str, list[str]]:
         """Ids by class name, for the manifest."""
