@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+import label_noise_figure
 import semi_figures
 from figure_example import Example, colored, make_example, photo
 from flow_chart import LINE, FlowChart, Node, save_small
@@ -209,6 +210,7 @@ FIGURES: dict[str, Callable[[Example], FlowChart]] = {
         cam,
         co_attention,
         cpc,
+        label_noise_figure.gat_corrector,
         semi_figures.cps,
         semi_figures.fixmatch,
         semi_figures.mean_teacher,

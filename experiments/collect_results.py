@@ -2,13 +2,15 @@
 
     python experiments/collect_results.py add FAMILY/ROW RUN [RUN ...]   # folders of pipelines
     python experiments/collect_results.py add-rows FAMILY FOLDER         # of semi_rows.py
+    python experiments/collect_results.py add-steps FAMILY RUN [RUN ...] # X and X_val of pipelines
     python experiments/collect_results.py add-memory FAMILY BENCHMARK   # JSON of pytest-benchmark
     python experiments/collect_results.py tables                        # rewrite RESULTS.md
 
 A run is kept under ``experiments/results/<family>/<row>/seed<N>``; paths of the machine it ran on
 are replaced by the name of their option. Tables stand between ``<!-- KIND NAME -->`` and ``<!-- end
 -->``: ``table FAMILY/ROW`` is one pipeline, ``rows FAMILY`` all rows against ``supervised``,
-``pretext FAMILY`` what a pretext task finds, ``memory FAMILY`` what the benchmarks measured.
+``classes FAMILY`` their IoU by class, ``pretext FAMILY`` what a pretext task finds, ``memory
+FAMILY`` what the benchmarks measured.
 """
 
 import argparse
@@ -34,6 +36,8 @@ KEPT = (
     "val_results.json",
     "pseudo_labels/manifest.json",
     "pseudo_labels/quality.json",
+    "graphs/quality.json",
+    "noise/threshold.json",
 )
 PATHS = {
     ("data", "init_args", "root"),
@@ -43,6 +47,8 @@ PATHS = {
 }
 # What the memory benchmarks call their number.
 _MEMORY = "MB over Supervised"
+# Measured in validation besides the mIoU.
+SMALL_OBJECTS = "val/small_recall"
 # Share of all and of the kept pseudo-labels that are right, and share of pixels that are kept.
 LABEL_QUALITY = ("train/pseudo_acc", "train/pseudo_acc_kept", "train/mask_ratio")
 
@@ -62,7 +68,8 @@ def add(row: str, run: Path) -> None:
         (folder / "config.yaml").write_text(yaml.safe_dump(_without_paths(_config(run / step))))
         for name in KEPT[1:]:
             if (run / step / name).exists():
-                shutil.copy(run / step / name, folder / Path(name).name)
+                kept = name.replace("/", "_") if "graphs" in name else Path(name).name
+                shutil.copy(run / step / name, folder / kept)
     (target / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
 
 
@@ -90,8 +97,16 @@ def _without_paths(config: dict[str, Any]) -> dict[str, Any]:
         steps = [f"<labels of step {Path(folder).parent.name}>" for folder in _listed(given)]
         data["pseudo_label_dir"] = steps if isinstance(given, list) else steps[0]
     for key in ("train_split", "predict_split"):
-        if Path(str(data.get(key))).is_absolute():
+        if Path(str(data.get(key))).suffix:
             data[key] = f"<{Path(data[key]).name} of an earlier step>"
+    for group, key in (
+        (data, "graph_dir"),
+        (config.get("noise", {}), "pseudo_label_dir"),
+        (config.get("graphs", {}), "pseudo_label_dir"),
+        (config.get("graphs", {}), "threshold"),
+    ):
+        if group.get(key):
+            group[key] = f"<{Path(group[key]).name} of an earlier step>"
     return config
 
 
@@ -134,12 +149,26 @@ def add_rows(family: str, folder: Path) -> None:
         if not (check / "val_results.json").exists():
             print(f"{run} is not finished: left out")
             continue
-        target = RESULTS / family / run.parent.name / run.name
-        target.mkdir(parents=True, exist_ok=True)
-        shutil.copy(check / "val_results.json", target / "val_results.json")
-        shutil.copy(trained / "metrics.csv", target / "metrics.csv")
-        config = yaml.safe_load((trained / "config.yaml").read_text())
-        (target / "config.yaml").write_text(yaml.safe_dump(_without_paths(config)))
+        _keep_row(RESULTS / family / run.parent.name / run.name, trained, check)
+
+
+def add_steps(family: str, run: Path) -> None:
+    """Copy what counts of each training ``X`` of a pipeline that has a check ``X_val``."""
+    for check in sorted(run.glob("*_val")):
+        trained = run / check.name.removesuffix("_val")
+        if not (trained / "done.json").exists() or not (check / "val_results.json").exists():
+            print(f"{trained} is not finished: left out")
+            continue
+        row = "supervised" if trained.name == "plain" else trained.name
+        seed = _config(trained)["seed_everything"]
+        _keep_row(RESULTS / family / row / f"seed{seed}", trained, check)
+
+
+def _keep_row(target: Path, trained: Path, check: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copy(check / "val_results.json", target / "val_results.json")
+    shutil.copy(trained / "metrics.csv", target / "metrics.csv")
+    (target / "config.yaml").write_text(yaml.safe_dump(_without_paths(_config(trained))))
 
 
 def rows_table(family: str) -> str:
@@ -149,7 +178,21 @@ def rows_table(family: str) -> str:
         with path.open(encoding="utf-8") as file:
             logged |= set(next(csv.reader(file), []))
     metrics = ["val/miou", *(name for name in LABEL_QUALITY if name in logged)]
+    if SMALL_OBJECTS in _validated(family):
+        metrics.append(SMALL_OBJECTS)
     return _compared(family, metrics, "--baseline", "supervised")
+
+
+def classes_table(family: str) -> str:
+    """Markdown table of a family: IoU by class, mean over seeds."""
+    names = [name for name in _validated(family) if name.startswith("val/iou/")]
+    return _compared(family, ["val/miou", *names])
+
+
+def _validated(family: str) -> list[str]:
+    """Names of what the checks of a family measured."""
+    found = sorted((RESULTS / family).glob("*/seed*/val_results.json"))
+    return sorted(json.loads(found[0].read_text())["metrics"]) if found else []
 
 
 def pretext_table(family: str) -> str:
@@ -178,11 +221,12 @@ def memory_table(family: str) -> str:
 def tables() -> None:
     """Rewrite the tables of RESULTS.md and the one of README.md."""
     pattern = re.compile(
-        r"(<!-- (table|rows|pretext|memory) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL
+        r"(<!-- (table|rows|classes|pretext|memory) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL
     )
     make = {
         "table": table,
         "rows": rows_table,
+        "classes": classes_table,
         "pretext": pretext_table,
         "memory": memory_table,
     }
@@ -203,6 +247,9 @@ def main() -> None:
     adding_rows = commands.add_parser("add-rows")
     adding_rows.add_argument("family")
     adding_rows.add_argument("folder", type=Path)
+    adding_steps = commands.add_parser("add-steps")
+    adding_steps.add_argument("family")
+    adding_steps.add_argument("runs", nargs="+", type=Path)
     adding_memory = commands.add_parser("add-memory")
     adding_memory.add_argument("family")
     adding_memory.add_argument("benchmark", type=Path)
@@ -213,6 +260,9 @@ def main() -> None:
             add(options.row, run)
     if options.command == "add-rows":
         add_rows(options.family, options.folder)
+    if options.command == "add-steps":
+        for run in options.runs:
+            add_steps(options.family, run)
     if options.command == "add-memory":
         add_memory(options.family, options.benchmark)
     tables()

@@ -2,7 +2,14 @@ import json
 
 import pytest
 
-from wsss_zoo.arguments import Setting, class_first, given_settings, option_groups, option_key
+from wsss_zoo.arguments import (
+    Setting,
+    class_first,
+    given_settings,
+    option_groups,
+    option_key,
+    spread,
+)
 
 
 @pytest.mark.parametrize(
@@ -70,3 +77,19 @@ def test_values_that_look_like_options_of_argparse():
 )
 def test_the_order_is_kept_where_it_matters(args):
     assert class_first(args, "model") == args
+
+
+def test_options_of_the_model_go_to_the_methods_that_have_them():
+    options = ["--model.weights=w.pth", "--model.init_args.layer", "gcn", "--data.root", "r"]
+    both = ["--data.root", "r"]
+    assert spread(options, ["CAM", "wsss_zoo.methods.GATCorrector", None]) == [
+        ["--model.weights=w.pth", *both],
+        ["--model.init_args.layer", "gcn", *both],
+        options,
+    ]
+
+
+def test_an_option_that_no_method_has_goes_to_all():
+    options = ["--model.wieghts", "w.pth"]
+    assert spread(options, ["CAM", "GATCorrector"]) == [options, options]
+    assert spread(options, ["own.Method"]) == [options]

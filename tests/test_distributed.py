@@ -17,6 +17,13 @@ from wsss_zoo import Shapes
 
 IMAGES = 7  # odd: one process gets four images, the other three
 METHODS = ("Supervised", "CAM")
+GIVEN = "one_CAM/pseudo_labels"
+REGIONS = [
+    *["--noise.pseudo_label_dir", GIVEN, "--noise.precision", "0.3"],
+    *["--graphs.pseudo_label_dir", GIVEN, "--graphs.threshold", "1", "--graphs.num_segments", "20"],
+]
+# Multi-round maps: both processes have to draw the same references.
+PREDICTING = (*METHODS, "CoAttention")
 # Lightning runs the script once more as the second process. All in one: starting is what takes
 # long.
 SCRIPT = f"""
@@ -31,13 +38,16 @@ def run(command, method, folder, *options):
         *"--data.num_val {IMAGES} --data.predict_split val --data.novel_classes [fox]".split(),
         *"--trainer.accelerator cpu --trainer.enable_progress_bar false".split(),
         *"--metrics.boundary true --visualizer.num_images 0".split(),
+        *(["--model.convs", "0", "--model.output_stride", "16"] if method == "CoAttention" else []),
         "--trainer.default_root_dir", f"{{folder}}_{{method}}", *options,
     ])
 
-jobs = [(command, method) for method in {METHODS} for command in ("validate", "test", "predict")]
+jobs = [(command, method) for method in {METHODS} for command in ("validate", "test")]
+jobs += [("predict", method) for method in {PREDICTING}]
 if "LOCAL_RANK" not in os.environ:
     for job in jobs:
         run(*job, "one", "--trainer.devices", "1")
+    run("predict", "Supervised", "one_regions", *{REGIONS}, "--trainer.devices", "1")
 two = ("--trainer.devices", "2", "--trainer.strategy", "ddp")
 for job in jobs:
     run(*job, "two", *two)
@@ -47,6 +57,7 @@ if os.environ["LOCAL_RANK"] == "0":
     (labels / "val_000003.png").unlink()
     (labels / "manifest.json").rename(labels / "manifest.partial.json")
 run("predict", "CAM", "two", *two)
+run("predict", "Supervised", "two_regions", *{REGIONS}, *two)
 """
 
 
@@ -97,10 +108,20 @@ def test_two_processes_measure_what_one_does(folder, method, stage):
     assert len({value for _, value, *_ in rows[1:]}) > 2
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", PREDICTING)
 def test_two_processes_predict_what_one_does(folder, method):
     one, two = (read(folder / f"{name}_{method}", "pseudo_labels/*") for name in ("one", "two"))
     assert len([name for name in one if name.endswith(".png")]) == IMAGES
+    assert one == two
+    if method == "CoAttention":
+        references = json.loads(one["manifest.json"])["options"]["references"]
+        assert any(len(ids) > 1 for ids in references.values())
+
+
+@pytest.mark.parametrize("part", ["noise", "graphs", "pseudo_labels"])
+def test_two_processes_look_at_labels_as_one_does(folder, part):
+    one, two = (read(folder / f"{n}_regions_Supervised", f"{part}/*") for n in ("one", "two"))
+    assert len(one) == {"noise": 2, "graphs": IMAGES + 2, "pseudo_labels": IMAGES + 2}[part]
     assert one == two
 
 

@@ -18,7 +18,7 @@ def collect_results():
 
 
 TABLES = re.findall(
-    r"<!-- (table|rows|pretext|memory) (\S+) -->\n(.*?)\n<!-- end -->",
+    r"<!-- (table|rows|classes|pretext|memory) (\S+) -->\n(.*?)\n<!-- end -->",
     (EXPERIMENTS / "RESULTS.md").read_text(),
     re.DOTALL,
 )
@@ -32,6 +32,7 @@ def test_tables_are_those_of_the_kept_runs(kind, row, content):
     make = {
         "table": collected.table,
         "rows": collected.rows_table,
+        "classes": collected.classes_table,
         "pretext": collected.pretext_table,
         "memory": collected.memory_table,
     }

@@ -106,6 +106,16 @@ def test_pretext(path):
         load_segmenter(str(path), "label")
 
 
+def test_corrector_of_labels(path):
+    from wsss_zoo import GATCorrector
+
+    save_checkpoint(path, GATCorrector(3, in_channels=4), NAMES)
+    with pytest.raises(
+        ValueError, match=r"holds GATCorrector, which labels region graphs.*predict.*Supervised"
+    ):
+        load_segmenter(str(path), "label")
+
+
 def test_no_checkpoint(path):
     path.write_text("no")
     with pytest.raises(ValueError, match="is no checkpoint"):

@@ -1,5 +1,7 @@
 """What a command line and the config files on it say, read before any parser applies links."""
 
+import inspect
+import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +46,41 @@ def option_key(token: str) -> str:
     """
     key = token.split("=", 1)[0]
     return "config" if key == "-c" else key.removeprefix("--").removesuffix("+")
+
+
+def spread(options: Sequence[str], methods: Sequence[str | None]) -> list[list[str]]:
+    """Give options to several runs: one of the model goes to those whose method has it.
+
+    One that no method has goes to all, whose parser then says so.
+
+    Args:
+        options: Options with their values.
+        methods: Name or import path of each run's method; None for a run without.
+
+    Returns:
+        The options of each run.
+
+    >>> spread(["--model.weights", "w.pth", "--seed_everything", "1"], ["CAM", "GATCorrector"])
+    [['--model.weights', 'w.pth', '--seed_everything', '1'], ['--seed_everything', '1']]
+    """
+    given: list[list[str]] = [[] for _ in methods]
+    for group in option_groups(options):
+        head, _, rest = _plain(option_key(group[0])).partition(".")
+        has = [head != "model" or not rest or _takes(name, rest) for name in methods]
+        for run, takes in zip(given, has, strict=True):
+            run += group if takes or not any(has) else []
+    return given
+
+
+def _takes(method: str | None, key: str) -> bool:
+    """Whether a method's constructor has an argument; one that cannot be found has any."""
+    if method is None:
+        return True
+    try:
+        found = pkgutil.resolve_name(method if "." in method else f"wsss_zoo.methods.{method}")
+    except (ImportError, AttributeError, ValueError):
+        return True
+    return key.partition(".")[0] in inspect.signature(found).parameters
 
 
 def class_first(args: Sequence[str], key: str) -> list[str]:

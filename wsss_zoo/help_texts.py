@@ -24,6 +24,8 @@ GROUP_TITLES = {
     "classification_metrics": "Measures of classifiers",
     "pretext_metrics": "Measures of pretext tasks",
     "labels": "Label maps that predict writes",
+    "noise": "The loss above which given labels count as noise, measured where masks are known",
+    "graphs": "Region graphs that predict builds of images and given labels, for GATCorrector",
     "visualizer": "Pictures for the loggers",
     "checkpoint": "The checkpoint of a run, checkpoints/last.ckpt",
     "evaluation": "How segmenters are run on whole images",

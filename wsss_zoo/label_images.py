@@ -124,7 +124,8 @@ def _parser() -> ArgumentParser:
         "--model", type=str | None, help="method, where the checkpoint does not say it"
     )
     parser.add_argument("--num_workers", type=int, default=1, help="processes that read images")
-    parser.add_class_arguments(Evaluation, "evaluation")
+    # Images of a folder have no tags.
+    parser.add_class_arguments(Evaluation, "evaluation", skip={"gate_by_tags"})
     title_groups(parser)
     for name, kind, default, text in (
         ("accelerator", str, "auto", "cpu, gpu or auto"),

@@ -16,6 +16,7 @@ LABELS = {
     "images": "none: images alone",
     "pairs": "tags for every image",
     "semi": "a few masks, many images",
+    "graphs": "region graphs, from a few masks and tags",
     "weak_shot": "masks of some classes, tags of the others",
 }
 

@@ -28,11 +28,14 @@ CHECKPOINT = "checkpoints/last.ckpt"
 # Exit codes from here on are those of signals.
 _INTERRUPTED = 128
 STARTED, DONE = "started.json", "done.json"
-# What a finished step leaves for others, as far as it has it; the manifest stands for its label
-# maps.
+# What a finished step leaves for others, as far as it has it; a manifest stands for label maps or
+# graphs.
 _OUTPUTS = (
     "checkpoints/*.ckpt",
     "pseudo_labels/manifest.json",
+    "graphs/manifest.json",
+    "noise/threshold.json",
+    "*labeled_split.txt",
     "*_results.json",
     "reliab*",
     "unreliable.txt",
@@ -185,13 +188,17 @@ def _is_done(folder: Path, fingerprint: str) -> bool:
 
 
 def _outputs(folder: Path) -> dict[str, str | int | None]:
-    """What a step leaves for others: hashes of files, and how many label maps there are."""
+    """What a step leaves for others: hashes of files, how many label maps and graphs there are."""
     found: dict[str, str | int | None] = {
         path.relative_to(folder).as_posix(): _hash_file(path)
         for pattern in _OUTPUTS
         for path in sorted(folder.glob(pattern))
     }
-    return found | {"label maps": sum(1 for _ in (folder / "pseudo_labels").rglob("*.png"))}
+    counts = {
+        "label maps": sum(1 for _ in (folder / "pseudo_labels").rglob("*.png")),
+        "graphs": sum(1 for _ in (folder / "graphs").rglob("*.npz")),
+    }
+    return found | counts
 
 
 def _fingerprint(step: Step, root: Path) -> str:

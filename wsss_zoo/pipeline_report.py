@@ -20,6 +20,8 @@ _RESULTS = (
     "val_results.json",
     "test_results.json",
     "pseudo_labels/quality.json",
+    "noise/threshold.json",
+    "graphs/quality.json",
     "reliability.json",
 )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from wsss_zoo.arguments import given_settings, option_groups, option_key
+from wsss_zoo.arguments import given_settings, option_groups, option_key, spread
 
 COMMANDS = ("fit", "validate", "test", "predict", "reliability")
 # First parts of the options of the first four: what a step may set, and no name for a step.
@@ -23,6 +23,8 @@ GROUPS = frozenset(
         "classification_metrics",
         "pretext_metrics",
         "labels",
+        "noise",
+        "graphs",
         "visualizer",
         "checkpoint",
         "evaluation",
@@ -33,7 +35,7 @@ GROUPS = frozenset(
 # Options of the last one, which has no use for those that all steps share.
 _RANKING = frozenset({"earlier", "last", "reliable_share"})
 # Options that would mean the same for steps that must differ in them.
-_PER_STEP = {"model", "ckpt_path", "data.pseudo_label_dir", "labels.out_dir"}
+_PER_STEP = {"model", "ckpt_path", "data.pseudo_label_dir", "labels.out_dir", "graphs.out_dir"}
 _SHEET = {"images", "cam", "pseudo_label", "preds"}
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
@@ -255,7 +257,8 @@ def _override(
             raise ValueError(f"{option} cannot be the same for all steps; {remedy}")
         else:
             shared += [option, *values]
-    for step in steps:
+    methods = [step.settings.get("model", {}).get("class_path") for step in steps]
+    for step, fitting in zip(steps, spread(shared, methods), strict=True):
         if step.ranks:
             yield replace(step, overrides=tuple(own[step.name]))
             continue
@@ -266,7 +269,7 @@ def _override(
             if option_key(option).partition(".")[0] == "model" and "init_from" not in option
             for token in (option, *values)
         ]
-        yield replace(step, overrides=(*shared, *inherited, *own[step.name]))
+        yield replace(step, overrides=(*fitting, *inherited, *own[step.name]))
 
 
 def _filled(step: Step) -> set[str]:

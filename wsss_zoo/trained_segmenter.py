@@ -52,7 +52,7 @@ def load_segmenter(
     checkpoint = read_checkpoint(path, model)
     options = checkpoint.get("hyper_parameters", {})
     kind = _method_class(path, str(options.get("_class_path", "")) or model)
-    if kind.output != "segmentation":
+    if kind.output != "segmentation" or kind.supervision == "graphs":
         raise ValueError(f"--ckpt_path {path} holds {kind.__name__}, {_remedy(kind, command)}")
     method = _with_weights(path, kind, checkpoint)
     count = int(options["num_classes"])
@@ -117,6 +117,12 @@ def _remedy(kind: type[BaseMethod], command: str) -> str:
             "write its pseudo-labels with 'wsss-zoo predict' and train one on them with 'wsss-zoo "
             "fit --model Supervised --data.pseudo_label_dir ..', or run both with 'wsss-zoo "
             "pipeline experiments/pipelines/cam_folder.yaml'"
+        )
+    if kind.supervision == "graphs":
+        return (
+            f"which labels region graphs, not photographs; {command} needs a segmenter: write its "
+            "labels with 'wsss-zoo predict' and train one on them with 'wsss-zoo fit --model "
+            "Supervised --data.pseudo_label_dir ..'"
         )
     return (
         f"which makes no label maps; {command} needs a segmenter: train one on its encoder with "

@@ -22,6 +22,8 @@ import wsss_zoo.methods  # noqa: F401
 from wsss_zoo.arguments import Setting, class_first, given_settings
 from wsss_zoo.callbacks import (
     ClassificationMetrics,
+    GraphWriter,
+    NoiseDetector,
     PredictionVisualizer,
     PretextMetrics,
     PseudoLabelWriter,
@@ -141,6 +143,9 @@ class ZooCLI(LightningCLI):
         parser.add_lightning_class_args(SegmentationMetrics, "metrics")
         parser.add_lightning_class_args(ClassificationMetrics, "classification_metrics")
         parser.add_lightning_class_args(PretextMetrics, "pretext_metrics")
+        parser.add_lightning_class_args(NoiseDetector, "noise")
+        # Before the label maps: an image that has one is done, and has its graph.
+        parser.add_lightning_class_args(GraphWriter, "graphs")
         parser.add_lightning_class_args(PseudoLabelWriter, "labels")
         parser.add_lightning_class_args(PredictionVisualizer, "visualizer")
         parser.add_lightning_class_args(LastCheckpoint, "checkpoint")

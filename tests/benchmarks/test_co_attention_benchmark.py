@@ -1,4 +1,8 @@
-"""A co-attention step against its bare passes, and multi-round maps against their passes."""
+"""A co-attention step against its bare passes, and the memory of attention at 512 pixels."""
+
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -58,3 +62,63 @@ def test_a_step_takes_at_most_a_tenth_more_than_its_passes(variant, benchmark):
     )
     benchmark.extra_info["step / passes"] = round(ratio, 3)
     assert ratio <= 1.10, ratio
+
+
+ATTEND = """
+import re, sys, torch
+from contextlib import nullcontext
+from pathlib import Path
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from wsss_zoo.functional import co_attend, co_attention
+torch.set_num_threads(1)
+
+def megabytes(name):
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(name + r":\\s+(\\d+)", status)[1]) * 1024 / 1e6
+
+kind, channels, side = sys.argv[1], *map(int, sys.argv[2:])
+training = kind != "prediction"
+w_p = torch.eye(channels, requires_grad=training)
+
+def features(side):
+    return [torch.rand(1, channels, side, side, requires_grad=training) for _ in range(2)]
+
+def attend(feat, other):
+    with sdpa_kernel(SDPBackend.MATH) if kind == "unfused" else nullcontext():
+        if training:
+            sum(part.square().mean() for part in co_attention(feat, other, w_p)).backward()
+        else:
+            with torch.inference_mode():
+                co_attend(feat, other, w_p, other[:, :1])
+
+attend(*features(4))  # loads what the first call of each kind loads
+pair = features(side)
+Path("/proc/self/clear_refs").write_text("5")
+start = megabytes("VmRSS")
+attend(*pair)
+print(megabytes("VmHWM") - start)
+"""
+# Matrices of all positions against all that are held at once: with a fused kernel none; else two
+# halves of two in a backward pass (softmax and its gradient); in prediction one half of two.
+MATRICES = {"fused": 0, "unfused": 4, "prediction": 2}
+
+
+@pytest.mark.benchmark
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads Linux's /proc")
+@pytest.mark.parametrize("stride", [8, 16])
+@pytest.mark.parametrize("kind", MATRICES)
+def test_memory_of_a_pair_of_512_pixels(kind, stride, benchmark):
+    """Peak of one attention in a process of its own, above what it held before; VGG-16's 512."""
+    channels, side = 512, 512 // stride
+    matrix, feature = 4e-6 * side**4, 4e-6 * channels * side**2
+
+    def peak():
+        command = [sys.executable, "-W", "ignore", "-c", ATTEND, kind, str(channels), str(side)]
+        result = subprocess.run(command, capture_output=True, text=True, check=True)
+        return float(result.stdout.splitlines()[-1])
+
+    measured = benchmark.pedantic(peak, rounds=1, iterations=1)
+    computed = MATRICES[kind] * matrix
+    benchmark.extra_info |= {"MB": round(measured), "MB of affinity, computed": round(computed)}
+    # The rest is feature maps: results, projections, gradients and copies of them.
+    assert computed <= measured <= computed + 24 * feature, (measured, computed, feature)

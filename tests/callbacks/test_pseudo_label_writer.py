@@ -20,7 +20,7 @@ from tests.callbacks.fakes import (
 )
 from wsss_zoo.callbacks import PseudoLabelWriter
 from wsss_zoo.callbacks.cam_labels import CamLabelOptions, cam_pseudo_label
-from wsss_zoo.data import pseudo_labels
+from wsss_zoo.data import manifests, pseudo_labels
 from wsss_zoo.data.pseudo_labels import read_cam, read_label, read_manifest
 from wsss_zoo.functional import confusion_matrix, mean_iou
 
@@ -123,7 +123,7 @@ def test_killed_run_is_finished_by_the_same_command(tmp_path, save_cams):
     folder = tmp_path / "killed" / "pseudo_labels"
     with pytest.raises(FileNotFoundError, match="a run began it"):
         read_manifest(folder, NAMES)
-    (folder / f".{IDS[3]}.png.1{pseudo_labels._TEMPORARY}").write_bytes(b"half")
+    (folder / f".{IDS[3]}.png.1{manifests._TEMPORARY}").write_bytes(b"half")
 
     resumed = ToyCAM()
     predict(tmp_path / "killed", resumed, data, save_cams=save_cams)

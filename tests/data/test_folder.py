@@ -353,3 +353,5 @@ def test_the_labeled_list_is_written_to_the_run(folder_root, tmp_path, monkeypat
         assert len(ids) == {0.5: 3, "masked": 6, "half.txt": 2}[labeled]
         again = Folder(str(folder_root), labeled_split=str(written), val_fraction=0)
         assert again.labeled_ids() == ids
+        rest = (tmp_path / "run" / "unlabeled_split.txt").read_text().splitlines()
+        assert rest == [i for i in data.split_ids(data.train_split) if i not in ids]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss_zoo.data import pseudo_labels
+from wsss_zoo.data import manifests
 from wsss_zoo.data.pseudo_labels import (
     HEADER,
     MANIFEST,
@@ -192,7 +192,7 @@ def test_damaged_manifest_is_refused(tmp_path, text):
 def test_begun_folder_gives_what_is_done(tmp_path):
     assert begin_folder(tmp_path, MANIFEST_2, ["a", "b"]) == set()
     write_label(tmp_path, "b", label_of(1))
-    (tmp_path / f".a.png.123{pseudo_labels._TEMPORARY}").write_bytes(b"half")
+    (tmp_path / f".a.png.123{manifests._TEMPORARY}").write_bytes(b"half")
     assert begin_folder(tmp_path, MANIFEST_2, ["a", "b"]) == {"b"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.png", HEADER]
 
@@ -266,6 +266,6 @@ def test_json_refuses_what_is_no_json(tmp_path):
 
 
 def test_sha256_reads_the_whole_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(pseudo_labels, "_HASH_BLOCK", 7)
+    monkeypatch.setattr(manifests, "_HASH_BLOCK", 7)
     (tmp_path / "x").write_bytes(bytes(range(100)))
     assert sha256_file(tmp_path / "x") == hashlib.sha256(bytes(range(100))).hexdigest()

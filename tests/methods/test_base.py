@@ -38,7 +38,7 @@ def run(method, loader, trainer, steps=3, **options):
 
 
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_groups_and_polynomial_schedule(name, optimizer, loader, trainer):
     rates = Rates()
     method = make(name, lr=0.01, head_lr_mult=5, weight_decay=0.3, optimizer=optimizer)
@@ -62,7 +62,8 @@ def test_frozen_parameters_are_in_no_group():
 
 
 def test_unknown_optimizer(loader, trainer):
-    with pytest.raises(ValueError, match="optimizer is 'lion'; give 'sgd', 'nesterov' or 'adamw'"):
+    message = "optimizer is 'lion'; give 'sgd', 'nesterov', 'adam' or 'adamw'"
+    with pytest.raises(ValueError, match=message):
         run(make("CAM", optimizer="lion"), loader, trainer)
 
 

@@ -113,6 +113,20 @@ def test_each_view_goes_through_the_backbone_once(variant, views):
     assert len(flat.mul(1e6).round().unique()) == 2 * views - 2 * (variant == "code")
 
 
+@pytest.mark.parametrize(("variant", "sides"), [("paper", 2), ("code", 2)])
+def test_contrast_is_computed_for_the_pair_alone(variant, sides, monkeypatch):
+    learner, seen = method(variant=variant), []
+    contrast = learner.model.attention.contrast
+
+    def counted(*maps):
+        seen.append(maps)
+        return contrast(*maps)
+
+    monkeypatch.setattr(learner.model.attention, "contrast", counted)
+    learner.training_step(pairs(), 0)
+    assert len(seen) == sides
+
+
 def test_domains_choose_the_matrix_and_its_orientation():
     learner, batch = method(by_domain=True), pairs(domains=True)
     attention = learner.model.attention
@@ -235,6 +249,18 @@ def test_five_views_are_merged_in_the_released_order():
     expected = merge_co_attention_views(views, (64, 64))
     expected = F.interpolate(expected[None], (48, 64), mode="bilinear")[0]
     torch.testing.assert_close(maps[:1], expected, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_single_round_maps_keep_the_size_in_both_variants():
+    """48 x 64 is no whole number of cells of five views, which single-round maps do not have."""
+    learner = method(variant="code", maps="single_round")
+    image, tags = torch.rand(1, 3, 48, 64), torch.tensor([1.0, 0.0, 0.0])
+    maps = learner.localiser(image, tags, "a")[1]
+    raw = class_activation_map(learner.localiser._pair(image), learner.model.own.weight)[:, 0]
+    raw = raw.relu()
+    merged = F.interpolate((raw[0] + raw[1].flip(-1))[None, None], (48, 64), mode="bilinear")[0, 0]
+    torch.testing.assert_close(maps[0], merged / (merged.max() + 1e-5))
 
 
 def test_multi_round_makes_one_pass_per_image_and_per_reference(trainer):

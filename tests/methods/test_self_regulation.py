@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from pytorch_lightning import Callback
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -149,10 +150,12 @@ def test_the_released_code_takes_255_for_background():
         method(ignored_as_background=True)
 
 
-def test_prediction_costs_what_the_plain_network_costs():
+@pytest.mark.parametrize("architecture", ["deeplabv3plus", "largefov", "unet"])
+def test_prediction_costs_what_the_plain_network_costs(architecture):
     image = torch.rand(1, 3, 64, 64)
     flops = []
-    for network in (method(), Supervised(4, TINY).eval()):
+    options = {"backbone": TINY, "architecture": architecture}
+    for network in (method(**options), Supervised(4, **options).eval()):
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             network(image)
         flops.append(counter.get_total_flops())
@@ -160,8 +163,42 @@ def test_prediction_costs_what_the_plain_network_costs():
 
 
 @pytest.mark.parametrize("size", [50, 70])
-def test_crops_that_the_stride_does_not_divide(size):
-    assert method(variant="features").training_step(images(size), 0).isfinite()
+@pytest.mark.parametrize("options", [{"variant": "features"}, {"architecture": "unet"}])
+def test_crops_that_the_stride_does_not_divide(size, options):
+    assert method(**options).training_step(images(size), 0).isfinite()
+
+
+@pytest.mark.parametrize("variant", ["soft", "features"])
+def test_resumes_to_the_same_weights_within_the_warm_up(variant, loader, trainer, tmp_path):
+    class Killed(Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.global_step == 2:
+                trainer.save_checkpoint(tmp_path / "last.ckpt")
+                trainer.should_stop = True
+
+    def run(seed, callbacks=(), **options):
+        torch.manual_seed(seed)
+        learner = SelfRegulation(4, TINY, variant=variant, warmup_steps=3, lr=0.01)
+        trainer(max_steps=5, callbacks=list(callbacks)).fit(learner, loader(5), **options)
+        return learner.state_dict()
+
+    whole = run(0)
+    run(0, [Killed()])
+    resumed = run(1, ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    for name, value in whole.items():
+        assert torch.equal(value, resumed[name]), name
+
+
+def test_starts_from_a_plain_network_and_from_one_with_other_heads(tmp_path):
+    image = images()["image"]
+    plain, light = Supervised(4, TINY), method()
+    for number, learner in enumerate((plain.eval(), light)):
+        path = tmp_path / f"{number}.ckpt"
+        torch.save({"state_dict": learner.state_dict()}, path)
+        with pytest.warns(UserWarning, match="start afresh"):
+            taught = method(exit_head="full", init_from=str(path))
+        with torch.no_grad():
+            assert torch.equal(taught(image), learner(image))
 
 
 def test_bf16_autocast_gives_a_float32_loss():

@@ -165,6 +165,33 @@ def test_numbers_out_of_range(options, message):
         Evaluation(**options)
 
 
+@pytest.mark.parametrize("options", [{}, {"flip": True, "scales": (0.5, 1.0), "window": 16}])
+def test_only_background_and_tagged_classes_win(image, options):
+    tags = torch.tensor([[1, 0, 1, 0], [0, 0, 0, 0]]).float()
+    network = Network(classes=5)
+    batch = {"image": image, "image_labels": tags}
+    evaluation = Evaluation(**options, gate_by_tags=True)
+    probs = evaluation(evaluation.gated(network, batch), image)
+    assert probs[0, [2, 4]].max() == 0
+    assert (probs[0, [0, 1, 3]] > 0).all()
+    torch.testing.assert_close(probs[1, 0], torch.ones(23, 31))
+    if not options:
+        kept = network(image)[0, [0, 1, 3]].softmax(0)
+        torch.testing.assert_close(probs[0, [0, 1, 3]], kept)
+    # Each view is gated: not what is left of probabilities that went to other classes.
+    torch.testing.assert_close(probs.sum(1), torch.ones(2, 23, 31))
+
+
+def test_without_the_option_tags_do_nothing(image):
+    network = Network()
+    assert Evaluation().gated(network, {"image": image}) is network
+
+
+def test_images_without_tags_cannot_be_gated(image):
+    with pytest.raises(ValueError, match=r"needs the tags of every image, but a has none; give"):
+        Evaluation(gate_by_tags=True).gated(Network(), {"image": image, "image_id": ["a"]})
+
+
 def test_every_option_is_an_attribute():
     names = inspect.signature(Evaluation).parameters
     assert set(names) == set(vars(Evaluation()))

@@ -1,6 +1,8 @@
 """Callbacks that measure, draw and write what any method returns."""
 
 from wsss_zoo.callbacks.classification_metrics import ClassificationMetrics
+from wsss_zoo.callbacks.graph_writer import GraphWriter
+from wsss_zoo.callbacks.noise_detector import NoiseDetector
 from wsss_zoo.callbacks.pictures import SheetRow, draw_sheet
 from wsss_zoo.callbacks.prediction_visualizer import PredictionVisualizer
 from wsss_zoo.callbacks.pretext_metrics import PretextMetrics
@@ -9,6 +11,8 @@ from wsss_zoo.callbacks.segmentation_metrics import SegmentationMetrics
 
 __all__ = [
     "ClassificationMetrics",
+    "GraphWriter",
+    "NoiseDetector",
     "PredictionVisualizer",
     "PretextMetrics",
     "PseudoLabelWriter",

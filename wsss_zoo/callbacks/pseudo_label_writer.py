@@ -1,21 +1,19 @@
 """Pseudo-labels as files, written image by image during ``predict``."""
 
 import json
-import warnings
-from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
 from wsss_zoo.callbacks.cam_labels import CamLabelOptions, cam_pseudo_label
 from wsss_zoo.callbacks.label_quality import measure_labels, publish_quality
-from wsss_zoo.callbacks.late_set import LateSet
 from wsss_zoo.callbacks.outputs import from_batch, from_outputs
-from wsss_zoo.callbacks.run_identity import checkpoint_hash, config_hash, evaluation_settings
+from wsss_zoo.callbacks.resumable import ResumableWriter
+from wsss_zoo.callbacks.run_identity import evaluation_settings, manifest_of
 from wsss_zoo.callbacks.saliency import check_saliency, read_saliency
 from wsss_zoo.data.image_files import IGNORE_INDEX, UInt8Array
 from wsss_zoo.data.pseudo_labels import (
@@ -31,7 +29,7 @@ from wsss_zoo.data.pseudo_labels import (
 )
 
 
-class PseudoLabelWriter(Callback):
+class PseudoLabelWriter(ResumableWriter):
     """Writes one label map per predicted image, then the manifest: the folder is finished.
 
     Maps come from ``cam`` (N, K, H, W) of the predict step and ``image_labels`` (N, K) of the
@@ -94,7 +92,7 @@ class PseudoLabelWriter(Callback):
         self.overwrite = overwrite
         self._directory: Path | None = None
         self._manifest: Manifest | None = None
-        self._done: Set[str] = set()
+        self._label_options: dict[str, Any] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the options, and have the data module leave out the images that are done.
@@ -110,18 +108,13 @@ class PseudoLabelWriter(Callback):
                 "PseudoLabelWriter needs a data module, for class names and images; call "
                 "trainer.predict(model, datamodule=...)"
             )
-        options = self._options(pl_module)
+        self._label_options = self._options(pl_module)
         check_saliency(self.cam_options.saliency_dir, data.predict_ids())
         self._directory = None
         if getattr(trainer, "fast_dev_run", False):
             return
         self._directory = Path(self.out_dir or Path(trainer.default_root_dir) / "pseudo_labels")
-        self._done = LateSet(lambda: self._begin(trainer, pl_module, data, options))
-        data.skip_ids = self._done
-
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the folder, if a data module without ``skip_ids`` has not asked what is done."""
-        len(self._done)
+        self._resume(trainer, pl_module, data)
 
     def on_predict_batch_end(
         self,
@@ -149,23 +142,6 @@ class PseudoLabelWriter(Callback):
             if self._directory is not None:
                 write_label(self._directory, image_id, label)
 
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure the files and declare the folder finished."""
-        if self._directory is not None:
-            self._finish(trainer, getattr(trainer, "datamodule", None))
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the data module back as it was."""
-        if stage == "predict":
-            self._release(trainer)
-
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        """Give the data module back as it was."""
-        if trainer.state.fn == "predict":
-            self._release(trainer)
-
     def _options(self, module: LightningModule) -> dict[str, Any]:
         kind, cam = getattr(module, "output", None), self.cam_options
         if kind == "classification":
@@ -192,43 +168,16 @@ class PseudoLabelWriter(Callback):
             )
         return {"conf_thresh": self.conf_thresh, "evaluation": evaluation_settings(module)}
 
-    def _begin(
-        self, trainer: Trainer, module: LightningModule, data: Any, options: dict[str, Any]
-    ) -> set[str]:
-        """Take the folder, on all ranks, and return the ids of the images to leave out."""
+    def _take(self, trainer: Trainer, module: LightningModule, data: Any) -> set[str]:
         assert self._directory is not None
         image_ids = data.predict_ids()
-        done: set[str] | str = set()
-        if trainer.is_global_zero:
-            try:
-                settings: dict[str, Any] = getattr(module, "label_settings", dict)()
-                self._manifest = _manifest_of(trainer, module, data, options | settings)
-                done = begin_folder(
-                    self._directory, self._manifest, image_ids, overwrite=self.overwrite
-                )
-            except ValueError as error:
-                done = str(error)
-        # Every rank needs the same set, or the sampler would share out different lists; and a rank
-        # that raised alone would leave the others waiting.
-        done = trainer.strategy.broadcast(done)
-        if isinstance(done, str):
-            raise ValueError(done)
-        left = len(image_ids) - len(done)
+        settings: dict[str, Any] = getattr(module, "label_settings", dict)()
+        self._manifest = manifest_of(trainer, module, data, self._label_options | settings)
+        done = begin_folder(self._directory, self._manifest, image_ids, overwrite=self.overwrite)
         if done:
             counted = f"{len(done)} of {len(image_ids)} label maps are there"
-            rank_zero_info(f"{self._directory}: {counted}, {left} left")
-        if left == 0:
-            warnings.filterwarnings("ignore", "Total length of .* across ranks is zero")
-            self._finish(trainer, data)
-            return done
-        # Each rank must have an image: some are made again, which gives the same files.
-        return set(sorted(done)[max(trainer.world_size - left, 0) :])
-
-    def _release(self, trainer: Trainer) -> None:
-        self._done = set()
-        data = getattr(trainer, "datamodule", None)
-        if data is not None:
-            data.skip_ids = set()
+            rank_zero_info(f"{self._directory}: {counted}, {len(image_ids) - len(done)} left")
+        return done
 
     def _label_of_cam(
         self, trainer: Trainer, image_id: str, cam: Tensor, image_labels: Tensor
@@ -283,18 +232,3 @@ class PseudoLabelWriter(Callback):
                 assert self._manifest is not None
                 write_manifest(directory, self._manifest)
         trainer.strategy.barrier("pseudo-labels finished")
-
-
-def _manifest_of(
-    trainer: Trainer, module: LightningModule, data: Any, options: dict[str, Any]
-) -> Manifest:
-    return Manifest(
-        method=type(module).__name__,
-        class_names=list(data.class_names),
-        count=len(data.predict_ids()),
-        config_hash=config_hash(trainer, module, data),
-        checkpoint_hash=checkpoint_hash(trainer, module),
-        options=options,
-        # Of a list file the name: where it lies is the machine's own.
-        split=Path(str(data.predict_split)).name,
-    )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule, Trainer
 
-from wsss_zoo.data.pseudo_labels import sha256_file
+from wsss_zoo.data.manifests import Manifest, sha256_file
 
 _PLAIN = (bool, int, float, str, type(None))
 
@@ -84,6 +84,29 @@ def checkpoint_hash(trainer: Trainer, module: LightningModule) -> str:
             flat = value.detach().cpu().contiguous().flatten()
             digest.update(flat.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def manifest_of(
+    trainer: Trainer, module: LightningModule, data: Any, options: dict[str, Any]
+) -> Manifest:
+    """Manifest of a folder that a prediction writes, with a file for each image.
+
+    Args:
+        trainer: The trainer that predicts, its checkpoint loaded.
+        module: The method.
+        data: The data module, after ``setup``.
+        options: How scores become what is written.
+    """
+    return Manifest(
+        method=type(module).__name__,
+        class_names=list(data.class_names),
+        count=len(data.predict_ids()),
+        config_hash=config_hash(trainer, module, data),
+        checkpoint_hash=checkpoint_hash(trainer, module),
+        options=options,
+        # Of a list file the name: where it lies is the machine's own.
+        split=Path(str(data.predict_split)).name,
+    )
 
 
 def _all_plain(values: list[Any] | tuple[Any, ...]) -> bool:

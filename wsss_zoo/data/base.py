@@ -1,10 +1,8 @@
 """The data layer's base: splits, supervision and loaders of every data set."""
 
-import logging
 import os
-from abc import abstractmethod
+import warnings
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,25 +11,23 @@ from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from wsss_zoo.data.class_lists import ClassesInUse
 from wsss_zoo.data.datasets import EvaluationImages
-from wsss_zoo.data.image_files import ImageSource, UInt8Array
-from wsss_zoo.data.image_labels import Tags, multi_hot, tags_from_masks
+from wsss_zoo.data.image_files import UInt8Array
+from wsss_zoo.data.known_labels import KnownLabels
 from wsss_zoo.data.loaders import Order, evaluation_loader, semi_loader, train_loader
-from wsss_zoo.data.splits import draw_labeled_split, read_split, write_split
-from wsss_zoo.data.training_sets import make_training_set
+from wsss_zoo.data.region_graphs import open_graphs
+from wsss_zoo.data.splits import write_split
+from wsss_zoo.data.training_sets import make_training_set, with_graphs
 from wsss_zoo.data.transforms import Augmentation
 from wsss_zoo.data.views import Sample
 
-logger = logging.getLogger(__name__)
-
-Supervision = Literal["mask", "image_labels", "images", "pairs", "semi", "weak_shot"]
+Supervision = Literal["mask", "image_labels", "images", "pairs", "semi", "weak_shot", "graphs"]
 _UNIMATCH = Augmentation()
 # Padding before any method says what its network's mean colour is.
 _GREY = (0.5, 0.5, 0.5)
 
 
-class BaseDataModule(ClassesInUse, LightningDataModule):
+class BaseDataModule(KnownLabels, LightningDataModule):
     """Splits, loaders and transforms; a data set only says where its files are.
 
     A subclass gives `known_classes`, `split_ids`, `open_source` and `read_tags`.
@@ -50,12 +46,15 @@ class BaseDataModule(ClassesInUse, LightningDataModule):
             (letters, digits, - and _), with ``images/`` and ``image_labels.csv``.
         labeled_split: The images whose masks may be used: a list file, the name of a split, or a
             fraction of ``train_split`` drawn from the seed so that every class occurs. The list
-            used is written to ``labeled_split.txt`` in the run's folder.
+            used is written to ``labeled_split.txt`` in the run's folder, and the rest of
+            ``train_split`` to ``unlabeled_split.txt``.
         unlabeled_split: Unlabelled images of ``semi``; None for ``train_split`` less the labelled.
         pseudo_label_dir: Folder of pseudo-labels that stand for the masks of ``train_split``, those
             of ``labeled_split`` excepted; of several folders the first that has the image counts.
         repeat_labeled: Beside pseudo-labels, repeat the images of ``labeled_split`` until they are
             at least as many, as ST and ST++ do; an epoch is one pass over all of that.
+        graph_dir: Folder of region graphs, for supervision ``graphs``; it must have those of all
+            images of the split in use.
         base_classes: Classes with masks in ``weak_shot``; None for all that are not novel.
         novel_classes: Classes with tags only in ``weak_shot``.
         crop_size: Side of training crops, pixels.
@@ -87,6 +86,7 @@ class BaseDataModule(ClassesInUse, LightningDataModule):
         unlabeled_split: str | None = None,
         pseudo_label_dir: list[str] | str | None = None,
         repeat_labeled: bool = False,
+        graph_dir: str | None = None,
         base_classes: list[str] | None = None,
         novel_classes: list[str] | None = None,
         crop_size: int = 320,
@@ -108,6 +108,7 @@ class BaseDataModule(ClassesInUse, LightningDataModule):
         self.classes, self.extra_roots = classes, extra_roots
         self.labeled_split, self.unlabeled_split = labeled_split, unlabeled_split
         self.pseudo_label_dir, self.repeat_labeled = pseudo_label_dir, repeat_labeled
+        self.graph_dir = graph_dir
         self._chosen_base, self._chosen_novel = base_classes, novel_classes
         self.crop_size, self.batch_size = crop_size, batch_size
         self.unlabeled_batch_size = unlabeled_batch_size or batch_size
@@ -120,27 +121,10 @@ class BaseDataModule(ClassesInUse, LightningDataModule):
         self._labels: dict[str, NDArray[np.uint8]] = {}
         self._train: Dataset[Sample] | dict[str, Dataset[Sample]] | None = None
         self.pad_color: tuple[float, float, float] = _GREY
-
-    # What a data set says.
-
-    @abstractmethod
-    def split_ids(self, split: str) -> list[str]:
-        """Image ids of a split, in order; an unknown split is an error that names it."""
-
-    @abstractmethod
-    def open_source(self) -> ImageSource:
-        """Find the files; called once in ``setup``."""
-
-    @abstractmethod
-    def read_tags(self, image_ids: Sequence[str]) -> Tags:
-        """Class names in each image from tag files; images that have none there are left out."""
+        #: Features of a region, D, known since ``setup`` where there are graphs.
+        self.graph_channels: int | None = None
 
     # What methods, callbacks and the command line read.
-
-    @cached_property
-    def source(self) -> ImageSource:
-        """Reads images and masks."""
-        return self.open_source()
 
     def predict_ids(self) -> list[str]:
         """Ids that ``predict`` goes over, those of ``skip_ids`` included."""
@@ -176,6 +160,11 @@ class BaseDataModule(ClassesInUse, LightningDataModule):
         self.pad_color = getattr(method, "image_mean", _GREY)
         if self.num_fg_classes < 1:
             raise ValueError(f"{type(self).__name__} has no class besides {self.class_names}")
+        if self._has_graphs and stage in ("validate", "test"):
+            raise ValueError(
+                f"supervision 'graphs' has nothing to {stage}: it corrects labels; run predict, "
+                "which measures them where there are masks, or train Supervised on them"
+            )
         if stage == "fit":
             wanted = getattr(method, "supervision", self.supervision)
             if wanted != self.supervision:
@@ -186,9 +175,12 @@ class BaseDataModule(ClassesInUse, LightningDataModule):
                 )
             self._train = make_training_set(self)
             if self.labeled_split is not None and self.trainer and self.trainer.is_global_zero:
-                used = Path(self.trainer.default_root_dir, "labeled_split.txt")
-                write_split(used, self.labeled_ids())
-        if stage in ("fit", "validate") and self.val_split is not None:
+                folder, labeled = Path(self.trainer.default_root_dir), self.labeled_ids()
+                write_split(folder / "labeled_split.txt", labeled)
+                known = set(labeled)
+                left = [i for i in self.split_ids(self.train_split) if i not in known]
+                write_split(folder / "unlabeled_split.txt", left)
+        if stage in ("fit", "validate") and self.val_split is not None and not self._has_graphs:
             self._setup_evaluation("val", self.split_ids(self.val_split))
         if stage == "test":
             split = self.test_split or self.val_split
@@ -213,8 +205,12 @@ class BaseDataModule(ClassesInUse, LightningDataModule):
         return semi_loader(self._train, sizes, self.num_workers, order)
 
     def val_dataloader(self) -> Any:
-        """Whole images of ``val_split``, one at a time."""
-        return self._evaluation_loader("val") if "val" in self._ids else []
+        """Whole images of ``val_split``, one at a time; none where there is nothing to validate."""
+        if "val" in self._ids:
+            return self._evaluation_loader("val")
+        # Lightning would ask whether that was the intention.
+        warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")
+        return []
 
     def test_dataloader(self) -> Any:
         """Whole images of ``test_split``, one at a time."""
@@ -226,46 +222,11 @@ class BaseDataModule(ClassesInUse, LightningDataModule):
 
     # Shared with the construction of training sets.
 
-    def labels_of(
-        self, image_ids: Sequence[str], *, from_masks: bool
-    ) -> dict[str, NDArray[np.uint8]]:
-        """Tags of images, as (K,) arrays; classes not in use are dropped, and that is said.
-
-        Args:
-            image_ids: The images.
-            from_masks: Take the tags of images without any in the tag files from their masks.
-        """
-        tags = dict(self.read_tags(image_ids))
-        in_use = set(self.fg_names)
-        dropped = sum(name not in in_use for names in tags.values() for name in names)
-        if dropped:
-            logger.info("%d tags of classes that are not in use were dropped", dropped)
-        if from_masks:
-            left = [image_id for image_id in image_ids if image_id not in tags]
-            tags |= tags_from_masks(self.source, left, self.fg_names, int(self.background))
-        return {image_id: multi_hot(names, self.fg_names) for image_id, names in tags.items()}
-
-    def tagged_ids(self) -> list[str]:
-        """Training images of the methods that learn from tags."""
-        return self.split_ids(self.train_split)
-
-    def labeled_ids(self) -> list[str]:
-        """Images whose masks may be used for training; all of ``train_split`` if none are named."""
-        train = self.split_ids(self.train_split)
-        if self.labeled_split is None:
-            return train
-        if isinstance(self.labeled_split, str):
-            path = Path(self.labeled_split)
-            return read_split(path) if path.suffix else self.split_ids(self.labeled_split)
-        return self._drawn_split
-
-    @cached_property
-    def _drawn_split(self) -> list[str]:
-        train = self.split_ids(self.train_split)
-        labels = self.labels_of(train, from_masks=True)
-        empty = np.zeros(self.num_fg_classes, dtype=np.uint8)
-        matrix = np.stack([labels.get(image_id, empty) for image_id in train])
-        return draw_labeled_split(train, matrix, float(self.labeled_split or 0), self.seed)
+    def open_graphs(self, image_ids: Sequence[str]) -> Path:
+        """Folder of region graphs, checked to have those of the images."""
+        first = open_graphs(self.graph_dir, self.class_names, image_ids)
+        self.graph_channels = first.x.shape[1]
+        return Path(str(self.graph_dir))
 
     def _setup_evaluation(self, stage: str, ids: list[str]) -> None:
         if not ids:
@@ -279,15 +240,25 @@ class BaseDataModule(ClassesInUse, LightningDataModule):
         masks = stage != "predict" and self.supervision != "images"
         self.source.check(ids, masks=masks, mask_values=self.check_masks)
         self._ids[stage] = ids
-        self._labels.update(self.labels_of(ids, from_masks=False))
+        if self._has_graphs:
+            # Only background and tagged classes can win a correction, so each image needs tags.
+            self.open_graphs(ids)
+            self._labels.update(self.complete_labels(ids))
+        else:
+            self._labels.update(self.labels_of(ids, from_masks=False))
 
     def _evaluation_loader(self, stage: str) -> DataLoader[Sample]:
         ids = [i for i in self._ids[stage] if stage != "predict" or i not in self.skip_ids]
         first = int(self.background)
-        dataset = EvaluationImages(
+        images = EvaluationImages(
             ids, self.source, self._labels, num_fg_classes=self.num_fg_classes, first_fg=first
         )
+        dataset = with_graphs(images, Path(str(self.graph_dir))) if self._has_graphs else images
         return evaluation_loader(dataset, self.num_workers, *self._ranks())
+
+    @property
+    def _has_graphs(self) -> bool:
+        return self.supervision == "graphs"
 
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)

@@ -23,7 +23,7 @@ from wsss_zoo.data.official import OfficialDataModule, list_files
 from wsss_zoo.data.pseudo_labels import sha256_file
 
 _PARTS = {"train": "train2014", "val": "val2014"}
-_TAG_SUPERVISION = ("image_labels", "pairs")
+_TAG_SUPERVISION = ("image_labels", "pairs", "graphs")
 
 
 class COCO(OfficialDataModule):

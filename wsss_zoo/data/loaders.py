@@ -113,5 +113,7 @@ def _loader(dataset: Dataset[Sample], num_workers: int, **arguments: Any) -> Dat
         pin_memory=torch.cuda.is_available(),
         # Workers would otherwise be seeded from, and so advance, the global generator.
         generator=torch.Generator().manual_seed(0),
+        # A data set whose samples are no mere tensors says how they become a batch.
+        collate_fn=getattr(dataset, "collate", None),
         **arguments,
     )

@@ -5,15 +5,9 @@
 finished. While the folder is being written, ``manifest.partial.json`` says by which run.
 """
 
-import dataclasses
-import hashlib
 import io
-import json
-import os
 import shutil
-import uuid
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,37 +15,51 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsss_zoo.data.image_files import UInt8Array, read_index_mask
+from wsss_zoo.data.manifests import (
+    HEADER,
+    MANIFEST,
+    Contents,
+    Manifest,
+    begin_folder_of,
+    checked_id,
+    read_manifest_of,
+    sha256_file,
+    write_atomic,
+    write_json,
+    write_manifest,
+)
 
-MANIFEST = "manifest.json"
-HEADER = "manifest.partial.json"
+__all__ = [
+    "CAMS",
+    "HEADER",
+    "LABELS",
+    "MANIFEST",
+    "QUALITY",
+    "Manifest",
+    "begin_folder",
+    "cam_path",
+    "label_path",
+    "read_cam",
+    "read_label",
+    "read_manifest",
+    "sha256_file",
+    "voc_palette",
+    "write_atomic",
+    "write_cam",
+    "write_json",
+    "write_label",
+    "write_manifest",
+]
+
 QUALITY = "quality.json"
 CAMS = "cams"
-
-_HASH_BLOCK = 1 << 20
-_TEMPORARY = ".tmp"
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a folder of pseudo-labels holds and where it comes from.
-
-    Args:
-        method: Class name of the method that made the labels.
-        class_names: Names by class index, background first where the data set has one.
-        count: Number of label maps.
-        config_hash: Stands for everything but the weights that decides what the labels are.
-        checkpoint_hash: SHA-256 of the checkpoint, or of the weights where there was none.
-        options: How scores became labels: thresholds, CRF and so on (JSON values only).
-        split: Name of the split that was gone over.
-    """
-
-    method: str
-    class_names: list[str]
-    count: int
-    config_hash: str
-    checkpoint_hash: str
-    options: dict[str, Any]
-    split: str
+LABELS = Contents(
+    name="pseudo-labels",
+    files="label maps",
+    suffix=".png",
+    choose="--labels.out_dir",
+    delete="delete it with --labels.overwrite true",
+)
 
 
 def voc_palette() -> UInt8Array:
@@ -71,12 +79,12 @@ def voc_palette() -> UInt8Array:
 
 def label_path(directory: Path, image_id: str) -> Path:
     """File of a label map; a ValueError if the id would lead out of the folder."""
-    return directory / f"{_checked(image_id)}.png"
+    return directory / f"{checked_id(image_id)}.png"
 
 
 def cam_path(directory: Path, image_id: str) -> Path:
     """File of an image's activation maps; a ValueError if the id would lead out of the folder."""
-    return directory / CAMS / f"{_checked(image_id)}.npz"
+    return directory / CAMS / f"{checked_id(image_id)}.npz"
 
 
 def write_label(directory: Path, image_id: str, label: UInt8Array) -> None:
@@ -153,12 +161,6 @@ def read_cam(directory: Path, image_id: str) -> tuple[UInt8Array, NDArray[np.int
         raise OSError(f"{path} cannot be read ({error}); delete it and predict again") from error
 
 
-def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Declare a folder finished: write ``manifest.json``, then remove ``manifest.partial.json``."""
-    write_json(directory / MANIFEST, dataclasses.asdict(manifest))
-    (directory / HEADER).unlink(missing_ok=True)
-
-
 def read_manifest(directory: Path, class_names: list[str] | None = None) -> Manifest:
     """Manifest of a finished folder, checked against the data set that will use it.
 
@@ -171,25 +173,7 @@ def read_manifest(directory: Path, class_names: list[str] | None = None) -> Mani
         ValueError: If the manifest is damaged, has other class names, or another number of label
             maps than the folder.
     """
-    manifest = _find(directory / MANIFEST)
-    if manifest is None:
-        started = " (a run began it: the same command, started again, finishes it)"
-        raise FileNotFoundError(
-            f"{directory} has no {MANIFEST}: it was not finished or not written by wsss-zoo"
-            f"{started if (directory / HEADER).exists() else ''}; write it with 'wsss-zoo predict'"
-        )
-    if class_names is not None and manifest.class_names != list(class_names):
-        raise ValueError(
-            f"the pseudo-labels in {directory} are for the classes {manifest.class_names}, the "
-            f"data set has {list(class_names)}; predict them again with these classes"
-        )
-    count = sum(1 for _ in directory.rglob("*.png"))
-    if count != manifest.count:
-        raise ValueError(
-            f"{directory} holds {count} label maps, its {MANIFEST} says {manifest.count}; files "
-            "were lost or added: predict again into an empty folder"
-        )
-    return manifest
+    return read_manifest_of(directory, LABELS, class_names)
 
 
 def begin_folder(
@@ -211,82 +195,14 @@ def begin_folder(
     Raises:
         ValueError: If the folder is another run's or holds other things than pseudo-labels.
     """
-    finished, begun = _find(directory / MANIFEST), _find(directory / HEADER)
-    found = finished or begun
-    if found is None and directory.exists() and any(directory.iterdir()):
-        raise ValueError(
-            f"{directory} is not empty and holds no {MANIFEST}, so it is no folder of "
-            "pseudo-labels; choose another one (--labels.out_dir)"
-        )
-    if found is not None and overwrite:
-        _delete_labels(directory)
-        finished = None
-    elif found is not None and found != manifest:
-        names = [field.name for field in dataclasses.fields(Manifest)]
-        different = [name for name in names if getattr(found, name) != getattr(manifest, name)]
-        raise ValueError(
-            f"{directory} holds pseudo-labels of another run ({', '.join(different)} differ); "
-            "choose another folder (--labels.out_dir) or delete it with --labels.overwrite true"
-        )
-    for leftover in directory.rglob(f".*{_TEMPORARY}"):
-        leftover.unlink()
-    done = {i for i in image_ids if label_path(directory, i).exists()}
-    if manifest.options.get("save_cams"):
-        done = {i for i in done if cam_path(directory, i).exists()}
-    if finished is None or len(done) < len(image_ids):
-        write_json(directory / HEADER, dataclasses.asdict(manifest))
-        (directory / MANIFEST).unlink(missing_ok=True)
-    return done
+    save_cams = manifest.options.get("save_cams")
 
+    def is_done(image_id: str) -> bool:
+        label, cam = label_path(directory, image_id), cam_path(directory, image_id)
+        return label.exists() and (not save_cams or cam.exists())
 
-def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_HASH_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write JSON, keys sorted; the file appears complete or not at all."""
-    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    write_atomic(path, (text + "\n").encode())
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file under a name of its own, force it to the disk, then rename it to ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_TEMPORARY}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            # Without it a power cut can leave the new name on an empty file.
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _checked(image_id: str) -> str:
-    parts = image_id.split("/")
-    unsafe = any(part in ("", ".", "..") for part in parts) or "\\" in image_id
-    if unsafe or "\0" in image_id or PurePosixPath(image_id).is_absolute():
-        raise ValueError(
-            f"image id {image_id!r} would lead out of its folder; use plain names, at most with "
-            "sub-folders such as 'a/b'"
-        )
-    return image_id
-
-
-def _find(path: Path) -> Manifest | None:
-    try:
-        return Manifest(**json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is no manifest ({error}); delete the folder") from error
+    delete = _delete_labels if overwrite else None
+    return begin_folder_of(directory, LABELS, manifest, image_ids, is_done, delete)
 
 
 def _delete_labels(directory: Path) -> None:

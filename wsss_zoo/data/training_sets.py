@@ -5,10 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from wsss_zoo.data.datasets import ImagePairs, MaskedImages, PlainImages, TaggedImages
+from wsss_zoo.data.datasets import (
+    EvaluationImages,
+    ImagePairs,
+    MaskedImages,
+    PlainImages,
+    TaggedImages,
+)
 from wsss_zoo.data.extra_images import add_extra_images
 from wsss_zoo.data.image_files import ImageFiles, check_masks, files_by_stem
 from wsss_zoo.data.partners import PairPartners, WeakShotPartners
@@ -44,6 +49,8 @@ def make_training_set(data: "BaseDataModule") -> Dataset[Sample] | dict[str, Dat
         return _semi(data)
     if data.supervision == "weak_shot":
         return _weak_shot(data)
+    if data.supervision == "graphs":
+        return _graphs(data)
     return _masked(data)
 
 
@@ -68,7 +75,7 @@ def _plain(data: "BaseDataModule") -> PlainImages:
 def _tagged(data: "BaseDataModule") -> Dataset[Sample]:
     ids = data.tagged_ids()
     data.source.check(ids, masks=False)
-    labels = _complete_labels(data, ids)
+    labels = data.complete_labels(ids)
     images = TaggedImages(ids, data.source, _views(data), data.photometric == "all", labels)
     if data.extra_roots:
         images = add_extra_images(images, data)
@@ -78,15 +85,19 @@ def _tagged(data: "BaseDataModule") -> Dataset[Sample]:
     return ImagePairs(images, PairPartners(matrix, images.ids))
 
 
-def _complete_labels(data: "BaseDataModule", ids: list[str]) -> dict[str, NDArray[np.uint8]]:
-    labels = data.labels_of(ids, from_masks=True)
-    missing = [image_id for image_id in ids if image_id not in labels]
-    if missing:
-        raise ValueError(
-            f"{len(missing)} of {len(ids)} training images have no image-level labels, first: "
-            f"{', '.join(missing[:3])}; add them to the tag file or take the images off the list"
-        )
-    return labels
+def _graphs(data: "BaseDataModule") -> Dataset[Sample]:
+    # Here, as it takes seconds to import and only one kind of supervision needs it.
+    from wsss_zoo.data.graph_images import RegionGraphs
+
+    ids = _train_ids(data)
+    return RegionGraphs(ids, data.open_graphs(ids), data.complete_labels(ids))
+
+
+def with_graphs(images: EvaluationImages, directory: Path) -> Dataset[Sample]:
+    """Whole images, each with its region graph from a folder."""
+    from wsss_zoo.data.graph_images import GraphImages
+
+    return GraphImages(images, directory)
 
 
 def _masked(data: "BaseDataModule") -> MaskedImages:

@@ -14,6 +14,14 @@ from wsss_zoo.functional.co_attention_loss import co_attention_loss, exclusive_l
 from wsss_zoo.functional.co_attention_maps import merge_co_attention_views
 from wsss_zoo.functional.confusion import confusion_matrix, intersection_over_union, mean_iou
 from wsss_zoo.functional.consistency import sigmoid_rampup, softmax_mse_loss
+from wsss_zoo.functional.correction import (
+    WriteBack,
+    nearest_clean,
+    region_loss,
+    seed_missing_classes,
+    temper,
+    write_back,
+)
 from wsss_zoo.functional.cps import cps_loss
 from wsss_zoo.functional.crf import dense_crf
 from wsss_zoo.functional.cross_entropy import masked_cross_entropy
@@ -21,9 +29,24 @@ from wsss_zoo.functional.cutmix import cutmix, draw_cutmix_boxes, draw_cutmix_ma
 from wsss_zoo.functional.ensemble import cells_to_crop, crop_to_cells, ensemble_update
 from wsss_zoo.functional.fixmatch import fixmatch_loss
 from wsss_zoo.functional.info_nce import info_nce_loss
+from wsss_zoo.functional.label_noise import (
+    DetectionReport,
+    clean_pixels,
+    detection_report,
+    label_loss,
+    noise_threshold,
+    youden_threshold,
+)
 from wsss_zoo.functional.mask_to_image_labels import mask_to_image_labels
 from wsss_zoo.functional.ohem import ohem_cross_entropy
 from wsss_zoo.functional.patches import image_patches
+from wsss_zoo.functional.region_graph import (
+    edge_similarity,
+    kept_edges,
+    prune_edges,
+    region_adjacency,
+)
+from wsss_zoo.functional.regions import majority, paint, pool_regions, vote, vote_counts
 from wsss_zoo.functional.reliability import image_reliability
 from wsss_zoo.functional.saliency_label import saliency_label
 from wsss_zoo.functional.self_regulation import feature_regulation_loss, self_regulation_loss
@@ -31,9 +54,12 @@ from wsss_zoo.functional.sliding_window import sliding_windows
 from wsss_zoo.functional.small_objects import small_object_counts
 from wsss_zoo.functional.soft_label_loss import soft_label_loss
 from wsss_zoo.functional.squared_error import masked_squared_error
+from wsss_zoo.functional.superpixels import superpixel_backend, superpixels
 from wsss_zoo.functional.tags import gate_by_tags
 
 __all__ = [
+    "DetectionReport",
+    "WriteBack",
     "boundary_counts",
     "boundary_f_score",
     "calibrated_fusion",
@@ -41,6 +67,7 @@ __all__ = [
     "cells_to_crop",
     "class_activation_map",
     "classifier_grad_cam",
+    "clean_pixels",
     "co_attend",
     "co_attention",
     "co_attention_affinity",
@@ -51,8 +78,10 @@ __all__ = [
     "crop_to_cells",
     "cutmix",
     "dense_crf",
+    "detection_report",
     "draw_cutmix_boxes",
     "draw_cutmix_masks",
+    "edge_similarity",
     "ensemble_update",
     "exclusive_labels",
     "feature_regulation_loss",
@@ -63,18 +92,36 @@ __all__ = [
     "image_reliability",
     "info_nce_loss",
     "intersection_over_union",
+    "kept_edges",
+    "label_loss",
+    "majority",
     "mask_to_image_labels",
     "masked_cross_entropy",
     "masked_squared_error",
     "mean_iou",
     "merge_co_attention_views",
     "multi_scale_cam",
+    "nearest_clean",
+    "noise_threshold",
     "ohem_cross_entropy",
+    "paint",
+    "pool_regions",
+    "prune_edges",
+    "region_adjacency",
+    "region_loss",
     "saliency_label",
+    "seed_missing_classes",
     "self_regulation_loss",
     "sigmoid_rampup",
     "sliding_windows",
     "small_object_counts",
     "soft_label_loss",
     "softmax_mse_loss",
+    "superpixel_backend",
+    "superpixels",
+    "temper",
+    "vote",
+    "vote_counts",
+    "write_back",
+    "youden_threshold",
 ]

@@ -14,9 +14,9 @@ def co_attention(feat_m: Tensor, feat_n: Tensor, w_p: Tensor) -> tuple[Tensor, T
     the affinity: neither 1/sqrt(C) nor a temperature.
 
     Affinity, softmax and sums are float32 under autocast too. Fused attention kernels make both
-    results without ever holding P; where torch has none for device and shape, it holds two matrices
-    of N HW_m HW_n floats, 2 x 67 MB per pair of 512 x 512 images at stride 8, 2 x 4 MB at stride
-    16.
+    results without ever holding P; where torch has none for device and shape, a training step holds
+    four matrices of N HW_m HW_n floats at its peak, 4 x 67 MB per pair of 512 x 512 images at
+    stride 8, 4 x 4 MB at stride 16.
 
     Args:
         feat_m: Feature maps of the first images, (N, C, hm, wm).
@@ -69,12 +69,14 @@ def co_attend(feat: Tensor, other: Tensor, w_p: Tensor, values: Tensor | None = 
             f"values {tuple(values.shape)} and other {tuple(other.shape)} do not fit; give both "
             "the same images and positions"
         )
-    gathered = columns if values is other else values.flatten(2).mT.to(w_p)
+    # Fused kernels take four dimensions, the last one contiguous.
+    columns = columns.contiguous()[:, None]
+    if values is other:
+        gathered = columns
+    else:
+        gathered = values.flatten(2).mT.to(w_p).contiguous()[:, None]
     with torch.autocast(feat.device.type, enabled=False):
-        # Fused kernels take four dimensions, the last one contiguous.
-        rows, columns, gathered = (
-            part.contiguous()[:, None] for part in (rows @ w_p, columns, gathered)
-        )
+        rows = (rows @ w_p).contiguous()[:, None]
         result = F.scaled_dot_product_attention(rows, columns, gathered, scale=1.0)[:, 0]
     return result.mT.reshape(len(feat), values.shape[1], *feat.shape[-2:])
 

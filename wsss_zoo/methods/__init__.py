@@ -6,6 +6,7 @@ from wsss_zoo.methods.co_attention import CoAttention
 from wsss_zoo.methods.cpc import CPC
 from wsss_zoo.methods.cps import CPS
 from wsss_zoo.methods.fixmatch import FixMatch
+from wsss_zoo.methods.gat_corrector import GATCorrector
 from wsss_zoo.methods.mean_teacher import MeanTeacher
 from wsss_zoo.methods.pi_model import PiModel
 from wsss_zoo.methods.pseudoseg import PseudoSeg
@@ -21,6 +22,7 @@ __all__ = [
     "BaseMethod",
     "CoAttention",
     "FixMatch",
+    "GATCorrector",
     "MeanTeacher",
     "PiModel",
     "PseudoSeg",

@@ -140,7 +140,8 @@ class BaseMethod(LightningModule):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Class index per pixel and its probability, {"preds", "confidence"}, each (N, H, W)."""
-        confidence, preds = self.evaluation(self, batch["image"]).max(1)
+        forward = self.evaluation.gated(self, batch)
+        confidence, preds = self.evaluation(forward, batch["image"]).max(1)
         return {"preds": preds, "confidence": confidence}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -6,13 +6,15 @@ from typing import Any, Literal
 import torch
 from torch.optim.lr_scheduler import LambdaLR, MultiStepLR
 
-Optimizer = Literal["sgd", "nesterov", "adamw"]
+Optimizer = Literal["sgd", "nesterov", "adam", "adamw"]
 
 
 def make_optimizer(
     name: Optimizer, groups: list[dict[str, Any]], weight_decay: float
 ) -> torch.optim.Optimizer:
-    """SGD with momentum 0.9 (plain or Nesterov's), or AdamW, over groups with learning rates.
+    """SGD with momentum 0.9 (plain or Nesterov's), Adam or AdamW, over groups with learning rates.
+
+    Adam adds the decay to the gradient, as the papers before AdamW did.
 
     Raises:
         ValueError: If the name is another.
@@ -20,9 +22,11 @@ def make_optimizer(
     if name in ("sgd", "nesterov"):
         nesterov = name == "nesterov"
         return torch.optim.SGD(groups, momentum=0.9, weight_decay=weight_decay, nesterov=nesterov)
+    if name == "adam":
+        return torch.optim.Adam(groups, weight_decay=weight_decay)
     if name == "adamw":
         return torch.optim.AdamW(groups, weight_decay=weight_decay)
-    raise ValueError(f"optimizer is {name!r}; give 'sgd', 'nesterov' or 'adamw'")
+    raise ValueError(f"optimizer is {name!r}; give 'sgd', 'nesterov', 'adam' or 'adamw'")
 
 
 def polynomial_schedule(optimizer: torch.optim.Optimizer, steps: float) -> LambdaLR:

@@ -61,7 +61,8 @@ class SelfRegulation(BaseMethod):
         sr_l_weight: Weight of SR-L; 0 switches it off.
         warmup_steps: Steps at the start without SR-F and SR-L.
         presence: Where the classes' presence is read: from the "mask" of the crop, or the "tags" of
-            the image with the background.
+            the image with the background. In a crop of 255 alone a mask shows no class, not even
+            the background: take "tags" for labels that leave whole images open.
         ignored_as_background: Take pixels of 255 for background, as the released code does; only
             with ``code``.
         lr: Learning rate of the backbone.
@@ -75,7 +76,9 @@ class SelfRegulation(BaseMethod):
 
     Zhang, Zhang, Tang, Hua, Sun, "Self-Regulation for Semantic Segmentation", ICCV 2021;
     dongzhang89/SR-SS @ 90a8e86, whose warm-up of 10000 steps is in its description only, and whose
-    logits are upsampled with align_corners=True.
+    logits are upsampled with align_corners=True. It has no U shape: as a note on the paper describes
+    it, SR-F is among the encoder's blocks and SR-L among the decoder's. Here, in "unet" too, the
+    first exit and the last one teach all others.
     """
 
     supervision = "mask"
@@ -177,7 +180,7 @@ class SelfRegulation(BaseMethod):
         students, teacher = self.exits.project(inner, decoded)
         valid = mask_of_cells(mask, padded, 4) != 255
         height, width = valid.shape[-2:]
-        # The teacher is finer than the cells: its mean over each.
+        # The teacher's mean over each cell: with all exits it is at least as fine as they are.
         teacher = F.adaptive_avg_pool2d(teacher, (height, width))
         return feature_regulation_loss(
             to_cells(students, padded, 4), teacher, valid, self.hparams["tau"]

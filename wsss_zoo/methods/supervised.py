@@ -11,15 +11,16 @@ from wsss_zoo.modules import Architecture, Segmenter
 
 
 class Supervised(BaseMethod):
-    """DeepLabV3+ or DeepLab-LargeFOV trained by cross-entropy, on masks or ``pseudo_label_dir``.
+    """A segmentation network trained by cross-entropy, on masks or ``pseudo_label_dir``.
 
     Args:
         num_classes: Number of classes C, background included.
         backbone: Name of a timm model that can dilate.
         architecture: "deeplabv3plus" (Chen et al., "Encoder-Decoder with Atrous Separable
-            Convolution for Semantic Image Segmentation", ECCV 2018) or "largefov" (Chen et al.,
+            Convolution for Semantic Image Segmentation", ECCV 2018), "largefov" (Chen et al.,
             "DeepLab: Semantic Image Segmentation with Deep Convolutional Nets, Atrous Convolution,
-            and Fully Connected CRFs", TPAMI 2018).
+            and Fully Connected CRFs", TPAMI 2018) or "unet" (Ronneberger et al., "U-Net: Convolutional
+            Networks for Biomedical Image Segmentation", MICCAI 2015).
         weights: Weights of the backbone: null, "imagenet" (timm downloads them) or the path of a
             file.
         output_stride: Stride of the last feature map, in pixels.

@@ -14,6 +14,7 @@ from wsss_zoo.modules.multi_exit import (
     padded_size,
     to_cells,
 )
+from wsss_zoo.modules.region_network import Layer, RegionNetwork
 from wsss_zoo.modules.segmenter import Architecture, DeepLabV3Plus, LargeFOV, Segmenter
 from wsss_zoo.modules.self_attention import SelfAttentionCAM
 from wsss_zoo.modules.unet import UNet
@@ -33,9 +34,11 @@ __all__ = [
     "ExitHead",
     "GradCAMBranch",
     "LargeFOV",
+    "Layer",
     "MultiExit",
     "PairClassifier",
     "ProbabilityEnsemble",
+    "RegionNetwork",
     "RowContext",
     "RowPrediction",
     "Segmenter",

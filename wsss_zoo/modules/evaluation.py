@@ -1,13 +1,13 @@
 """How a segmenter is run on an image: whole or in windows, at scales, mirrored, with a CRF."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsss_zoo.functional import dense_crf, sliding_windows
+from wsss_zoo.functional import dense_crf, gate_by_tags, sliding_windows
 from wsss_zoo.functional.sliding_window import LastWindow
 
 Forward = Callable[[Tensor], Tensor]
@@ -39,6 +39,8 @@ class Evaluation:
             one pixel; the others get probability 0.
         last_window: Whether the last window of a row or column is shifted back into the image
             ("shift") or cut off by it ("truncate").
+        gate_by_tags: In ``predict`` let only the background and the classes of an image's tags win,
+            in every view; ``validate`` and ``test`` never look at tags.
 
     Raises:
         ValueError: If a number is outside its range.
@@ -55,6 +57,7 @@ class Evaluation:
         flip: bool = False,
         crf: bool = False,
         last_window: LastWindow = "shift",
+        gate_by_tags: bool = False,
     ) -> None:
         if window is not None and window < 1:
             raise ValueError(
@@ -72,6 +75,33 @@ class Evaluation:
         self.scales = tuple(scales)
         self.flip = flip
         self.crf = crf
+        self.gate_by_tags = gate_by_tags
+
+    def gated(self, forward: Forward, batch: Mapping[str, Any]) -> Forward:
+        """The function to predict a batch with: ``forward``, or that gated by the batch's tags.
+
+        Args:
+            forward: Logits (M, C, H, W) of images (M, 3, H, W), where M is a multiple of N: those
+                of the batch, one time after the other. C counts the background.
+            batch: Its ``image_labels`` (N, C - 1) are the tags.
+
+        Raises:
+            ValueError: If the batch has no tags and ``gate_by_tags`` asks for them.
+        """
+        if not self.gate_by_tags:
+            return forward
+        if "image_labels" not in batch:
+            raise ValueError(
+                f"gate_by_tags needs the tags of every image, but {', '.join(batch['image_id'])} "
+                "has none; give the data set image-level labels or leave out "
+                "--evaluation.gate_by_tags"
+            )
+        tags: Tensor = batch["image_labels"]
+
+        def gated_forward(image: Tensor) -> Tensor:
+            return gate_by_tags(forward(image), tags.repeat(len(image) // len(tags), 1))
+
+        return gated_forward
 
     def __call__(self, forward: Forward, image: Tensor) -> Tensor:
         """Probabilities (N, C, H, W), float32, of an image (N, 3, H, W) in [0, 1]."""

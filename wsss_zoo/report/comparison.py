@@ -15,6 +15,7 @@ _COLUMNS = 4
 _SHARES = {
     "miou", "iou", "map", "ap", "pixel_acc", "boundary_f", "coverage", "pseudo_acc",
     "pseudo_acc_kept", "mask_ratio", "miou_base", "miou_novel", "miou_harmonic", "best_miou",
+    "precision", "recall",
 }  # fmt: skip
 
 

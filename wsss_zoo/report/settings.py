@@ -29,7 +29,7 @@ _IRRELEVANT = (
     "labels.overwrite",
     "visualizer.",
 )
-_PATHS = {"root", "sbd_root", "init_from", "partner_init_from", "pseudo_label_dir"}
+_PATHS = {"root", "sbd_root", "init_from", "partner_init_from", "pseudo_label_dir", "graph_dir"}
 _FILES = (".ckpt", ".pt", ".pth", ".safetensors", ".csv", ".json", ".txt")
 # What a configuration of kept results has in place of a path.
 _REMOVED = re.compile(r"<[^<>]+>")

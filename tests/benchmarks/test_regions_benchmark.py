@@ -1,0 +1,171 @@
+"""From a photograph to its graph: pooling against resizing and averaging, and the times of a step.
+
+Of VOC's size, with the deep features of a network of stride 8 or 16. Processor time on one thread,
+so that other load hardly counts.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from time import process_time
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from skimage import data, transform
+
+from wsss_zoo.functional import (
+    kept_edges,
+    pool_regions,
+    prune_edges,
+    region_adjacency,
+    superpixels,
+    vote,
+)
+
+C, D, H, W, REGIONS, ROUNDS = 21, 512, 375, 500, 1000, 7
+
+# In a process of its own, where nothing is freed meanwhile; one small call first, for what torch
+# allocates once. Writing 5 sets the peak back; a child's ru_maxrss would start at its parent's.
+PEAK = """
+from pathlib import Path
+import torch
+from tests.benchmarks.test_regions_benchmark import D, grid, resize_and_average
+from wsss_zoo.functional import pool_regions
+torch.set_num_threads(1)
+features, segments = torch.randn(D, 47, 63), grid()
+
+def megabytes(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024
+
+for pool in (pool_regions, resize_and_average):
+    pool(features[:4], segments[:32, :32])
+    Path("/proc/self/clear_refs").write_text("5")
+    before = megabytes("VmRSS")
+    pool(features, segments)
+    print(megabytes("VmHWM") - before)
+"""
+
+
+def photo(name="astronaut"):
+    """A photograph that ships with scikit-image, (H, W, 3) uint8."""
+    resized = transform.resize(getattr(data, name)(), (H, W), anti_aliasing=True)
+    return (255 * resized).round().astype(np.uint8)
+
+
+def grid():
+    """About 1000 regions without an image: 12 x 15 pixels each, with ragged borders."""
+    torch.manual_seed(0)
+    y, x = torch.meshgrid(torch.arange(H), torch.arange(W), indexing="ij")
+    y, x = (axis + torch.randint(2, (H, W)) for axis in (y, x))
+    return (y // 12) * 34 + x // 15
+
+
+def resize_and_average(features, segments):
+    resized = F.interpolate(features[None], segments.shape, mode="bilinear", align_corners=False)
+    count = int(segments.max()) + 1
+    sums = torch.zeros(count, len(features))
+    sums.index_add_(0, segments.flatten(), resized[0].flatten(1).T)
+    return sums / torch.bincount(segments.flatten(), minlength=count)[:, None]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def fast_slic():
+    pytest.importorskip("fast_slic", reason="fast-slic is missing")
+
+
+def seconds_of(function):
+    start = process_time()
+    result = function()
+    return process_time() - start, result
+
+
+def median_seconds(benchmark, function):
+    """Median processor time, after one call to warm up."""
+    function()
+    times = []
+    benchmark.pedantic(lambda: times.append(seconds_of(function)[0]), rounds=ROUNDS)
+    benchmark.extra_info["processor_ms"] = 1e3 * float(np.median(times))
+    return float(np.median(times))
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("stride", [8, 16])
+def test_pooling_is_eight_times_as_fast_as_resizing_and_averaging(stride, benchmark, fast_slic):
+    torch.manual_seed(0)
+    features = torch.randn(D, -(-H // stride), -(-W // stride))
+    segments = torch.from_numpy(superpixels(photo(), REGIONS, "fast_slic"))
+    seconds, differences = [], []
+
+    def both():
+        ours, pooled = seconds_of(lambda: pool_regions(features, segments))
+        theirs, expected = seconds_of(lambda: resize_and_average(features, segments))
+        seconds.append((ours, theirs))
+        differences.append(float((pooled - expected).abs().max()))
+
+    both()
+    seconds.clear()
+    # The two take turns, so that other load slows both.
+    benchmark.pedantic(both, rounds=ROUNDS)
+    times = np.median(seconds, axis=0)
+    benchmark.extra_info.update(
+        pooling_ms=1e3 * times[0], ratio=times[1] / times[0], difference=max(differences)
+    )
+    assert times[1] / times[0] >= 8
+    assert max(differences) < 1e-5
+
+
+@pytest.mark.benchmark
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are Linux's")
+def test_pooling_takes_a_quarter_of_the_memory():
+    command = [sys.executable, "-W", "ignore", "-c", PEAK]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    ours, theirs = map(float, output.split())
+    print(f"\npool_regions: {ours:.0f} MB, resized and averaged: {theirs:.0f} MB")
+    assert theirs > D * H * W * 4 / 2**20
+    assert ours <= theirs / 4
+
+
+@pytest.mark.benchmark
+def test_adjacency_in_30_ms(benchmark, fast_slic):
+    segments = torch.from_numpy(superpixels(photo(), REGIONS, "fast_slic"))
+    assert median_seconds(benchmark, lambda: region_adjacency(segments)) < 0.030
+
+
+@pytest.mark.benchmark
+def test_fast_slic_is_ten_times_as_fast_as_scikit_image(benchmark, fast_slic):
+    image = photo("coffee")
+    slow, _ = seconds_of(lambda: superpixels(image, REGIONS, "skimage"))
+    fast = median_seconds(benchmark, lambda: superpixels(image, REGIONS, "fast_slic"))
+    benchmark.extra_info["ratio"] = slow / fast
+    assert slow / fast >= 10
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("name", ["astronaut", "coffee"])
+def test_photograph_to_graph_in_150_ms(name, benchmark, fast_slic):
+    torch.manual_seed(0)
+    image, features = photo(name), torch.randn(D, 47, 63)
+    labels = torch.randint(C, (H, W))
+
+    def graph():
+        segments = torch.from_numpy(superpixels(image, REGIONS, "fast_slic"))
+        x = pool_regions(features, segments)
+        edges = region_adjacency(segments)
+        return x, vote(labels, segments, C), edges, prune_edges(x, edges)
+
+    x, votes, edges, pruned = graph()
+    assert REGIONS / 3 <= len(x) == len(votes) <= 2 * REGIONS
+    assert 0.7 < pruned.shape[1] / edges.shape[1] < 1
+    assert torch.equal(edges[:, kept_edges(x, edges)], pruned)
+    assert median_seconds(benchmark, graph) < 0.150

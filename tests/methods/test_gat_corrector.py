@@ -1,0 +1,523 @@
+"""GATCorrector: what it learns, how it falls back, one image like another, a (fake) GPU."""
+
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+import wsss_zoo.methods.gat_corrector as module
+from wsss_zoo.data.graph_images import collate_graphs, graph_data
+from wsss_zoo.data.region_graphs import RegionGraph
+from wsss_zoo.functional import majority, region_adjacency, vote_counts, write_back
+from wsss_zoo.methods import GATCorrector
+from wsss_zoo.modules import Evaluation
+
+CLASSES, CHANNELS, SIZE, CELL = 4, 6, 24, 4
+
+# Lightning's hints on loaders and on what has no validation.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::lightning_fabric.utilities.warnings.PossibleUserWarning"
+)
+
+
+def sample(image_id="a", tags=(1, 2), dtype=np.float32, **changes):
+    """A picture of square regions whose features tell their class; half of the label is wrong."""
+    rng = np.random.default_rng(len(image_id))
+    side = SIZE // CELL
+    segments = np.arange(side**2).reshape(side, side).repeat(CELL, 0).repeat(CELL, 1)
+    truth = np.zeros(side**2, np.int64)
+    for label, rows in zip(tags, (slice(6, 14), slice(20, 30)), strict=False):
+        truth[rows] = label
+    regions = len(truth)
+    label = truth[segments].astype(np.uint8)
+    clean = rng.random(regions)[segments] < 0.5
+    label[~clean] = rng.choice([0, *tags], (~clean).sum())
+    label[0, :2], clean[0, :2] = 255, False
+    x = np.eye(CHANNELS)[truth] * 3 + rng.normal(size=(regions, CHANNELS)) / 2
+    edges = region_adjacency(torch.from_numpy(segments)).numpy()
+    probs = rng.dirichlet(np.ones(CLASSES), regions) * np.isin(np.arange(CLASSES), [0, *tags])
+    probs /= probs.sum(1, keepdims=True)
+    arrays = {
+        "segments": segments.astype(np.int32),
+        "x": (x + 40).astype(dtype),
+        "probs": probs.astype(np.float32),
+        "edge_index": edges,
+        "kept": np.abs(truth[edges[0]] - truth[edges[1]]) < 2,
+        "loss": rng.random(regions).astype(np.float32),
+        "label": label,
+        "clean": clean,
+        "prediction": probs.argmax(1)[segments].astype(np.uint8),
+    } | changes
+    counted = arrays["label"].astype(np.int64)
+    seen = np.where(arrays["clean"], counted, 255)
+    for name, values in (("counts", counted), ("clean_counts", seen)):
+        maps = torch.from_numpy(values), torch.from_numpy(arrays["segments"]).long()
+        arrays[name] = vote_counts(*maps, CLASSES).numpy().astype(np.int32)
+    image_labels = torch.zeros(CLASSES - 1)
+    image_labels[[tag - 1 for tag in tags]] = 1
+    graph = RegionGraph(**arrays)
+    return {
+        "graph": graph_data(graph, image_labels),
+        "image_id": image_id,
+        "image": torch.from_numpy(rng.random((3, *label.shape))).float(),
+        "image_labels": image_labels,
+        "segments": torch.from_numpy(graph.segments).long(),
+        "label": torch.from_numpy(graph.label).long(),
+        "clean": torch.from_numpy(graph.clean),
+        "prediction": torch.from_numpy(graph.prediction).long(),
+        "truth": torch.from_numpy(truth[segments]),
+    }
+
+
+def corrector(**options):
+    torch.manual_seed(0)
+    result = GATCorrector(CLASSES, **({"in_channels": CHANNELS} | options))
+    result.logged = {}
+    result.log_dict = lambda values, **_: result.logged.update(values)
+    return result
+
+
+def predicted(method, *samples):
+    """As Lightning predicts: without autograd, one image at a time."""
+    method.eval()
+    with torch.inference_mode():
+        outputs = [method.predict_step(collate_graphs([one]), 0) for one in samples]
+    for output, one in zip(outputs, samples, strict=True):
+        assert output["preds"].shape == output["confidence"].shape == (1, *one["label"].shape)
+        assert output["preds"].dtype == torch.int64
+        assert output["confidence"].dtype == torch.float32
+        assert ((output["confidence"] > 0) & (output["confidence"] <= 1)).all()
+        shown = [0, *(one["image_labels"].nonzero().flatten() + 1).tolist()]
+        assert torch.isin(output["preds"], torch.tensor(shown)).all()
+    return outputs
+
+
+def same(first, second):
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def accuracy(output, one):
+    return (output["preds"][0] == one["truth"]).float().mean().item()
+
+
+def nothing_clean(one, **changes):
+    return sample(one, clean=np.zeros((SIZE, SIZE), bool), **changes)
+
+
+@pytest.mark.parametrize("layer", ["gat", "gcn"])
+def test_shared_learns_to_correct_and_predicts_the_same_after_reload(layer, trainer, tmp_path):
+    samples = [sample("a"), sample("bb", (1, 3)), sample("ccc", (2,)), sample("dddd", (3, 2))]
+    torch.manual_seed(0)
+    options = {"in_channels": CHANNELS, "layer": layer, "dropout": 0.2, "lr": 0.02}
+    learner = GATCorrector(CLASSES, **options)
+    batches = [collate_graphs(samples[:3])] * 60
+    # An image never seen, with classes that were.
+    unseen = [collate_graphs([one]) for one in samples]
+    fit = trainer(max_steps=60)
+    fit.fit(learner, torch.utils.data.DataLoader(batches, batch_size=None))
+    assert fit.callback_metrics["train/node_acc"] > 0.9
+    assert 0.2 < fit.callback_metrics["train/clean_nodes"] < 0.8
+    outputs = fit.predict(learner, torch.utils.data.DataLoader(unseen, batch_size=None))
+    for output, one in zip(outputs, samples, strict=True):
+        noisy = (one["label"] == one["truth"]).float().mean()
+        assert accuracy(output, one) > max(0.9, noisy + 0.1)
+    fit.save_checkpoint(tmp_path / "last.ckpt")
+    again = GATCorrector.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)
+    assert again.hparams == learner.hparams
+    for output, one in zip(outputs, predicted(again, *samples), strict=True):
+        assert same(output, one)
+    started = GATCorrector(CLASSES, **options, init_from=str(tmp_path / "last.ckpt"))
+    assert same(predicted(started, samples[0])[0], outputs[0])
+
+
+@pytest.mark.parametrize("layer", ["gat", "gcn"])
+def test_per_image_corrects_whatever_the_order_and_the_generator(layer):
+    samples = [sample("a"), sample("bb", (1, 3)), sample("ccc", (2,))]
+    options = {"mode": "per_image", "layer": layer, "dropout": 0.2, "lr": 0.02, "steps": 40}
+    outputs = predicted(corrector(**options), *samples)
+    for output, one in zip(outputs, samples, strict=True):
+        assert accuracy(output, one) > 0.9
+    method = corrector(**options)
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    backwards = predicted(method, *samples[::-1])[::-1]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(same(one, other) for one, other in zip(outputs, backwards, strict=True))
+    assert same(predicted(corrector(**options), samples[1])[0], outputs[1])
+
+
+def test_per_image_follows_the_seed(monkeypatch):
+    one = sample()
+    options = {"mode": "per_image", "steps": 3, "write_back": "all"}
+    (first,) = predicted(corrector(**options), one)
+    assert corrector(**options).label_settings() == {"seed": 0}
+    monkeypatch.setenv("PL_GLOBAL_SEED", "5")
+    assert not same(first, predicted(corrector(**options), one)[0])
+    assert corrector(**options).label_settings() == {"seed": 5}
+    assert corrector().label_settings() == {}
+    renamed = one | {"image_id": "b"}
+    monkeypatch.delenv("PL_GLOBAL_SEED")
+    assert not same(first, predicted(corrector(**options), renamed)[0])
+
+
+@pytest.mark.parametrize("prune", [True, False])
+@pytest.mark.parametrize("use_probs", [True, False])
+@pytest.mark.parametrize("balance", [True, False])
+def test_loss_is_what_it_says(prune, use_probs, balance):
+    method = corrector(prune=prune, use_probs=use_probs, balance=balance, dropout=0.0)
+    samples = [sample("a"), sample("bb", (3,))]
+    terms = []
+    method.train()
+    loss = method.training_step(collate_graphs(samples), 0)
+    rights = regions = 0
+    method.eval()
+    for one in samples:
+        graph = one["graph"]
+        edges = graph.edge_index[:, graph.kept] if prune else graph.edge_index
+        x = torch.cat([graph.x, graph.probs], 1) if use_probs else graph.x
+        logits = method.corrector(x, edges)
+        labels = majority(graph.clean_counts, graph.sizes, 0.5)
+        present = [0, *(one["image_labels"].nonzero().flatten() + 1).tolist()]
+        for i in (labels != 255).nonzero().flatten().tolist():
+            scores = logits[i, present]
+            target = present.index(labels[i].item())
+            terms.append((labels[i].item(), -scores.log_softmax(0)[target]))
+            rights += scores.argmax().item() == target
+        regions += len(labels)
+    values = torch.stack([term for _, term in terms])
+    expected = values.mean()
+    if balance:
+        by_class = [torch.stack([v for c, v in terms if c == k]) for k, _ in dict(terms).items()]
+        expected = torch.stack([one.mean() for one in by_class]).mean()
+    torch.testing.assert_close(loss, expected)
+    assert method.logged["train/loss"] == loss
+    assert method.logged["train/node_acc"] == pytest.approx(rights / len(terms))
+    assert method.logged["train/clean_nodes"] == pytest.approx(len(terms) / regions)
+
+
+def test_without_detection_all_labels_teach_and_none_is_kept():
+    one = sample()
+    method = corrector(detection=False, write_back="keep_pixels")
+    graph = collate_graphs([one])["graph"]
+    expected = majority(graph.counts, graph.sizes, 0.5)
+    assert torch.equal(method.node_labels(graph), expected)
+    (output,) = predicted(method, one)
+    nodes = method(graph).argmax(1)
+    assert torch.equal(output["preds"][0], nodes[one["segments"]])
+
+
+@pytest.mark.parametrize("rule", ["all", "keep_nodes", "keep_pixels"])
+def test_write_back_and_confidence(rule):
+    one = sample()
+    method = corrector(write_back=rule)
+    (output,) = predicted(method, one)
+    graph = collate_graphs([one])["graph"]
+    with torch.no_grad():
+        probs = method(graph).softmax(1)
+    votes, nodes = method.node_labels(graph), probs.argmax(1)
+    maps = one["segments"], one["label"], one["clean"]
+    assert torch.equal(output["preds"][0], write_back(nodes, votes, *maps, rule))
+    kept = torch.zeros_like(one["clean"])
+    if rule != "all":
+        kept = (votes != 255)[one["segments"]]
+    if rule == "keep_pixels":
+        kept = kept | one["clean"]
+    expected = torch.where(kept, 1.0, probs.amax(1)[one["segments"]])
+    torch.testing.assert_close(output["confidence"][0], expected)
+    # Over-ruled regions have the same pixels as before.
+    assert kept.any() == (rule != "all")
+
+
+@pytest.mark.parametrize("fill", ["nearest", "clean_net"])
+@pytest.mark.parametrize("detection", [True, False])
+def test_baselines_learn_nothing(fill, detection):
+    one = sample()
+    method = corrector(fill=fill, detection=detection)
+    assert list(method.parameters()) == []
+    (output,) = predicted(method, one)
+    if fill == "nearest":
+        assert accuracy(output, one) > 0.5
+        return
+    expected = one["prediction"]
+    if detection:
+        votes = method.node_labels(collate_graphs([one])["graph"])[one["segments"]]
+        expected = torch.where(votes == 255, expected, votes)
+        expected = torch.where(one["clean"], one["label"], expected)
+    assert torch.equal(output["preds"][0], expected)
+
+
+# --- fallbacks, one by one
+
+
+@pytest.mark.parametrize("options", [{}, {"balance": True}, {"use_probs": True, "layer": "gcn"}])
+def test_a_batch_without_clean_regions_has_loss_zero(options):
+    method = corrector(**options)
+    loss = method.training_step(collate_graphs([nothing_clean("a"), nothing_clean("bb")]), 0)
+    loss.backward()
+    assert loss == 0
+    assert all((p.grad == 0).all() for p in method.parameters())
+    assert method.logged["train/node_acc"] == method.logged["train/clean_nodes"] == 0
+
+
+@pytest.mark.parametrize("options", [{"mode": "per_image"}, {"fill": "nearest"}])
+def test_without_clean_regions_an_image_gets_the_clean_networks_prediction(options, caplog):
+    one = nothing_clean("a")
+    with caplog.at_level(logging.INFO):
+        (output,) = predicted(corrector(**options), one)
+    assert torch.equal(output["preds"][0], one["prediction"])
+    assert "a: no clean region" in caplog.text
+    # Few clean pixels, in no region enough of them: these stay.
+    clean = one["clean"].numpy().copy()
+    clean[::CELL, ::CELL] = True
+    few = sample("a", clean=clean & (one["label"].numpy() != 255))
+    (output,) = predicted(corrector(**options), few)
+    expected = torch.where(few["clean"], few["label"], few["prediction"])
+    assert torch.equal(output["preds"][0], expected)
+
+
+def test_without_clean_regions_the_shared_network_labels_an_image():
+    one, method = nothing_clean("a"), corrector()
+    (output,) = predicted(method, one)
+    nodes = method(collate_graphs([one])["graph"]).argmax(1)
+    assert torch.equal(output["preds"][0], nodes[one["segments"]])
+
+
+def test_one_clean_class_and_nothing_to_seed(caplog):
+    # The label nowhere says what is tagged.
+    label = np.zeros((SIZE, SIZE), np.uint8)
+    clean = np.zeros((SIZE, SIZE), bool)
+    clean[:CELL] = True
+    one = sample("a", (1, 2), label=label, clean=clean)
+    with caplog.at_level(logging.INFO):
+        (output,) = predicted(corrector(mode="per_image"), one)
+    assert (output["preds"] == 0).all()
+    assert (output["confidence"] == 1).all()
+    assert "a: its clean regions have one class" in caplog.text
+
+
+def test_a_tagged_class_without_clean_region_is_seeded(monkeypatch):
+    label = np.zeros((SIZE, SIZE), np.uint8)
+    label[4:8], label[12:20] = 1, 2
+    clean = label != 2
+    loss = np.ones(36, np.float32)
+    loss[23], loss[0] = 0.1, 0.0
+    one = sample("a", (1, 2), label=label, clean=clean, loss=loss)
+    seen = []
+    original = module.fit_to_image
+
+    def spy(*args):
+        seen.append(args[4].clone())
+        return original(*args)
+
+    monkeypatch.setattr(module, "fit_to_image", spy)
+    (output,) = predicted(corrector(mode="per_image", steps=60, dropout=0.0, lr=0.05), one)
+    assert seen[0][18:30].tolist() == [255] * 5 + [2] + [255] * 6
+    assert (output["preds"][0][one["segments"] == 23] == 2).all()
+    (nearest,) = predicted(corrector(fill="nearest"), one)
+    assert (nearest["preds"][0][one["segments"] == 23] == 2).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"mode": "per_image"}, {"fill": "nearest"}])
+def test_labels_of_255_alone(options):
+    unknown = np.full((SIZE, SIZE), 255, np.uint8)
+    clean, loss = np.zeros(unknown.shape, bool), np.full(36, np.inf, np.float32)
+    one = sample("a", label=unknown, clean=clean, loss=loss)
+    (output,) = predicted(corrector(**options), one)
+    if options:
+        assert torch.equal(output["preds"][0], one["prediction"])
+    method = corrector()
+    assert method.training_step(collate_graphs([one]), 0) == 0
+    assert method.training_step(collate_graphs([one, sample("bb")]), 0) > 0
+
+
+def test_labels_that_the_tags_exclude_do_not_count():
+    label = np.full((SIZE, SIZE), 3, np.uint8)
+    label[:8] = 1
+    one = sample("a", (1,), label=label, clean=np.ones((SIZE, SIZE), bool))
+    for options in ({}, {"mode": "per_image", "steps": 3}, {"fill": "nearest"}):
+        predicted(corrector(**options), one)
+    method = corrector()
+    loss = method.training_step(collate_graphs([one]), 0)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(torch.isfinite(p.grad).all() for p in method.parameters())
+    assert method.logged["train/clean_nodes"] == pytest.approx(1 / 3)
+
+
+def test_an_image_without_tags_is_background():
+    one = sample("a", ())
+    for options in ({}, {"mode": "per_image"}, {"crf": True}):
+        (output,) = predicted(corrector(**options), one)
+        assert (output["preds"] == 0).all()
+        assert (output["confidence"] == 1).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"mode": "per_image", "steps": 3}, {"fill": "nearest"}])
+@pytest.mark.parametrize("clean", [True, False])
+def test_images_of_one_region(options, clean):
+    one = nothing_clean("a")
+    graph = RegionGraph(
+        segments=np.zeros((1, 3), np.int32),
+        x=np.ones((1, CHANNELS), np.float32),
+        probs=np.array([[0.4, 0.6, 0, 0]], np.float32),
+        edge_index=np.zeros((2, 0), np.int64),
+        kept=np.zeros(0, bool),
+        counts=np.array([[1, 2, 0, 0]], np.int32),
+        clean_counts=np.array([[0, 2 * clean, 0, 0]], np.int32),
+        loss=np.ones(1, np.float32),
+        label=np.array([[0, 1, 1]], np.uint8),
+        clean=np.array([[False, clean, clean]]),
+        prediction=np.ones((1, 3), np.uint8),
+    )
+    maps = {n: torch.from_numpy(getattr(graph, n)).long() for n in ("segments", "label")}
+    maps |= {"prediction": torch.from_numpy(graph.prediction).long()}
+    one |= maps | {"graph": graph_data(graph, one["image_labels"]), "image": torch.rand(3, 1, 3)}
+    one |= {"clean": torch.from_numpy(graph.clean)}
+    for crf in (False, True):
+        predicted(corrector(**options, crf=crf), one)
+    loss = corrector().training_step(collate_graphs([one]), 0)
+    assert torch.isfinite(loss)
+    assert (loss > 0) == clean
+
+
+def test_half_precision_features():
+    half = sample("a")
+    single = sample("a")
+    half["graph"].x = half["graph"].x.half()
+    single["graph"].x = half["graph"].x.float()
+    for options in ({}, {"mode": "per_image", "steps": 3}, {"fill": "nearest"}):
+        first, second = predicted(corrector(**options), half, single)
+        assert same(first, second)
+    batches = [collate_graphs([one]) for one in (half, single)]
+    losses = [corrector(dropout=0.0).training_step(batch, 0) for batch in batches]
+    assert losses[0] == losses[1]
+    assert losses[0].dtype == torch.float32
+
+
+# --- CRF, precision, devices, errors
+
+
+def test_crf_starts_from_what_is_capped(monkeypatch):
+    one = sample("a", (1, 3))
+    given = []
+
+    def crf(probs, image, **options):
+        given.append((probs, image, options))
+        return probs[::-1].copy()
+
+    monkeypatch.setattr("wsss_zoo.methods.region_painting.dense_crf", crf)
+    (plain,) = predicted(corrector(), one)
+    (output,) = predicted(corrector(crf=True, crf_cap=0.8, crf_weight=2.5), one)
+    ((probs, image, options),) = given
+    assert options["bilateral_weight"] == 2.5
+    assert probs.shape == (3, SIZE, SIZE)
+    assert probs.max() == pytest.approx(0.8)
+    np.testing.assert_allclose(probs.sum(0), 1, atol=1e-6)
+    present = torch.tensor([0, 1, 3])
+    assert torch.equal(present[torch.from_numpy(probs.argmax(0))], plain["preds"][0])
+    expected = (one["image"].permute(1, 2, 0) * 255).round().to(torch.uint8)
+    assert np.array_equal(image, expected.numpy())
+    assert torch.equal(output["preds"][0], present[torch.from_numpy(probs[::-1].argmax(0).copy())])
+
+
+def test_crf_moves_labels_to_the_edges_of_the_image():
+    one = sample("a", (1,))
+    one["image"] = (one["truth"] == 1).float().expand(3, -1, -1).contiguous()
+    (plain,) = predicted(corrector(fill="nearest"), one)
+    (refined,) = predicted(corrector(fill="nearest", crf=True), one)
+    assert accuracy(refined, one) >= accuracy(plain, one)
+    assert refined["confidence"].max() <= 1
+
+
+@pytest.mark.parametrize("layer", ["gat", "gcn"])
+def test_autocast_changes_nothing(layer):
+    batch = collate_graphs([sample("a"), sample("bb")])
+    method = corrector(layer=layer, dropout=0.0)
+    expected = method.training_step(batch, 0)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = method.training_step(batch, 0)
+        (one,) = predicted(corrector(mode="per_image", layer=layer, steps=3), sample("a"))
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, expected)
+    assert same(one, predicted(corrector(mode="per_image", layer=layer, steps=3), sample("a"))[0])
+
+
+@pytest.mark.parametrize("layer", ["gat", "gcn"])
+@pytest.mark.parametrize("options", [{}, {"balance": True, "use_probs": True}])
+def test_training_step_on_a_fake_gpu_neither_mixes_devices_nor_waits(layer, options):
+    with FakeTensorMode(), torch.device("cuda"):
+        method = corrector(layer=layer, **options)
+        graph = SimpleNamespace(
+            x=torch.rand(20, CHANNELS),
+            probs=torch.rand(20, CLASSES),
+            edge_index=torch.zeros(2, 30, dtype=torch.int64),
+            kept=torch.ones(30, dtype=torch.bool),
+            counts=torch.ones(20, CLASSES, dtype=torch.int64),
+            clean_counts=torch.ones(20, CLASSES, dtype=torch.int64),
+            loss=torch.rand(20),
+            sizes=torch.ones(20, dtype=torch.int64),
+            tags=torch.ones(2, CLASSES - 1),
+            batch=torch.zeros(20, dtype=torch.int64),
+        )
+        loss = method.training_step({"graph": graph, "image_id": ["a", "b"]}, 0)
+        devices = {value.device.type for value in method.logged.values()}
+    assert loss.device.type == "cuda"
+    assert loss.shape == ()
+    assert devices == {"cuda"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": "each"}, "mode is 'each'; give 'per_image', 'shared'"),
+        ({"fill": "far"}, "fill is 'far'"),
+        ({"write_back": "some"}, "write_back is 'some'"),
+        ({"layer": "gin"}, "layer is 'gin'"),
+        ({"layer": "gin", "mode": "per_image"}, "layer is 'gin'"),
+        ({"steps": 0}, "steps is 0"),
+        ({"quorum": 1.5}, "quorum is 1.5"),
+        ({"crf_cap": 0.5}, "crf_cap is 0.5"),
+        ({"mode": "per_image", "init_from": "x.ckpt"}, "there is no network to start"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        corrector(**options)
+
+
+def stage(method, name, **data):
+    method._trainer = SimpleNamespace(datamodule=SimpleNamespace(**data))
+    method.setup(name)
+
+
+def test_what_there_is_to_run(monkeypatch):
+    for options in ({"mode": "per_image"}, {"fill": "nearest"}, {"fill": "clean_net"}):
+        with pytest.raises(ValueError, match="has nothing to fit; run predict straight away"):
+            stage(corrector(**options), "fit")
+        stage(corrector(**options), "predict", graph_channels=9)
+    for name in ("validate", "test"):
+        with pytest.raises(ValueError, match=f"there is nothing to {name}; run predict"):
+            stage(corrector(), name)
+    stage(corrector(), "fit", graph_channels=CHANNELS)
+    message = (
+        "in_channels 6, but the features of the graphs have length 9; give model.in_channels 9"
+    )
+    with pytest.raises(ValueError, match=message):
+        stage(corrector(), "fit", graph_channels=9)
+    with pytest.raises(ValueError, match="num_classes 4, but SimpleNamespace has 5"):
+        stage(corrector(), "predict", num_classes=5)
+    other = corrector()
+    other.evaluation = Evaluation(crf=True)
+    with pytest.raises(ValueError, match=r"GATCorrector reads graphs; leave it out .*model\.crf"):
+        stage(other, "predict")
+
+
+def test_groups_and_padding_colour():
+    method = corrector(lr=0.3)
+    (group,) = method.parameter_groups()
+    assert group["lr"] == 0.3
+    assert len(group["params"]) == len(list(method.parameters()))
+    assert method.image_mean == (0.5, 0.5, 0.5)
