@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 import wsss_zoo
+from tests.data.graph_folders import write_graphs
 from tests.label_folders import write_labels
+from wsss_zoo import Shapes
 from wsss_zoo.cli import main
+from wsss_zoo.data.pseudo_labels import Manifest, write_label, write_manifest
 from wsss_zoo.recipe import read_recipe
 from wsss_zoo.zoo_cli import ZooCLI
 
@@ -28,6 +32,8 @@ TINY = [
     *["--trainer.precision", "32", "--trainer.enable_progress_bar", "false"],
     *["--trainer.enable_model_summary", "false"],
 ]
+# Of these, what a method without a network for images does not take.
+NETWORK = {"--model.backbone", "--model.weights"}
 # What a method needs besides to fit the tiny images.
 OWN = {
     "cpc": ["--model.patch_size", "16", "--model.patch_stride", "8", "--model.val_size", "64"],
@@ -97,4 +103,24 @@ def test_every_step_of_a_recipe_runs(path, tmp_path):
                 write_labels(Path(folder), number)
             main([step.command, "--config", str(config), "--out_dir", str(tmp_path)])
             continue
-        ZooCLI([step.command, "--config", str(config), *TINY, "--ckpt_path", "null"])
+        options = step_options(settings, tmp_path)
+        ZooCLI([step.command, "--config", str(config), *options, "--ckpt_path", "null"])
+
+
+def step_options(settings, folder: Path) -> list[str]:
+    """Tiny images and network, and folders of labels and graphs where the step reads some."""
+    options = list(TINY)
+    data = Shapes(image_size=64, num_train=8, num_val=2)
+    ids, names = data.split_ids("train"), data.class_names
+    if settings["model"]["class_path"] == "GATCorrector":
+        graphs = write_graphs(folder / "graphs", ids, names, size=(64, 64), channels=256)
+        pairs = zip(TINY[::2], TINY[1::2], strict=True)
+        options = [token for pair in pairs if pair[0] not in NETWORK for token in pair]
+        options += ["--data.graph_dir", graphs]
+    for group in {"noise", "graphs"} & set(settings):
+        labels = folder / "labels"
+        for image_id in ids:
+            write_label(labels, image_id, np.ones((64, 64), np.uint8))
+        write_manifest(labels, Manifest("CAM", names, len(ids), "c", "w", {}, "train"))
+        options += [f"--{group}.pseudo_label_dir", str(labels)]
+    return [*options, *(["--graphs.threshold", "1.0"] if "graphs" in settings else [])]

@@ -33,12 +33,8 @@ def pairs():
             "domain": torch.tensor(domain),
         }
 
-    return [
-        {**side(*first), "other": side(*second)}
-        for first, second in zip(
-            zip(TAGS, DOMAINS, strict=True), zip(OTHER_TAGS, OTHER_DOMAINS, strict=True), strict=True
-        )
-    ]
+    rows = zip(TAGS, DOMAINS, OTHER_TAGS, OTHER_DOMAINS, strict=True)
+    return [{**side(*row[:2]), "other": side(*row[2:])} for row in rows]
 
 
 def masks():
@@ -67,9 +63,8 @@ class Gradients(Callback):
 def step(make, samples, trainer, path, **devices):
     torch.manual_seed(0)
     method = make().double().eval()  # BatchNorm has its running statistics, as without ranks
-    fit = trainer(
-        max_steps=1, limit_val_batches=0, precision="64-true", callbacks=[Gradients(path)], **devices
-    )
+    options = {"max_steps": 1, "limit_val_batches": 0, "precision": "64-true", **devices}
+    fit = trainer(callbacks=[Gradients(path)], **options)
     fit.fit(method, DataLoader(samples, batch_size=4 // fit.world_size))
 
 

@@ -1,6 +1,5 @@
-"""GATCorrector: what it learns, how it falls back, one image like another, a (fake) GPU."""
+"""GATCorrector: what it learns, one image like another, options, a (fake) GPU."""
 
-import logging
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,103 +7,25 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-import wsss_zoo.methods.gat_corrector as module
-from wsss_zoo.data.graph_images import collate_graphs, graph_data
-from wsss_zoo.data.region_graphs import RegionGraph
-from wsss_zoo.functional import majority, region_adjacency, vote_counts, write_back
+from tests.methods.region_samples import (
+    CHANNELS,
+    CLASSES,
+    SIZE,
+    accuracy,
+    corrector,
+    predicted,
+    same,
+    sample,
+)
+from wsss_zoo.data.graph_images import collate_graphs
+from wsss_zoo.functional import majority, write_back
 from wsss_zoo.methods import GATCorrector
 from wsss_zoo.modules import Evaluation
-
-CLASSES, CHANNELS, SIZE, CELL = 4, 6, 24, 4
 
 # Lightning's hints on loaders and on what has no validation.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::lightning_fabric.utilities.warnings.PossibleUserWarning"
 )
-
-
-def sample(image_id="a", tags=(1, 2), dtype=np.float32, **changes):
-    """A picture of square regions whose features tell their class; half of the label is wrong."""
-    rng = np.random.default_rng(len(image_id))
-    side = SIZE // CELL
-    segments = np.arange(side**2).reshape(side, side).repeat(CELL, 0).repeat(CELL, 1)
-    truth = np.zeros(side**2, np.int64)
-    for label, rows in zip(tags, (slice(6, 14), slice(20, 30)), strict=False):
-        truth[rows] = label
-    regions = len(truth)
-    label = truth[segments].astype(np.uint8)
-    clean = rng.random(regions)[segments] < 0.5
-    label[~clean] = rng.choice([0, *tags], (~clean).sum())
-    label[0, :2], clean[0, :2] = 255, False
-    x = np.eye(CHANNELS)[truth] * 3 + rng.normal(size=(regions, CHANNELS)) / 2
-    edges = region_adjacency(torch.from_numpy(segments)).numpy()
-    probs = rng.dirichlet(np.ones(CLASSES), regions) * np.isin(np.arange(CLASSES), [0, *tags])
-    probs /= probs.sum(1, keepdims=True)
-    arrays = {
-        "segments": segments.astype(np.int32),
-        "x": (x + 40).astype(dtype),
-        "probs": probs.astype(np.float32),
-        "edge_index": edges,
-        "kept": np.abs(truth[edges[0]] - truth[edges[1]]) < 2,
-        "loss": rng.random(regions).astype(np.float32),
-        "label": label,
-        "clean": clean,
-        "prediction": probs.argmax(1)[segments].astype(np.uint8),
-    } | changes
-    counted = arrays["label"].astype(np.int64)
-    seen = np.where(arrays["clean"], counted, 255)
-    for name, values in (("counts", counted), ("clean_counts", seen)):
-        maps = torch.from_numpy(values), torch.from_numpy(arrays["segments"]).long()
-        arrays[name] = vote_counts(*maps, CLASSES).numpy().astype(np.int32)
-    image_labels = torch.zeros(CLASSES - 1)
-    image_labels[[tag - 1 for tag in tags]] = 1
-    graph = RegionGraph(**arrays)
-    return {
-        "graph": graph_data(graph, image_labels),
-        "image_id": image_id,
-        "image": torch.from_numpy(rng.random((3, *label.shape))).float(),
-        "image_labels": image_labels,
-        "segments": torch.from_numpy(graph.segments).long(),
-        "label": torch.from_numpy(graph.label).long(),
-        "clean": torch.from_numpy(graph.clean),
-        "prediction": torch.from_numpy(graph.prediction).long(),
-        "truth": torch.from_numpy(truth[segments]),
-    }
-
-
-def corrector(**options):
-    torch.manual_seed(0)
-    result = GATCorrector(CLASSES, **({"in_channels": CHANNELS} | options))
-    result.logged = {}
-    result.log_dict = lambda values, **_: result.logged.update(values)
-    return result
-
-
-def predicted(method, *samples):
-    """As Lightning predicts: without autograd, one image at a time."""
-    method.eval()
-    with torch.inference_mode():
-        outputs = [method.predict_step(collate_graphs([one]), 0) for one in samples]
-    for output, one in zip(outputs, samples, strict=True):
-        assert output["preds"].shape == output["confidence"].shape == (1, *one["label"].shape)
-        assert output["preds"].dtype == torch.int64
-        assert output["confidence"].dtype == torch.float32
-        assert ((output["confidence"] > 0) & (output["confidence"] <= 1)).all()
-        shown = [0, *(one["image_labels"].nonzero().flatten() + 1).tolist()]
-        assert torch.isin(output["preds"], torch.tensor(shown)).all()
-    return outputs
-
-
-def same(first, second):
-    return all(torch.equal(first[name], second[name]) for name in first)
-
-
-def accuracy(output, one):
-    return (output["preds"][0] == one["truth"]).float().mean().item()
-
-
-def nothing_clean(one, **changes):
-    return sample(one, clean=np.zeros((SIZE, SIZE), bool), **changes)
 
 
 @pytest.mark.parametrize("layer", ["gat", "gcn"])
@@ -153,11 +74,8 @@ def test_per_image_follows_the_seed(monkeypatch):
     one = sample()
     options = {"mode": "per_image", "steps": 3, "write_back": "all"}
     (first,) = predicted(corrector(**options), one)
-    assert corrector(**options).label_settings() == {"seed": 0}
     monkeypatch.setenv("PL_GLOBAL_SEED", "5")
     assert not same(first, predicted(corrector(**options), one)[0])
-    assert corrector(**options).label_settings() == {"seed": 5}
-    assert corrector().label_settings() == {}
     renamed = one | {"image_id": "b"}
     monkeypatch.delenv("PL_GLOBAL_SEED")
     assert not same(first, predicted(corrector(**options), renamed)[0])
@@ -247,157 +165,6 @@ def test_baselines_learn_nothing(fill, detection):
         expected = torch.where(votes == 255, expected, votes)
         expected = torch.where(one["clean"], one["label"], expected)
     assert torch.equal(output["preds"][0], expected)
-
-
-# --- fallbacks, one by one
-
-
-@pytest.mark.parametrize("options", [{}, {"balance": True}, {"use_probs": True, "layer": "gcn"}])
-def test_a_batch_without_clean_regions_has_loss_zero(options):
-    method = corrector(**options)
-    loss = method.training_step(collate_graphs([nothing_clean("a"), nothing_clean("bb")]), 0)
-    loss.backward()
-    assert loss == 0
-    assert all((p.grad == 0).all() for p in method.parameters())
-    assert method.logged["train/node_acc"] == method.logged["train/clean_nodes"] == 0
-
-
-@pytest.mark.parametrize("options", [{"mode": "per_image"}, {"fill": "nearest"}])
-def test_without_clean_regions_an_image_gets_the_clean_networks_prediction(options, caplog):
-    one = nothing_clean("a")
-    with caplog.at_level(logging.INFO):
-        (output,) = predicted(corrector(**options), one)
-    assert torch.equal(output["preds"][0], one["prediction"])
-    assert "a: no clean region" in caplog.text
-    # Few clean pixels, in no region enough of them: these stay.
-    clean = one["clean"].numpy().copy()
-    clean[::CELL, ::CELL] = True
-    few = sample("a", clean=clean & (one["label"].numpy() != 255))
-    (output,) = predicted(corrector(**options), few)
-    expected = torch.where(few["clean"], few["label"], few["prediction"])
-    assert torch.equal(output["preds"][0], expected)
-
-
-def test_without_clean_regions_the_shared_network_labels_an_image():
-    one, method = nothing_clean("a"), corrector()
-    (output,) = predicted(method, one)
-    nodes = method(collate_graphs([one])["graph"]).argmax(1)
-    assert torch.equal(output["preds"][0], nodes[one["segments"]])
-
-
-def test_one_clean_class_and_nothing_to_seed(caplog):
-    # The label nowhere says what is tagged.
-    label = np.zeros((SIZE, SIZE), np.uint8)
-    clean = np.zeros((SIZE, SIZE), bool)
-    clean[:CELL] = True
-    one = sample("a", (1, 2), label=label, clean=clean)
-    with caplog.at_level(logging.INFO):
-        (output,) = predicted(corrector(mode="per_image"), one)
-    assert (output["preds"] == 0).all()
-    assert (output["confidence"] == 1).all()
-    assert "a: its clean regions have one class" in caplog.text
-
-
-def test_a_tagged_class_without_clean_region_is_seeded(monkeypatch):
-    label = np.zeros((SIZE, SIZE), np.uint8)
-    label[4:8], label[12:20] = 1, 2
-    clean = label != 2
-    loss = np.ones(36, np.float32)
-    loss[23], loss[0] = 0.1, 0.0
-    one = sample("a", (1, 2), label=label, clean=clean, loss=loss)
-    seen = []
-    original = module.fit_to_image
-
-    def spy(*args):
-        seen.append(args[4].clone())
-        return original(*args)
-
-    monkeypatch.setattr(module, "fit_to_image", spy)
-    (output,) = predicted(corrector(mode="per_image", steps=60, dropout=0.0, lr=0.05), one)
-    assert seen[0][18:30].tolist() == [255] * 5 + [2] + [255] * 6
-    assert (output["preds"][0][one["segments"] == 23] == 2).all()
-    (nearest,) = predicted(corrector(fill="nearest"), one)
-    assert (nearest["preds"][0][one["segments"] == 23] == 2).all()
-
-
-@pytest.mark.parametrize("options", [{}, {"mode": "per_image"}, {"fill": "nearest"}])
-def test_labels_of_255_alone(options):
-    unknown = np.full((SIZE, SIZE), 255, np.uint8)
-    clean, loss = np.zeros(unknown.shape, bool), np.full(36, np.inf, np.float32)
-    one = sample("a", label=unknown, clean=clean, loss=loss)
-    (output,) = predicted(corrector(**options), one)
-    if options:
-        assert torch.equal(output["preds"][0], one["prediction"])
-    method = corrector()
-    assert method.training_step(collate_graphs([one]), 0) == 0
-    assert method.training_step(collate_graphs([one, sample("bb")]), 0) > 0
-
-
-def test_labels_that_the_tags_exclude_do_not_count():
-    label = np.full((SIZE, SIZE), 3, np.uint8)
-    label[:8] = 1
-    one = sample("a", (1,), label=label, clean=np.ones((SIZE, SIZE), bool))
-    for options in ({}, {"mode": "per_image", "steps": 3}, {"fill": "nearest"}):
-        predicted(corrector(**options), one)
-    method = corrector()
-    loss = method.training_step(collate_graphs([one]), 0)
-    loss.backward()
-    assert torch.isfinite(loss)
-    assert all(torch.isfinite(p.grad).all() for p in method.parameters())
-    assert method.logged["train/clean_nodes"] == pytest.approx(1 / 3)
-
-
-def test_an_image_without_tags_is_background():
-    one = sample("a", ())
-    for options in ({}, {"mode": "per_image"}, {"crf": True}):
-        (output,) = predicted(corrector(**options), one)
-        assert (output["preds"] == 0).all()
-        assert (output["confidence"] == 1).all()
-
-
-@pytest.mark.parametrize("options", [{}, {"mode": "per_image", "steps": 3}, {"fill": "nearest"}])
-@pytest.mark.parametrize("clean", [True, False])
-def test_images_of_one_region(options, clean):
-    one = nothing_clean("a")
-    graph = RegionGraph(
-        segments=np.zeros((1, 3), np.int32),
-        x=np.ones((1, CHANNELS), np.float32),
-        probs=np.array([[0.4, 0.6, 0, 0]], np.float32),
-        edge_index=np.zeros((2, 0), np.int64),
-        kept=np.zeros(0, bool),
-        counts=np.array([[1, 2, 0, 0]], np.int32),
-        clean_counts=np.array([[0, 2 * clean, 0, 0]], np.int32),
-        loss=np.ones(1, np.float32),
-        label=np.array([[0, 1, 1]], np.uint8),
-        clean=np.array([[False, clean, clean]]),
-        prediction=np.ones((1, 3), np.uint8),
-    )
-    maps = {n: torch.from_numpy(getattr(graph, n)).long() for n in ("segments", "label")}
-    maps |= {"prediction": torch.from_numpy(graph.prediction).long()}
-    one |= maps | {"graph": graph_data(graph, one["image_labels"]), "image": torch.rand(3, 1, 3)}
-    one |= {"clean": torch.from_numpy(graph.clean)}
-    for crf in (False, True):
-        predicted(corrector(**options, crf=crf), one)
-    loss = corrector().training_step(collate_graphs([one]), 0)
-    assert torch.isfinite(loss)
-    assert (loss > 0) == clean
-
-
-def test_half_precision_features():
-    half = sample("a")
-    single = sample("a")
-    half["graph"].x = half["graph"].x.half()
-    single["graph"].x = half["graph"].x.float()
-    for options in ({}, {"mode": "per_image", "steps": 3}, {"fill": "nearest"}):
-        first, second = predicted(corrector(**options), half, single)
-        assert same(first, second)
-    batches = [collate_graphs([one]) for one in (half, single)]
-    losses = [corrector(dropout=0.0).training_step(batch, 0) for batch in batches]
-    assert losses[0] == losses[1]
-    assert losses[0].dtype == torch.float32
-
-
-# --- CRF, precision, devices, errors
 
 
 def test_crf_starts_from_what_is_capped(monkeypatch):
@@ -513,6 +280,23 @@ def test_what_there_is_to_run(monkeypatch):
     other.evaluation = Evaluation(crf=True)
     with pytest.raises(ValueError, match=r"GATCorrector reads graphs; leave it out .*model\.crf"):
         stage(other, "predict")
+
+
+def test_labels_of_other_graphs_or_another_seed_are_others(tmp_path, monkeypatch):
+    def settings(**options):
+        method = corrector(**options)
+        stage(method, "predict", graph_dir=str(tmp_path))
+        return method.label_settings()
+
+    assert settings() == {}
+    (tmp_path / "manifest.json").write_text("1")
+    first = settings()
+    assert list(first) == ["graphs"]
+    (tmp_path / "manifest.json").write_text("2")
+    assert settings()["graphs"] != first["graphs"]
+    monkeypatch.setenv("PL_GLOBAL_SEED", "5")
+    assert settings(mode="per_image") == settings() | {"seed": 5}
+    assert settings(mode="per_image", fill="nearest") == settings()
 
 
 def test_groups_and_padding_colour():

@@ -71,9 +71,8 @@ def co_attend(feat: Tensor, other: Tensor, w_p: Tensor, values: Tensor | None = 
         )
     # Fused kernels take four dimensions, the last one contiguous.
     columns = columns.contiguous()[:, None]
-    if values is other:
-        gathered = columns
-    else:
+    gathered = columns
+    if values is not other:
         gathered = values.flatten(2).mT.to(w_p).contiguous()[:, None]
     with torch.autocast(feat.device.type, enabled=False):
         rows = (rows @ w_p).contiguous()[:, None]

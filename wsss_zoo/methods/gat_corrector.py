@@ -3,6 +3,8 @@
 import logging
 import os
 from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -201,9 +203,13 @@ class GATCorrector(BaseMethod):
         return torch.where(_shown(graph).gather(1, index[:, None])[:, 0], labels, UNKNOWN)
 
     def label_settings(self) -> dict[str, Any]:
-        """What the manifest of the labels says besides the writer's options: the seed, if used."""
+        """What the manifest of the labels says besides: hash of the graphs' own, seed if used."""
+        data: Any = getattr(self.trainer, "datamodule", None)
+        manifest = Path(str(getattr(data, "graph_dir", None)), "manifest.json")
+        known = manifest.is_file()
+        settings = {"graphs": sha256(manifest.read_bytes()).hexdigest()} if known else {}
         per_image = self.hparams["mode"] == "per_image" and self.hparams["fill"] == "network"
-        return {"seed": _seed()} if per_image else {}
+        return settings | ({"seed": _seed()} if per_image else {})
 
     def _make_network(self, in_channels: int) -> RegionNetwork:
         options = {name: self.hparams[name] for name in ("layer", "hidden", "heads", "dropout")}

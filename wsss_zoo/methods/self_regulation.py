@@ -76,8 +76,8 @@ class SelfRegulation(BaseMethod):
 
     Zhang, Zhang, Tang, Hua, Sun, "Self-Regulation for Semantic Segmentation", ICCV 2021;
     dongzhang89/SR-SS @ 90a8e86, whose warm-up of 10000 steps is in its description only, and whose
-    logits are upsampled with align_corners=True. It has no U shape: as a note on the paper describes
-    it, SR-F is among the encoder's blocks and SR-L among the decoder's. Here, in "unet" too, the
+    logits are upsampled with align_corners=True. It has no U shape; a note on the paper has SR-F
+    among the blocks of its encoder and SR-L among those of its decoder. Here, in "unet" too, the
     first exit and the last one teach all others.
     """
 

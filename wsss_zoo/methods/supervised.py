@@ -19,8 +19,8 @@ class Supervised(BaseMethod):
         architecture: "deeplabv3plus" (Chen et al., "Encoder-Decoder with Atrous Separable
             Convolution for Semantic Image Segmentation", ECCV 2018), "largefov" (Chen et al.,
             "DeepLab: Semantic Image Segmentation with Deep Convolutional Nets, Atrous Convolution,
-            and Fully Connected CRFs", TPAMI 2018) or "unet" (Ronneberger et al., "U-Net: Convolutional
-            Networks for Biomedical Image Segmentation", MICCAI 2015).
+            and Fully Connected CRFs", TPAMI 2018) or "unet" (Ronneberger et al., "U-Net:
+            Convolutional Networks for Biomedical Image Segmentation", MICCAI 2015).
         weights: Weights of the backbone: null, "imagenet" (timm downloads them) or the path of a
             file.
         output_stride: Stride of the last feature map, in pixels.
