@@ -204,11 +204,7 @@ class ZooCLI(LightningCLI):
         folder = Path(options.trainer.default_root_dir or ".")
         self.save_config_kwargs["config_filename"] = config_name(folder, subcommand)
         prepare_wandb(options.trainer.logger, folder)
-        if self._ckpt_path:
-            return
-        if subcommand != "fit" and not options.model.init_args.get("init_from"):
-            log.warning("%s without --ckpt_path runs a network that is not trained", subcommand)
-        if subcommand == "fit" and (folder / CHECKPOINT).exists():
+        if not self._ckpt_path and subcommand == "fit" and (folder / CHECKPOINT).exists():
             log.warning(
                 "%s holds a run, which this one replaces; to go on with it give --ckpt_path %s",
                 folder,
@@ -235,6 +231,12 @@ class ZooCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Hand over what no constructor takes; refuse a checkpoint that does not fit."""
+        trained = self._ckpt_path or self.options.model.init_args.get("init_from")
+        has_weights = next(self.model.parameters(), None) is not None
+        if str(self.subcommand) != "fit" and has_weights and not trained:
+            log.warning(
+                "%s without --ckpt_path runs a network that is not trained", self.subcommand
+            )
         self.model.evaluation = self.config_init[self.subcommand].evaluation
         if self.options.channels_last:
             self.model.to(memory_format=torch.channels_last)

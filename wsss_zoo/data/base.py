@@ -162,8 +162,8 @@ class BaseDataModule(KnownLabels, LightningDataModule):
             raise ValueError(f"{type(self).__name__} has no class besides {self.class_names}")
         if self._has_graphs and stage in ("validate", "test"):
             raise ValueError(
-                f"supervision 'graphs' has nothing to {stage}: it corrects labels; run predict, "
-                "which measures them where there are masks, or train Supervised on them"
+                "supervision 'graphs' has nothing to validate or test: it corrects labels; run "
+                "predict, which measures them where there are masks, or train Supervised on them"
             )
         if stage == "fit":
             wanted = getattr(method, "supervision", self.supervision)

@@ -3,6 +3,7 @@
 Imports torch_geometric, which takes seconds: only supervision ``graphs`` imports this file.
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
-from torch_geometric.data import Batch, Data
 
 from wsss_zoo.data.datasets import EvaluationImages
 from wsss_zoo.data.region_graphs import RegionGraph, graph_path, read_graph
 from wsss_zoo.data.views import Labels, Position, Sample, index_and_draw
+
+with warnings.catch_warnings():
+    # It uses torch.jit.script, which torch has begun to call deprecated.
+    warnings.simplefilter("ignore", FutureWarning)
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from torch_geometric.data import Batch, Data
 
 
 class RegionGraphs(Dataset[Sample]):
