@@ -66,8 +66,9 @@ def _gains(family: Path, row: str) -> tuple[list[float], str]:
         if run != base and (base / "val_results.json").exists():
             gains.append(100 * (_miou(run) - _miou(base)))
             config = yaml.safe_load((run / "config.yaml").read_text())
-            labels = str(config["data"]["init_args"]["labeled_split"]).removeprefix("labeled_")
-    return gains, f"{labels} masks"
+            given = config["data"]["init_args"]["labeled_split"]
+            labels = f"{str(given).removeprefix('labeled_')} masks" if given else "CAM labels"
+    return gains, labels
 
 
 def _miou(run: Path) -> float:

@@ -227,7 +227,7 @@ def test_a_class_of_this_image_alone_has_its_single_round_map():
 
 @torch.no_grad()
 def test_five_views_are_merged_in_the_released_order():
-    learner, images = prepared({"variant": "code", "references": 1})
+    learner, images = prepared({"variant": "code", "references": 2})
     image, tags = images["a"], torch.tensor([1.0, 0.0, 0.0])
     # 48 x 64 is a multiple of 64 in one direction only: images are resized to whole cells.
     maps = learner.localiser(image, tags, "a")[1]
@@ -243,9 +243,13 @@ def test_five_views_are_merged_in_the_released_order():
 
     mirror = both(squashed, squashed.flip(-1))
     smaller, larger = (both(squashed, rescale(squashed, scale))[1] for scale in (0.75, 2.0))
-    other = learner.localiser.references.of(0, "a")[0]
-    other = F.interpolate(images[other], (64, 64), mode="bilinear", antialias=True)
-    views = [mirror[0], mirror[1].flip(-1), smaller, larger, both(squashed, other)[0]]
+    others = [
+        F.interpolate(images[name], (64, 64), mode="bilinear", antialias=True)
+        for name in learner.localiser.references.of(0, "a")
+    ]
+    # Raw scores: only their mean is rectified.
+    gathered = torch.stack([both(squashed, other)[0] for other in others]).mean(0)
+    views = [mirror[0], mirror[1].flip(-1), smaller, larger, gathered]
     expected = merge_co_attention_views(views, (64, 64))
     expected = F.interpolate(expected[None], (48, 64), mode="bilinear")[0]
     torch.testing.assert_close(maps[:1], expected, rtol=1e-4, atol=1e-4)
