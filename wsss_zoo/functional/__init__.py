@@ -12,6 +12,7 @@ from wsss_zoo.functional.co_attention import (
 )
 from wsss_zoo.functional.co_attention_loss import co_attention_loss, exclusive_labels
 from wsss_zoo.functional.co_attention_maps import merge_co_attention_views
+from wsss_zoo.functional.complementary import complementary_loss
 from wsss_zoo.functional.confusion import confusion_matrix, intersection_over_union, mean_iou
 from wsss_zoo.functional.consistency import sigmoid_rampup, softmax_mse_loss
 from wsss_zoo.functional.correction import (
@@ -28,6 +29,7 @@ from wsss_zoo.functional.cross_entropy import masked_cross_entropy
 from wsss_zoo.functional.cutmix import cutmix, draw_cutmix_boxes, draw_cutmix_masks
 from wsss_zoo.functional.ensemble import cells_to_crop, crop_to_cells, ensemble_update
 from wsss_zoo.functional.fixmatch import fixmatch_loss
+from wsss_zoo.functional.harmonic_mean import harmonic_mean
 from wsss_zoo.functional.info_nce import info_nce_loss
 from wsss_zoo.functional.label_noise import (
     DetectionReport,
@@ -37,8 +39,25 @@ from wsss_zoo.functional.label_noise import (
     noise_threshold,
     youden_threshold,
 )
+from wsss_zoo.functional.mask_losses import dice_mask_loss, focal_mask_loss
+from wsss_zoo.functional.mask_matching import (
+    assign_proposals,
+    match_proposal_batch,
+    match_proposals,
+    proposal_costs,
+)
 from wsss_zoo.functional.mask_to_image_labels import mask_to_image_labels
 from wsss_zoo.functional.ohem import ohem_cross_entropy
+from wsss_zoo.functional.pair_points import gather_points, sample_points, shared_class_regions
+from wsss_zoo.functional.pair_similarity import (
+    base_pixels,
+    pair_balance,
+    pair_counts,
+    pair_similarity_loss,
+    pair_targets,
+    score_similarity,
+    similarity_distillation_loss,
+)
 from wsss_zoo.functional.patches import image_patches
 from wsss_zoo.functional.region_graph import (
     edge_similarity,
@@ -50,6 +69,7 @@ from wsss_zoo.functional.regions import majority, paint, pool_regions, vote, vot
 from wsss_zoo.functional.reliability import image_reliability
 from wsss_zoo.functional.saliency_label import saliency_label
 from wsss_zoo.functional.self_regulation import feature_regulation_loss, self_regulation_loss
+from wsss_zoo.functional.semantic_inference import semantic_inference
 from wsss_zoo.functional.sliding_window import sliding_windows
 from wsss_zoo.functional.small_objects import small_object_counts
 from wsss_zoo.functional.soft_label_loss import soft_label_loss
@@ -60,6 +80,8 @@ from wsss_zoo.functional.tags import gate_by_tags
 __all__ = [
     "DetectionReport",
     "WriteBack",
+    "assign_proposals",
+    "base_pixels",
     "boundary_counts",
     "boundary_f_score",
     "calibrated_fusion",
@@ -72,6 +94,7 @@ __all__ = [
     "co_attention",
     "co_attention_affinity",
     "co_attention_loss",
+    "complementary_loss",
     "confusion_matrix",
     "contrastive_features",
     "cps_loss",
@@ -79,6 +102,7 @@ __all__ = [
     "cutmix",
     "dense_crf",
     "detection_report",
+    "dice_mask_loss",
     "draw_cutmix_boxes",
     "draw_cutmix_masks",
     "edge_similarity",
@@ -86,8 +110,11 @@ __all__ = [
     "exclusive_labels",
     "feature_regulation_loss",
     "fixmatch_loss",
+    "focal_mask_loss",
     "gate_by_tags",
+    "gather_points",
     "grad_cam",
+    "harmonic_mean",
     "image_patches",
     "image_reliability",
     "info_nce_loss",
@@ -98,6 +125,8 @@ __all__ = [
     "mask_to_image_labels",
     "masked_cross_entropy",
     "masked_squared_error",
+    "match_proposal_batch",
+    "match_proposals",
     "mean_iou",
     "merge_co_attention_views",
     "multi_scale_cam",
@@ -105,14 +134,24 @@ __all__ = [
     "noise_threshold",
     "ohem_cross_entropy",
     "paint",
+    "pair_balance",
+    "pair_counts",
+    "pair_similarity_loss",
+    "pair_targets",
     "pool_regions",
+    "proposal_costs",
     "prune_edges",
     "region_adjacency",
     "region_loss",
     "saliency_label",
+    "sample_points",
+    "score_similarity",
     "seed_missing_classes",
     "self_regulation_loss",
+    "semantic_inference",
+    "shared_class_regions",
     "sigmoid_rampup",
+    "similarity_distillation_loss",
     "sliding_windows",
     "small_object_counts",
     "soft_label_loss",

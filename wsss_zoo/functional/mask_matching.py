@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -82,32 +83,41 @@ def proposal_costs(
 def _mask_costs(logits: Tensor, masks: Tensor) -> Tensor:
     """20 focal + dice of all proposals (N, Q, P) against all targets (N, T, P): (N, Q, T)."""
     N, Q, P = logits.shape
+    step = _block_size(N * Q, logits.device)
     dtype = torch.promote_types(logits.dtype, torch.float32)
-    tiny = torch.finfo(dtype).tiny
-    apart = torch.zeros(N, Q, masks.shape[1], dtype=dtype, device=logits.device)
-    overlap, negative = torch.zeros_like(apart), apart.new_zeros(N, Q, 1)
-    size, known = negative.clone(), apart.new_zeros(N, 1, masks.shape[1])
-    step = max(1, (CPU_BLOCK if logits.device.type == "cpu" else GPU_BLOCK) // max(1, N * Q))
+    # For each proposal the focal loss of its pixels inside a target less that outside, then the
+    # sigmoids: one product with the targets does for both.
+    rows = torch.empty(N, 2 * Q, min(step, P), dtype=dtype, device=logits.device)
+    space = rows.new_empty(N, Q, min(step, P))
+    products = rows.new_zeros(N, masks.shape[1], 2 * Q)
+    outside, size = rows.new_zeros(N, 1, Q), rows.new_zeros(N, 1, Q)
     for start in range(0, P, step):
         x = logits[:, :, start : start + step].to(dtype)
-        # Contiguous before it is transposed: the product is twice as fast.
-        target = masks[:, :, start : start + step].to(dtype).transpose(1, 2)
-        m = x.sigmoid()
+        target = masks[:, :, start : start + step].to(dtype)
+        both, log_m = rows[..., : x.shape[2]], space[..., : x.shape[2]]
+        difference, m = both[:, :Q], both[:, Q:]
+        torch.sigmoid(x, out=m)
         # log sigmoid(x): a log is several times as fast as log1p, and the minimum is exact where
         # the sigmoid underflows.
-        log_m = m.clamp_min(tiny).log_()
+        torch.clamp_min(m, torch.finfo(dtype).tiny, out=log_m).log_()
         torch.minimum(log_m, x, out=log_m)
-        # Of a pixel inside the target the focal loss is -0.25 inside, of one outside 0.75 outside.
-        inside = (1 - m).square_().mul_(log_m)
-        outside = torch.sub(x, log_m, out=log_m).mul_(m).mul_(m)
-        negative += outside.sum(2, keepdim=True)
-        size += m.sum(2, keepdim=True)
-        known += target.sum(1, keepdim=True)
-        apart.baddbmm_(inside.add_(outside, alpha=3), target)
-        overlap.baddbmm_(m, target)
-    focal = (0.75 * negative - 0.25 * apart) / max(1, P)
-    dice = 1 - (2 * overlap + 1) / (size + known + 1)
-    return FOCAL_WEIGHT * focal + dice
+        # The focal loss is -0.25 (1 - m)^2 log m inside and 0.75 m^2 (x - log m) outside.
+        torch.sub(1, m, out=difference).square_().mul_(log_m)
+        loss = torch.sub(x, log_m, out=log_m).mul_(m).mul_(m)
+        outside += loss.sum(2)[:, None]
+        size += m.sum(2)[:, None]
+        difference.add_(loss, alpha=3)
+        products.baddbmm_(target, both.transpose(1, 2))
+    focal = (0.75 * outside - 0.25 * products[..., :Q]) / max(1, P)
+    known = masks.sum(2, dtype=dtype)[..., None]
+    dice = 1 - (2 * products[..., Q:] + 1) / (size + known + 1)
+    return (FOCAL_WEIGHT * focal + dice).transpose(1, 2)
+
+
+def _block_size(rows: int, device: torch.device) -> int:
+    """Pixels of all proposals at a time, a power of two."""
+    elements = CPU_BLOCK if device.type == "cpu" else GPU_BLOCK
+    return 1 << (max(1, elements // max(1, rows)).bit_length() - 1)
 
 
 def assign_proposals(costs: Tensor, counts: Sequence[int]) -> list[Match]:
@@ -139,12 +149,90 @@ def assign_proposals(costs: Tensor, counts: Sequence[int]) -> list[Match]:
         )
     host = costs.detach().cpu().double().numpy()
     pairs = [linear_sum_assignment(host[n, :, :count]) for n, count in enumerate(counts)]
-    lengths = [len(rows) for rows, _ in pairs]
-    flat = [torch.from_numpy(index) for pair in zip(*pairs, strict=True) for index in pair]
-    if not flat:
+    lengths = [len(queries) for queries, _ in pairs]
+    # One copy back for all images.
+    both = np.concatenate([np.zeros((2, 0), np.int64), *map(np.stack, pairs)], axis=1)
+    queries, targets = torch.from_numpy(both).to(costs.device)
+    return list(zip(queries.split(lengths), targets.split(lengths), strict=True))
+
+
+def match_proposal_batch(
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    labels: Sequence[Tensor],
+    masks: Sequence[Tensor],
+    has_mask: Sequence[Tensor],
+) -> list[Match]:
+    """`match_proposals` of each image of a batch, with one pass over all of them.
+
+    Args:
+        class_logits: (N, Q, K + 1).
+        mask_logits: (N, Q, h, w).
+        labels: For each image (T,) int64; T may differ and may be 0.
+        masks: For each image (T, h, w), 0 or 1.
+        has_mask: For each image (T,) bool.
+
+    Returns:
+        For each image what `match_proposals` gives.
+
+    Raises:
+        ValueError: If the shapes do not fit or a list has not N entries.
+
+    >>> labels, masks = [torch.tensor([1]), torch.tensor([]).long()], [torch.ones(1, 2, 2)] * 2
+    >>> logits = torch.tensor([[0.0, 0.0, 9.0], [0.0, 9.0, 0.0]]).repeat(2, 1, 1)
+    >>> match_proposal_batch(logits, torch.zeros(2, 2, 2, 2), labels, [masks[0], masks[1][:0]],
+    ...                      [torch.ones(1).bool(), torch.ones(0).bool()])[0]
+    (tensor([1]), tensor([0]))
+    """
+    N, counts = len(class_logits), [len(row) for row in labels]
+    sizes = {tuple(map(len, rows)) for rows in (labels, masks, has_mask)}
+    if sizes != {tuple(counts)} or len(counts) != N:
+        raise ValueError(
+            f"{N} images have {counts} labels, {[len(row) for row in masks]} masks and "
+            f"{[len(row) for row in has_mask]} has_mask; give one of each per target"
+        )
+    if N == 0:
         return []
-    indices = torch.cat(flat).to(costs.device, torch.int64)
-    queries, targets = indices.view(2, -1).split(lengths, dim=1) if False else (None, None)
-    return []
+    costs = proposal_costs(
+        class_logits,
+        mask_logits,
+        pad_sequence(list(labels), batch_first=True),
+        pad_sequence(list(masks), batch_first=True),
+        pad_sequence(list(has_mask), batch_first=True),
+    )
+    return assign_proposals(costs, counts)
 
 
+def match_proposals(
+    class_logits: Tensor, mask_logits: Tensor, labels: Tensor, masks: Tensor, has_mask: Tensor
+) -> Match:
+    """Hungarian matching of an image's proposals with its targets.
+
+    The cost is that of `proposal_costs`. Without gradient; the host waits for the device once.
+
+    Args:
+        class_logits: (Q, K + 1), the last for "no object".
+        mask_logits: (Q, h, w).
+        labels: Class in [0, K) of each target, (T,) int64; T may be 0.
+        masks: 0 or 1, at the resolution of the logits, (T, h, w); of any content where `has_mask`
+            is false.
+        has_mask: Whether a target's mask is known, (T,) bool.
+
+    Returns:
+        Matched queries, ascending, and the index of the target of each in the order given, both
+        int64 of length min(Q, T).
+
+    Raises:
+        ValueError: If the shapes do not fit.
+
+    Chen et al. (SimFormer), NeurIPS 2022. The released code counts targets whose mask vanishes at
+    this resolution in another order than their labels; here all indices are those of the input.
+
+    >>> match_proposals(torch.tensor([[0.0, 5.0, 0.0], [5.0, 0.0, 0.0]]), torch.zeros(2, 4, 4),
+    ...                 torch.tensor([0, 1]), torch.zeros(2, 4, 4), torch.zeros(2).bool())
+    (tensor([0, 1]), tensor([1, 0]))
+    """
+    costs = proposal_costs(
+        class_logits[None], mask_logits[None], labels[None], masks[None], has_mask[None]
+    )
+    return assign_proposals(costs, [len(labels)])[0]

@@ -6,6 +6,7 @@ from wsss_zoo.modules.cpc import RowContext, RowPrediction
 from wsss_zoo.modules.ensemble import ProbabilityEnsemble
 from wsss_zoo.modules.evaluation import Evaluation, rescale
 from wsss_zoo.modules.grad_cam_branch import GradCAMBranch
+from wsss_zoo.modules.mask_transformer import MaskTransformer, Proposals, undecayed
 from wsss_zoo.modules.multi_exit import (
     ExitHead,
     MultiExit,
@@ -14,9 +15,12 @@ from wsss_zoo.modules.multi_exit import (
     padded_size,
     to_cells,
 )
+from wsss_zoo.modules.pixel_decoder import PixelDecoder
 from wsss_zoo.modules.region_network import Layer, RegionNetwork
 from wsss_zoo.modules.segmenter import Architecture, DeepLabV3Plus, LargeFOV, Segmenter
 from wsss_zoo.modules.self_attention import SelfAttentionCAM
+from wsss_zoo.modules.sim_net import SimNet
+from wsss_zoo.modules.transformer_decoder import TransformerDecoder, sine_positions
 from wsss_zoo.modules.unet import UNet
 from wsss_zoo.modules.weight_average import WeightAverage
 from wsss_zoo.modules.weights import (
@@ -35,14 +39,19 @@ __all__ = [
     "GradCAMBranch",
     "LargeFOV",
     "Layer",
+    "MaskTransformer",
     "MultiExit",
     "PairClassifier",
+    "PixelDecoder",
     "ProbabilityEnsemble",
+    "Proposals",
     "RegionNetwork",
     "RowContext",
     "RowPrediction",
     "Segmenter",
     "SelfAttentionCAM",
+    "SimNet",
+    "TransformerDecoder",
     "UNet",
     "WeightAverage",
     "inner_features",
@@ -53,5 +62,7 @@ __all__ = [
     "read_state_dict",
     "rescale",
     "score",
+    "sine_positions",
     "to_cells",
+    "undecayed",
 ]

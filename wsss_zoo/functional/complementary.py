@@ -1,0 +1,57 @@
+"""Loss of the classes that have tags and no masks: where no base class is, one of them is."""
+
+import torch
+from torch import Tensor
+
+from wsss_zoo.functional.mask_losses import dice_mask_loss, focal_mask_loss
+
+FOCAL_WEIGHT = 20.0
+
+
+def complementary_loss(
+    novel_mask_logits: Tensor, base_masks: Tensor, valid: Tensor, tau: float = -2.9444
+) -> Tensor:
+    """20 focal + dice of the union of the novel proposals against what no base mask covers.
+
+    The union is the highest logit of the proposals, and tau where all are below it: a proposal for
+    "ignored", so that unlabelled pixels need no novel class. The gradient reaches, in each pixel,
+    the highest proposal alone, and where it is above tau.
+
+    Args:
+        novel_mask_logits: Logits of the proposals that are matched to a target without mask,
+            (T, H, W); T = 0 gives 0: an image without such a target has no such loss.
+        base_masks: Masks of the base classes, 0 or 1, (B, H, W); B = 0 makes all valid pixels the
+            target.
+        valid: False on padding, which counts as not novel, (H, W) bool.
+        tau: The floor, a logit: -2.9444 is the probability 0.05; -1e4 switches it off.
+
+    Returns:
+        A float32 scalar (float64 for float64 logits) for one image. A batch's is the mean over its
+        images that have such a target (the released code divides by their number + 1e-5).
+
+    Raises:
+        ValueError: If the shapes do not fit.
+
+    Chen et al. (SimFormer), NeurIPS 2022, as the released code has it: base predictions take no
+    part in the union.
+
+    >>> logits, base = torch.tensor([[[9.0, -9.0, -9.0]]]), torch.tensor([[[0, 1, 1]]])
+    >>> free = complementary_loss(logits, base, torch.ones(1, 3).bool(), tau=-1e4)
+    >>> floored = complementary_loss(logits, base, torch.ones(1, 3).bool())
+    >>> bool(free < 1e-3), bool(floored > free)
+    (True, True)
+    """
+    H, W = valid.shape if valid.ndim == 2 else (-1, -1)
+    if novel_mask_logits.shape[1:] != (H, W) or base_masks.shape[1:] != (H, W):
+        raise ValueError(
+            f"novel_mask_logits {tuple(novel_mask_logits.shape)}, base_masks "
+            f"{tuple(base_masks.shape)} and valid {tuple(valid.shape)} do not fit; give (T, H, W), "
+            "(B, H, W) and (H, W)"
+        )
+    logits = novel_mask_logits.to(torch.promote_types(novel_mask_logits.dtype, torch.float32))
+    if len(logits) == 0:
+        return logits.sum()
+    union = logits.max(0, keepdim=True).values
+    union = torch.where(union > tau, union, tau)
+    target = (valid & ~(base_masks != 0).any(0))[None]
+    return FOCAL_WEIGHT * focal_mask_loss(union, target, 1) + dice_mask_loss(union, target, 1)

@@ -1,0 +1,128 @@
+"""Losses of the masks of matched proposals."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+Count = int | float | Tensor
+
+# Elements worked on at a time: see mask_matching.
+CPU_BLOCK, GPU_BLOCK = 2**18, 2**24
+
+
+def focal_mask_loss(mask_logits: Tensor, masks: Tensor, num_masks: Count) -> Tensor:
+    """Focal loss of mask logits: mean over the pixels, summed over targets, over `num_masks`.
+
+    alpha 0.25, gamma 2: of a pixel with probability p of its own truth it is
+    -0.25 (1 - p)^2 log p inside the mask and -0.75 (1 - p)^2 log p outside. The gradient is in
+    closed form, so that nothing but the two inputs is kept for it; it has no second derivative.
+
+    Args:
+        mask_logits: (T, H, W); T may be 0, which gives 0.
+        masks: 0 or 1 (or bool), (T, H, W).
+        num_masks: Divisor, above 0: the targets with a mask in the whole batch, at least 1.
+
+    Returns:
+        A float32 scalar (float64 for float64 logits), finite for saturated logits.
+
+    Raises:
+        ValueError: If the shapes differ or `num_masks` is a number that is not above 0.
+
+    Lin et al., "Focal Loss for Dense Object Detection", as MaskFormer uses it.
+
+    >>> focal_mask_loss(torch.zeros(2, 3, 3), torch.eye(3).repeat(2, 1, 1), num_masks=2)
+    tensor(0.1011)
+    """
+    logits = _checked(mask_logits, masks, num_masks)
+    pixels = max(1, logits[:1].numel())
+    total: Tensor = _FocalSum.apply(logits, masks.detach())
+    return total / (pixels * num_masks)
+
+
+def dice_mask_loss(mask_logits: Tensor, masks: Tensor, num_masks: Count) -> Tensor:
+    """Dice loss of mask logits: 1 - (2 sum(m g) + 1) / (sum(m) + sum(g) + 1) over `num_masks`.
+
+    m is the sigmoid of the logits and g the mask; the sums are over the pixels of each target.
+
+    Args:
+        mask_logits: (T, H, W); T may be 0, which gives 0.
+        masks: 0 or 1 (or bool), (T, H, W).
+        num_masks: Divisor of the sum over the targets, above 0, as in `focal_mask_loss`.
+
+    Returns:
+        A float32 scalar (float64 for float64 logits).
+
+    Raises:
+        ValueError: If the shapes differ or `num_masks` is a number that is not above 0.
+
+    Milletari et al., "V-Net", as MaskFormer uses it.
+
+    >>> dice_mask_loss(torch.full((1, 2, 2), 99.0), torch.ones(1, 2, 2), num_masks=1)
+    tensor(0.)
+    >>> dice_mask_loss(torch.full((1, 2, 2), 99.0), torch.zeros(1, 2, 2), num_masks=1)
+    tensor(0.8000)
+    """
+    logits = _checked(mask_logits, masks, num_masks)
+    m, g = logits.sigmoid().flatten(1), masks.to(logits.dtype).flatten(1)
+    with torch.autocast(logits.device.type, enabled=False):
+        # A product of vectors instead of a sum of products: m g is not stored.
+        overlap = torch.bmm(m[:, None], g[:, :, None])[:, 0, 0]
+    dice = 1 - (2 * overlap + 1) / (m.sum(1) + g.sum(1) + 1)
+    return dice.sum() / num_masks
+
+
+def _checked(mask_logits: Tensor, masks: Tensor, num_masks: Count) -> Tensor:
+    """The logits, in float32 at least."""
+    if mask_logits.ndim != 3 or mask_logits.shape != masks.shape:
+        raise ValueError(
+            f"mask_logits {tuple(mask_logits.shape)} and masks {tuple(masks.shape)} do not fit; "
+            "give both as (T, H, W), the logits resized to the masks"
+        )
+    if not isinstance(num_masks, Tensor) and num_masks <= 0:
+        raise ValueError(f"num_masks is {num_masks}; give at least 1, also for a batch without any")
+    return mask_logits.to(torch.promote_types(mask_logits.dtype, torch.float32))
+
+
+class _FocalSum(torch.autograd.Function):
+    """Sum of the focal loss over all elements, a block at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, masks: Tensor) -> Tensor:
+        ctx.save_for_backward(logits, masks)
+        total = logits.new_zeros(())
+        for x, g in _blocks(logits, masks):
+            p, log_p, alpha, _ = _terms(x, g)
+            total -= (1 - p).square_().mul_(log_p).mul_(alpha).sum()
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        logits, masks = ctx.saved_tensors
+        parts = []
+        for x, g in _blocks(logits, masks):
+            p, log_p, alpha, sign = _terms(x, g)
+            wrong = 1 - p
+            slope = log_p.mul_(p).mul_(2).sub_(wrong).mul_(wrong).mul_(wrong)
+            parts.append(slope.mul_(alpha).mul_(sign).mul_(grad))
+        return (torch.cat(parts) if parts else logits.new_zeros(0)).view(logits.shape), None
+
+
+def _blocks(logits: Tensor, masks: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    size = CPU_BLOCK if logits.device.type == "cpu" else GPU_BLOCK
+    flat_logits, flat_masks = logits.flatten(), masks.flatten()
+    for start in range(0, len(flat_logits), size):
+        yield flat_logits[start : start + size], flat_masks[start : start + size]
+
+
+def _terms(logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Probability of the truth, its log, alpha, and 1 inside and -1 outside the mask."""
+    sign = masks.to(logits.dtype).mul(2).sub_(1)
+    x = logits * sign
+    p = x.sigmoid()
+    # A log is several times as fast as log1p; the minimum is exact where the sigmoid underflows.
+    log_p = torch.minimum(p.clamp_min(torch.finfo(p.dtype).tiny).log_(), x)
+    return p, log_p, 0.5 - 0.25 * sign, sign

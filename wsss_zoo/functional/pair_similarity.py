@@ -1,0 +1,214 @@
+"""Pairs of pixels: whether they are of one class, and what that teaches the scores."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+DistillationKind = Literal["cce", "ce", "b0.5"]
+
+# Every fifth row and column of the pairs is counted.
+COUNT_STRIDE = 5
+
+
+def base_pixels(labels: Tensor, is_base: Tensor) -> Tensor:
+    """Where a label is of a base class; what is outside [0, K), as 255, never is.
+
+    Args:
+        labels: Class indices, any shape, int64.
+        is_base: (K,) bool.
+
+    Returns:
+        The shape of `labels`, bool.
+
+    >>> base_pixels(torch.tensor([0, 1, 2, 255]), torch.tensor([True, False, True]))
+    tensor([ True, False,  True, False])
+    """
+    inside = (labels >= 0) & (labels < len(is_base))
+    return is_base[torch.where(inside, labels, 0)] & inside
+
+
+def pair_targets(labels: Tensor, partner: Tensor, is_base: Tensor) -> tuple[Tensor, Tensor]:
+    """Which pairs of pixels are of one class, and which of them are known.
+
+    Args:
+        labels: Classes of the points of an image, (..., P) int64; 255 where unknown.
+        partner: Classes of the points of its partner, (..., R) int64.
+        is_base: Whether a class has masks, (K,) bool.
+
+    Returns:
+        `same` and `valid`, (..., P, R) bool. Two equal labels are the same, 255 and 255 too; a
+        pair is valid if one of the two at least is of a base class.
+
+    Raises:
+        ValueError: If the leading sizes differ.
+
+    >>> same, valid = pair_targets(
+    ...     torch.tensor([0, 255]), torch.tensor([0, 1, 255]), torch.tensor([True, False]))
+    >>> same.int().tolist(), valid.int().tolist()
+    ([[1, 0, 0], [0, 0, 1]], [[1, 1, 1], [1, 0, 0]])
+    """
+    if labels.ndim == 0 or labels.shape[:-1] != partner.shape[:-1]:
+        raise ValueError(
+            f"labels {tuple(labels.shape)} and partner {tuple(partner.shape)} do not fit; "
+            "give (..., P) and (..., R)"
+        )
+    rows, columns = labels[..., :, None], partner[..., None, :]
+    return rows == columns, base_pixels(rows, is_base) | base_pixels(columns, is_base)
+
+
+def pair_counts(same: Tensor) -> Tensor:
+    """Positive and negative pairs in every fifth row and column, the invalid ones included.
+
+    Args:
+        same: (..., P, R) bool.
+
+    Returns:
+        (2,) float32: positives, negatives. One entry of the queue that `pair_balance` sums.
+
+    >>> pair_counts(torch.eye(10).bool())
+    tensor([2., 2.])
+    """
+    sparse = same[..., ::COUNT_STRIDE, ::COUNT_STRIDE]
+    positives = sparse.sum(dtype=torch.float32)
+    return torch.stack([positives, sparse.numel() - positives])
+
+
+def pair_balance(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights that make positive and negative pairs count alike.
+
+    Args:
+        counts: Positive and negative pairs, (..., 2); summed over all else. The released code
+            keeps the last 25, from a first entry (1, 1) on, and adds before use.
+
+    Returns:
+        `w_neg`, the share of the positives, and `w_pos`, that of the negatives: scalars that sum
+        to 1 (0 and 0 if nothing was counted).
+
+    >>> pair_balance(torch.tensor([[1.0, 1.0], [1.0, 5.0]]))
+    (tensor(0.2500), tensor(0.7500))
+    """
+    totals = counts.reshape(-1, 2).sum(0)
+    w_neg, w_pos = totals / totals.sum().clamp_min(1)
+    return w_neg, w_pos
+
+
+def pair_similarity_loss(
+    similarity: Tensor,
+    same: Tensor,
+    valid_pairs: Tensor,
+    w_neg: float | Tensor,
+    w_pos: float | Tensor,
+) -> Tensor:
+    """Weighted binary cross-entropy summed over the valid pairs and divided by their number.
+
+    Args:
+        similarity: Probability that a pair is of one class, any shape, in [0, 1]; a log is no less
+            than -100.
+        same: Whether it is, the same shape, bool.
+        valid_pairs: Which pairs count, the same shape, bool.
+        w_neg: Weight of a pair of two classes.
+        w_pos: Weight of a pair of one class.
+
+    Returns:
+        A float32 scalar (float64 for float64 input); 0 with a zero gradient if no pair is valid.
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    Chen et al. (SimFormer), NeurIPS 2022. The divisor is the number of pairs, not the sum of their
+    weights.
+
+    >>> similarity, valid = torch.tensor([0.5, 0.5, 0.9]), torch.tensor([True, True, False])
+    >>> pair_similarity_loss(similarity, torch.tensor([True, False, False]), valid, 0.2, 0.8)
+    tensor(0.3466)
+    """
+    if not similarity.shape == same.shape == valid_pairs.shape:
+        raise ValueError(
+            f"similarity {tuple(similarity.shape)}, same {tuple(same.shape)} and valid_pairs "
+            f"{tuple(valid_pairs.shape)} differ; give one shape"
+        )
+    similarity = similarity.to(torch.promote_types(similarity.dtype, torch.float32))
+    truth = same.to(similarity.dtype)
+    # Autocast refuses the cross-entropy of probabilities. Its own argument for weights would load
+    # sympy first, which takes seconds.
+    with torch.autocast(similarity.device.type, enabled=False):
+        entropy = F.binary_cross_entropy(similarity, truth, reduction="none")
+    weight = (w_neg + (w_pos - w_neg) * truth) * valid_pairs
+    return (weight * entropy).sum() / valid_pairs.sum().clamp_min(1)
+
+
+def score_similarity(scores: Tensor, partner: Tensor) -> Tensor:
+    """Cosine of the class scores of all pairs of pixels, 0 where it is negative.
+
+    Args:
+        scores: Scores of the novel classes at the points of an image, (..., P, D).
+        partner: Those at the points it is paired with, (..., R, D).
+
+    Returns:
+        (..., P, R) in [0, 1], float32 (float64 for float64 scores); 0 for scores that are all 0.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+
+    >>> score_similarity(torch.tensor([[3.0, 0.0]]), torch.tensor([[5.0, 0.0], [0.0, 1.0]]))
+    tensor([[1., 0.]])
+    """
+    if scores.ndim < 2 or scores.shape[:-2] + scores.shape[-1:] != (
+        partner.shape[:-2] + partner.shape[-1:]
+    ):
+        raise ValueError(
+            f"scores {tuple(scores.shape)} and partner {tuple(partner.shape)} do not fit; "
+            "give (..., P, D) and (..., R, D)"
+        )
+    precise = torch.promote_types(scores.dtype, torch.float32)
+    with torch.autocast(scores.device.type, enabled=False):
+        unit, other = (F.normalize(side.to(precise), dim=-1) for side in (scores, partner))
+        return (unit @ other.transpose(-1, -2)).clamp(0, 1)
+
+
+def similarity_distillation_loss(
+    student: Tensor, teacher: Tensor, kind: DistillationKind
+) -> Tensor:
+    """Teach the similarity of scores (s) that of the similarity network (t), mean over all pairs.
+
+    * ``cce``: -relu(t - 0.5) log(1 + s) - relu(0.5 - t) log(2 - s); never above 0, and idle where
+      the teacher is undecided.
+    * ``ce``: binary cross-entropy, t and s both clamped to [0.01, 0.99].
+    * ``b0.5``: -(t - 0.5) s.
+
+    Args:
+        student: In [0, 1], any shape.
+        teacher: In [0, 1], the same shape; detached here.
+        kind: One of the three.
+
+    Returns:
+        A float32 scalar (float64 for float64 input); 0 if there is no pair.
+
+    Raises:
+        ValueError: If the shapes differ or the kind is another.
+
+    Chen et al. (SimFormer), NeurIPS 2022; the three of the released code.
+
+    >>> student, teacher = torch.tensor([1.0, 0.5]), torch.tensor([1.0, 0.5])
+    >>> similarity_distillation_loss(student, teacher, "b0.5")
+    tensor(-0.2500)
+    """
+    if student.shape != teacher.shape:
+        raise ValueError(
+            f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} differ; "
+            "give one shape"
+        )
+    s = student.to(torch.promote_types(student.dtype, torch.float32))
+    t = teacher.detach().to(s.dtype)
+    if kind == "cce":
+        pairs = -(t - 0.5).relu() * s.log1p() - (0.5 - t).relu() * (2 - s).log()
+    elif kind == "ce":
+        s, t = s.clamp(0.01, 0.99), t.clamp(0.01, 0.99)
+        pairs = -t * s.log() - (1 - t) * (1 - s).log()
+    elif kind == "b0.5":
+        pairs = (0.5 - t) * s
+    else:
+        raise ValueError(f"kind is {kind!r}; give 'cce', 'ce' or 'b0.5'")
+    return pairs.sum() / max(1, pairs.numel())

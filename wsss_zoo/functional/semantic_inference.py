@@ -1,0 +1,38 @@
+"""From the proposals of a mask transformer to scores of the classes."""
+
+import torch
+from torch import Tensor
+
+
+def semantic_inference(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
+    """Sum over the queries of softmax(class)[:K] times sigmoid(mask).
+
+    "No object" is dropped after the softmax, so a query that is sure of it adds nothing. Resize the
+    logits before, to the input's size, and the scores after.
+
+    Args:
+        class_logits: (Q, K + 1), the last for "no object"; or (N, Q, K + 1).
+        mask_logits: (Q, H, W); or (N, Q, H, W).
+
+    Returns:
+        Scores, (K, H, W) or (N, K, H, W), from 0 to Q, float32 (float64 for float64 logits).
+
+    Raises:
+        ValueError: If the shapes do not fit.
+
+    Cheng et al. (MaskFormer), NeurIPS 2021, semantic inference.
+
+    >>> scores = semantic_inference(torch.zeros(2, 3), torch.tensor([[[99.0, 0.0, -99.0]]] * 2))
+    >>> [[round(score, 3) for score in row] for row in scores[:, 0].tolist()]
+    [[0.667, 0.333, 0.0], [0.667, 0.333, 0.0]]
+    """
+    if mask_logits.ndim not in (3, 4) or class_logits.shape[:-1] != mask_logits.shape[:-2]:
+        raise ValueError(
+            f"class_logits {tuple(class_logits.shape)} and mask_logits {tuple(mask_logits.shape)} "
+            "do not fit; give (Q, K + 1) and (Q, H, W), or (N, Q, K + 1) and (N, Q, H, W)"
+        )
+    precise = torch.promote_types(mask_logits.dtype, torch.float32)
+    probs = class_logits.to(precise).softmax(-1)[..., :-1]
+    masks = mask_logits.to(precise).sigmoid()
+    with torch.autocast(mask_logits.device.type, enabled=False):
+        return torch.einsum("...qk,...qhw->...khw", probs, masks)

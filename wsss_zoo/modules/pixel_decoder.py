@@ -1,0 +1,79 @@
+"""MaskFormer's pixel decoder: a feature pyramid from a backbone's maps to one map of stride 4."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsss_zoo.modules.backbone import Backbone
+
+_FINEST = 4
+# The paper's 32 groups at 256 channels; a group of one channel would fail on maps of one pixel.
+_GROUP = 8
+
+
+class PixelDecoder(nn.Module):
+    """Feature maps from stride 4 on, joined from deep to shallow.
+
+    ``y = ReLU(GN(conv3x3(x)))`` of the deepest map; going up
+    ``y = ReLU(GN(conv3x3(GN(conv1x1(x)) + nearest(y))))``, where maps of equal stride (a dilated
+    backbone) need no resizing; at the end a 3x3 convolution with bias.
+
+    Args:
+        backbone: The backbone whose feature maps come in.
+        channels: Channels E of the result, a multiple of 8.
+
+    Raises:
+        ValueError: If the backbone has no feature map of stride 4 or none after it, or the channels
+            are not a multiple of 8.
+
+    Cheng et al., "Per-Pixel Classification is Not All You Need for Semantic Segmentation"
+    (MaskFormer), NeurIPS 2021. Convolutions start as there: uniform (Kaiming's with a = 1), biases
+    0. Its GroupNorm has 32 groups whatever the channels; here a group has 8 channels, which is the
+    same at its 256.
+    """
+
+    def __init__(self, backbone: Backbone, channels: int = 256) -> None:
+        super().__init__()
+        if channels < 1 or channels % _GROUP:
+            raise ValueError(f"channels is {channels}; give a multiple of {_GROUP}, such as 256")
+        if _FINEST not in backbone.strides[:-1]:
+            raise ValueError(
+                f"the mask transformer needs a feature map of stride {_FINEST} and a deeper one, "
+                f"but {backbone.name} has strides {backbone.strides}; take another backbone, such "
+                "as resnet50"
+            )
+        self.out_channels = channels
+        #: Places of the feature maps that are used, shallow to deep.
+        self.inputs = tuple(range(backbone.strides.index(_FINEST), len(backbone.strides)))
+        *shallower, deepest = (backbone.channels[place] for place in self.inputs)
+        #: 1x1 convolutions of all maps but the deepest, shallow to deep.
+        self.lateral = nn.ModuleList(_conv(width, channels, 1) for width in shallower)
+        #: 3x3 convolutions of all maps, shallow to deep.
+        self.smooth = nn.ModuleList(
+            nn.Sequential(_conv(width, channels, 3), nn.ReLU(inplace=True))
+            for width in [*[channels] * len(shallower), deepest]
+        )
+        self.last = nn.Conv2d(channels, channels, 3, padding=1)
+        init_conv(self.last)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Pixel embeddings (N, E, H/4, W/4) from the backbone's feature maps, shallow to deep."""
+        *shallower, deepest = (features[place] for place in self.inputs)
+        current: Tensor = self.smooth[-1](deepest)
+        for i in reversed(range(len(shallower))):
+            lateral = self.lateral[i](shallower[i])
+            current = self.smooth[i](lateral + F.interpolate(current, lateral.shape[-2:]))
+        embeddings: Tensor = self.last(current)
+        return embeddings
+
+
+def init_conv(conv: nn.Conv2d) -> None:
+    """Start a convolution uniformly in +-sqrt(3 / fan-in) and its bias, if any, at 0."""
+    nn.init.kaiming_uniform_(conv.weight, a=1)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+
+
+def _conv(in_channels: int, channels: int, size: int) -> nn.Sequential:
+    conv = nn.Conv2d(in_channels, channels, size, padding=size // 2, bias=False)
+    init_conv(conv)
+    return nn.Sequential(conv, nn.GroupNorm(channels // _GROUP, channels))

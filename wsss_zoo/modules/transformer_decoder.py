@@ -1,0 +1,154 @@
+"""DETR's transformer decoder: learned queries that look at a feature map and at each other."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from wsss_zoo.modules.pixel_decoder import init_conv
+
+_TEMPERATURE = 10_000.0
+
+
+class TransformerDecoder(nn.Module):
+    """Queries after each layer, all through one shared LayerNorm; there is no encoder.
+
+    The feature map is projected by a 1x1 convolution; `sine_positions` are added where it is a
+    key, the learned embeddings of the queries where those are queries or keys. The queries
+    themselves start at 0.
+
+    Args:
+        in_channels: Channels D of the feature map.
+        channels: Channels E of the queries, a multiple of 4 and of `heads`.
+        queries: Number of queries Q.
+        layers: Number of layers L.
+        heads: Number of attention heads.
+        feedforward: Hidden channels of the feed-forward parts.
+        dropout: Probability in [0, 1), in attention, feed-forward and before each addition.
+
+    Raises:
+        ValueError: If a number is too small, the dropout outside [0, 1) or the channels are not a
+            multiple of 4 and of the heads.
+
+    Carion et al., "End-to-End Object Detection with Transformers" (DETR), ECCV 2020, as in
+    MaskFormer: weights of the layers Xavier-uniform, embeddings from N(0, 1). The first
+    layer's queries have equal values, so what compares them there has gradient 0, as in DETR.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int = 256,
+        queries: int = 100,
+        layers: int = 6,
+        heads: int = 8,
+        feedforward: int = 2048,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        sizes = {"queries": queries, "decoder_layers": layers, "heads": heads}
+        for name, value in (sizes | {"feedforward": feedforward, "channels": channels}).items():
+            if value < 1:
+                raise ValueError(f"{name} is {value}; give a number >= 1")
+        if channels % 4 or channels % heads:
+            raise ValueError(
+                f"channels is {channels}; give a multiple of 4 and of the {heads} heads"
+            )
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout is {dropout}; give a probability in [0, 1)")
+        self.project = nn.Conv2d(in_channels, channels, 1)
+        init_conv(self.project)
+        self.queries = nn.Embedding(queries, channels)
+        self.layers = nn.ModuleList(
+            DecoderLayer(channels, heads, feedforward, dropout) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, features: Tensor) -> list[Tensor]:
+        """The queries (N, Q, E) after each layer, from a feature map (N, D, h, w)."""
+        projected = self.project(features)
+        memory = projected.flatten(2).transpose(1, 2)
+        height, width = projected.shape[-2:]
+        positions = sine_positions(height, width, memory.shape[-1], memory.device)
+        keys = memory + positions.flatten(0, 1)
+        embeddings = self.queries.weight.expand(memory.shape[0], -1, -1)
+        current, outputs = torch.zeros_like(embeddings), []
+        for layer in self.layers:
+            current = layer(current, embeddings, memory, keys)
+            outputs.append(self.norm(current))
+        return outputs
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, cross-attention and feed-forward, each added, then normalised ("post-norm").
+
+    Args:
+        channels: Channels E.
+        heads: Number of attention heads; divides the channels.
+        feedforward: Hidden channels of the feed-forward part.
+        dropout: Probability in [0, 1).
+    """
+
+    def __init__(self, channels: int, heads: int, feedforward: int, dropout: float) -> None:
+        super().__init__()
+        self.self_attention = nn.MultiheadAttention(channels, heads, dropout, batch_first=True)
+        self.cross_attention = nn.MultiheadAttention(channels, heads, dropout, batch_first=True)
+        self.feedforward = nn.Sequential(
+            *(nn.Linear(channels, feedforward), nn.ReLU(inplace=True), nn.Dropout(dropout)),
+            nn.Linear(feedforward, channels),
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(3))
+        self.dropout = nn.Dropout(dropout)
+        for parameter in self.parameters():
+            if parameter.ndim > 1:
+                nn.init.xavier_uniform_(parameter)
+
+    def forward(self, queries: Tensor, embeddings: Tensor, memory: Tensor, keys: Tensor) -> Tensor:
+        """The queries (N, Q, E) after this layer.
+
+        Args:
+            queries: The queries before, (N, Q, E).
+            embeddings: What is added to them for comparing, (N, Q, E).
+            memory: The feature map's pixels, (N, h w, E).
+            keys: The same with their positions, (N, h w, E).
+        """
+        placed = queries + embeddings
+        looked, _ = self.self_attention(placed, placed, queries, need_weights=False)
+        queries = self.norms[0](queries + self.dropout(looked))
+        looked, _ = self.cross_attention(queries + embeddings, keys, memory, need_weights=False)
+        queries = self.norms[1](queries + self.dropout(looked))
+        result: Tensor = self.norms[2](queries + self.dropout(self.feedforward(queries)))
+        return result
+
+
+def sine_positions(
+    height: int, width: int, channels: int, device: torch.device | None = None
+) -> Tensor:
+    """Positions of the pixels of a map as sines and cosines, (height, width, channels) float32.
+
+    The first half of the channels is for y, the second for x. Row i of h is at
+    ``y = 2 pi (i + 1) / (h + 1e-6)``; channels 2k and 2k + 1 of its half D are sine and cosine of
+    ``y / 10000^(2k / D)``.
+
+    Args:
+        height: Rows.
+        width: Columns.
+        channels: Channels, a multiple of 4.
+        device: Where the result is made.
+
+    Carion et al. (DETR), ECCV 2020, without padding masks.
+
+    >>> [round(value, 3) for value in sine_positions(1, 4, 4)[0, 0].tolist()]
+    [-0.0, 1.0, 1.0, 0.0]
+    """
+    rows = _axis(height, channels // 2, device)[:, None].expand(-1, width, -1)
+    columns = _axis(width, channels // 2, device)[None].expand(height, -1, -1)
+    return torch.cat([rows, columns], 2)
+
+
+def _axis(length: int, channels: int, device: torch.device | None) -> Tensor:
+    place = torch.arange(1, length + 1, dtype=torch.float32, device=device)
+    angle = place / (length + 1e-6) * (2 * math.pi)
+    exponent = torch.arange(0, channels, 2, dtype=torch.float32, device=device) / channels
+    phase = angle[:, None] / _TEMPERATURE**exponent
+    return torch.stack([phase.sin(), phase.cos()], 2).flatten(1)
