@@ -108,8 +108,8 @@ def test_gradient_reaches_every_parameter():
         for name, parameter in model.named_parameters()
         if parameter.grad is None or not parameter.grad.abs().max() > 1e-5
     ]
-    # The values there are all alike: nothing depends on who looks at whom.
-    assert idle == ["decoder.layers.0.self_attention.in_proj_weight"]
+    # The values there are all alike: nothing but rounding depends on who looks at whom.
+    assert set(idle) <= {"decoder.layers.0.self_attention.in_proj_weight"}
 
 
 def test_training_batch_of_one_tiny_image():
