@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from wsss_zoo.modules import TransformerDecoder, sine_positions
+from wsss_zoo.modules.transformer_decoder import Attention
 
 
 def decoder(**options):
@@ -76,6 +77,22 @@ def test_equals_plain_attention():
     outputs = model(features)
     assert [output.shape for output in outputs] == [(3, 5, 8)] * 2
     torch.testing.assert_close(outputs, naive(model, 2, features), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_attention_is_torchs_with_its_start_values():
+    torch.manual_seed(0)
+    theirs = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+    torch.manual_seed(1)
+    ours = Attention(8, 2)
+    for name, value in theirs.state_dict().items():
+        own = ours.state_dict()[name]
+        assert own.shape == value.shape
+        assert float(own.abs().max()) == pytest.approx(float(value.abs().max()), rel=0.1)
+        value.normal_()
+    ours.load_state_dict(theirs.state_dict())
+    query, key, value = torch.randn(3, 5, 8), torch.randn(3, 6, 8), torch.randn(3, 6, 8)
+    torch.testing.assert_close(ours(query, key, value), theirs(query, key, value)[0])
 
 
 def test_positions_follow_the_formula():

@@ -117,7 +117,7 @@ class MaskTransformer(nn.Module):
     def _heads(self, queries: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of classes (N, M, K + 1) and masks (N, M, h, w) of queries (N, M, E)."""
         masks = self.mask_head(queries) @ embeddings.flatten(2)
-        return self.class_head(queries), masks.unflatten(2, embeddings.shape[2:])
+        return self.class_head(queries), masks.view(*masks.shape[:2], *embeddings.shape[2:])
 
 
 def undecayed(module: nn.Module) -> list[nn.Parameter]:

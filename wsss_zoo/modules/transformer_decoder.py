@@ -3,6 +3,7 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss_zoo.modules.pixel_decoder import init_conv
@@ -91,8 +92,8 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, channels: int, heads: int, feedforward: int, dropout: float) -> None:
         super().__init__()
-        self.self_attention = nn.MultiheadAttention(channels, heads, dropout, batch_first=True)
-        self.cross_attention = nn.MultiheadAttention(channels, heads, dropout, batch_first=True)
+        self.self_attention = Attention(channels, heads, dropout)
+        self.cross_attention = Attention(channels, heads, dropout)
         self.feedforward = nn.Sequential(
             *(nn.Linear(channels, feedforward), nn.ReLU(inplace=True), nn.Dropout(dropout)),
             nn.Linear(feedforward, channels),
@@ -113,12 +114,50 @@ class DecoderLayer(nn.Module):
             keys: The same with their positions, (N, h w, E).
         """
         placed = queries + embeddings
-        looked, _ = self.self_attention(placed, placed, queries, need_weights=False)
+        looked = self.self_attention(placed, placed, queries)
         queries = self.norms[0](queries + self.dropout(looked))
-        looked, _ = self.cross_attention(queries + embeddings, keys, memory, need_weights=False)
+        looked = self.cross_attention(queries + embeddings, keys, memory)
         queries = self.norms[1](queries + self.dropout(looked))
         result: Tensor = self.norms[2](queries + self.dropout(self.feedforward(queries)))
         return result
+
+
+class Attention(nn.Module):
+    """Attention of several heads: torch's ``MultiheadAttention``, its parameters and start values.
+
+    Unlike that, torch.export leaves the size of the batch open.
+
+    Args:
+        channels: Channels E.
+        heads: Number of heads; divides the channels.
+        dropout: Probability in [0, 1) of leaving a place out.
+    """
+
+    def __init__(self, channels: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * channels, channels))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * channels))
+        self.out_proj = nn.Linear(channels, channels)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Values where the keys fit the queries (N, A, E), from keys and values (N, B, E)."""
+        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
+        query, key, value = (
+            self._split(F.linear(x, weight, bias))
+            for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
+        )
+        dropout = self.dropout if self.training else 0.0
+        looked = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        result: Tensor = self.out_proj(looked.transpose(1, 2).flatten(2))
+        return result
+
+    def _split(self, x: Tensor) -> Tensor:
+        """By heads: (N, A, E) to (N, heads, A, E / heads)."""
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 def sine_positions(
