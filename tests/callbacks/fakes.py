@@ -95,6 +95,7 @@ class ToyMethod(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
     def outputs(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        # Each test says what its method returns.
         raise NotImplementedError
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, torch.Tensor]:

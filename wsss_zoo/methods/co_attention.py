@@ -32,8 +32,8 @@ class CoAttention(BaseMethod):
     * ``single_round``: the class layer on the image alone, without its bias, merged over ``scales``
       as CAMs are.
     * ``multi_round``: the class layer on what the image gathers from each of ``references`` images
-      per class, negative scores set to 0, averaged; merged likewise. ``code`` averages raw scores
-      and merges five views at one scale instead
+      per class, negative scores set to 0 (our reading), averaged; merged likewise. ``code``
+      averages raw scores and merges five views at one scale instead
       (`merge_co_attention_views`). The references are drawn once per class from the training list,
       without replacement, from ``reference_seed`` alone, and stand in the manifest of the labels;
       one more is drawn to take the place of one that is the image itself. Their feature maps are

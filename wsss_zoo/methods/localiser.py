@@ -98,9 +98,9 @@ class Localiser:
 
     def _mean(self, gathered: Tensor) -> Tensor:
         """Mean (N, h, w) over references (R, N, h, w)."""
-        # The paper has the mean of maps, which are not negative: a reference that scores low
-        # everywhere says nothing then, and does not cancel what the others show. The released code
-        # has the mean of raw scores.
+        # Our reading of the paper's mean: of rectified maps, where a reference that scores low
+        # everywhere says nothing and does not cancel what the others show. The released code has
+        # the mean of raw scores.
         return (gathered if self.five_views else gathered.relu()).mean(0)
 
     def _five_views(self, image: Tensor, pair: Tensor, tagged: Tensor, image_id: str) -> Tensor:
