@@ -25,6 +25,7 @@ TINY = [
     *["--data.num_train", "8", "--data.num_val", "2", "--data.batch_size", "2"],
     *["--data.num_workers", "0", "--data.classes", "null", "--data.pseudo_label_dir", "null"],
     *["--data.labeled_split", "null", "--data.unlabeled_split", "null"],
+    *["--data.novel_classes", "null"],
     *["--model.init_from", "null"],
     *["--data.train_split", "train", "--data.predict_split", "train"],
     *["--model.backbone", "test_resnet", "--model.weights", "null", "--trainer.devices", "1"],
@@ -38,6 +39,8 @@ NETWORK = {"--model.backbone", "--model.weights"}
 OWN = {
     "cpc": ["--model.patch_size", "16", "--model.patch_stride", "8", "--model.val_size", "64"],
 }
+# What weak-shot methods need besides.
+NOVEL = ["--data.novel_classes", "[circle]"]
 # Pretext tasks make no labels.
 WITHOUT_PREDICT = {"cpc"}
 
@@ -63,7 +66,8 @@ def own_options(path: Path) -> list[str]:
     """What a configuration needs besides; half of the images is labelled where the rest counts."""
     method = yaml.safe_load(path.read_text())["model"]["class_path"]
     semi = getattr(wsss_zoo, method).supervision == "semi"
-    return ["--data.labeled_split", "0.5" if semi else "null", *OWN.get(name(path), [])]
+    novel = NOVEL if method == "SimFormer" else []
+    return ["--data.labeled_split", "0.5" if semi else "null", *novel, *OWN.get(name(path), [])]
 
 
 def test_there_are_some():
@@ -117,6 +121,8 @@ def step_options(settings, folder: Path) -> list[str]:
         pairs = zip(TINY[::2], TINY[1::2], strict=True)
         options = [token for pair in pairs if pair[0] not in NETWORK for token in pair]
         options += ["--data.graph_dir", graphs]
+    if settings["model"]["class_path"] == "SimFormer":
+        options += NOVEL
     for group in {"noise", "graphs"} & set(settings):
         labels = folder / "labels"
         for image_id in ids:

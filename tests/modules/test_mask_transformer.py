@@ -30,8 +30,8 @@ def test_shapes_at_any_size(backbone, output_stride, size):
     model = network(backbone, output_stride=output_stride).eval()
     proposals = model(picture(*size))
     cells = [-(-side // output_stride) * output_stride // 4 for side in size]
-    assert [tuple(x.shape) for x in proposals.class_logits] == [(2, 7, 5)] * 3
-    assert [tuple(x.shape) for x in proposals.mask_logits] == [(2, 7, *cells)] * 3
+    assert tuple(proposals.class_logits.shape) == (2, 3, 7, 5)
+    assert tuple(proposals.mask_logits.shape) == (2, 3, 7, *cells)
     assert tuple(proposals.pixel_embeddings.shape) == (2, 16, *cells)
     assert model.scores(picture(*size)).shape == (2, 4, *size)
 
@@ -44,11 +44,11 @@ def test_heads_equal_their_definition_in_every_layer():
     embeddings = proposals.pixel_embeddings
     linears = [model.mask_head[i] for i in (0, 2, 4)]
     for layer, states in enumerate(queries):
-        torch.testing.assert_close(proposals.class_logits[layer], model.class_head(states))
+        torch.testing.assert_close(proposals.class_logits[:, layer], model.class_head(states))
         first, second, last = linears
         hidden = last(second(first(states).relu()).relu())
         expected = (hidden @ embeddings.flatten(2)).unflatten(2, embeddings.shape[2:])
-        torch.testing.assert_close(proposals.mask_logits[layer], expected)
+        torch.testing.assert_close(proposals.mask_logits[:, layer], expected)
 
 
 @torch.no_grad()
@@ -57,8 +57,8 @@ def test_fewer_layers_give_the_earlier_proposals():
     full = model(image)
     model.decoder.layers = model.decoder.layers[:2]
     short = model(image)
-    torch.testing.assert_close(short.class_logits, full.class_logits[:2])
-    torch.testing.assert_close(short.mask_logits, full.mask_logits[:2])
+    torch.testing.assert_close(short.class_logits, full.class_logits[:, :2])
+    torch.testing.assert_close(short.mask_logits, full.mask_logits[:, :2])
 
 
 @torch.no_grad()
@@ -68,9 +68,9 @@ def test_scores_are_semantic_inference_of_enlarged_masks():
     assert scores.dtype == torch.float32
     for i in range(2):
         masks = F.interpolate(
-            proposals.mask_logits[-1][i : i + 1], scale_factor=4, mode="bilinear"
+            proposals.mask_logits[i : i + 1, -1], scale_factor=4, mode="bilinear"
         )[0]
-        whole = semantic_inference(proposals.class_logits[-1][i], masks)
+        whole = semantic_inference(proposals.class_logits[i, -1], masks)
         assert whole.shape[1:] == (64, 96)
         torch.testing.assert_close(scores[i], whole[:, :45, :70])
 
@@ -86,10 +86,10 @@ def test_padding_is_on_the_right_and_at_the_bottom_with_the_mean_colour():
 @torch.no_grad()
 def test_order_of_the_queries_does_not_matter_to_the_scores():
     model, image = network().eval(), picture(48, 64)
-    scores, masks = model.scores(image), model(image).mask_logits[-1]
+    scores, masks = model.scores(image), model(image).mask_logits[:, -1]
     order = torch.randperm(7, generator=torch.Generator().manual_seed(1))
     model.decoder.queries.weight.copy_(model.decoder.queries.weight[order])
-    torch.testing.assert_close(model(image).mask_logits[-1], masks[:, order], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(model(image).mask_logits[:, -1], masks[:, order], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(model.scores(image), scores, rtol=1e-4, atol=1e-4)
 
 
@@ -100,7 +100,7 @@ def test_gradient_reaches_every_parameter():
         if parameter.ndim == 1:
             torch.nn.init.normal_(parameter, 1, 0.3)
     proposals = model(picture(64, 96))
-    outputs = (*proposals.class_logits, *proposals.mask_logits, proposals.pixel_embeddings)
+    outputs = tuple(proposals)
     generator = torch.Generator().manual_seed(2)
     sum((x * torch.randn(x.shape, generator=generator)).sum() for x in outputs).backward()
     idle = [
@@ -115,7 +115,7 @@ def test_gradient_reaches_every_parameter():
 def test_training_batch_of_one_tiny_image():
     model = network(freeze_backbone_bn=True).train()
     proposals = model(torch.rand(1, 3, 16, 20))
-    proposals.mask_logits[-1].sum().backward()
+    proposals.mask_logits[:, -1].sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
     assert not any(m.training for m in model.backbone.modules() if "BatchNorm" in type(m).__name__)
 

@@ -1,6 +1,9 @@
 """ADE20K's scene parsing benchmark (Zhou et al., CVPR 2017) in its official layout."""
 
+from collections.abc import Mapping, Sequence
+
 from wsss_zoo.data.class_names.ade20k import ADE20K_CLASSES
+from wsss_zoo.data.class_names.novel_splits import ADE20K_NOVEL_SPLITS
 from wsss_zoo.data.image_files import IGNORE_INDEX, ImageFiles
 from wsss_zoo.data.official import OfficialDataModule, list_files
 
@@ -34,6 +37,11 @@ class ADE20K(OfficialDataModule):
     def known_classes(self) -> list[str]:
         """The 150 classes; their index is the mask value less one."""
         return ADE20K_CLASSES
+
+    @property
+    def novel_splits(self) -> Mapping[str, Sequence[int]]:
+        """SimFormer's ``split_1`` to ``split_4``: 38 novel classes each."""
+        return ADE20K_NOVEL_SPLITS
 
     def official_splits(self) -> list[str]:
         """``train``, ``val`` and, where its images were added, ``test``."""

@@ -51,12 +51,17 @@ class BaseDataModule(KnownLabels, LightningDataModule):
         unlabeled_split: Unlabelled images of ``semi``; None for ``train_split`` less the labelled.
         pseudo_label_dir: Folder of pseudo-labels that stand for the masks of ``train_split``, those
             of ``labeled_split`` excepted; of several folders the first that has the image counts.
+            With ``novel_classes`` they stand for novel classes that the image is tagged with, where
+            the true mask, which must exist, has no base class.
         repeat_labeled: Beside pseudo-labels, repeat the images of ``labeled_split`` until they are
             at least as many, as ST and ST++ do; an epoch is one pass over all of that.
         graph_dir: Folder of region graphs, for supervision ``graphs``; it must have those of all
             images of the split in use.
-        base_classes: Classes with masks in ``weak_shot``; None for all that are not novel.
-        novel_classes: Classes with tags only in ``weak_shot``.
+        base_classes: Classes with masks; None for all that are not novel.
+        novel_classes: Classes with tags only: names, or the name of a published split (``split_1``
+            to ``split_4`` of ADE20K and COCO-Stuff 10K). Whatever the supervision, their pixels are
+            255 in all masks of training; validation keeps them. So a fully supervised upper bound
+            is trained without ``novel_classes`` and validated with them.
         crop_size: Side of training crops, pixels.
         batch_size: Images in a training batch (labelled ones in ``semi``).
         unlabeled_batch_size: Unlabelled images in a batch; None for ``batch_size``.
@@ -88,7 +93,7 @@ class BaseDataModule(KnownLabels, LightningDataModule):
         repeat_labeled: bool = False,
         graph_dir: str | None = None,
         base_classes: list[str] | None = None,
-        novel_classes: list[str] | None = None,
+        novel_classes: list[str] | str | None = None,
         crop_size: int = 320,
         batch_size: int = 8,
         unlabeled_batch_size: int | None = None,
@@ -158,8 +163,7 @@ class BaseDataModule(KnownLabels, LightningDataModule):
         """
         method = self.trainer.lightning_module if self.trainer else None
         self.pad_color = getattr(method, "image_mean", _GREY)
-        if self.num_fg_classes < 1:
-            raise ValueError(f"{type(self).__name__} has no class besides {self.class_names}")
+        self.check_classes()
         if self._has_graphs and stage in ("validate", "test"):
             raise ValueError(
                 "supervision 'graphs' has nothing to validate or test: it corrects labels; run "

@@ -1,7 +1,7 @@
 """Which classes are in use, and which of them are novel."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 
@@ -66,6 +66,44 @@ def split_classes(
     return base, novel
 
 
+def published_split(
+    name: str, splits: Mapping[str, Sequence[int]], known: Sequence[str], in_use: Sequence[str]
+) -> list[str]:
+    """Names of the novel classes of a published split.
+
+    Args:
+        name: Name of the split.
+        splits: Indices of the novel classes in ``known``, by name of the split.
+        known: All names of the data set by index in its mask files.
+        in_use: Names of the foreground classes in use.
+
+    Raises:
+        ValueError: If there is no such split, or a class of it is not in use.
+
+    >>> published_split("split_1", {"split_1": [1]}, ["cat", "cow", "dog"], ["cat", "cow", "dog"])
+    ['cow']
+    """
+    if not splits:
+        raise ValueError(
+            f"novel_classes is {name!r}, but this data set has no published splits; give a list of "
+            "class names, as in '[cow, sheep]'"
+        )
+    if name not in splits:
+        raise ValueError(
+            f"novel_classes is {name!r}, which is none of the published splits "
+            f"{', '.join(splits)}; take one of them or a list of class names, as in '[{known[-1]}]'"
+        )
+    novel = [known[index] for index in splits[name]]
+    left_out = [class_name for class_name in novel if class_name not in in_use]
+    if left_out:
+        raise ValueError(
+            f"novel_classes {name!r} (of the published splits {', '.join(splits)}) has "
+            f"{len(left_out)} classes that classes leaves out, first: {left_out[0]!r}; leave "
+            "classes out, or name the novel classes instead of the split"
+        )
+    return novel
+
+
 class ClassesInUse:
     """The classes of a data set, and what of them is in use: a part of the data module."""
 
@@ -73,7 +111,13 @@ class ClassesInUse:
     classes: Sequence[str] | None
     #: What the user said are the base and the novel classes.
     _chosen_base: Sequence[str] | None
-    _chosen_novel: Sequence[str] | None
+    _chosen_novel: Sequence[str] | str | None
+
+    def check_classes(self) -> None:
+        """Raise ValueError if no class is in use, or base and novel classes do not fit to them."""
+        if self.num_fg_classes < 1:
+            raise ValueError(f"{type(self).__name__} has no class besides {self.class_names}")
+        self._base_and_novel()
 
     @property
     def background(self) -> bool:
@@ -84,6 +128,11 @@ class ClassesInUse:
     @abstractmethod
     def known_classes(self) -> list[str]:
         """Names of all classes in the order of the indices in the mask files."""
+
+    @property
+    def novel_splits(self) -> Mapping[str, Sequence[int]]:
+        """Published splits that ``novel_classes`` may name: indices in ``known_classes`` each."""
+        return {}
 
     @cached_property
     def class_names(self) -> list[str]:
@@ -108,12 +157,18 @@ class ClassesInUse:
     @property
     def novel_classes(self) -> list[str]:
         """Names of the classes that have tags only."""
-        return split_classes(self.fg_names, self._chosen_base, self._chosen_novel)[1]
+        return self._base_and_novel()[1]
 
     @property
     def base_classes(self) -> list[str]:
         """Names of the foreground classes that have masks; empty without novel classes."""
-        return split_classes(self.fg_names, self._chosen_base, self._chosen_novel)[0]
+        return self._base_and_novel()[0]
+
+    def _base_and_novel(self) -> tuple[list[str], list[str]]:
+        novel, in_use = self._chosen_novel, self.fg_names
+        if isinstance(novel, str):
+            novel = published_split(novel, self.novel_splits, self.known_classes, in_use)
+        return split_classes(in_use, self._chosen_base, novel)
 
     @property
     def index_map(self) -> list[int]:

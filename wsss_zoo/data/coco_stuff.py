@@ -1,6 +1,7 @@
 """COCO-Stuff 10K (Caesar et al., CVPR 2018) in its official layout."""
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss_zoo.data.class_names.coco import COCO_STUFF_LABELS, COCO_STUFF_LAST_LABEL
+from wsss_zoo.data.class_names.novel_splits import COCO_STUFF_NOVEL_SPLITS
 from wsss_zoo.data.image_files import IGNORE_INDEX
 from wsss_zoo.data.label_files import LabelFiles, label_table, variable_shapes
 from wsss_zoo.data.official import OfficialDataModule, list_files
@@ -62,6 +64,11 @@ class COCOStuff10K(OfficialDataModule):
     def known_classes(self) -> list[str]:
         """The 171 classes in the order of their official numbers."""
         return list(COCO_STUFF_LABELS.values())
+
+    @property
+    def novel_splits(self) -> Mapping[str, Sequence[int]]:
+        """SimFormer's ``split_1`` to ``split_4``: 43 novel classes each."""
+        return COCO_STUFF_NOVEL_SPLITS
 
     def official_splits(self) -> list[str]:
         """``train``, ``test``, ``val`` (the same as ``test``) and ``all``."""

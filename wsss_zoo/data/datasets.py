@@ -5,11 +5,22 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from wsss_zoo.data.image_files import IGNORE_INDEX, ImageSource, UInt8Array
+from wsss_zoo.data.novel_masks import erase_novel, index_table, paste_novel
 from wsss_zoo.data.partners import PairPartners
-from wsss_zoo.data.transforms import crop_mask, draw_cutout, fill_box, photometric, to_float
+from wsss_zoo.data.transforms import (
+    Crop,
+    crop_mask,
+    crop_valid,
+    draw_cutout,
+    fill_box,
+    photometric,
+    to_float,
+)
 from wsss_zoo.data.views import (
     Labels,
     Position,
@@ -85,6 +96,8 @@ class ImagePairs(Dataset[Sample]):
 class MaskedImages(Dataset[Sample]):
     """``mask`` supervision: image, mask, tags, id.
 
+    The masks of novel classes are erased (255) here, so that no method can see them.
+
     Args:
         ids: Image ids.
         source: Reads images and true masks.
@@ -93,9 +106,13 @@ class MaskedImages(Dataset[Sample]):
         num_fg_classes: Number of foreground classes K.
         first_fg: Index of the first foreground class in masks (1 with a background class, else 0).
         pseudo: Reads pseudo-labels.
-        pseudo_ids: Images whose pseudo-label stands for the mask.
+        pseudo_ids: Images whose pseudo-label stands for the mask; with novel classes, for what
+            their true mask does not show of base classes (see `paste_novel`).
         strong: Which images get photometric changes and CutOut too (its box is then ignored in the
             mask): none, the pseudo-labelled ones (ST, CVPR 2022) or all.
+        novel: Mask indices of the novel classes.
+        crop_tags: Take the tags from the crop's own mask, before novel classes are erased.
+        with_valid: Add ``valid`` (S, S), False on padding and CutOut.
     """
 
     def __init__(
@@ -110,10 +127,15 @@ class MaskedImages(Dataset[Sample]):
         pseudo: ImageSource | None = None,
         pseudo_ids: frozenset[str] = frozenset(),
         strong: Literal["none", "pseudo", "all"] = "none",
+        novel: Sequence[int] = (),
+        crop_tags: bool = False,
+        with_valid: bool = False,
     ) -> None:
         self.ids, self.source, self.labels, self.views = ids, source, labels, views
         self.num_fg_classes, self.first_fg = num_fg_classes, first_fg
         self.pseudo, self.pseudo_ids, self.strong = pseudo, pseudo_ids, strong
+        self.novel, self._is_novel = list(novel), index_table(novel)
+        self.crop_tags, self.with_valid = crop_tags, with_valid
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -123,32 +145,48 @@ class MaskedImages(Dataset[Sample]):
         return self.sample(self.ids[index], self.views.rng(index, draw))
 
     def read_mask(self, image_id: str) -> UInt8Array:
-        """The mask an image is trained on: a true one or a pseudo-label, (H, W)."""
-        is_pseudo = self.pseudo is not None and image_id in self.pseudo_ids
+        """The true mask of an image, or the pseudo-label that stands for all of it, (H, W)."""
+        is_pseudo = self.pseudo is not None and image_id in self.pseudo_ids and not self.novel
         return load_mask(self.pseudo if is_pseudo and self.pseudo else self.source, image_id)
 
     def sample(self, image_id: str, rng: np.random.Generator) -> Sample:
         """One augmented image with its mask."""
-        full_mask = self.read_mask(image_id)
+        full_mask, size = self.read_mask(image_id), self.views.crop_size
         crop, image = self.views.draw(load_image(self.source, image_id), rng)
-        mask = crop_mask(torch.from_numpy(full_mask), crop, self.views.crop_size)
+        mask, valid = crop_mask(torch.from_numpy(full_mask), crop, size), crop_valid(crop, size)
         if self.strong == "all" or (self.strong == "pseudo" and image_id in self.pseudo_ids):
             image = photometric(image, rng, self.views.augmentation)
-            box = draw_cutout(rng, self.views.crop_size, self.views.augmentation)
+            box = draw_cutout(rng, size, self.views.augmentation)
             if box is not None:
                 fill = self.views.augmentation.cutout_fill
                 image = fill_box(image, box, rng, fill, self.views.pad)
-                mask = mask.clone()
-                mask[box[0] : box[2], box[1] : box[3]] = IGNORE_INDEX
+                valid[box[0] : box[2], box[1] : box[3]] = False
         labels = self.labels.get(image_id)
-        if labels is None:
-            labels = labels_from_mask(full_mask, self.num_fg_classes, self.first_fg)
-        return {
+        if labels is None or self.crop_tags:
+            visible = mask.masked_fill(~valid, IGNORE_INDEX).numpy()
+            shown = visible if self.crop_tags else full_mask
+            labels = labels_from_mask(shown, self.num_fg_classes, self.first_fg)
+        mask = mask.long()
+        if self.novel:
+            mask = self._without_novel(mask, image_id, crop, labels)
+        sample: Sample = {
             "image": to_float(image),
-            "mask": mask.long(),
+            "mask": mask.masked_fill_(~valid, IGNORE_INDEX),
             "image_labels": torch.from_numpy(labels).float(),
             "image_id": image_id,
         }
+        return sample | {"valid": valid} if self.with_valid else sample
+
+    def _without_novel(
+        self, mask: Tensor, image_id: str, crop: Crop, labels: NDArray[np.uint8]
+    ) -> Tensor:
+        """A crop's mask, (S, S), without novel classes but for those of its pseudo-label."""
+        if self.pseudo is None or image_id not in self.pseudo_ids:
+            return erase_novel(mask, self._is_novel)
+        pseudo = torch.from_numpy(load_mask(self.pseudo, image_id))
+        pseudo = crop_mask(pseudo, crop, self.views.crop_size).long()
+        is_tagged = index_table((labels.nonzero()[0] + self.first_fg).tolist())
+        return paste_novel(mask, pseudo, self._is_novel, is_tagged)
 
 
 class EvaluationImages(Dataset[Sample]):

@@ -112,11 +112,13 @@ def _masked(data: "BaseDataModule") -> MaskedImages:
 def _masked_images(
     data: "BaseDataModule", true_ids: list[str], pseudo_ids: list[str] | None = None
 ) -> MaskedImages:
-    pseudo_ids = pseudo_ids or []
+    pseudo_ids, weak_shot = pseudo_ids or [], data.supervision == "weak_shot"
     ids = true_ids + pseudo_ids
     if not ids:
         raise ValueError(f"{type(data).__name__} has no training images with masks")
-    data.source.check(true_ids, masks=True, mask_values=data.check_masks)
+    novel = [data.class_names.index(name) for name in data.novel_classes]
+    # Base classes are pasted over the pseudo-labels of novel ones.
+    data.source.check(ids if novel else true_ids, masks=True, mask_values=data.check_masks)
     pseudo = _pseudo_labels(data, pseudo_ids) if pseudo_ids else None
     repeat = data.repeat_labeled and true_ids and pseudo_ids
     times = -(-len(pseudo_ids) // len(true_ids)) if repeat else 1
@@ -130,6 +132,9 @@ def _masked_images(
         pseudo=pseudo,
         pseudo_ids=frozenset(pseudo_ids),
         strong=data.photometric,
+        novel=novel,
+        crop_tags=weak_shot and data.crop_tags,
+        with_valid=weak_shot,
     )
 
 
@@ -175,12 +180,13 @@ def _semi(data: "BaseDataModule") -> dict[str, Dataset[Sample]]:
 
 def _weak_shot(data: "BaseDataModule") -> Dataset[Sample]:
     if not data.novel_classes:
-        raise ValueError("supervision 'weak_shot' needs novel_classes, a list of class names")
+        raise ValueError(
+            "supervision 'weak_shot' needs novel_classes, a list of class names or the name of a "
+            "published split"
+        )
     images = _masked_images(data, data.labeled_ids())
     labels = data.labels_of(list(images.ids), from_masks=True)
     images.labels = labels
     is_novel = np.array([name in data.novel_classes for name in data.fg_names])
     matrix = np.stack([labels[image_id] for image_id in images.ids])
-    indices = [data.class_names.index(name) for name in data.novel_classes]
-    partners = WeakShotPartners(matrix, is_novel)
-    return WeakShotImages(images, partners, indices, crop_tags=data.crop_tags)
+    return WeakShotImages(images, WeakShotPartners(matrix, is_novel))

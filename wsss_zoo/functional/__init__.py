@@ -3,6 +3,12 @@
 from wsss_zoo.functional.boundary import boundary_counts, boundary_f_score
 from wsss_zoo.functional.calibrated_fusion import calibrated_fusion
 from wsss_zoo.functional.cam import cam_to_label, class_activation_map, grad_cam, multi_scale_cam
+from wsss_zoo.functional.class_targets import (
+    ClassTargets,
+    class_targets,
+    covered_pixels,
+    target_masks,
+)
 from wsss_zoo.functional.classifier_grad_cam import classifier_grad_cam
 from wsss_zoo.functional.co_attention import (
     co_attend,
@@ -45,11 +51,13 @@ from wsss_zoo.functional.mask_matching import (
     match_proposal_batch,
     match_proposals,
     proposal_costs,
+    solve_assignment,
 )
 from wsss_zoo.functional.mask_to_image_labels import mask_to_image_labels
 from wsss_zoo.functional.ohem import ohem_cross_entropy
 from wsss_zoo.functional.pair_points import gather_points, sample_points, shared_class_regions
 from wsss_zoo.functional.pair_similarity import (
+    DistillationKind,
     base_pixels,
     pair_balance,
     pair_counts,
@@ -78,7 +86,9 @@ from wsss_zoo.functional.superpixels import superpixel_backend, superpixels
 from wsss_zoo.functional.tags import gate_by_tags
 
 __all__ = [
+    "ClassTargets",
     "DetectionReport",
+    "DistillationKind",
     "WriteBack",
     "assign_proposals",
     "base_pixels",
@@ -88,6 +98,7 @@ __all__ = [
     "cam_to_label",
     "cells_to_crop",
     "class_activation_map",
+    "class_targets",
     "classifier_grad_cam",
     "clean_pixels",
     "co_attend",
@@ -97,6 +108,7 @@ __all__ = [
     "complementary_loss",
     "confusion_matrix",
     "contrastive_features",
+    "covered_pixels",
     "cps_loss",
     "crop_to_cells",
     "cutmix",
@@ -156,8 +168,10 @@ __all__ = [
     "small_object_counts",
     "soft_label_loss",
     "softmax_mse_loss",
+    "solve_assignment",
     "superpixel_backend",
     "superpixels",
+    "target_masks",
     "temper",
     "vote",
     "vote_counts",

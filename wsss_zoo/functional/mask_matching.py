@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 Match = tuple[Tensor, Tensor]
+HostMatch = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 FOCAL_WEIGHT = 20.0
 # What a proposal with overflowed scores costs: it is taken when no other is left.
@@ -120,26 +122,21 @@ def _block_size(rows: int, device: torch.device) -> int:
     return 1 << (max(1, elements // max(1, rows)).bit_length() - 1)
 
 
-def assign_proposals(costs: Tensor, counts: Sequence[int]) -> list[Match]:
-    """One proposal per target and image so that the sum of costs is the least.
+def solve_assignment(costs: Tensor, counts: Sequence[int]) -> list[HostMatch]:
+    """One proposal per target and image so that the sum of costs is the least, on the host.
 
-    The one place of the matching where the host waits for the device: one copy of all costs to it,
-    one of all indices back.
+    The one place of the matching where the host waits for the device: one copy of all costs.
 
     Args:
         costs: Finite, (N, Q, T).
         counts: Targets of each image; what is behind them in `costs` is filling.
 
     Returns:
-        For each image the proposals, ascending, and the target of each, both int64 of length
-        min(Q, count) on the device of the costs. With more targets than proposals those that
-        cost most go without.
+        For each image the proposals, ascending, and the target of each, both int64 arrays of length
+        min(Q, count). With more targets than proposals those that cost most go without.
 
     Raises:
         ValueError: If there is not one count per image, or a count is outside [0, T].
-
-    >>> assign_proposals(torch.tensor([[[1.0, 0.0], [0.0, 5.0], [9.0, 9.0]]]), [2])
-    [(tensor([0, 1]), tensor([1, 0]))]
     """
     N, _, T = costs.shape
     if len(counts) != N or not all(0 <= count <= T for count in counts):
@@ -148,7 +145,27 @@ def assign_proposals(costs: Tensor, counts: Sequence[int]) -> list[Match]:
             f"give {N} numbers of targets from 0 to {T}"
         )
     host = costs.detach().cpu().double().numpy()
-    pairs = [linear_sum_assignment(host[n, :, :count]) for n, count in enumerate(counts)]
+    return [linear_sum_assignment(host[n, :, :count]) for n, count in enumerate(counts)]
+
+
+def assign_proposals(costs: Tensor, counts: Sequence[int]) -> list[Match]:
+    """`solve_assignment` with its result on the device of the costs.
+
+    Args:
+        costs: Finite, (N, Q, T).
+        counts: Targets of each image; what is behind them in `costs` is filling.
+
+    Returns:
+        For each image the proposals, ascending, and the target of each, both int64 of length
+        min(Q, count).
+
+    Raises:
+        ValueError: If there is not one count per image, or a count is outside [0, T].
+
+    >>> assign_proposals(torch.tensor([[[1.0, 0.0], [0.0, 5.0], [9.0, 9.0]]]), [2])
+    [(tensor([0, 1]), tensor([1, 0]))]
+    """
+    pairs = solve_assignment(costs, counts)
     lengths = [len(queries) for queries, _ in pairs]
     # One copy back for all images.
     both = np.concatenate([np.zeros((2, 0), np.int64), *map(np.stack, pairs)], axis=1)

@@ -7,10 +7,12 @@ from wsss_zoo.methods.cpc import CPC
 from wsss_zoo.methods.cps import CPS
 from wsss_zoo.methods.fixmatch import FixMatch
 from wsss_zoo.methods.gat_corrector import GATCorrector
+from wsss_zoo.methods.mask_former import MaskFormer
 from wsss_zoo.methods.mean_teacher import MeanTeacher
 from wsss_zoo.methods.pi_model import PiModel
 from wsss_zoo.methods.pseudoseg import PseudoSeg
 from wsss_zoo.methods.self_regulation import SelfRegulation
+from wsss_zoo.methods.sim_former import SimFormer
 from wsss_zoo.methods.supervised import Supervised
 from wsss_zoo.methods.temporal_ensembling import TemporalEnsembling
 from wsss_zoo.methods.unimatch import UniMatch
@@ -23,10 +25,12 @@ __all__ = [
     "CoAttention",
     "FixMatch",
     "GATCorrector",
+    "MaskFormer",
     "MeanTeacher",
     "PiModel",
     "PseudoSeg",
     "SelfRegulation",
+    "SimFormer",
     "Supervised",
     "TemporalEnsembling",
     "UniMatch",

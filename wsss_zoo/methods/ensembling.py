@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed
 from torch import Tensor
 
 from wsss_zoo.functional import crop_to_cells
 from wsss_zoo.methods.base import BaseMethod
+from wsss_zoo.methods.ranks import gathered, number_of_ranks
 from wsss_zoo.modules import ProbabilityEnsemble
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def recall(
         unlabeled: The unlabelled half of a batch.
         valid: Pixels that count, (M, H, W); only their shape matters here.
     """
-    if _ranks() == 1:
+    if number_of_ranks() == 1:
         ensemble.add(unlabeled["image_id"], valid.device)
     rows = ensemble.rows(unlabeled["image_id"], valid.device)
     height, width = valid.shape[1:]
@@ -82,7 +82,7 @@ def remember(
     rows = ensemble.rows(unlabeled["image_id"], valid.device)
     geometry, image_size = unlabeled["geometry"], unlabeled["image_size"]
     mean, covered = crop_to_cells(probs, valid, geometry, image_size, ensemble.cells)
-    rows, mean, covered = (_gathered(value) for value in (rows, mean, covered))
+    rows, mean, covered = (gathered(value) for value in (rows, mean, covered))
     ensemble.update(rows, mean, covered)
 
 
@@ -102,7 +102,7 @@ def _fill(method: BaseMethod, ensemble: ProbabilityEnsemble, images: Any) -> Non
         logger.warning("warm_fill without init_from: the ensemble begins with a fresh network")
     training, device = method.network.training, method.device
     method.network.eval()
-    for first in range(0, len(images.ids), _ranks()):
+    for first in range(0, len(images.ids), number_of_ranks()):
         # At the end of the list a rank without an image repeats the last one.
         image_id = images.ids[min(first + method.global_rank, len(images.ids) - 1)]
         pixels = torch.from_numpy(images.source.read_image(image_id)).to(device)
@@ -124,19 +124,3 @@ def _unlabeled_images(method: BaseMethod) -> Any:
     loaders = method.trainer.train_dataloader
     loader = loaders.get("unlabeled") if isinstance(loaders, dict) else None
     return getattr(loader, "dataset", None)
-
-
-def _ranks() -> int:
-    distributed = torch.distributed
-    available = distributed.is_available() and distributed.is_initialized()
-    return distributed.get_world_size() if available else 1
-
-
-def _gathered(value: Tensor) -> Tensor:
-    """The values (M, ...) of all ranks, one after the other."""
-    if _ranks() == 1:
-        return value
-    # Lightning's own calls a deprecated function of torch.
-    values = [torch.empty_like(value) for _ in range(_ranks())]
-    torch.distributed.all_gather(values, value.contiguous())
-    return torch.cat(values)

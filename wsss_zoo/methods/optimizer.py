@@ -1,9 +1,11 @@
 """The optimisers and the schedule that methods choose from."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
+from pytorch_lightning import LightningModule
 from torch.optim.lr_scheduler import LambdaLR, MultiStepLR
 
 Optimizer = Literal["sgd", "nesterov", "adam", "adamw"]
@@ -49,6 +51,26 @@ def drop_schedule(optimizer: torch.optim.Optimizer, epochs: list[int]) -> MultiS
     return MultiStepLR(optimizer, epochs)
 
 
+def split_undecayed(
+    groups: list[dict[str, Any]], undecayed: Sequence[torch.nn.Parameter]
+) -> list[dict[str, Any]]:
+    """Parameter groups with some parameters apart, which have no weight decay.
+
+    Args:
+        groups: Groups with ``name``, ``lr`` and ``params``.
+        undecayed: The parameters.
+    """
+    apart = {id(parameter) for parameter in undecayed}
+    result = []
+    for group in groups:
+        kept = [parameter for parameter in group["params"] if id(parameter) not in apart]
+        free = [parameter for parameter in group["params"] if id(parameter) in apart]
+        result.append({**group, "params": kept})
+        name = f"{group['name']} undecayed"
+        result.append({**group, "name": name, "params": free, "weight_decay": 0.0})
+    return [group for group in result if group["params"]]
+
+
 def split_biases(groups: list[dict[str, Any]], factor: float) -> list[dict[str, Any]]:
     """Parameter groups with their biases (vectors) apart, at ``factor`` times the learning rate.
 
@@ -67,3 +89,17 @@ def split_biases(groups: list[dict[str, Any]], factor: float) -> list[dict[str, 
             {"name": f"{group['name']} biases", "lr": factor * group["lr"], "params": biases}
         )
     return [group for group in result if group["params"]]
+
+
+def clip_gradients(
+    method: LightningModule,
+    optimizer: torch.optim.Optimizer,
+    value: float | None,
+    algorithm: str | None,
+) -> None:
+    """Clip as the trainer says, else the norm of all gradients to the method's ``grad_clip``."""
+    if value is None:
+        value, algorithm = method.hparams["grad_clip"], "norm"
+    method.clip_gradients(
+        optimizer, gradient_clip_val=value, gradient_clip_algorithm=algorithm or "norm"
+    )

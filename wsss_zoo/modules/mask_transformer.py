@@ -17,12 +17,12 @@ _UNDECAYED = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.Embedding)
 
 
 class Proposals(NamedTuple):
-    """What a `MaskTransformer` proposes for a batch, h and w being those of stride 4."""
+    """What the L layers of a `MaskTransformer` propose for a batch; h and w are of stride 4."""
 
-    #: Class logits of each layer (N, Q, K + 1), the last for "no object"; the final layer is last.
-    class_logits: list[Tensor]
-    #: Mask logits of each layer, (N, Q, h, w).
-    mask_logits: list[Tensor]
+    #: Class logits (N, L, Q, K + 1), the last for "no object"; the final layer is last.
+    class_logits: Tensor
+    #: Mask logits (N, L, Q, h, w).
+    mask_logits: Tensor
     #: Pixel embeddings (N, E, h, w); their products with the queries' are the mask logits.
     pixel_embeddings: Tensor
 
@@ -91,9 +91,10 @@ class MaskTransformer(nn.Module):
         """Proposals of every layer for images (N, 3, H, W) in [0, 1]; stride 4 of the padded."""
         layers, embeddings = self._decode(image)
         class_logits, mask_logits = self._heads(torch.cat(layers, 1), embeddings)
+        shape = (len(image), len(layers), -1)
         return Proposals(
-            list(class_logits.chunk(len(layers), 1)),
-            list(mask_logits.chunk(len(layers), 1)),
+            class_logits.view(*shape, class_logits.shape[-1]),
+            mask_logits.view(*shape, *mask_logits.shape[-2:]),
             embeddings,
         )
 
@@ -101,13 +102,18 @@ class MaskTransformer(nn.Module):
         """Scores (N, K, H, W), float32 from 0 to Q, of images (N, 3, H, W) in [0, 1].
 
         `semantic_inference` of the last layer, whose mask logits are resized bilinearly. No
-        probabilities, but their order is that of the classes; a logarithm makes them logits.
+        probabilities, but their order is that of the classes.
         """
         layers, embeddings = self._decode(image)
         class_logits, mask_logits = self._heads(layers[-1], embeddings)
         height, width = image.shape[-2:]
         masks = _enlarged(mask_logits)[..., :height, :width]
         return semantic_inference(class_logits, masks)
+
+    def log_scores(self, image: Tensor) -> Tensor:
+        """Logs of `scores`: logits (N, K, H, W), float32, whose softmax is each class's share."""
+        scores = self.scores(image)
+        return scores.clamp_min(torch.finfo(scores.dtype).tiny).log()
 
     def _decode(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
         """Queries (N, Q, E) of each layer and pixel embeddings (N, E, h, w)."""

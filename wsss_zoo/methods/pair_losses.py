@@ -1,0 +1,121 @@
+"""SimFormer's losses of pairs of pixels, each of an image and its reference."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from wsss_zoo.functional import (
+    DistillationKind,
+    base_pixels,
+    gather_points,
+    pair_balance,
+    pair_counts,
+    pair_similarity_loss,
+    pair_targets,
+    sample_points,
+    score_similarity,
+    shared_class_regions,
+    similarity_distillation_loss,
+)
+from wsss_zoo.modules import Proposals, SimNet
+
+Pairing = Literal["cross_image", "code"]
+
+
+def partners(maps: Tensor) -> Tensor:
+    """What belongs to the partner of each of N images and N references, (2 N, ...)."""
+    return maps.roll(len(maps) // 2, 0)
+
+
+def sim_net_loss(
+    sim_net: SimNet,
+    embeddings: Tensor,
+    labels: Tensor,
+    valid: Tensor,
+    is_base: Tensor,
+    queue: Tensor,
+    points: int,
+) -> tuple[Tensor, Tensor]:
+    """Teach the similarity network on pairs of pixels one of which at least is of a base class.
+
+    Of the points of an image four fifths show a class that its partner has too, the others
+    anything else that is not padding.
+
+    Args:
+        sim_net: The similarity network; the caller's mode counts for its BatchNorm.
+        embeddings: Of the images' pixels, then of the references', (2 N, E, h, w); detached by the
+            caller: only the similarity network learns.
+        labels: Base classes, 255 elsewhere, (2 N, h, w) int64.
+        valid: False on padding, (2 N, h, w) bool.
+        is_base: Whether a class has masks, (K,) bool.
+        queue: Numbers of pairs of the last calls, (calls, 2).
+        points: Points of an image; fewer where there are fewer pixels.
+
+    Returns:
+        The loss, and the queue with this call's numbers in place of the oldest.
+
+    Chen et al. (SimFormer), NeurIPS 2022, as the released code has it.
+    """
+    points = min(points, labels[0].numel())
+    images, references = labels.chunk(2)
+    regions = torch.cat(shared_class_regions(images, references, is_base))
+    inside = sample_points(regions, max(1, points * 4 // 5))
+    chosen = inside
+    if points > 1:
+        outside = sample_points(valid & ~regions, points - inside.shape[1])
+        chosen = torch.cat([inside, outside], 1)
+    features = gather_points(embeddings, chosen)
+    classes = labels.flatten(1).gather(1, chosen)
+    same, known = pair_targets(classes, partners(classes), is_base)
+    queue = torch.cat([queue[1:], pair_counts(same)[None]])
+    similarity = sim_net.all_pairs(features, partners(features))
+    return pair_similarity_loss(similarity, same, known, *pair_balance(queue)), queue
+
+
+def distillation_loss(
+    sim_net: SimNet,
+    proposals: Proposals,
+    labels: Tensor,
+    tags: Tensor,
+    is_base: Tensor,
+    points: int,
+    kind: DistillationKind,
+    pairing: Pairing,
+) -> Tensor:
+    """Teach the novel classes' scores of the last layer how similar pixels without base class are.
+
+    The mean over the pairs of images, 0 for those that have no novel class in common.
+
+    Args:
+        sim_net: The teacher; its BatchNorm is in the caller's mode, which in training updates the
+            running statistics, as in the released code.
+        proposals: Of N images, then of their references.
+        labels: Base classes, 255 elsewhere, (2 N, h, w) int64.
+        tags: Presence of the novel classes, zeros for base ones, (2 N, foreground classes).
+        is_base: Whether a class has masks, (K,) bool.
+        points: Points of an image; fewer where there are fewer pixels.
+        kind: See `similarity_distillation_loss`.
+        pairing: "cross_image": points of the image and of its partner; "code": the student's are
+            both of the image, the teacher's of two.
+
+    Chen et al. (SimFormer), NeurIPS 2022.
+    """
+    points = min(points, labels[0].numel())
+    chosen = sample_points(~base_pixels(labels, is_base), points)
+    with torch.no_grad():
+        features = gather_points(proposals.pixel_embeddings.detach(), chosen)
+        teacher = sim_net.all_pairs(features, partners(features))
+    masks = gather_points(proposals.mask_logits[:, -1], chosen).float().sigmoid()
+    probs = proposals.class_logits[:, -1].float().softmax(-1)[..., :-1]
+    with torch.autocast(masks.device.type, enabled=False):
+        scores = masks @ probs
+    # A product, not a choice of columns: how many are novel would have to come from the device.
+    scores = scores * ~is_base
+    student = score_similarity(scores, partners(scores) if pairing == "cross_image" else scores)
+    shared = (tags * partners(tags)).amax(1)[: len(tags) // 2]
+    losses = [
+        similarity_distillation_loss(student[rows], teacher[rows], kind)
+        for rows in torch.arange(len(tags), device=tags.device).view(2, -1).T
+    ]
+    return (torch.stack(losses) * shared).mean()

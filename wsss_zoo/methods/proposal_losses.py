@@ -1,0 +1,161 @@
+"""The losses of a mask transformer's layers, shared by the methods that train one."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wsss_zoo.functional import (
+    ClassTargets,
+    complementary_loss,
+    covered_pixels,
+    dice_mask_loss,
+    focal_mask_loss,
+    proposal_costs,
+    solve_assignment,
+    target_masks,
+)
+from wsss_zoo.methods.ranks import mean_over_ranks
+from wsss_zoo.modules import Proposals
+
+
+class Matches(NamedTuple):
+    """Which proposals stand for the targets of a batch, one column per match.
+
+    The rows are image, layer, query and class, int64.
+    """
+
+    #: Matches with a target that has a mask, (4, M).
+    masked: Tensor
+    #: Matches with a target that has none, (4, M'), by image and layer.
+    unmasked: Tensor
+    #: Where ``unmasked`` has matches: image, and how many, for each layer of it.
+    groups: list[tuple[int, int]]
+
+
+def match_layers(proposals: Proposals, mask: Tensor, targets: ClassTargets) -> Matches:
+    """Match the proposals of every layer with the targets of their image, all in one pass.
+
+    Args:
+        proposals: Of N images and L layers.
+        mask: Class index per pixel at the size of the enlarged proposals, (N, H, W) int64.
+        targets: From `class_targets` of it.
+    """
+    L = proposals.class_logits.shape[1]
+    small = target_masks(targets, resized_labels(mask, proposals.mask_logits.shape[-2:]))
+    costs = proposal_costs(
+        proposals.class_logits.detach().flatten(0, 1),
+        proposals.mask_logits.detach().flatten(0, 1),
+        *(value.repeat_interleave(L, 0) for value in (targets.labels, small, targets.has_mask)),
+    )
+    counts = [count for count in targets.counts for _ in range(L)]
+    masked, unmasked, groups = [], [], []
+    for place, (queries, chosen) in enumerate(solve_assignment(costs, counts)):
+        image, layer = divmod(place, L)
+        place_of = (np.full_like(queries, image), np.full_like(queries, layer), queries)
+        columns = np.stack([*place_of, targets.host_labels[image][chosen]])
+        has_mask = chosen < targets.mask_counts[image]
+        masked.append(columns[:, has_mask])
+        unmasked.append(columns[:, ~has_mask])
+        if not has_mask.all():
+            groups.append((image, int((~has_mask).sum())))
+    first, second = (
+        torch.from_numpy(np.concatenate(side, 1)).to(mask.device) for side in (masked, unmasked)
+    )
+    return Matches(first, second, groups)
+
+
+def class_loss(class_logits: Tensor, matches: Matches, no_object_weight: float) -> Tensor:
+    """Cross-entropy of all queries, summed over the layers; those not matched are "no object".
+
+    A weighted mean in each layer: a query without object counts ``no_object_weight``.
+
+    Args:
+        class_logits: (N, L, Q, K + 1).
+        matches: Of the same proposals.
+        no_object_weight: Weight of "no object" against 1 of any class.
+    """
+    N, L, Q, classes = class_logits.shape
+    target = torch.full((N, L, Q), classes - 1, device=class_logits.device)
+    for image, layer, query, label in (matches.masked, matches.unmasked):
+        target[image, layer, query] = label
+    precise = torch.promote_types(class_logits.dtype, torch.float32)
+    weight = torch.ones(classes, dtype=precise, device=class_logits.device)
+    weight[-1] = no_object_weight
+    logits, target = class_logits.to(precise).flatten(0, 2), target.flatten()
+    # Every layer has as many matches as the others, so they share a divisor.
+    total = F.cross_entropy(logits, target, weight, reduction="sum")
+    return total * L / mean_over_ranks(weight[target].sum())
+
+
+def mask_losses(
+    mask_logits: Tensor, matches: Matches, mask: Tensor, targets: ClassTargets
+) -> tuple[Tensor, Tensor]:
+    """Focal and dice loss of the proposals matched with masks, each summed over the layers.
+
+    Args:
+        mask_logits: (N, L, Q, h, w) at stride 4.
+        matches: Of the same proposals.
+        mask: Class index per pixel, (N, 4 h, 4 w) int64; ignored pixels belong to no mask.
+        targets: From `class_targets` of it.
+    """
+    image, layer, query, label = matches.masked
+    truth = mask[image] == label[:, None, None]
+    logits = enlarged(mask_logits[image, layer, query])
+    own = torch.tensor(float(sum(targets.mask_counts)), device=mask.device)
+    number = mean_over_ranks(own).clamp_min(1)
+    return focal_mask_loss(logits, truth, number), dice_mask_loss(logits, truth, number)
+
+
+def complementary_losses(
+    mask_logits: Tensor, matches: Matches, mask: Tensor, valid: Tensor, tau: float, classes: int
+) -> Tensor:
+    """`complementary_loss` of every layer, the mean over the images that have one, summed.
+
+    Args:
+        mask_logits: (N, L, Q, h, w) at stride 4.
+        matches: Of the same proposals.
+        mask: Class index per pixel, (N, 4 h, 4 w) int64.
+        valid: False on padding, (N, 4 h, 4 w) bool.
+        tau: Floor of the union of the novel proposals, a logit.
+        classes: Number of classes K.
+    """
+    image, layer, query, _ = matches.unmasked
+    logits = enlarged(mask_logits[image, layer, query])
+    covered = covered_pixels(mask, classes)[:, None]
+    parts = torch.split(logits, [count for _, count in matches.groups])
+    losses = [
+        complementary_loss(novel, covered[place], valid[place], tau)
+        for (place, _), novel in zip(matches.groups, parts, strict=True)
+    ]
+    # Without any the logits are empty, and still in the graph: all processes need a gradient.
+    total = torch.stack(losses).sum() if losses else logits.sum()
+    images = torch.tensor(float(len({place for place, _ in matches.groups})), device=mask.device)
+    # Where no process has such an image the sum is 0, whatever it is divided by.
+    return total / mean_over_ranks(images).clamp_min(1e-5)
+
+
+def enlarged(mask_logits: Tensor) -> Tensor:
+    """Mask logits (M, h, w) at four times the side, bilinear, in float32 at least."""
+    height, width = mask_logits.shape[-2:]
+    size = (4 * height, 4 * width)
+    logits = mask_logits[:, None].to(torch.promote_types(mask_logits.dtype, torch.float32))
+    return F.interpolate(logits, size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def resized_labels(mask: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+    """Labels (N, H, W) int64 at another size, by the nearest pixel."""
+    rows, columns = (
+        (torch.arange(new, device=mask.device) * old).div(new, rounding_mode="floor")
+        for new, old in zip(size, mask.shape[-2:], strict=True)
+    )
+    return mask[:, rows[:, None], columns]
+
+
+def padded(maps: Tensor, proposals: Proposals, value: int) -> Tensor:
+    """Maps (N, H, W) at the size of the enlarged proposals: right and bottom are padding."""
+    height, width = proposals.mask_logits.shape[-2:]
+    below, right = 4 * height - maps.shape[-2], 4 * width - maps.shape[-1]
+    return F.pad(maps, (0, right, 0, below), value=value)
