@@ -13,6 +13,7 @@ from pathlib import Path
 
 import label_noise_figure
 import semi_figures
+import weak_shot_figures
 from figure_example import Example, colored, make_example, photo
 from flow_chart import LINE, FlowChart, Node, save_small
 
@@ -211,6 +212,8 @@ FIGURES: dict[str, Callable[[Example], FlowChart]] = {
         co_attention,
         cpc,
         label_noise_figure.gat_corrector,
+        weak_shot_figures.mask_former,
+        weak_shot_figures.sim_former,
         semi_figures.cps,
         semi_figures.fixmatch,
         semi_figures.mean_teacher,

@@ -1,0 +1,46 @@
+"""Plot of the label-noise runs in experiments/results: mIoU against the number of strong masks.
+
+python experiments/plot_strong_masks.py        # writes experiments/strong_masks.png
+"""
+
+import json
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+HERE = Path(__file__).parent
+#: What a report calls it, and how it is drawn: labels of the weak images, segmenters on val.
+LINES = {
+    "CAM": "C7--",
+    "clean net": "C0--",
+    "GAT + CRF": "C3--",
+    "val, strong only": "C0-",
+    "val, GAT + CRF": "C3-",
+}
+
+
+def read_counts(results: Path) -> dict[int, dict[str, float]]:
+    """Reports of seed 0 by the number of strong masks, from ``labeled_<number>/seed0``."""
+    runs = {int(path.name.split("_")[1]): path for path in results.glob("labeled_*")}
+    return {
+        count: json.loads((runs[count] / "seed0" / "summary.json").read_text())["report"]
+        for count in sorted(runs)
+    }
+
+
+def draw(counts: dict[int, dict[str, float]], path: Path) -> None:
+    """One line per kind of label or segmenter, mIoU in percent."""
+    figure = Figure(figsize=(5.6, 3.6), dpi=150)
+    axes = figure.add_subplot(xlabel="strong masks", ylabel="mIoU, %", xticks=list(counts))
+    for name, style in LINES.items():
+        values = [100 * report[name] for report in counts.values()]
+        kind = "" if name.startswith("val, ") else "labels: "
+        axes.plot(list(counts), values, style, marker="o", label=kind + name)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+if __name__ == "__main__":
+    draw(read_counts(HERE / "results" / "label_noise"), HERE / "strong_masks.png")
