@@ -3,7 +3,12 @@ import math
 import pytest
 import torch
 
-from wsss_zoo.functional import complementary_loss, dice_mask_loss, focal_mask_loss
+from wsss_zoo.functional import (
+    complementary_loss,
+    dice_mask_loss,
+    focal_mask_loss,
+    summed_complementary_loss,
+)
 
 TAU = -2.9444
 H, W = 4, 5
@@ -111,6 +116,21 @@ def test_half_precision_gives_a_float32_loss():
         loss = complementary_loss(half, base_masks, valid)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, complementary_loss(half.float(), base_masks, valid))
+
+
+def test_several_images_at_once_are_their_sum():
+    logits, base_masks, valid = case(6, 3)
+    counts, logits = [1, 3, 2], logits.requires_grad_()
+    targets = valid & ~base_masks
+    total = summed_complementary_loss(logits, counts, targets)
+    parts = zip(logits.split(counts), base_masks, strict=True)
+    expected = sum(complementary_loss(part, base[None], valid) for part, base in parts)
+    torch.testing.assert_close(total, expected)
+    gradients = [torch.autograd.grad(loss, logits)[0] for loss in (total, expected)]
+    torch.testing.assert_close(*gradients)
+    none = summed_complementary_loss(logits[:0], [], targets[:0])
+    assert none.item() == 0
+    none.backward()
 
 
 def test_order_of_proposals_and_masks_does_not_matter():

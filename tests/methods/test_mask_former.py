@@ -12,6 +12,7 @@ from tests.checkpoints import save_checkpoint, with_opinions
 from tests.methods.weak_shot_batches import weak_shot_batch
 from wsss_zoo import MaskFormer, Shapes, SimFormer
 from wsss_zoo.functional import ClassTargets
+from wsss_zoo.last_checkpoint import LastCheckpoint
 from wsss_zoo.methods import mask_former, proposal_losses, sim_former
 from wsss_zoo.methods.proposal_losses import class_loss, mask_losses, match_layers
 
@@ -197,27 +198,35 @@ def test_step_waits_for_the_device_in_two_places_alone(kind, monkeypatch):
         assert {value.device.type for value in learner.logged.values()} == {"cuda"}
 
 
+class Crash(Callback):
+    """Stands for a kill before the fourth step."""
+
+    def on_train_batch_start(self, trainer, learner, batch, batch_idx):
+        if trainer.global_step == 3:
+            raise ConnectionError("crash")
+
+
 @BOTH
-def test_resume_equals_an_uninterrupted_run(kind, trainer, tmp_path):
-    def fit(steps, **options):
+def test_killed_in_the_middle_of_an_epoch_it_resumes_to_the_same_weights(kind, trainer, tmp_path):
+    def fit(folder, *callbacks, checkpoint=None):
         torch.manual_seed(0)
         learner = kind(7, **(SMALL | (PAIRS if kind is SimFormer else {})), lr=1e-3)
-        # The schedule of the whole run from the start.
-        learner.configure_optimizers = lambda: torch.optim.AdamW(learner.parameter_groups())
-        run = trainer(max_steps=steps, limit_val_batches=0)
-        run.fit(learner, data(kind), **options)
-        run.save_checkpoint(tmp_path / "last.ckpt")
+        options = {"max_steps": 5, "limit_val_batches": 0, "enable_checkpointing": True}
+        save = LastCheckpoint(every_n_train_steps=2)
+        run = trainer(callbacks=[save, *callbacks], default_root_dir=folder, **options)
+        run.fit(learner, data(kind), ckpt_path=checkpoint, weights_only=True)
         return learner.state_dict()
 
-    whole = fit(4)
-    fit(2)
-    resumed = fit(4, ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    whole = fit(tmp_path / "whole")
+    with pytest.raises(ConnectionError):
+        fit(tmp_path / "killed", Crash())
+    resumed = fit(tmp_path / "killed", checkpoint=tmp_path / "killed/checkpoints/last.ckpt")
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
     if kind is SimFormer:
-        # Four steps behind the first entry, and no other.
-        assert whole["pair_queue"].any(1).sum() == 5
-        assert whole["pair_queue"][-5].tolist() == [1, 1]
+        # Five steps behind the first entry, and no other.
+        assert whole["pair_queue"].any(1).sum() == 6
+        assert whole["pair_queue"][-6].tolist() == [1, 1]
 
 
 @BOTH

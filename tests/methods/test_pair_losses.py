@@ -69,17 +69,15 @@ def naive_sim_net_loss(network, embeddings, labels, valid, queue, points):
 
 def test_sim_net_loss_equals_a_loop_over_pairs():
     (labels, valid, _), given, queue = batch(), proposals(4), fresh_queue()
+    networks = sim_net(), sim_net()
     for _ in range(3):
         torch.manual_seed(3)
         expected, new_queue = naive_sim_net_loss(
-            sim_net(), given.pixel_embeddings, labels, valid, queue, POINTS
+            networks[0], given.pixel_embeddings, labels, valid, queue, POINTS
         )
         torch.manual_seed(3)
-        state = torch.get_rng_state()
-        network = sim_net()
-        torch.set_rng_state(state)
         loss, queue = sim_net_loss(
-            network, given.pixel_embeddings, labels, valid, IS_BASE, queue, POINTS
+            networks[1], given.pixel_embeddings, labels, valid, IS_BASE, queue, POINTS
         )
         torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-6)
         assert queue.tolist() == new_queue
@@ -147,7 +145,7 @@ def naive_distillation(network, given, labels, tags, points, kind, pairing):
 def test_distillation_equals_a_loop_over_pairs(pairing, kind, novel):
     """In the second batch the first pair has no novel class in common: it counts 0."""
     labels, _, tags = batch(novel)
-    first, second = leaves(proposals(4, scale=1.0)), leaves(proposals(4, scale=1.0))
+    first, second = leaves(proposals(4)), leaves(proposals(4))
     networks = sim_net(), sim_net()
     torch.manual_seed(3)
     expected = naive_distillation(networks[0], first, labels, tags, 6, kind, pairing)
@@ -160,10 +158,9 @@ def test_distillation_equals_a_loop_over_pairs(pairing, kind, novel):
         wanted, found = (getattr(given, name).grad for given in (first, second))
         torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-7)
         # The last layer alone.
-        assert found[:, -1].any()
         assert not found[:, 0].any()
-        idle = novel[0] == (3,) and novel[2] == (4,)
-        assert bool(found[0].any()) is not idle
+        if novel[2] == (4,):
+            assert not found[0].any()
 
 
 def test_the_teacher_learns_nothing_but_statistics():

@@ -89,7 +89,9 @@ def test_order_of_the_queries_does_not_matter_to_the_scores():
     scores, masks = model.scores(image), model(image).mask_logits[:, -1]
     order = torch.randperm(7, generator=torch.Generator().manual_seed(1))
     model.decoder.queries.weight.copy_(model.decoder.queries.weight[order])
-    torch.testing.assert_close(model(image).mask_logits[:, -1], masks[:, order], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        model(image).mask_logits[:, -1], masks[:, order], rtol=1e-4, atol=1e-4
+    )
     torch.testing.assert_close(model.scores(image), scores, rtol=1e-4, atol=1e-4)
 
 

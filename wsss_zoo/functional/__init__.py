@@ -18,7 +18,7 @@ from wsss_zoo.functional.co_attention import (
 )
 from wsss_zoo.functional.co_attention_loss import co_attention_loss, exclusive_labels
 from wsss_zoo.functional.co_attention_maps import merge_co_attention_views
-from wsss_zoo.functional.complementary import complementary_loss
+from wsss_zoo.functional.complementary import complementary_loss, summed_complementary_loss
 from wsss_zoo.functional.confusion import confusion_matrix, intersection_over_union, mean_iou
 from wsss_zoo.functional.consistency import sigmoid_rampup, softmax_mse_loss
 from wsss_zoo.functional.correction import (
@@ -171,6 +171,7 @@ __all__ = [
     "solve_assignment",
     "superpixel_backend",
     "superpixels",
+    "summed_complementary_loss",
     "target_masks",
     "temper",
     "vote",

@@ -1,5 +1,7 @@
 """Loss of the classes that have tags and no masks: where no base class is, one of them is."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -48,10 +50,32 @@ def complementary_loss(
             f"{tuple(base_masks.shape)} and valid {tuple(valid.shape)} do not fit; give (T, H, W), "
             "(B, H, W) and (H, W)"
         )
-    logits = novel_mask_logits.to(torch.promote_types(novel_mask_logits.dtype, torch.float32))
-    if len(logits) == 0:
+    count = len(novel_mask_logits)
+    target = valid & ~(base_masks != 0).any(0)
+    targets = target[None].expand(min(1, count), H, W)
+    return summed_complementary_loss(novel_mask_logits, [count] * len(targets), targets, tau)
+
+
+def summed_complementary_loss(
+    novel_mask_logits: Tensor, counts: Sequence[int], targets: Tensor, tau: float = -2.9444
+) -> Tensor:
+    """Sum of `complementary_loss` over images that each have such a target, in one pass.
+
+    Args:
+        novel_mask_logits: Logits of the proposals of all images, one image behind the other,
+            (sum of counts, H, W).
+        counts: Proposals of each image, at least 1.
+        targets: Where the union belongs: valid and not covered by a base mask, (images, H, W) bool;
+            no image gives 0.
+        tau: See `complementary_loss`.
+
+    >>> summed_complementary_loss(torch.tensor([[[9.0]], [[-9.0]]]), [2], torch.ones(1, 1, 1)).round()
+    tensor(0.)
+    """
+    precise = torch.promote_types(novel_mask_logits.dtype, torch.float32)
+    logits = novel_mask_logits.to(precise)
+    if len(targets) == 0:
         return logits.sum()
-    union = logits.max(0, keepdim=True).values
-    union = torch.where(union > tau, union, tau)
-    target = (valid & ~(base_masks != 0).any(0))[None]
-    return FOCAL_WEIGHT * focal_mask_loss(union, target, 1) + dice_mask_loss(union, target, 1)
+    unions = torch.stack([part.max(0).values for part in logits.split(list(counts))])
+    unions = torch.where(unions > tau, unions, tau)
+    return FOCAL_WEIGHT * focal_mask_loss(unions, targets, 1) + dice_mask_loss(unions, targets, 1)

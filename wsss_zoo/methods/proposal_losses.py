@@ -9,12 +9,12 @@ from torch import Tensor
 
 from wsss_zoo.functional import (
     ClassTargets,
-    complementary_loss,
     covered_pixels,
     dice_mask_loss,
     focal_mask_loss,
     proposal_costs,
     solve_assignment,
+    summed_complementary_loss,
     target_masks,
 )
 from wsss_zoo.methods.ranks import mean_over_ranks
@@ -24,12 +24,12 @@ from wsss_zoo.modules import Proposals
 class Matches(NamedTuple):
     """Which proposals stand for the targets of a batch, one column per match.
 
-    The rows are image, layer, query and class, int64.
+    The rows are image, layer, query, class and place of the target in its image, int64.
     """
 
-    #: Matches with a target that has a mask, (4, M).
+    #: Matches with a target that has a mask, (5, M).
     masked: Tensor
-    #: Matches with a target that has none, (4, M'), by image and layer.
+    #: Matches with a target that has none, (5, M'), by image and layer.
     unmasked: Tensor
     #: Where ``unmasked`` has matches: image, and how many, for each layer of it.
     groups: list[tuple[int, int]]
@@ -55,7 +55,7 @@ def match_layers(proposals: Proposals, mask: Tensor, targets: ClassTargets) -> M
     for place, (queries, chosen) in enumerate(solve_assignment(costs, counts)):
         image, layer = divmod(place, L)
         place_of = (np.full_like(queries, image), np.full_like(queries, layer), queries)
-        columns = np.stack([*place_of, targets.host_labels[image][chosen]])
+        columns = np.stack([*place_of, targets.host_labels[image][chosen], chosen])
         has_mask = chosen < targets.mask_counts[image]
         masked.append(columns[:, has_mask])
         unmasked.append(columns[:, ~has_mask])
@@ -79,7 +79,7 @@ def class_loss(class_logits: Tensor, matches: Matches, no_object_weight: float) 
     """
     N, L, Q, classes = class_logits.shape
     target = torch.full((N, L, Q), classes - 1, device=class_logits.device)
-    for image, layer, query, label in (matches.masked, matches.unmasked):
+    for image, layer, query, label, _ in (matches.masked, matches.unmasked):
         target[image, layer, query] = label
     precise = torch.promote_types(class_logits.dtype, torch.float32)
     weight = torch.ones(classes, dtype=precise, device=class_logits.device)
@@ -101,8 +101,8 @@ def mask_losses(
         mask: Class index per pixel, (N, 4 h, 4 w) int64; ignored pixels belong to no mask.
         targets: From `class_targets` of it.
     """
-    image, layer, query, label = matches.masked
-    truth = mask[image] == label[:, None, None]
+    image, layer, query, _, place = matches.masked
+    truth = target_masks(targets, mask)[image, place]
     logits = enlarged(mask_logits[image, layer, query])
     own = torch.tensor(float(sum(targets.mask_counts)), device=mask.device)
     number = mean_over_ranks(own).clamp_min(1)
@@ -122,17 +122,13 @@ def complementary_losses(
         tau: Floor of the union of the novel proposals, a logit.
         classes: Number of classes K.
     """
-    image, layer, query, _ = matches.unmasked
+    image, layer, query = matches.unmasked[:3]
     logits = enlarged(mask_logits[image, layer, query])
-    covered = covered_pixels(mask, classes)[:, None]
-    parts = torch.split(logits, [count for _, count in matches.groups])
-    losses = [
-        complementary_loss(novel, covered[place], valid[place], tau)
-        for (place, _), novel in zip(matches.groups, parts, strict=True)
-    ]
-    # Without any the logits are empty, and still in the graph: all processes need a gradient.
-    total = torch.stack(losses).sum() if losses else logits.sum()
-    images = torch.tensor(float(len({place for place, _ in matches.groups})), device=mask.device)
+    places, counts = [place for place, _ in matches.groups], [count for _, count in matches.groups]
+    free = valid & ~covered_pixels(mask, classes)
+    targets = torch.stack([free[place] for place in places]) if places else free[:0]
+    total = summed_complementary_loss(logits, counts, targets, tau)
+    images = torch.tensor(float(len(set(places))), device=mask.device)
     # Where no process has such an image the sum is 0, whatever it is divided by.
     return total / mean_over_ranks(images).clamp_min(1e-5)
 

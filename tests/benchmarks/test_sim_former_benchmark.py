@@ -1,0 +1,95 @@
+"""A SimFormer step against its passes and matching, and its memory at crop 512."""
+
+import subprocess
+import sys
+from pathlib import Path
+from time import process_time
+
+import pytest
+import torch
+
+from tests.methods.weak_shot_batches import weak_shot_batch
+from wsss_zoo.functional import class_targets
+from wsss_zoo.methods import SimFormer
+from wsss_zoo.methods.proposal_losses import match_layers
+
+CROP, ROUNDS = 160, 6
+OPTIONS = {"backbone": "resnet18", "queries": 20, "pair_points": 100, "freeze_backbone_bn": True}
+
+
+def passes(method, batch):
+    """Proposals of all images, a plain loss of all of them, and the matching of all layers."""
+    image, mask = (torch.cat([side[key] for side in (batch, batch["reference"])])
+                   for key in ("image", "mask"))  # fmt: skip
+    proposals = method.model(image)
+    tags = torch.cat([batch["image_labels"], batch["reference"]["image_labels"]])
+    match_layers(proposals, mask, class_targets(mask, 5, torch.nn.functional.pad(tags, (1, 0))))
+    return sum(value.square().mean() for value in proposals)
+
+
+@pytest.mark.benchmark
+def test_a_step_takes_at_most_a_tenth_more_than_passes_and_matching(benchmark):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    method = SimFormer(5, **OPTIONS).train()
+    method.is_base = torch.tensor([True, True, True, False, False])
+    method.log = method.log_dict = lambda *_, **__: None
+    batch, seconds = weak_shot_batch(2, CROP), {"step": [], "bare": []}
+
+    def timed(name, loss):
+        start = process_time()
+        loss().backward()
+        seconds[name].append(process_time() - start)
+
+    def both():
+        timed("step", lambda: method.training_step(batch, 0))
+        timed("bare", lambda: passes(method, batch))
+
+    both()
+    benchmark.pedantic(both, rounds=ROUNDS, iterations=1)
+    torch.set_num_threads(threads)
+    # The least: what runs beside it on the same core takes cache and units from all rounds.
+    ratio = min(seconds["step"]) / min(seconds["bare"])
+    benchmark.extra_info |= {"step / passes": round(ratio, 3), "step, s": min(seconds["step"])}
+    print(f"\nstep {min(seconds['step']):.2f} s, {ratio:.3f} of passes and matching")
+    assert ratio <= 1.10, seconds
+
+
+STEP = """
+import re, torch
+from pathlib import Path
+from tests.methods.weak_shot_batches import weak_shot_batch
+from wsss_zoo.methods import SimFormer
+torch.set_num_threads(1)
+
+def megabytes(name):
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(name + r":\\s+(\\d+)", status)[1]) * 1024 / 1e6
+
+batch = weak_shot_batch(2, 512)
+start = megabytes("VmRSS")
+method = SimFormer(5, freeze_backbone_bn=True).train()
+method.log = method.log_dict = lambda *_, **__: None
+method.is_base[3:] = False
+Path("/proc/self/clear_refs").write_text("5")
+method.training_step(batch, 0).backward()
+print(megabytes("VmHWM") - start)
+"""
+
+
+@pytest.mark.benchmark
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads Linux's /proc")
+def test_memory_of_two_pairs_at_crop_512(benchmark):
+    """ResNet-50, 100 queries, 6 layers; weights and their gradients included."""
+
+    def peak():
+        command = [sys.executable, "-W", "ignore", "-c", STEP]
+        folder = Path(__file__).parents[2]
+        result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder)
+        return float(result.stdout.splitlines()[-1])
+
+    measured = benchmark.pedantic(peak, rounds=1, iterations=1)
+    benchmark.extra_info["MB"] = round(measured)
+    print(f"\n{measured:.0f} MB for two pairs of 512 x 512")
+    assert measured < 8000
