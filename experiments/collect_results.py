@@ -8,9 +8,9 @@
 
 A run is kept under ``experiments/results/<family>/<row>/seed<N>``; paths of the machine it ran on
 are replaced by the name of their option. Tables stand between ``<!-- KIND NAME -->`` and ``<!-- end
--->``: ``table FAMILY/ROW`` is one pipeline, ``rows FAMILY`` all rows against ``supervised``,
-``classes FAMILY`` their IoU by class, ``pretext FAMILY`` what a pretext task finds, ``memory
-FAMILY`` what the benchmarks measured.
+-->``: ``table FAMILY/ROW`` is one pipeline, ``rows FAMILY`` all rows against ``supervised``
+(weak-shot ones against ``masks``), ``classes FAMILY`` their IoU by class, ``pretext FAMILY`` what a
+pretext task finds, ``memory FAMILY`` what the benchmarks measured.
 """
 
 import argparse
@@ -49,6 +49,8 @@ PATHS = {
 _MEMORY = "MB over Supervised"
 # Measured in validation besides the mIoU.
 SMALL_OBJECTS = "val/small_recall"
+# Where some classes have tags only; the first is what rows are compared by.
+WEAK_SHOT = ("val/miou_novel", "val/miou_base", "val/miou_harmonic")
 # Share of all and of the kept pseudo-labels that are right, and share of pixels that are kept.
 LABEL_QUALITY = ("train/pseudo_acc", "train/pseudo_acc_kept", "train/mask_ratio")
 
@@ -177,8 +179,11 @@ def rows_table(family: str) -> str:
     for path in (RESULTS / family).glob("*/seed*/metrics.csv"):
         with path.open(encoding="utf-8") as file:
             logged |= set(next(csv.reader(file), []))
+    validated = _validated(family)
+    if WEAK_SHOT[0] in validated:
+        return _compared(family, [*WEAK_SHOT, "val/miou"], "--baseline", "masks")
     metrics = ["val/miou", *(name for name in LABEL_QUALITY if name in logged)]
-    if SMALL_OBJECTS in _validated(family):
+    if SMALL_OBJECTS in validated:
         metrics.append(SMALL_OBJECTS)
     return _compared(family, metrics, "--baseline", "supervised")
 

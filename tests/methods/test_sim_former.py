@@ -238,9 +238,9 @@ def learnt(comp_weight, seed=0):
 
 
 def test_the_complementary_loss_finds_the_class_that_has_tags_alone():
-    """Novel IoU of two seeds: 0.8 with it, 0.01 without; base classes are learnt either way."""
+    """Novel IoU of two seeds: 0.71 and 0.83 with it, 0.11 and 0.00 without."""
     with_it, without = learnt(0.2), learnt(0.0)
     assert with_it[3] > 0.5
-    assert without[3] < 0.2
+    assert without[3] < 0.3
     assert with_it[:3].min() > 0.4
     assert without[:3].min() > 0.4

@@ -69,7 +69,8 @@ def summed_complementary_loss(
             no image gives 0.
         tau: See `complementary_loss`.
 
-    >>> summed_complementary_loss(torch.tensor([[[9.0]], [[-9.0]]]), [2], torch.ones(1, 1, 1)).round()
+    >>> logits = torch.tensor([[[9.0]], [[-9.0]], [[9.0]]])
+    >>> summed_complementary_loss(logits, [2, 1], torch.ones(2, 1, 1)).round()
     tensor(0.)
     """
     precise = torch.promote_types(novel_mask_logits.dtype, torch.float32)
