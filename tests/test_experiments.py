@@ -40,7 +40,7 @@ OWN = {
     "cpc": ["--model.patch_size", "16", "--model.patch_stride", "8", "--model.val_size", "64"],
 }
 # What weak-shot methods need besides.
-NOVEL = ["--data.novel_classes", "[circle]"]
+NOVEL = ["--data.novel_classes", "[daisy]"]
 # Pretext tasks make no labels.
 WITHOUT_PREDICT = {"cpc"}
 

@@ -169,6 +169,12 @@ def test_matches_are_those_of_each_image_and_layer():
     assert matches.groups == [(0, 1), (0, 1), (1, 2), (1, 2)]
 
 
+def test_no_weight_on_no_object_and_no_object_is_0():
+    given, mask = proposals(), torch.full((3, 32, 40), 255)
+    matches = match_layers(given, mask, class_targets(mask, K))
+    assert class_loss(given.class_logits, matches, 0.0) == 0
+
+
 @pytest.mark.parametrize("value", [1e4, -1e4])
 def test_saturated_logits_stay_finite(value):
     given = proposals()

@@ -77,6 +77,6 @@ def summed_complementary_loss(
     logits = novel_mask_logits.to(precise)
     if len(targets) == 0:
         return logits.sum()
-    unions = torch.stack([part.max(0).values for part in logits.split(list(counts))])
+    unions = torch.stack([part.max(0).values for part in torch.split(logits, list(counts))])
     unions = torch.where(unions > tau, unions, tau)
     return FOCAL_WEIGHT * focal_mask_loss(unions, targets, 1) + dice_mask_loss(unions, targets, 1)

@@ -87,7 +87,8 @@ def class_loss(class_logits: Tensor, matches: Matches, no_object_weight: float) 
     logits, target = class_logits.to(precise).flatten(0, 2), target.flatten()
     # Every layer has as many matches as the others, so they share a divisor.
     total = F.cross_entropy(logits, target, weight, reduction="sum")
-    return total * L / mean_over_ranks(weight[target].sum())
+    # With nothing to find and no weight on that, both are 0.
+    return total * L / mean_over_ranks(weight[target].sum()).clamp_min(1e-5)
 
 
 def mask_losses(
