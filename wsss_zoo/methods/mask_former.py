@@ -8,7 +8,13 @@ from torch import Tensor
 from wsss_zoo.functional import class_targets
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.methods.optimizer import Optimizer, clip_gradients, split_undecayed
-from wsss_zoo.methods.proposal_losses import class_loss, mask_losses, match_layers, padded
+from wsss_zoo.methods.proposal_losses import (
+    check_weights,
+    class_loss,
+    mask_losses,
+    match_layers,
+    padded,
+)
 from wsss_zoo.modules import MaskTransformer, undecayed
 
 
@@ -41,6 +47,9 @@ class MaskFormer(BaseMethod):
         optimizer: "adamw", or another of `Supervised`'s.
         init_from: Checkpoint of a whole network to start from, SimFormer's too.
 
+    Raises:
+        ValueError: If a weight is negative.
+
     Cheng, Schwing, Kirillov, "Per-Pixel Classification is Not All You Need for Semantic
     Segmentation", NeurIPS 2021, with the loss weights and the clipping of Chen et al. (SimFormer),
     NeurIPS 2022.
@@ -71,6 +80,7 @@ class MaskFormer(BaseMethod):
         init_from: str | None = None,
     ) -> None:
         super().__init__()
+        check_weights(self.hparams)
         self.model = MaskTransformer(
             num_classes,
             backbone,

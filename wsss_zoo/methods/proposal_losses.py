@@ -1,6 +1,7 @@
 """The losses of a mask transformer's layers, shared by the methods that train one."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,6 +34,13 @@ class Matches(NamedTuple):
     unmasked: Tensor
     #: Where ``unmasked`` has matches: image, and how many, for each layer of it.
     groups: list[tuple[int, int]]
+
+
+def check_weights(options: Mapping[str, Any]) -> None:
+    """Refuse a negative weight among a method's options: those whose name ends so."""
+    for name, value in options.items():
+        if name.endswith("_weight") and value < 0:
+            raise ValueError(f"{name} is {value}; give 0, which switches it off, or more")
 
 
 def match_layers(proposals: Proposals, mask: Tensor, targets: ClassTargets) -> Matches:

@@ -10,6 +10,7 @@ from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.methods.optimizer import Optimizer, clip_gradients, split_undecayed
 from wsss_zoo.methods.pair_losses import Pairing, distillation_loss, sim_net_loss
 from wsss_zoo.methods.proposal_losses import (
+    check_weights,
     class_loss,
     complementary_losses,
     mask_losses,
@@ -110,6 +111,7 @@ class SimFormer(BaseMethod):
         init_from: str | None = None,
     ) -> None:
         super().__init__()
+        check_weights(self.hparams)
         _check(distill_kind, pairing, pair_points, pair_weight, distill_weight)
         self.model = MaskTransformer(
             num_classes,
