@@ -183,6 +183,21 @@ def test_weak_shot_crop_tags_come_from_the_crop():
     assert cropped.sum() < whole.sum()
 
 
+def test_weak_shot_takes_no_pseudo_labels():
+    with pytest.raises(ValueError, match=r"pseudo_label_dir is 'labels', but .*'weak_shot' learns"):
+        shapes("weak_shot", novel_classes=["fox"], pseudo_label_dir="labels")
+
+
+def test_weak_shot_needs_an_image_of_each_novel_class():
+    data = Shapes(num_train=1, num_val=0, supervision="weak_shot", val_split=None)
+    data.setup("predict")
+    shown = data.labels_of(data.split_ids("train"), from_masks=True)[data.split_ids("train")[0]]
+    missing = data.fg_names[int(np.flatnonzero(shown == 0)[0])]
+    data = Shapes(num_train=1, supervision="weak_shot", val_split=None, novel_classes=[missing])
+    with pytest.raises(ValueError, match=f"tagged with the novel class '{missing}'; tag some"):
+        data.setup("fit")
+
+
 def test_weak_shot_without_novel_classes():
     with pytest.raises(ValueError, match="needs novel_classes"):
         shapes("weak_shot")

@@ -59,7 +59,7 @@ def test_classes_may_be_chosen_as_long_as_the_split_is_whole():
     [
         (Shapes(novel_classes="split_1"), r"'split_1', but this data set has no published splits"),
         (ADE20K("r", novel_classes="split_5"), r"'split_5', which is none of the .* split_1, "),
-        (ADE20K("r", novel_classes="wall"), "'wall', which is none of the published splits"),
+        (ADE20K("r", novel_classes="walls"), "'walls', which is none of the published splits"),
         (
             ADE20K("r", novel_classes="split_1", classes=["wall", "building"]),
             r"splits split_1, .*37 classes that classes leaves out, first: 'floor'; .* name the",
@@ -91,3 +91,8 @@ def test_command_line(given, parsed, capsys):
         main(["fit", *options, "--data.novel_classes", given, "--print_config"])
     config = yaml.safe_load(capsys.readouterr().out)
     assert config["data"]["init_args"]["novel_classes"] == parsed
+
+
+def test_the_name_of_a_class_is_no_split():
+    with pytest.raises(ValueError, match=r"novel_classes is 'fox'; give a list .*'\[fox\]'"):
+        Shapes(novel_classes="fox").setup("fit")

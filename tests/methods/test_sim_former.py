@@ -190,6 +190,7 @@ def test_another_regime_is_refused(trainer):
         ({"pair_points": 4}, "pair_points is 4; give at least 5"),
         ({"pair_weight": 0.0}, r"distill_weight is 0.5 with pair_weight 0.0: the similarity"),
         ({"comp_weight": -1.0}, "comp_weight is -1.0; give 0"),
+        ({"grad_clip": -1.0}, "grad_clip is -1.0; give 0"),
         ({"queries": 0}, "queries is 0; give a number >= 1"),
         ({"channels": 12}, "channels is 12; give a multiple of"),
     ],

@@ -60,8 +60,8 @@ class BaseDataModule(KnownLabels, LightningDataModule):
         base_classes: Classes with masks; None for all that are not novel.
         novel_classes: Classes with tags only: names, or the name of a published split (``split_1``
             to ``split_4`` of ADE20K and COCO-Stuff 10K). Whatever the supervision, their pixels are
-            255 in all masks of training; validation keeps them. So a fully supervised upper bound
-            is trained without ``novel_classes`` and validated with them.
+            255 in all masks of training; validation, and ``audit_mask``, keep them. So a fully
+            supervised upper bound is trained without ``novel_classes`` and validated with them.
         crop_size: Side of training crops, pixels.
         batch_size: Images in a training batch (labelled ones in ``semi``).
         unlabeled_batch_size: Unlabelled images in a batch; None for ``batch_size``.

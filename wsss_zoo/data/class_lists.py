@@ -83,6 +83,8 @@ def published_split(
     >>> published_split("split_1", {"split_1": [1]}, ["cat", "cow", "dog"], ["cat", "cow", "dog"])
     ['cow']
     """
+    if name in known:
+        raise ValueError(f"novel_classes is {name!r}; give a list of class names: '[{name}]'")
     if not splits:
         raise ValueError(
             f"novel_classes is {name!r}, but this data set has no published splits; give a list of "

@@ -217,7 +217,7 @@ def open_graphs(
         image_ids: Images that will be gone over.
 
     Raises:
-        FileNotFoundError: If the folder is not finished or lacks an image.
+        FileNotFoundError: If there is no folder, or it is not finished or lacks an image.
         ValueError: If no folder is given or it is of other classes.
         OSError: If the first graph is damaged.
     """
@@ -225,6 +225,11 @@ def open_graphs(
         raise ValueError(
             "supervision 'graphs' needs graph_dir, the folder of region graphs that 'wsss-zoo "
             "predict --graphs.pseudo_label_dir ...' wrote"
+        )
+    if not Path(directory).is_dir():
+        raise FileNotFoundError(
+            f"graph_dir {directory} is no folder; give the folder 'graphs' of a run of 'wsss-zoo "
+            "predict --graphs.pseudo_label_dir ...'"
         )
     read_graph_manifest(Path(directory), class_names)
     check_graphs(Path(directory), image_ids)

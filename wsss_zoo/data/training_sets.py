@@ -181,12 +181,24 @@ def _semi(data: "BaseDataModule") -> dict[str, Dataset[Sample]]:
 def _weak_shot(data: "BaseDataModule") -> Dataset[Sample]:
     if not data.novel_classes:
         raise ValueError(
-            "supervision 'weak_shot' needs novel_classes, a list of class names or the name of a "
-            "published split"
+            "supervision 'weak_shot' needs novel_classes, a list of class names (as in '[cow, "
+            "sheep]') or the name of a published split"
+        )
+    if data.pseudo_label_dir is not None:
+        raise ValueError(
+            f"pseudo_label_dir is {data.pseudo_label_dir!r}, but supervision 'weak_shot' learns "
+            "from true masks of base classes and from tags; leave it out, or train a method with "
+            "supervision 'mask', as MaskFormer, on both"
         )
     images = _masked_images(data, data.labeled_ids())
     labels = data.labels_of(list(images.ids), from_masks=True)
     images.labels = labels
     is_novel = np.array([name in data.novel_classes for name in data.fg_names])
     matrix = np.stack([labels[image_id] for image_id in images.ids])
+    for name in data.novel_classes:
+        if not matrix[:, data.fg_names.index(name)].any():
+            raise ValueError(
+                f"no training image is tagged with the novel class {name!r}; tag some in the tag "
+                "file, or take it off novel_classes and classes"
+            )
     return WeakShotImages(images, WeakShotPartners(matrix, is_novel))

@@ -37,10 +37,12 @@ class Matches(NamedTuple):
 
 
 def check_weights(options: Mapping[str, Any]) -> None:
-    """Refuse a negative weight among a method's options: those whose name ends so."""
+    """Refuse a negative ``grad_clip`` or weight (the options whose names end so) of a method."""
     for name, value in options.items():
         if name.endswith("_weight") and value < 0:
             raise ValueError(f"{name} is {value}; give 0, which switches it off, or more")
+    if options["grad_clip"] < 0:
+        raise ValueError(f"grad_clip is {options['grad_clip']}; give 0, for none, or more")
 
 
 def match_layers(proposals: Proposals, mask: Tensor, targets: ClassTargets) -> Matches:
