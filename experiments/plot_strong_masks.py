@@ -1,6 +1,6 @@
 """Plot of the label-noise runs in experiments/results: mIoU against the number of strong masks.
 
-python experiments/plot_strong_masks.py        # writes experiments/strong_masks.png
+python experiments/plot_strong_masks.py        # writes docs/images/strong_masks.png
 """
 
 import json
@@ -43,4 +43,7 @@ def draw(counts: dict[int, dict[str, float]], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    draw(read_counts(HERE / "results" / "label_noise"), HERE / "strong_masks.png")
+    draw(
+        read_counts(HERE / "results" / "label_noise"),
+        HERE.parent / "docs" / "images" / "strong_masks.png",
+    )
