@@ -32,7 +32,7 @@ _EQUATION = re.compile(
     r"(?P<code>```.*?```|`[^`\n]*`)|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+)\$", re.S
 )
 _INSERT = re.compile(r"<!-- insert: (\w+) ?(.*?) -->")
-_FILE_LINK = re.compile(r"\[([^\]]+)\]\((?!https?://|#)[^)]+\)")
+_FILE_LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?://|#)[^)]+\)")
 _FOREIGN = re.compile(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=\"?((?:https?:)?//[^\" >]+)")
 _COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
 
@@ -58,6 +58,8 @@ def _file(path: str) -> str:
 
 def _page(path: str) -> str:
     text = (ROOT / path).read_text(encoding="utf-8")
+    # Pictures stay: their files are beside the pages.
+    text = text.replace("(../docs/images/", "(images/")
     return _FILE_LINK.sub(r"\1", _COMMENT.sub("", text))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
+PICTURE = HERE.parent / "docs" / "images" / "strong_masks.png"
 #: What a report calls it, and how it is drawn: labels of the weak images, segmenters on val.
 LINES = {
     "CAM": "C7--",

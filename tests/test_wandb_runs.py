@@ -40,6 +40,7 @@ TINY = [
 ]
 LOGGER = ["--trainer.logger", "WandbLogger"]
 OWN = {
+    "SimFormer": ["--data.novel_classes", "[daisy]"],
     "CPC": ["--model.patch_size=16", "--model.patch_stride=8", "--model.val_size=64"],
     "UniMatch": ["--data.strong_views=2"],
 }

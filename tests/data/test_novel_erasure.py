@@ -48,14 +48,14 @@ class DisplacedSource(BandedSource):
         return displaced(super().read_mask(image_id), [1, 2, 3, 4])
 
 
-class BandedShapes(Shapes):
+class ShapesBanded(Shapes):
     kind = BandedSource
 
     def open_source(self):
         return self.kind(self.scene_seed, self.image_size, tuple(self.index_map))
 
 
-class DisplacedShapes(BandedShapes):
+class ShapesDisplaced(ShapesBanded):
     kind = DisplacedSource
 
 
@@ -70,7 +70,7 @@ def make(kind: str, root: Path, *, move: bool = False, **options) -> BaseDataMod
     """A small data set, or its twin in which only novel pixels lie elsewhere."""
     options = SETTINGS | {"novel_classes": NOVEL[kind]} | options
     if kind == "Shapes":
-        shapes = DisplacedShapes if move else BandedShapes
+        shapes = ShapesDisplaced if move else ShapesBanded
         return shapes(num_train=IMAGES, num_val=1, image_size=SIDE, **options)
     root = root / f"{kind}_{move}"
     folder = {"Folder": "images", "ADE20K": "images/training"}[kind]

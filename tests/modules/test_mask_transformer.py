@@ -127,7 +127,7 @@ def test_bfloat16_autocast_stays_close_and_finite():
     expected = model.scores(image)
     with torch.autocast("cpu", torch.bfloat16):
         scores, proposals = model.scores(image), model(image)
-        loss = sum(x.float().sum() for x in proposals.mask_logits + proposals.class_logits)
+        loss = sum(x.float().sum() for x in (proposals.mask_logits, proposals.class_logits))
     loss.backward()
     assert scores.dtype == torch.float32
     assert (scores - expected).abs().max() < 0.1 * expected.abs().max()
