@@ -66,8 +66,9 @@ class BaseDataModule(KnownLabels, LightningDataModule):
         batch_size: Images in a training batch (labelled ones in ``semi``).
         unlabeled_batch_size: Unlabelled images in a batch; None for ``batch_size``.
         augmentation: Random changes of training images.
-        photometric: Which training images of ``mask``, ``image_labels``, ``images`` and ``pairs``
-            get the strong, photometric changes too; ``pseudo``: those with a pseudo-label.
+        photometric: Which training images of ``mask``, ``image_labels``, ``images``, ``pairs`` and
+            ``weak_shot`` get the strong, photometric changes too; ``pseudo``: those with a
+            pseudo-label.
         strong_views: Strong views of each unlabelled image.
         crop_tags: In ``weak_shot``, take tags from the crop (SimFormer's code), not the image.
         audit: Give unlabelled batches their true masks as ``audit_mask``, for logging only.
