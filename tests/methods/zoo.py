@@ -1,0 +1,71 @@
+"""Every method of the zoo in a small size, and the images it trains on: for tests over all."""
+
+from pathlib import Path
+from typing import Any
+
+from tests.data.graph_folders import write_graphs
+from wsss_zoo import BaseMethod, Shapes, methods
+
+TINY = {"backbone": "test_efficientnet"}
+SEMI = TINY | {"ema_decay": 0.6, "evaluate": "average"}
+PROPOSALS = {"queries": 7, "channels": 16, "decoder_layers": 2, "feedforward": 24}
+# Name of a case: class and its options. Every class of the zoo has one at least.
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "CAM": ("CAM", TINY),
+    "CoAttention": ("CoAttention", TINY | {"output_stride": 16, "convs": 1}),
+    "CoAttention code": ("CoAttention", TINY | {"output_stride": 16, "variant": "code"}),
+    "CPC": ("CPC", TINY | {"patch_size": 16, "patch_stride": 8, "context_blocks": 1}),
+    "Supervised": ("Supervised", TINY),
+    "SelfRegulation": ("SelfRegulation", TINY | {"variant": "soft"}),
+    "SelfRegulation features": ("SelfRegulation", TINY | {"variant": "features"}),
+    "PiModel": ("PiModel", SEMI),
+    "TemporalEnsembling": ("TemporalEnsembling", SEMI | {"ensemble_size": 8}),
+    "MeanTeacher": ("MeanTeacher", SEMI),
+    "FixMatch": ("FixMatch", SEMI | {"conf_thresh": 0.2}),
+    "UniMatch": ("UniMatch", SEMI | {"conf_thresh": 0.2}),
+    "CPS": ("CPS", SEMI),
+    "PseudoSeg": ("PseudoSeg", SEMI),
+    "MaskFormer": ("MaskFormer", TINY | PROPOSALS),
+    "SimFormer": ("SimFormer", TINY | PROPOSALS | {"pair_points": 10}),
+    "SimFormer code": ("SimFormer", TINY | PROPOSALS | {"pair_points": 10, "pairing": "code"}),
+    "GATCorrector": ("GATCorrector", {"in_channels": 5}),
+    "GATCorrector gcn": ("GATCorrector", {"in_channels": 5, "layer": "gcn"}),
+}
+# What a regime needs beside the images.
+REGIMES: dict[str, dict[str, Any]] = {
+    "semi": {"labeled_split": 0.5, "audit": True},
+    "weak_shot": {"novel_classes": ["fox", "crane"]},
+}
+
+
+def make_method(case: str, num_classes: int = 7, **options: Any) -> BaseMethod:
+    """The method of a case; its weights are those of torch's generator."""
+    name, own = CASES[case]
+    kind = getattr(methods, name)
+    sizes = {} if kind.output == "pretext" else {"num_classes": num_classes}
+    return kind(**(sizes | own | options))
+
+
+def make_data(case: str, folder: Path, **options: Any) -> Shapes:
+    """Shapes in the regime of a case: 16 images of 64 pixels in batches of 2.
+
+    Args:
+        case: Name in `CASES`.
+        folder: Where the graphs of a method that trains on graphs are written, once.
+        options: Of `Shapes`, in place of these.
+    """
+    supervision = getattr(methods, CASES[case][0]).supervision
+    sizes = {"image_size": 64, "crop_size": 64, "num_train": 16, "num_val": 2, "batch_size": 2}
+    regime = REGIMES.get(supervision, {})
+    if CASES[case][0] == "UniMatch":
+        regime = regime | {"strong_views": 2}
+    settings = sizes | {"num_workers": 0, "supervision": supervision} | regime | options
+    data = Shapes(**settings)
+    if supervision == "graphs":
+        graphs = folder / "graphs"
+        if not (graphs / "manifest.json").exists():
+            size = settings["image_size"]
+            ids = data.split_ids("train")
+            write_graphs(graphs, ids, data.class_names, size=(size, size))
+        data = Shapes(**settings, graph_dir=str(graphs))
+    return data
