@@ -112,6 +112,17 @@ def test_runs_each_step_once(recipe, tmp_path, calls, capsys):
     assert set(summary["steps"]) == {"cam", "maps", "segmenter", "check"}
 
 
+def test_recipe_that_asks_for_another_number_of_the_same_steps(recipe, tmp_path, calls):
+    root = tmp_path / "r"
+    pipeline.main([str(recipe), "--root", str(root)])
+    names(calls)
+    asked = {"segmenter": "check:val/miou"}
+    recipe.write_text(yaml.safe_dump({**RECIPE, "report": asked}, sort_keys=False))
+    pipeline.main([str(recipe), "--root", str(root)])
+    assert names(calls) == []
+    assert json.loads((root / "summary.json").read_text())["report"] == {"segmenter": 0.5}
+
+
 def test_step_file_is_the_whole_configuration(recipe, tmp_path, calls):
     pipeline.main([str(recipe), "--root", str(tmp_path / "r"), "--trainer.max_steps", "3"])
     settings = yaml.safe_load((tmp_path / "r/segmenter/step.yaml").read_text())

@@ -29,6 +29,8 @@ _RESULTS = (
 def report(recipe: Recipe, root: Path, console: Console, *, changed: bool) -> None:
     """Write ``summary.json`` and ``sheet.png`` where they are missing or old; print the numbers.
 
+    The summary is made anew each time: the recipe may ask for other numbers of the same steps.
+
     Args:
         recipe: The recipe, all of whose steps are finished.
         root: Folder of the steps' folders.
@@ -42,12 +44,10 @@ def report(recipe: Recipe, root: Path, console: Console, *, changed: bool) -> No
         sheet.unlink(missing_ok=True)
     if recipe.sheet and not sheet.exists():
         draw_step_sheet(recipe, root, sheet)
-    if not summary.exists():
-        content = json.dumps(summarize(recipe, root), indent=1) + "\n"
-        unfinished = summary.with_suffix(".tmp")
-        unfinished.write_text(content, encoding="utf-8")
-        unfinished.replace(summary)
-    results = json.loads(summary.read_text(encoding="utf-8"))
+    results = summarize(recipe, root)
+    unfinished = summary.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    unfinished.replace(summary)
     console.print(_numbers(recipe, results))
     console.print(_times(results))
     console.print(f"numbers: {summary}", markup=False)

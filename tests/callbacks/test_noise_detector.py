@@ -80,6 +80,16 @@ def test_threshold_against_a_loop_over_pixels(tmp_path, given, per_class):
     assert found["youden"] == pytest.approx(expected, rel=1e-4)
 
 
+def test_true_masks_of_novel_classes_are_not_looked_at(tmp_path, given):
+    data = RegionData()
+    seen = [(given_label(data, i), data.read_mask(i)) for i in data.ids]
+    data.novel_classes = [NAMES[2]]
+    predict(tmp_path, data, {"pseudo_label_dir": given, "precision": 0.85})
+    known = sum(((label != 255) & (mask != 255) & (mask != 2)).sum() for label, mask in seen)
+    assert known < sum(((label != 255) & (mask != 255)).sum() for label, mask in seen)
+    assert read(tmp_path)["pixels"] == known
+
+
 def test_files_and_metrics(tmp_path, given, capsys):
     logger = CSVLogger(str(tmp_path), name="log", version="")
     predict(tmp_path, RegionData(), {"pseudo_label_dir": given, "precision": 0.8}, logger=logger)

@@ -21,6 +21,7 @@ from wsss_zoo.callbacks.region_inputs import RegionWriter, SeenImage
 from wsss_zoo.callbacks.run_identity import manifest_of
 from wsss_zoo.data.image_files import IGNORE_INDEX
 from wsss_zoo.data.manifests import HEADER, checked_id, write_atomic, write_json
+from wsss_zoo.data.novel_masks import erase_novel, index_table
 from wsss_zoo.functional import detection_report, label_loss, youden_threshold
 
 THRESHOLD, PICTURE, PIXELS = "threshold.json", "losses.png", "pixels"
@@ -39,9 +40,10 @@ class NoiseDetector(RegionWriter):
     Writes ``noise/threshold.json`` (for `GraphWriter`) and ``noise/losses.png`` into the trainer's
     ``default_root_dir``; prints precision (correct ones among the clean), coverage (clean ones
     among all) and recall (clean ones among the correct), and logs them as ``noise/precision``,
-    ``noise/precision/<class>`` and so on. Pixels without a label or a true class do not count. A
-    prediction that was killed and is started again measures what is left; memory is bounded, as at
-    most four million pixels are kept, the same number of each image.
+    ``noise/precision/<class>`` and so on. Pixels without a label or a true class do not count, nor
+    do those of novel classes, which count as having no masks. A prediction that was killed and is
+    started again measures what is left; memory is bounded, as at most four million pixels are kept,
+    the same number of each image.
 
     Args:
         pseudo_label_dir: Folder of the labels to look at, ``<image_id>.png`` of every predicted
@@ -83,6 +85,7 @@ class NoiseDetector(RegionWriter):
         self._directory = Path()
         self._run: dict[str, Any] = {}
         self._most = 0
+        self._is_novel = index_table([])
 
     def _prepare(self, trainer: Trainer, data: Any) -> None:
         image_ids = data.predict_ids()
@@ -93,6 +96,8 @@ class NoiseDetector(RegionWriter):
                 f"{', '.join(without[:3])}; noise is measured on images with masks: choose them "
                 "with --data.predict_split"
             )
+        novel = set(getattr(data, "novel_classes", ()))
+        self._is_novel = index_table([i for i, n in enumerate(data.class_names) if n in novel])
         self._directory = Path(trainer.default_root_dir) / "noise"
         self._most = min(self.max_pixels_per_image, max(_MAX_PIXELS // len(image_ids), 1))
 
@@ -124,7 +129,7 @@ class NoiseDetector(RegionWriter):
         height, width = seen.label.shape[-2:]
         rows, columns = regular_grid(height, width, self._most)
         grid = (..., rows, columns)
-        label, mask = seen.label[grid], seen.mask[grid]
+        label, mask = seen.label[grid], erase_novel(seen.mask[grid], self._is_novel)
         loss = label_loss(seen.logits[grid], label)
         known = (label != IGNORE_INDEX) & (mask != IGNORE_INDEX)
         if write:
