@@ -31,7 +31,8 @@ test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
 bench: setup
-	$(BIN)/python -m pytest tests/benchmarks -m benchmark -p no:cacheprovider
+	$(BIN)/python -m pytest tests/benchmarks -m benchmark -p no:cacheprovider -p no:xdist \
+		--measurements runs/bench.json
 
 lint: setup
 	$(BIN)/ruff check .

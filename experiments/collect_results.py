@@ -3,7 +3,7 @@
     python experiments/collect_results.py add FAMILY/ROW RUN [RUN ...]   # folders of pipelines
     python experiments/collect_results.py add-rows FAMILY FOLDER         # of semi_rows.py
     python experiments/collect_results.py add-steps FAMILY RUN [RUN ...] # X and X_val of pipelines
-    python experiments/collect_results.py add-memory FAMILY BENCHMARK   # JSON of pytest-benchmark
+    python experiments/collect_results.py add-memory FAMILY BENCHMARK   # what `make bench` writes
     python experiments/collect_results.py tables                        # rewrite RESULTS.md
 
 A run is kept under ``experiments/results/<family>/<row>/seed<N>``; paths of the machine it ran on
@@ -210,9 +210,9 @@ def add_memory(family: str, benchmark: Path) -> None:
     """Keep the memory that the benchmarks of a family have measured."""
     kept = RESULTS / f"{family}_memory.json"
     measured = json.loads(kept.read_text()) if kept.exists() else {}
-    for entry in json.loads(benchmark.read_text())["benchmarks"]:
-        if _MEMORY in entry["extra_info"]:
-            measured[entry["param"]] = entry["extra_info"][_MEMORY]
+    for row in json.loads(benchmark.read_text())["rows"]:
+        if row["what"] == _MEMORY:
+            measured[row["case"]] = row["value"]
     kept.write_text(json.dumps(measured, indent=1, sort_keys=True) + "\n")
 
 

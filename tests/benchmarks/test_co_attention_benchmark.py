@@ -47,7 +47,7 @@ def passes(method, batch, variant):
 
 @pytest.mark.benchmark
 @pytest.mark.parametrize("variant", ["paper", "code"])
-def test_a_step_takes_at_most_a_tenth_more_than_its_passes(variant, benchmark):
+def test_a_step_takes_at_most_a_tenth_more_than_its_passes(variant, benchmark, measured):
     torch.manual_seed(0)
     method = CoAttention(
         CLASSES, BACKBONE, output_stride=16, freeze_backbone_bn=True, convs=0, variant=variant
@@ -60,8 +60,7 @@ def test_a_step_takes_at_most_a_tenth_more_than_its_passes(variant, benchmark):
         lambda: passes(method, batch, variant),
         ROUNDS,
     )
-    benchmark.extra_info["step / passes"] = round(ratio, 3)
-    assert ratio <= 1.10, ratio
+    measured("step / passes", ratio, at_most=1.1)
 
 
 ATTEND = """
@@ -107,7 +106,7 @@ MATRICES = {"fused": 0, "unfused": 4, "prediction": 2}
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads Linux's /proc")
 @pytest.mark.parametrize("stride", [8, 16])
 @pytest.mark.parametrize("kind", MATRICES)
-def test_memory_of_a_pair_of_512_pixels(kind, stride, benchmark):
+def test_memory_of_a_pair_of_512_pixels(kind, stride, benchmark, measured):
     """Peak of one attention in a process of its own, above what it held before; VGG-16's 512."""
     channels, side = 512, 512 // stride
     matrix, feature = 4e-6 * side**4, 4e-6 * channels * side**2
@@ -117,8 +116,9 @@ def test_memory_of_a_pair_of_512_pixels(kind, stride, benchmark):
         result = subprocess.run(command, capture_output=True, text=True, check=True)
         return float(result.stdout.splitlines()[-1])
 
-    measured = benchmark.pedantic(peak, rounds=1, iterations=1)
+    needed = benchmark.pedantic(peak, rounds=1, iterations=1)
     computed = MATRICES[kind] * matrix
-    benchmark.extra_info |= {"MB": round(measured), "MB of affinity, computed": round(computed)}
+    measured("MB of affinity, computed", computed)
     # The rest is feature maps: results, projections, gradients and copies of them.
-    assert computed <= measured <= computed + 24 * feature, (measured, computed, feature)
+    measured("MB", needed, at_most=computed + 24 * feature)
+    assert computed <= needed

@@ -95,23 +95,21 @@ def one_thread():
 
 @pytest.mark.benchmark
 @pytest.mark.usefixtures("one_thread")
-def test_photo_to_graph_and_corrected_image(benchmark, tmp_path):
+def test_photo_to_graph_and_corrected_image(benchmark, tmp_path, measured):
     seen = seen_image()
     probs = np.random.default_rng(0).dirichlet(np.ones(PRESENT), (H, W)).astype(np.float32)
     alone = np.ascontiguousarray(probs.transpose(2, 0, 1))
     crf = fastest(lambda: dense_crf(alone, seen.image))
     graph = fastest(lambda: photo_to_graph(seen, tmp_path))
     image = fastest(lambda: corrected(tmp_path))
-    benchmark.extra_info["photo to graph file, ms"] = round(1000 * graph, 1)
-    benchmark.extra_info["corrected image, ms"] = round(1000 * image, 1)
-    benchmark.extra_info["corrected image / its CRF alone"] = round(image / crf, 2)
     benchmark.pedantic(corrected, args=(tmp_path,), rounds=1)
-    assert graph < 0.15
-    assert image < 0.6
+    measured("corrected image / its CRF alone", image / crf)
+    measured("photo to graph file, ms", 1000 * graph, at_most=150)
+    measured("corrected image, ms", 1000 * image, at_most=600)
 
 
 @pytest.mark.benchmark
-def test_memory_of_a_worker(benchmark):
+def test_memory_of_a_worker(benchmark, measured):
     command = [sys.executable, "-W", "ignore", "-c", PEAK]
     root = Path(__file__).parent.parent.parent
     done = benchmark.pedantic(
@@ -119,6 +117,5 @@ def test_memory_of_a_worker(benchmark):
         rounds=1,
     )
     imported, peak = map(float, done.stdout.split()[-2:])
-    benchmark.extra_info["process after its imports, MB"] = round(imported)
-    benchmark.extra_info["peak of a process, MB"] = round(peak)
-    assert peak - imported < 300
+    measured("process after its imports, MB", imported)
+    measured("peak above that, MB", peak - imported, at_most=300)

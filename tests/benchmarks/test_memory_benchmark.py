@@ -47,9 +47,9 @@ def peak_megabytes(stage: str, method: str, count: int, folder: str) -> int:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
 @pytest.mark.parametrize("method", ["CAM", "Supervised"])
 @pytest.mark.parametrize("stage", ["validate", "predict"])
-def test_four_times_the_images_need_no_more_memory(stage, method, tmp_path):
+def test_four_times_the_images_need_no_more_memory(stage, method, tmp_path, measured):
     # Not fewer: the first images still fill the allocator's pools.
     few, many = (peak_megabytes(stage, method, n, str(tmp_path / str(n))) for n in (40, 160))
-    print(f"\n{stage}, {method}: {few} MB for 40 images, {many} MB for 160")
+    measured("MB for 40 images", few)
     # 120 more images of 160 x 160 are 37 MB as floats, 220 MB with their maps.
-    assert many - few < 15, (few, many)
+    measured("MB more for 160 images", many - few, at_most=15)

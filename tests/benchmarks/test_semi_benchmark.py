@@ -85,7 +85,7 @@ def passes(name, method, batch):
 
 @pytest.mark.benchmark
 @pytest.mark.parametrize("name", METHODS)
-def test_a_step_takes_at_most_a_tenth_more_than_its_passes(name, benchmark):
+def test_a_step_takes_at_most_a_tenth_more_than_its_passes(name, benchmark, measured):
     torch.manual_seed(0)
     kind, options = METHODS[name]
     method = kind(CLASSES, BACKBONE, freeze_backbone_bn=True, **options).train()
@@ -98,12 +98,11 @@ def test_a_step_takes_at_most_a_tenth_more_than_its_passes(name, benchmark):
         lambda: passes(name, method, batch),
         ROUNDS,
     )
-    benchmark.extra_info["step / passes"] = round(ratio, 3)
-    assert ratio <= 1.10, ratio
+    measured("step / passes", ratio, at_most=1.1)
 
 
 @pytest.mark.benchmark
-def test_mixing_a_batch_costs_little(benchmark):
+def test_mixing_a_batch_costs_little(benchmark, measured):
     """CutMix of images, labels, confidences and validity, per copy of the images."""
     images = torch.rand(8, 3, 512, 512)
     label = torch.randint(21, (8, 512, 512))
@@ -119,8 +118,7 @@ def test_mixing_a_batch_costs_little(benchmark):
         images.clone(), label.clone()
         times.append(process_time() - start)
     ratio = benchmark.stats.stats.median / np.median(times)
-    benchmark.extra_info["mix / copy"] = round(float(ratio), 1)
-    assert ratio < 20, ratio
+    measured("mix / copy", ratio, at_most=20)
 
 
 STEPS = """
@@ -165,7 +163,7 @@ HELD = {
 @pytest.mark.benchmark
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads Linux's /proc")
 @pytest.mark.parametrize("name", METHODS)
-def test_memory_over_supervised_is_that_of_the_images_it_holds(name, benchmark):
+def test_memory_over_supervised_is_that_of_the_images_it_holds(name, benchmark, measured):
     """Peak of two steps in a process of its own, above what it held before them."""
 
     def peak(which):
@@ -175,5 +173,5 @@ def test_memory_over_supervised_is_that_of_the_images_it_holds(name, benchmark):
 
     supervised = peak("supervised")
     own = benchmark.pedantic(peak, args=(name,), rounds=1, iterations=1)
-    benchmark.extra_info["MB over Supervised"] = own - supervised
-    assert own < 1.3 * HELD[name] * supervised
+    measured("MB over Supervised", own - supervised)
+    measured("memory / Supervised", own / supervised, at_most=1.3 * HELD[name])

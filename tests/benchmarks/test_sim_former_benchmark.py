@@ -42,7 +42,7 @@ def passes(method, batch):
 
 @pytest.mark.benchmark
 @pytest.mark.parametrize("options", [{"pair_weight": 0.0, "distill_weight": 0.0}, {}])
-def test_a_step_takes_at_most_a_tenth_more_than_passes_and_matching(options, benchmark):
+def test_a_step_takes_at_most_a_tenth_more_than_passes_and_matching(options, benchmark, measured):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -65,9 +65,8 @@ def test_a_step_takes_at_most_a_tenth_more_than_passes_and_matching(options, ben
     torch.set_num_threads(threads)
     # The least: what runs beside it on the same core takes cache and units from all rounds.
     step, bare = min(seconds["step"]), min(seconds["bare"])
-    benchmark.extra_info |= {"step / passes": round(step / bare, 3), "step, s": round(step, 3)}
-    print(f"\nstep {step:.2f} s, {step / bare:.3f} of passes and matching")
-    assert step / bare <= 1.10, seconds
+    measured("step, s", step)
+    measured("step / passes and matching", step / bare, at_most=1.1)
 
 
 STEP = """
@@ -94,7 +93,7 @@ print(megabytes("VmHWM") - start)
 
 @pytest.mark.benchmark
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads Linux's /proc")
-def test_memory_of_two_pairs_at_crop_512(benchmark):
+def test_memory_of_two_pairs_at_crop_512(benchmark, measured):
     """ResNet-50, 100 queries, 6 layers; weights and gradients, but no state of the optimiser."""
 
     def peak():
@@ -103,7 +102,4 @@ def test_memory_of_two_pairs_at_crop_512(benchmark):
         result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder)
         return float(result.stdout.splitlines()[-1])
 
-    measured = benchmark.pedantic(peak, rounds=1, iterations=1)
-    benchmark.extra_info["MB"] = round(measured)
-    print(f"\n{measured:.0f} MB for two pairs of 512 x 512")
-    assert measured < 5500
+    measured("MB", benchmark.pedantic(peak, rounds=1, iterations=1), at_most=5500)

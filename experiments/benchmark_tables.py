@@ -1,0 +1,91 @@
+"""Keep what ``make bench`` measured, and make BENCHMARKS.md's tables of it.
+
+    python experiments/benchmark_tables.py runs/bench.json [FILE ...]
+
+Rows of later files replace those of earlier ones, so that a part may be measured again; a file
+alone replaces all. Without a file the page is made of what is kept.
+"""
+
+import json
+import sys
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+KEPT, PAGE = HERE / "results" / "benchmarks.json", HERE / "BENCHMARKS.md"
+BEGIN, END = "<!-- measured -->\n", "<!-- end -->"
+
+Rows = list[dict[str, Any]]
+
+
+def merged(files: list[dict[str, Any]]) -> dict[str, Any]:
+    """One set of rows, each with the machine and date of the file it is from being the last's."""
+    rows = {_key(row): row for content in files for row in content["rows"]}
+    machines = {json.dumps(content["machine"], sort_keys=True) for content in files}
+    if len(machines) > 1:
+        raise SystemExit(f"measured on {len(machines)} machines; a page is of one: {machines}")
+    return {"date": files[-1]["date"], "machine": files[-1]["machine"], "rows": [*rows.values()]}
+
+
+def _key(row: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(row[name] for name in ("benchmark", "test", "case", "what"))
+
+
+def tables(content: dict[str, Any]) -> str:
+    """The machine, what fell short, and a table for each file of benchmarks."""
+    machine, rows = content["machine"], content["rows"]
+    missed = [row for row in rows if not _held(row)]
+    lines = [
+        f"{content['date'][:10]}: {machine['processor']}, {machine['cores']} cores, "
+        f"{machine['system']}, Python {machine['python']}, torch {machine['torch']}, numpy "
+        f"{machine['numpy']}; one thread. {len(rows)} numbers, "
+        f"{sum(_bound(row) != '' for row in rows)} with a bound, {len(missed)} missed.",
+        "",
+    ]
+    rows = sorted(rows, key=lambda row: row["benchmark"])  # stable: as they came within
+    for name, group in groupby(rows, key=lambda row: row["benchmark"]):
+        lines += [f"### {name.replace('_', ' ')}", ""]
+        lines += [
+            "| case | measure | value | bound | peak, MB |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+        lines += [_line(row) for row in group]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _line(row: dict[str, Any]) -> str:
+    bound = _bound(row) if _held(row) else f"**{_bound(row)}: missed**"
+    peak = "" if row.get("peak_mb") is None else row["peak_mb"]
+    return f"| {row['case']} | {row['what']} | {row['value']:.4g} | {bound} | {peak} |"
+
+
+def _bound(row: dict[str, Any]) -> str:
+    if row["at_most"] is not None:
+        return f"≤ {row['at_most']:.4g}"
+    return "" if row["at_least"] is None else f"≥ {row['at_least']:.4g}"
+
+
+def _held(row: dict[str, Any]) -> bool:
+    low, high = row["at_least"], row["at_most"]
+    return (low is None or row["value"] >= low) and (high is None or row["value"] <= high)
+
+
+def page(content: dict[str, Any]) -> str:
+    """BENCHMARKS.md with its tables made anew."""
+    text = PAGE.read_text()
+    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
+    return f"{before}{BEGIN}{tables(content)}{END}{after}"
+
+
+def main() -> None:
+    """Keep the files given, if any, and write the page."""
+    files = [json.loads(Path(name).read_text()) for name in sys.argv[1:]]
+    if files:
+        KEPT.write_text(json.dumps(merged(files), indent=1) + "\n")
+    PAGE.write_text(page(json.loads(KEPT.read_text())))
+
+
+if __name__ == "__main__":
+    main()
