@@ -1,13 +1,14 @@
-# make setup | demo | test | bench | lint | docs | clean. Everything is installed into .venv.
+# make setup | demo | test | test-min | bench | lint | docs | clean. Everything is installed into .venv.
 # make test WORKERS=4: so many test files at a time.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+MIN := .venv-min
 WORKERS ?= 2
 export OMP_NUM_THREADS ?= 1
 export WANDB_MODE ?= offline
 
-.PHONY: setup demo test test-slow bench lint docs clean
+.PHONY: setup demo test test-min test-slow bench lint docs clean
 
 setup: $(VENV)/.installed
 
@@ -27,6 +28,18 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
+# The quick tests with the oldest version of everything that pyproject.toml allows.
+test-min: $(MIN)/.installed
+	$(MIN)/bin/python -m pytest -m "not slow and not notebook" -n $(WORKERS) --dist loadfile
+
+$(MIN)/.installed: pyproject.toml tests/minimum_versions.py
+	$(PYTHON) -m venv $(MIN)
+	$(PYTHON) tests/minimum_versions.py > $(MIN)/minimum.txt
+	$(MIN)/bin/python -m pip install --quiet --upgrade pip wheel "setuptools<81"
+	$(MIN)/bin/python -m pip install -r $(MIN)/minimum.txt
+	$(MIN)/bin/python -m pip install --no-deps -e .
+	touch $@
+
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
@@ -45,4 +58,4 @@ docs: setup
 	@echo "documentation: site/index.html (over HTTP: $(BIN)/mkdocs serve)"
 
 clean:
-	rm -rf $(VENV) runs build site *.egg-info
+	rm -rf $(VENV) $(MIN) runs build site *.egg-info

@@ -1,6 +1,7 @@
 import json
 import logging
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -388,8 +389,14 @@ def test_stopped_run_does_not_pass_for_a_finished_one(tmp_path, capsys):
     options = ["--trainer.callbacks+", "tests.test_cli.Terminate", "--trainer.max_steps", "6"]
     root = ["--trainer.default_root_dir", str(tmp_path)]
     assert main(["fit", "--model", "Supervised", *TINY, *root, *options]) == 128 + signal.SIGTERM
-    assert "stopped by SIGTERM, not finished" in capsys.readouterr().err
-    assert not (tmp_path / "checkpoints" / "last.ckpt").exists()
+    said = capsys.readouterr().err
+    assert "stopped by SIGTERM, not finished; step 3 is saved; go on with: wsss-zoo fit" in said
+    saved = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)
+    assert saved["global_step"] == 3
+    command = shlex.split(said[said.index("wsss-zoo fit --config") :])
+    # The configuration has the callback that sends the signal, at step 2.
+    assert main(command[1:]) == 0
+    assert torch.load(command[-1], weights_only=True)["global_step"] == 6
 
 
 def test_own_class_by_its_path(tmp_path):

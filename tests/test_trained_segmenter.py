@@ -12,6 +12,10 @@ class OwnSegmenter(Supervised):
     """A user's method, named by its path."""
 
 
+class Method:
+    """None of the package's."""
+
+
 @pytest.fixture
 def method():
     return Supervised(3, backbone="test_resnet", architecture="largefov", output_stride=8)
@@ -78,8 +82,8 @@ def test_method_by_path_and_by_option(path, method):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"_class_path": "gone.Method"}, "of the method gone.Method, which cannot be imported"),
-        ({"_class_path": "pathlib.Path"}, "is no method of wsss_zoo"),
+        ({"_class_path": "gone.Method"}, "of the method 'gone.Method'.*--model gone.Method"),
+        ({"_class_path": "pathlib.Path"}, "'pathlib.Path', which is none of wsss_zoo's"),
         ({"colour": "red"}, "does not fit Supervised of this version: .*colour"),
         ({"num_classes": 4}, "does not fit Supervised of this version"),
     ],
@@ -88,6 +92,20 @@ def test_refused(path, method, changes, message):
     save_checkpoint(path, method, NAMES, **changes)
     with pytest.raises(ValueError, match=message):
         load_segmenter(str(path), "label")
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("gone.Method", "--model gone.Method cannot be imported"),
+        ("pathlib.Method", "--model pathlib.Method cannot be imported"),
+        (f"{__name__}.Method", "--model .*Method is no method of wsss_zoo; there are: .*CPS"),
+    ],
+)
+def test_refused_though_asked_for(path, method, asked, message):
+    save_checkpoint(path, method, NAMES, _class_path="elsewhere.Method")
+    with pytest.raises(ValueError, match=message):
+        load_segmenter(str(path), "label", model=asked)
 
 
 def test_no_segmenter(path):

@@ -33,15 +33,21 @@ def _trainer(args: list[str]) -> int:
 
     try:
         ZooCLI(args)
-    except SIGTERMException:
-        return _stopped(args[0])
+    except SIGTERMException as stop:
+        return _stopped(args[0], stop)
     return 0
 
 
-def _stopped(command: str) -> int:
+def _stopped(command: str, stop: BaseException) -> int:
     # The exception is a SystemExit without a code: a half-done run would pass for a finished one.
-    print(f"wsss-zoo {command}: stopped by SIGTERM, not finished", file=sys.stderr)
+    remedy = _notes(stop) or ["start the same command again"]
+    message = "; ".join(["stopped by SIGTERM, not finished", *remedy])
+    print(f"wsss-zoo {command}: {message}", file=sys.stderr)
     return 128 + signal.SIGTERM
+
+
+def _notes(error: BaseException) -> list[str]:
+    return getattr(error, "__notes__", [])
 
 
 def _pipeline(args: list[str]) -> int:
@@ -57,8 +63,8 @@ def _label(args: list[str]) -> int:
 
     try:
         return label_images(args[1:])
-    except SIGTERMException:
-        return _stopped(args[0])
+    except SIGTERMException as stop:
+        return _stopped(args[0], stop)
 
 
 def _export(args: list[str]) -> int:
@@ -144,9 +150,10 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         return COMMANDS[name].run(arguments)
     except Exception as error:
-        if args is not None or not _is_message(error):
+        message = None if args is not None else _message(error, name)
+        if message is None:
             raise
-        print(f"wsss-zoo {name}: error: {error}", file=sys.stderr)
+        print(f"wsss-zoo {name}: error: {message}", file=sys.stderr)
         return 1
 
 
@@ -167,13 +174,19 @@ def _help() -> str:
     )
 
 
-def _is_message(error: Exception) -> bool:
-    """Whether the package raised the error on purpose; others are bugs and need a traceback."""
-    on_purpose = isinstance(error, ValueError | OSError | RuntimeError)
-    if os.environ.get("WSSS_ZOO_TRACEBACK") or not on_purpose:
-        return False
-    innermost = traceback.extract_tb(error.__traceback__)[-1]
-    return Path(innermost.filename).is_relative_to(Path(__file__).parent)
+def _message(error: Exception, command: str) -> str | None:
+    """What to print of an error in place of a traceback; None for a bug, which needs one."""
+    if os.environ.get("WSSS_ZOO_TRACEBACK"):
+        return None
+    from wsss_zoo.error_advice import advice
+
+    message = advice(error, command)
+    if message is None and isinstance(error, ValueError | OSError | RuntimeError):
+        innermost = traceback.extract_tb(error.__traceback__)[-1]
+        # The package raised it on purpose.
+        if Path(innermost.filename).is_relative_to(Path(__file__).parent):
+            message = str(error)
+    return message and "; ".join([message, *_notes(error)])
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ import torch
 from pytorch_lightning import LightningModule
 
 from wsss_zoo.arguments import Setting
+from wsss_zoo.modules.weights import damaged_part
 
 
 def subclasses(base: type) -> dict[str, type]:
@@ -24,6 +25,23 @@ def subclasses(base: type) -> dict[str, type]:
         own: dict[str, type] = {} if inspect.isabstract(child) else {child.__name__: child}
         found |= own | subclasses(child)
     return {name: found[name] for name in sorted(found)}
+
+
+def loaded_class(base: type, class_path: str) -> type[Any] | None:
+    """The class that a file names, if it is loaded already: nothing is imported for it.
+
+    Args:
+        base: Class that it must derive from.
+        class_path: Name of one of the package's, or import path.
+
+    Returns:
+        The class; None if there is no such class derived from ``base``.
+    """
+    known = subclasses(base)
+    if "." not in class_path or class_path.startswith("wsss_zoo."):
+        return known.get(short_name(class_path))
+    paths = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in known.values()}
+    return paths.get(class_path)
 
 
 def short_name(class_path: str) -> str:
@@ -128,6 +146,12 @@ def read_checkpoint(path: str, model_class_path: str | None = None) -> dict[str,
         )
     if not zipfile.is_zipfile(path):
         raise ValueError(f"--ckpt_path {path} is no checkpoint, or a damaged one; give another")
+    damaged = damaged_part(path)
+    if damaged is not None:
+        raise ValueError(
+            f"--ckpt_path {path} is damaged: the checksum of {damaged} does not fit; give another "
+            "checkpoint, or delete it and train again"
+        )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:

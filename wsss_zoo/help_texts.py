@@ -27,6 +27,7 @@ GROUP_TITLES = {
     "noise": "The loss above which given labels count as noise, measured where masks are known",
     "graphs": "Region graphs that predict builds of images and given labels, for GATCorrector",
     "visualizer": "Pictures for the loggers",
+    "finite_loss": "How often the training loss is looked at for NaN",
     "checkpoint": "The checkpoint of a run, checkpoints/last.ckpt",
     "evaluation": "How segmenters are run on whole images",
 }

@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from wsss_zoo.arguments import class_first, given_settings
 from wsss_zoo.cli_checks import check_name, short_message
@@ -182,6 +183,7 @@ def _warning(image_id: str, found: Inspection) -> str:
 
 
 def _split_table(found: Inspection) -> Table:
+    # Names are the user's: as Text, no bracket of theirs is markup.
     table = Table(title="images", title_justify="left")
     table.add_column("split")
     for column in ("images", "with mask", "with tags", "unlabelled", "not usable"):
@@ -196,7 +198,7 @@ def _split_table(found: Inspection) -> Table:
             len(set(plain) - set(bad)),
             len(bad),
         )
-        table.add_row(name, *map(str, counts))
+        table.add_row(Text(name), *map(str, counts))
     return table
 
 
@@ -209,16 +211,16 @@ def _class_table(found: Inspection) -> Table:
     table = Table(title="classes", title_justify="left")
     table.add_column("class")
     for column in ("images tagged", "masks", "% of labelled pixels", *splits):
-        table.add_column(column, justify="right")
+        table.add_column(Text(column), justify="right")
     for index, name in enumerate(found.class_names):
         share = f"{100 * pixels[index] / labeled:.2f}"
         in_masks = str(sum(bool(counts[index]) for counts in masks))
         if index < found.first_fg:
-            table.add_row(name, "", in_masks, share, *("" for _ in splits), style="dim")
+            table.add_row(Text(name), "", in_masks, share, *("" for _ in splits), style="dim")
             continue
         tagged = sum(name in names for names in found.tags.values())
         by_split = [sum(name in found.classes_of(i) for i in found.splits[s]) for s in splits]
-        table.add_row(name, str(tagged), in_masks, share, *map(str, by_split))
+        table.add_row(Text(name), str(tagged), in_masks, share, *map(str, by_split))
     ignored = sum(bool(counts[IGNORE_INDEX]) for counts in masks)
     share = f"{100 * pixels[IGNORE_INDEX] / max(1, int(pixels.sum())):.2f} of all"
     table.add_section()
@@ -231,7 +233,8 @@ def _disagreement_table(disagreements: dict[str, tuple[list[str], list[str]]]) -
     for column in ("class", "tagged, not in the mask", "in the mask, not tagged"):
         table.add_column(column)
     for name, sides in disagreements.items():
-        table.add_row(name, *(f"{len(ids)}: {_first(ids)}" if ids else "" for ids in sides))
+        cells = (f"{len(ids)}: {_first(ids)}" if ids else "" for ids in sides)
+        table.add_row(*map(Text, (name, *cells)))
     return table
 
 

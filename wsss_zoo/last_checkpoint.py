@@ -1,10 +1,13 @@
 """The checkpoint of a run, and those of earlier stages of its training."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from wsss_zoo.run_folder import CHECKPOINT
 
@@ -17,6 +20,14 @@ class LastCheckpoint(Checkpoint):
     steps and makes the same validations as one that is not. (An epoch of a single batch has no
     middle; there it is saved at the end of the epoch, from where Lightning, with ``max_steps``,
     resumes with the order of a later epoch.)
+
+    SIGTERM saves too. The step that it comes in is finished, also if gradients are half
+    accumulated; at the end of an epoch or of a validation so is the first step that follows; within
+    a validation this is cut short, and made again after the resume. With several ranks, which
+    cannot agree on a step in time, and in the very last validation nothing is saved, and the
+    checkpoint before stays.
+
+    Whatever ends a training early, the error says by which command it goes on.
 
     Lightning's ``ModelCheckpoint`` may stand beside it in ``trainer.callbacks``. It cannot take
     this place: it writes through a temporary file that may be on another disk, which is no rename.
@@ -37,6 +48,8 @@ class LastCheckpoint(Checkpoint):
         self.keep_parts = keep_parts
         self._saved_step = 0
         self._parts: dict[int, int] = {}
+        self._asked_to_stop = False
+        self._running = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from the step that the run starts or resumes at.
@@ -45,7 +58,8 @@ class LastCheckpoint(Checkpoint):
             ValueError: If the training has fewer steps than ``keep_parts``, or no known end.
         """
         self._saved_step = trainer.global_step
-        self._parts = {}
+        self._parts, self._asked_to_stop = {}, False
+        self._running = not getattr(trainer, "fast_dev_run", False)
         total, parts = trainer.estimated_stepping_batches, self.keep_parts
         if parts == 1 or getattr(trainer, "fast_dev_run", False):
             return
@@ -67,16 +81,67 @@ class LastCheckpoint(Checkpoint):
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if stepped and self._due(trainer) and not _pause_follows(trainer, batch_idx):
             self._save(trainer)
+        last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        self._hold_stop(trainer, (stepped or last) and trainer.global_step != trainer.max_steps)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let SIGTERM wait for a step: Lightning would count the one before this twice."""
+        if self._running:
+            self._hold_stop(trainer, False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save when it is due and epochs have no middle."""
-        if self._due(trainer) and trainer.num_training_batches == 1:
+        """Save when it is due, or SIGTERM has come, and epochs have no middle."""
+        single = trainer.num_training_batches == 1
+        self._hold_stop(trainer, single)
+        if single and (self._due(trainer) or self._asked_to_stop):
             self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the final state."""
-        if trainer.global_step > self._saved_step:
+        self._running = False
+        self._save(trainer)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Save if it was SIGTERM that ended the training; say by which command it goes on."""
+        if not self._running:
+            return
+        self._running = False
+        if isinstance(exception, SIGTERMException) and self._can_resume_here(trainer):
+            if trainer.validating:
+                _begin_validation_again(trainer)
             self._save(trainer)
+        folder = Path(trainer.default_root_dir)
+        note = "no step is saved; start the same command again"
+        if self._saved_step:
+            note = (
+                f"step {self._saved_step} is saved; go on with: wsss-zoo fit --config "
+                f"{folder / 'config.yaml'} --ckpt_path {folder / CHECKPOINT}"
+            )
+        exception.add_note(note)
+        if isinstance(exception, KeyboardInterrupt):
+            # Which Lightning turns into an exit without a word.
+            rank_zero_info(note)
+
+    def _hold_stop(self, trainer: Trainer, now: bool) -> None:
+        """Let SIGTERM end the training after this batch, or keep it for a later one."""
+        if trainer.world_size > 1:
+            return
+        # Lightning looks at it after every batch and cannot be asked to wait.
+        signals = trainer._signal_connector
+        self._asked_to_stop |= signals.received_sigterm
+        signals.received_sigterm = self._asked_to_stop and now
+
+    def _can_resume_here(self, trainer: Trainer) -> bool:
+        batches = trainer.fit_loop.epoch_loop.batch_progress
+        done, begun = batches.current.completed, batches.current.ready
+        if batches.is_last_batch:
+            whole = trainer.validating
+        else:
+            whole = done == begun and done % trainer.accumulate_grad_batches == 0
+        ended = trainer.global_step in (self._saved_step, trainer.max_steps)
+        return trainer.world_size == 1 and whole and not ended
 
     def _due(self, trainer: Trainer) -> bool:
         return trainer.global_step - self._saved_step >= self.every_n_train_steps
@@ -90,10 +155,25 @@ class LastCheckpoint(Checkpoint):
             return
         target = Path(trainer.default_root_dir, path)
         unfinished = target.with_suffix(".tmp")
-        trainer.save_checkpoint(unfinished, weights_only=weights_only)
-        if trainer.is_global_zero:
-            unfinished.replace(target)
+        try:
+            trainer.save_checkpoint(unfinished, weights_only=weights_only)
+            if trainer.is_global_zero:
+                unfinished.replace(target)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            # Lightning writes it to the folder of temporary files first.
+            places = f"there and in {tempfile.gettempdir()}"
+            problem = f"{error.strerror or error}: checkpoint not written, it needs room {places}"
+            raise OSError(error.errno, problem, str(target)) from error
         trainer.strategy.barrier("LastCheckpoint")
+
+
+def _begin_validation_again(trainer: Trainer) -> None:
+    """Put the progress of a validation to where Lightning resumes with its first image."""
+    images = trainer.fit_loop.epoch_loop.val_loop.batch_progress
+    images.reset_on_run()
+    images.increment_ready()
+    images.increment_started()
 
 
 def _pause_follows(trainer: Trainer, batch_idx: int) -> bool:

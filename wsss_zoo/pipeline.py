@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 from rich.console import Console
+from rich.markup import escape
 
 from wsss_zoo import __version__
 from wsss_zoo.recipe import Recipe, Step, fill, read_recipe
@@ -102,7 +103,8 @@ def _run(recipe: Recipe, root: Path, lock: int, changed: bool) -> int:
     for number, step in enumerate(recipe.steps, 1):
         title = f"step {number}/{len(recipe.steps)} {step.name}"
         if (root / step.name).is_symlink():
-            console.print(f"[bold]{title}[/]: taken from {(root / step.name).resolve()}")
+            taken = escape(str((root / step.name).resolve()))
+            console.print(f"[bold]{title}[/]: taken from {taken}")
             continue
         fingerprint = _fingerprint(step, root)
         if _is_done(root / step.name, fingerprint):
@@ -168,7 +170,8 @@ def _prepare(folder: Path, fingerprint: str) -> bool:
             raise ValueError(
                 f"{folder} is not empty and no step's folder; move it away or choose another --root"
             )
-        console.print(f"settings or inputs have changed: {folder} is removed and made anew")
+        changed = f"settings or inputs have changed: {folder} is removed and made anew"
+        console.print(changed, markup=False)
         # First what says it is finished; the mark that it is ours stays, for a kill in between.
         (folder / DONE).unlink(missing_ok=True)
         for path in folder.iterdir():
@@ -262,7 +265,8 @@ def _lock(root: Path) -> Iterator[int]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             console.print(
-                f"waiting: another pipeline, or a step that it began, still runs in {root}"
+                f"waiting: another pipeline, or a step that it began, still runs in {root}",
+                markup=False,
             )
             fcntl.flock(file, fcntl.LOCK_EX)
         yield file.fileno()
@@ -282,5 +286,9 @@ def _write_json(path: Path, content: object) -> None:
 
 def _write(path: Path, text: str) -> None:
     unfinished = path.with_name(f".{path.name}.tmp")
-    unfinished.write_text(text, encoding="utf-8")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+    except OSError as error:
+        error.filename = str(path)
+        raise
     unfinished.replace(path)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from wsss_zoo.recipe import Recipe
+from wsss_zoo.arguments import given_settings
+from wsss_zoo.recipe import Recipe, Step
 
 if TYPE_CHECKING:
     from wsss_zoo.callbacks import SheetRow
@@ -101,17 +103,22 @@ def draw_step_sheet(recipe: Recipe, root: Path, path: Path) -> None:
     """
     from wsss_zoo.callbacks import draw_sheet
 
-    data = _data_of(root / recipe.sheet["images"])
+    step = next(step for step in recipe.steps if step.name == recipe.sheet["images"])
+    data = _data_of(step, root)
     rows = [_row(image_id, data, recipe, root) for image_id in data.predict_ids()]
     draw_sheet(rows, data.class_names).save(path)
 
 
-def _data_of(folder: Path) -> "BaseDataModule":
+def _data_of(step: Step, root: Path) -> "BaseDataModule":
     """The data module of a finished predict step, set up for its images."""
-    from wsss_zoo.zoo_cli import make_data
+    from wsss_zoo.data_of_run import make_data
 
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    data = make_data(config["data"])
+    config = yaml.safe_load((root / step.name / "config.yaml").read_text(encoding="utf-8"))
+    # A run taken from elsewhere may name any class; one of the user's own is in the recipe or on
+    # the command line too.
+    settings = json.dumps({"data": step.settings.get("data")})
+    asked = given_settings(["--config", settings, *step.overrides]).get("data")
+    data = make_data(config["data"], None if asked is None else str(asked.value))
     data.setup("predict")
     return data
 
@@ -134,11 +141,11 @@ def _row(image_id: str, data: "BaseDataModule", recipe: Recipe, root: Path) -> "
 
 
 def _numbers(recipe: Recipe, results: dict[str, Any]) -> Table:
-    table = Table(title=f"{recipe.name}: results", title_justify="left")
+    table = Table(title=Text(f"{recipe.name}: results"), title_justify="left")
     table.add_column("measure")
     table.add_column("value", justify="right")
     for line, value in results["report"].items():
-        table.add_row(line, "not measured" if value is None else f"{value:.4f}")
+        table.add_row(Text(line), "not measured" if value is None else f"{value:.4f}")
     return table
 
 

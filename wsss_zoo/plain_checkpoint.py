@@ -38,5 +38,9 @@ def save_plain(path: str, method: BaseMethod, out: Path) -> None:
     content["hyper_parameters"] = {"_class_path": "wsss_zoo.Supervised", **dict(plain.hparams)}
     unfinished = out.with_name(f".{out.name}.tmp")
     out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(content, unfinished)
+    try:
+        torch.save(content, unfinished)
+    except RuntimeError as error:
+        unfinished.unlink(missing_ok=True)
+        raise OSError(f"{out} cannot be written ({error}); free space there") from error
     unfinished.replace(out)

@@ -26,10 +26,12 @@ GROUPS = frozenset(
         "noise",
         "graphs",
         "visualizer",
+        "finite_loss",
         "checkpoint",
         "evaluation",
         "ckpt_path",
         "channels_last",
+        "compile",
     }
 )
 # Options of the last one, which has no use for those that all steps share.

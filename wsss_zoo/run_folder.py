@@ -47,6 +47,26 @@ def claim_run_folder(parent: Path) -> Path:
         return folder
 
 
+def requeued_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint of a run that SLURM stopped and starts again by the same command.
+
+    Lightning writes ``hpc_ckpt_N.ckpt`` when SLURM announces the end of a job's time. The run's own
+    checkpoint counts from the first restart on, which SLURM tells: else the same command means a
+    new run.
+
+    Args:
+        folder: The run's folder.
+
+    Returns:
+        Its path; None if the run begins.
+    """
+    found = list(folder.glob("hpc_ckpt_*.ckpt"))
+    if int(os.environ.get("SLURM_RESTART_COUNT", "0")) and (folder / CHECKPOINT).exists():
+        found.append(folder / CHECKPOINT)
+    newest = max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
+    return None if newest is None else str(newest)
+
+
 class RunLogger(CSVLogger):
     """Writes ``metrics.csv`` in the run's folder; what is there already stays.
 
@@ -107,6 +127,13 @@ class MetricsFile:
         rows, self.metrics = self.metrics, []
         if not rows:
             return
+        try:
+            self._write(rows)
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
         keys = {key for row in rows for key in row}
         if not self.path.exists() or not keys <= set(self._keys):
             self._keys = sorted(keys | set(self._keys))

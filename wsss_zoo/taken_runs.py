@@ -104,9 +104,9 @@ def _check_trained(place: str, folder: Path, path: Path) -> None:
     from wsss_zoo.cli_checks import read_checkpoint
 
     config = _read_config(folder)
-    if not {"model", "trainer"} <= set(config):
+    if not all(isinstance(config.get(name), dict) for name in ("model", "trainer")):
         raise ValueError(f"{place}: it has no config.yaml of a run")
-    checkpoint = read_checkpoint(str(path), config["model"]["class_path"])
+    checkpoint = read_checkpoint(str(path), config["model"].get("class_path"))
     trainer = config["trainer"]
     steps, epochs = trainer.get("max_steps", -1), trainer.get("max_epochs")
     if epochs is None:
@@ -140,12 +140,21 @@ def _differences(step: Step, folder: Path) -> list[str]:
 def _plain(setting: Setting) -> Any:
     """A value as YAML reads it; of an import path the last part."""
     value = setting.value
-    if isinstance(value, str):
-        value = value.rsplit(".", 1)[-1] if value.startswith("wsss_zoo.") else yaml.safe_load(value)
-    return value
+    if not isinstance(value, str):
+        return value
+    if value.startswith("wsss_zoo."):
+        return value.rsplit(".", 1)[-1]
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
 
 
 def _read_config(folder: Path) -> Mapping[str, Any]:
     path = folder / "config.yaml"
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
+    except (ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} cannot be read ({reason}); give a run of wsss-zoo") from error
     return content if isinstance(content, dict) else {}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import wsss_zoo.methods  # noqa: F401  (importing is what makes the methods known)
-from wsss_zoo.cli_checks import read_checkpoint, short_name, subclasses
+from wsss_zoo.cli_checks import loaded_class, read_checkpoint, subclasses
 from wsss_zoo.data.class_files import read_class_file
 from wsss_zoo.methods.base import BaseMethod
 
@@ -42,7 +42,8 @@ def load_segmenter(
         command: Who asks, for messages.
         classes: Class list, see `read_class_file`, with other names than those in the checkpoint.
         model: Name or import path of the method, for a checkpoint that does not say it (one that
-            was not saved by ``wsss-zoo fit``).
+            was not saved by ``wsss-zoo fit``) or says one of the user's own: what a file names is
+            never imported.
 
     Raises:
         ValueError: If the file is no checkpoint of a segmenter, its method cannot be found or made,
@@ -51,7 +52,7 @@ def load_segmenter(
     """
     checkpoint = read_checkpoint(path, model)
     options = checkpoint.get("hyper_parameters", {})
-    kind = _method_class(path, str(options.get("_class_path", "")) or model)
+    kind = _method_class(path, str(options.get("_class_path", "")) or None, model)
     if kind.output != "segmentation" or kind.supervision == "graphs":
         raise ValueError(f"--ckpt_path {path} holds {kind.__name__}, {_remedy(kind, command)}")
     method = _with_weights(path, kind, checkpoint)
@@ -68,26 +69,35 @@ def load_segmenter(
     return TrainedSegmenter(method.eval(), shown, background, names is not None)
 
 
-def _method_class(path: str, class_path: str | None) -> type[BaseMethod]:
+def _method_class(path: str, held: str | None, asked: str | None) -> type[BaseMethod]:
+    """Method of a checkpoint; only what the user asks for is imported."""
     known = subclasses(BaseMethod)
+    class_path = asked if held is None or (asked and "." in asked) else held
     if class_path is None:
         raise ValueError(
             f"checkpoint {path} does not say which method it is of, as those of 'wsss-zoo fit' do; "
             f"name it with --model: {', '.join(known)}"
         )
-    own = class_path.startswith("wsss_zoo.") or "." not in class_path
-    if own and short_name(class_path) in known:
-        return known[short_name(class_path)]
+    found = loaded_class(BaseMethod, class_path)
+    if found is not None:
+        return found
+    if class_path != asked:
+        raise ValueError(
+            f"checkpoint {path} is of the method {class_path!r}, which is none of wsss_zoo's: "
+            f"{', '.join(known)}; if it is your own, name it with --model {class_path}: no code "
+            "is imported because a file asks for it"
+        )
     try:
         kind = pkgutil.resolve_name(class_path)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(
-            f"checkpoint {path} is of the method {class_path}, which cannot be imported ({error}); "
-            "there are: "
-            f"{', '.join(known)}; for a class of your own set PYTHONPATH as for the training"
+            f"--model {class_path} cannot be imported ({error}); there are: {', '.join(known)}; "
+            "for a class of your own set PYTHONPATH as for the training"
         ) from error
     if not (isinstance(kind, type) and issubclass(kind, BaseMethod)):
-        raise ValueError(f"checkpoint {path} is of {class_path}, which is no method of wsss_zoo")
+        raise ValueError(
+            f"--model {class_path} is no method of wsss_zoo; there are: {', '.join(known)}"
+        )
     return kind
 
 

@@ -4,13 +4,13 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
@@ -22,6 +22,8 @@ import wsss_zoo.methods  # noqa: F401
 from wsss_zoo.arguments import Setting, class_first, given_settings
 from wsss_zoo.callbacks import (
     ClassificationMetrics,
+    CompiledTraining,
+    FiniteLoss,
     GraphWriter,
     NoiseDetector,
     PredictionVisualizer,
@@ -39,6 +41,7 @@ from wsss_zoo.cli_checks import (
     supervision_of,
 )
 from wsss_zoo.data.base import BaseDataModule
+from wsss_zoo.data_of_run import make_data
 from wsss_zoo.help_texts import parser_texts, title_groups
 from wsss_zoo.last_checkpoint import LastCheckpoint
 from wsss_zoo.methods.base import BaseMethod
@@ -50,6 +53,7 @@ from wsss_zoo.run_folder import (
     claim_run_folder,
     config_header,
     config_name,
+    requeued_checkpoint,
 )
 from wsss_zoo.wandb_runs import prepare_wandb, wandb_run
 
@@ -148,14 +152,17 @@ class ZooCLI(LightningCLI):
         parser.add_lightning_class_args(GraphWriter, "graphs")
         parser.add_lightning_class_args(PseudoLabelWriter, "labels")
         parser.add_lightning_class_args(PredictionVisualizer, "visualizer")
+        parser.add_lightning_class_args(FiniteLoss, "finite_loss")
         parser.add_lightning_class_args(LastCheckpoint, "checkpoint")
         parser.add_class_arguments(Evaluation, "evaluation")
         parser.add_argument(
             "--channels_last",
             type=bool,
             default=False,
-            help="Keep the network in channels-last memory order: faster convolutions, same result",
+            help="Keep the network in channels-last memory order, for faster convolutions",
         )
+        help_text = "Compile the network for the steps of fit, by torch.compile"
+        parser.add_argument("--compile", type=bool, default=False, help=help_text)
         title_groups(parser)
         # Two links on instantiation in opposite directions would be a cycle; this one needs no
         # instance.
@@ -183,7 +190,7 @@ class ZooCLI(LightningCLI):
                 self._refuse_num_classes(given["model.num_classes"])
             # Where LightningCLI finds no checkpoint, it takes no hyper-parameters from it in place
             # of the user's; before_instantiate_classes puts the path back.
-            self._ckpt_path = self.options.pop("ckpt_path")
+            self._ckpt_path = self.options.pop("ckpt_path") or self._requeued()
             self._checkpoint = read_checkpoint(self._ckpt_path, method) if self._ckpt_path else {}
         except ValueError as error:
             parser.error(str(error))
@@ -193,6 +200,12 @@ class ZooCLI(LightningCLI):
         """Configuration of the chosen subcommand."""
         options: Namespace = self.config[self.config.subcommand]
         return options
+
+    def _requeued(self) -> str | None:
+        folder = self.options.trainer.default_root_dir
+        if self.config.subcommand != "fit" or folder is None or not SLURMEnvironment.detect():
+            return None
+        return requeued_checkpoint(Path(folder))
 
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder; warn before an untrained network is used or a run replaced."""
@@ -240,10 +253,12 @@ class ZooCLI(LightningCLI):
         self.model.evaluation = self.config_init[self.subcommand].evaluation
         if self.options.channels_last:
             self.model.to(memory_format=torch.channels_last)
+        if self.options.compile:
+            self.trainer.callbacks.insert(0, CompiledTraining())
         if self._checkpoint:
             try:
                 names = self.datamodule.class_names
-                check_checkpoint_fits(self._ckpt_path, self._checkpoint, self.model, names)
+                check_checkpoint_fits(str(self._ckpt_path), self._checkpoint, self.model, names)
             except ValueError as error:
                 self.parser.error(str(error))
             # A mapped file cannot be replaced by the run's next checkpoint on every system.
@@ -279,15 +294,3 @@ class ZooCLI(LightningCLI):
             f"{given.source} {given.value}: the number of classes is taken from the data module "
             f"({data.num_classes} for {type(data).__name__}, the background included); remove it"
         )
-
-
-def make_data(config: Mapping[str, Any]) -> BaseDataModule:
-    """Make the data module of a configuration.
-
-    Args:
-        config: ``class_path`` and ``init_args``.
-    """
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(BaseDataModule, "data")
-    data: BaseDataModule = parser.instantiate_classes(parser.parse_object({"data": config})).data
-    return data

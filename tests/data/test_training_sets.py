@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from wsss_zoo.data import Augmentation, Shapes
+from tests.data.large_folder import SETTINGS, settings, write_large_folder
+from wsss_zoo.data import Augmentation, Folder, Shapes
 from wsss_zoo.data.pseudo_labels import Manifest, write_label, write_manifest
 from wsss_zoo.data.splits import write_split
 
@@ -94,3 +95,14 @@ def test_strong_changes_on_pseudo_labelled_images_only(tmp_path):
         assert hidden.sum() == box[0].numel()
         assert (box.diff(dim=2).abs().mean() > 0.25) & (box.std() > 0.25)
         assert not torch.equal(first["image"][:, ~hidden], second["image"][:, ~hidden])
+
+
+@pytest.mark.parametrize("regime", SETTINGS)
+def test_large_data_are_set_up_without_opening_an_image(tmp_path, regime):
+    """The images are empty files: the first look into one would raise."""
+    write_large_folder(tmp_path, folders=3, each=20)
+    options = settings(regime, tmp_path)
+    for stage in ("fit", "validate", "predict"):
+        Folder(**options).setup(stage)
+    with pytest.raises(OSError, match="000000000000"):
+        Folder(**options | {"check_files": True}).setup("fit")

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from PIL import Image
-from pytorch_lightning import Callback
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.data import DataLoader
 
@@ -141,34 +140,6 @@ def test_checkpoint_that_is_missing_or_of_another_backbone(run, tmp_path):
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(ValueError, match=r"last\.ckpt cannot be read: it is corrupt"):
         Supervised(3, "test_resnet", weights=str(path))
-
-
-class Killed(Callback):
-    """Ends a run after some batches and keeps a checkpoint, as a kill and `save_last` would."""
-
-    def __init__(self, after, path):
-        self.after, self.path = after, path
-
-    def on_train_batch_end(self, trainer, *_):
-        if trainer.global_step == self.after:
-            trainer.save_checkpoint(self.path)
-            trainer.should_stop = True
-
-
-def test_resumes_to_the_same_weights(run, trainer, loader, tmp_path):
-    whole, path = make(**TRAINED), tmp_path / "last.ckpt"
-    run(whole, 4)
-    trainer(max_steps=4, callbacks=[Killed(2, path)]).fit(make(**TRAINED), loader(4))
-    torch.manual_seed(123)
-    resumed = CPC(TINY, **PATCHES, **TRAINED)
-    trainer(max_steps=4).fit(resumed, loader(4), ckpt_path=path, weights_only=True)
-    for key, value in whole.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[key]), key
-    again = CPC.load_from_checkpoint(path, weights_only=True)
-    assert again.hparams == resumed.hparams
-    assert (
-        CPC(TINY, **PATCHES, init_from=str(path)).state_dict().keys() == again.state_dict().keys()
-    )
 
 
 def test_bfloat16_autocast_has_a_finite_float32_loss(batch):

@@ -2,12 +2,9 @@
 
 import pytest
 import torch
-from pytorch_lightning import Callback
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.methods.semi_batches import TINY, changed, quiet, semi_batch
-from wsss_zoo import Shapes
-from wsss_zoo.last_checkpoint import LastCheckpoint
 from wsss_zoo.methods import (
     CPS,
     FixMatch,
@@ -161,48 +158,6 @@ def test_evaluation_by_the_average(name, tmp_path, trainer):
     image = torch.rand(1, 3, 64, 64)
     assert torch.equal(learner(image), learner.average.network(image))
     assert not torch.equal(learner(image), learner.network(image))
-
-
-class Crash(Callback):
-    """Stands for a kill before a step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if trainer.global_step == self.step:
-            raise ConnectionError("crash")
-
-
-@ALL
-def test_killed_in_the_middle_of_an_epoch_it_resumes_to_the_same_weights(name, tmp_path, trainer):
-    def fit(folder, *callbacks, checkpoint=None):
-        torch.manual_seed(0)
-        kind, own = METHODS[name]
-        learner = kind(7, TINY, ema_decay=0.6, evaluate="average", **own)
-        sizes = {"image_size": 64, "crop_size": 64, "num_train": 16, "num_val": 2}
-        data = Shapes(
-            supervision="semi",
-            batch_size=2,
-            labeled_split=0.5,
-            strong_views=2,
-            audit=True,
-            num_workers=0,
-            **sizes,
-        )
-        save = LastCheckpoint(every_n_train_steps=3)
-        options = {"max_epochs": 2, "default_root_dir": folder, "enable_checkpointing": True}
-        run = trainer(callbacks=[save, *callbacks], num_sanity_val_steps=0, **options)
-        run.fit(learner, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        return learner.state_dict()
-
-    whole = fit(tmp_path / "whole")
-    with pytest.raises(ConnectionError):
-        fit(tmp_path / "killed", Crash(5))
-    last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
-    assert torch.load(last, weights_only=True)["global_step"] == 3
-    resumed = fit(tmp_path / "killed", checkpoint=last)
-    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from wsss_zoo import BaseMethod, Shapes, methods
 TINY = {"backbone": "test_efficientnet"}
 SEMI = TINY | {"ema_decay": 0.6, "evaluate": "average"}
 PROPOSALS = {"queries": 7, "channels": 16, "decoder_layers": 2, "feedforward": 24}
+# A third of a region's pixels is clean.
+GRAPHS = {"in_channels": 5, "quorum": 0.3}
 # Name of a case: class and its options. Every class of the zoo has one at least.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "CAM": ("CAM", TINY),
@@ -28,8 +30,26 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "MaskFormer": ("MaskFormer", TINY | PROPOSALS),
     "SimFormer": ("SimFormer", TINY | PROPOSALS | {"pair_points": 10}),
     "SimFormer code": ("SimFormer", TINY | PROPOSALS | {"pair_points": 10, "pairing": "code"}),
-    "GATCorrector": ("GATCorrector", {"in_channels": 5}),
-    "GATCorrector gcn": ("GATCorrector", {"in_channels": 5, "layer": "gcn"}),
+    "GATCorrector": ("GATCorrector", GRAPHS),
+    "GATCorrector gcn": ("GATCorrector", GRAPHS | {"layer": "gcn"}),
+}
+# Options with which a training step goes another way, for tests of the step alone.
+STEPS: dict[str, tuple[str, dict[str, Any]]] = CASES | {
+    "CoAttention by domain": ("CoAttention", CASES["CoAttention"][1] | {"by_domain": True}),
+    "Supervised ohem": ("Supervised", TINY | {"loss": "ohem"}),
+    "Supervised largefov": ("Supervised", TINY | {"architecture": "largefov"}),
+    "Supervised unet": ("Supervised", TINY | {"architecture": "unet"}),
+    "SelfRegulation code": ("SelfRegulation", TINY | {"variant": "code"}),
+    "SelfRegulation tags": ("SelfRegulation", TINY | {"presence": "tags"}),
+    "PiModel two strong views": ("PiModel", SEMI | {"views": "two_strong", "gate_by_tags": True}),
+    "TemporalEnsembling gated": ("TemporalEnsembling", SEMI | {"gate_by_tags": True}),
+    "MeanTeacher of CPS": ("MeanTeacher", TINY | {"student_view": "weak", "teacher_mode": "train"}),
+    "FixMatch average": ("FixMatch", SEMI | {"labels_from": "average", "loss": "ohem"}),
+    "UniMatch average": ("UniMatch", SEMI | {"labels_from": "average", "gate_by_tags": True}),
+    "CPS unmixed": ("CPS", SEMI | {"cutmix": False, "gate_by_tags": True}),
+    "PseudoSeg hard": ("PseudoSeg", SEMI | {"label": "hard", "gate_by_tags": True}),
+    "GATCorrector balanced": ("GATCorrector", GRAPHS | {"balance": True}),
+    "GATCorrector probs": ("GATCorrector", GRAPHS | {"use_probs": True}),
 }
 # What a regime needs beside the images.
 REGIMES: dict[str, dict[str, Any]] = {
@@ -40,7 +60,7 @@ REGIMES: dict[str, dict[str, Any]] = {
 
 def make_method(case: str, num_classes: int = 7, **options: Any) -> BaseMethod:
     """The method of a case; its weights are those of torch's generator."""
-    name, own = CASES[case]
+    name, own = STEPS[case]
     kind = getattr(methods, name)
     sizes = {} if kind.output == "pretext" else {"num_classes": num_classes}
     return kind(**(sizes | own | options))
@@ -50,14 +70,15 @@ def make_data(case: str, folder: Path, **options: Any) -> Shapes:
     """Shapes in the regime of a case: 16 images of 64 pixels in batches of 2.
 
     Args:
-        case: Name in `CASES`.
+        case: Name in `STEPS`.
         folder: Where the graphs of a method that trains on graphs are written, once.
         options: Of `Shapes`, in place of these.
     """
-    supervision = getattr(methods, CASES[case][0]).supervision
+    name, own = STEPS[case]
+    supervision = getattr(methods, name).supervision
     sizes = {"image_size": 64, "crop_size": 64, "num_train": 16, "num_val": 2, "batch_size": 2}
     regime = REGIMES.get(supervision, {})
-    if CASES[case][0] == "UniMatch":
+    if name == "UniMatch" or own.get("views") == "two_strong":
         regime = regime | {"strong_views": 2}
     settings = sizes | {"num_workers": 0, "supervision": supervision} | regime | options
     data = Shapes(**settings)

@@ -44,8 +44,8 @@ def test_nothing_goes_while_a_checkpoint_cannot_be_read(tmp_path):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"x\.bin is not in .*put it beside"):
-        read_version("x.bin", [tmp_path], (3, 40))
+    with pytest.raises(FileNotFoundError, match=r"ensemble-0.* is not in .*put it beside"):
+        read_version("ensemble-00000001-0123456789abcdef.bin", [tmp_path], (3, 40))
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed"])

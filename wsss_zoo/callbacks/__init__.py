@@ -1,6 +1,8 @@
 """Callbacks that measure, draw and write what any method returns."""
 
 from wsss_zoo.callbacks.classification_metrics import ClassificationMetrics
+from wsss_zoo.callbacks.compiled_training import CompiledTraining
+from wsss_zoo.callbacks.finite_loss import FiniteLoss
 from wsss_zoo.callbacks.graph_writer import GraphWriter
 from wsss_zoo.callbacks.noise_detector import NoiseDetector
 from wsss_zoo.callbacks.pictures import SheetRow, draw_sheet
@@ -11,6 +13,8 @@ from wsss_zoo.callbacks.segmentation_metrics import SegmentationMetrics
 
 __all__ = [
     "ClassificationMetrics",
+    "CompiledTraining",
+    "FiniteLoss",
     "GraphWriter",
     "NoiseDetector",
     "PredictionVisualizer",

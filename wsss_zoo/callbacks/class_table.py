@@ -2,6 +2,7 @@
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 def print_class_table(
@@ -14,6 +15,7 @@ def print_class_table(
         by_class: For each measure its number by class name, in [0, 1]; nan prints as a dash.
         totals: Further numbers by name.
     """
+    # Names are the user's: as Text, no bracket of theirs is markup.
     # Without classes the totals have the second column to themselves.
     table = Table(show_header=bool(by_class))
     table.add_column("class" if by_class else "")
@@ -21,10 +23,10 @@ def print_class_table(
         table.add_column(measure, justify="right")
     for name in next(iter(by_class.values()), {}):
         values = [classes[name] for classes in by_class.values()]
-        table.add_row(name, *("-" if value != value else f"{value:.4f}" for value in values))
+        table.add_row(Text(name), *("-" if value != value else f"{value:.4f}" for value in values))
     table.add_section()
     for name, value in totals.items():
-        table.add_row(name, f"{value:.4f}", style="bold")
+        table.add_row(Text(name), f"{value:.4f}", style="bold")
     console = Console()
     console.print(title, markup=False, highlight=False, soft_wrap=True)
     console.print(table)

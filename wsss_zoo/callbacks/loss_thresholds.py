@@ -93,7 +93,7 @@ def read_thresholds(given: float | str | None, class_names: Sequence[str]) -> Te
         content = json.loads(path.read_text(encoding="utf-8"))
         names = content["class_names"]
         thresholds = None if names != list(class_names) else used_thresholds(content, names)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f"graphs.threshold {path} is no threshold.json of 'wsss-zoo predict --noise..' "
             f"({type(error).__name__}: {error}); give another"

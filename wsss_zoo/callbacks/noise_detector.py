@@ -215,10 +215,16 @@ class NoiseDetector(RegionWriter):
         return self._directory / PIXELS / f"{checked_id(image_id)}.npz"
 
     def _read_pixels(self, image_id: str) -> tuple[Tensor, Tensor, Tensor]:
-        with np.load(self._pixels_of(image_id), allow_pickle=False) as stored:
-            loss, label, is_correct = (
-                torch.from_numpy(stored[name]) for name in ("loss", "label", "is_correct")
-            )
+        path = self._pixels_of(image_id)
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                loss, label, is_correct = (
+                    torch.from_numpy(stored[name]) for name in ("loss", "label", "is_correct")
+                )
+        except Exception as error:  # numpy lets zipfile's and zlib's errors through
+            raise OSError(
+                f"{path} cannot be read ({error}); delete it and predict again"
+            ) from error
         return loss, label, is_correct
 
 

@@ -73,6 +73,9 @@ class BaseDataModule(KnownLabels, LightningDataModule):
         crop_tags: In ``weak_shot``, take tags from the crop (SimFormer's code), not the image.
         audit: Give unlabelled batches their true masks as ``audit_mask``, for logging only.
         check_masks: Decode every mask in setup to find unknown class indices.
+        check_files: Open every image and mask in setup to find what cannot be read or does not
+            fit. False: only that they are there, by the lists of the folders; for hundreds of
+            thousands of images.
         num_workers: Loader processes.
         seed: Seed of order and augmentation; None for the one of ``seed_everything``.
     """
@@ -104,6 +107,7 @@ class BaseDataModule(KnownLabels, LightningDataModule):
         crop_tags: bool = False,
         audit: bool = False,
         check_masks: bool = True,
+        check_files: bool = True,
         num_workers: int = 2,
         seed: int | None = None,
     ) -> None:
@@ -120,7 +124,8 @@ class BaseDataModule(KnownLabels, LightningDataModule):
         self.unlabeled_batch_size = unlabeled_batch_size or batch_size
         self.augmentation, self.photometric = augmentation, photometric
         self.strong_views, self.crop_tags, self.audit = strong_views, crop_tags, audit
-        self.check_masks, self.num_workers = check_masks, num_workers
+        self.check_masks, self.check_files = check_masks, check_files
+        self.num_workers = num_workers
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         self.skip_ids: set[str] = set()
         self._ids: dict[str, list[str]] = {}
@@ -233,6 +238,12 @@ class BaseDataModule(KnownLabels, LightningDataModule):
         self.graph_channels = first.x.shape[1]
         return Path(str(self.graph_dir))
 
+    def look_at(self, image_ids: Sequence[str], *, masks: bool) -> None:
+        """Check the files of images, as far as ``check_files`` and ``check_masks`` say."""
+        self.source.check(
+            image_ids, masks=masks, mask_values=self.check_masks, open_files=self.check_files
+        )
+
     def _setup_evaluation(self, stage: str, ids: list[str]) -> None:
         if not ids:
             raise ValueError(f"the {stage} split of {type(self).__name__} has no images")
@@ -243,7 +254,7 @@ class BaseDataModule(KnownLabels, LightningDataModule):
                 f"{self._ranks()[0]} processes; take fewer devices or more images"
             )
         masks = stage != "predict" and self.supervision != "images"
-        self.source.check(ids, masks=masks, mask_values=self.check_masks)
+        self.look_at(ids, masks=masks)
         self._ids[stage] = ids
         if self._has_graphs:
             # Only background and tagged classes can win a correction, so each image needs tags.

@@ -54,8 +54,8 @@ def read_class_file(path: Path) -> ClassFile:
     are given, the name ``ignore`` is no class: its colours (there may be several) mean 255.
 
     Raises:
-        ValueError: If the file holds no class, a name or colour twice, or colours for a part of the
-            classes only.
+        ValueError: If the file holds no class, a name or colour twice, a name with characters that
+            cannot be printed, or colours for a part of the classes only.
     """
     read = _read_json if path.suffix.lower() == ".json" else _read_lines
     names: list[str] = []
@@ -67,6 +67,11 @@ def read_class_file(path: Path) -> ClassFile:
         if not name or name in names:
             problem = f"has {name!r} more than once" if name else "has a class without a name"
             raise ValueError(f"{path} {problem}; it must hold different class names")
+        if not name.isprintable():
+            raise ValueError(
+                f"{path} has the class name {name!r} with characters that cannot be printed; "
+                "delete them"
+            )
         ignored = colored and name == IGNORED_NAME
         if not ignored:
             names.append(name)
@@ -105,7 +110,7 @@ def _read_json(path: Path) -> list[tuple[str, Color | None]]:
     try:
         # Pairs in place of a dict, which would drop a name that comes twice.
         content = json.loads(read_text(path), object_pairs_hook=_Pairs)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if isinstance(content, _Pairs):
         return [(plain(name), _color(color, str(path))) for name, color in content]

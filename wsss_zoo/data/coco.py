@@ -240,9 +240,16 @@ cocodataset.org/#download unpack so)
 class COCOFiles(ImageFiles):
     """COCO's images and the masks drawn from its annotations."""
 
-    def check(self, image_ids: Sequence[str], *, masks: bool, mask_values: bool = True) -> None:
+    def check(
+        self,
+        image_ids: Sequence[str],
+        *,
+        masks: bool,
+        mask_values: bool = True,
+        open_files: bool = True,
+    ) -> None:
         """See `ImageFiles.check`; the values of masks that we drew need no look."""
-        super().check(image_ids, masks=masks, mask_values=False)
+        super().check(image_ids, masks=masks, mask_values=False, open_files=open_files)
 
 
 def _part_of(image_id: str) -> str:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import pickle
 import re
 import zipfile
 from collections.abc import Sequence
@@ -66,7 +65,7 @@ class CocoAnnotations:
 
     def objects(self, position: int) -> list[CocoObject]:
         """Objects of one image."""
-        return [CocoObject(*fields) for fields in pickle.loads(self.packed[position])]
+        return [CocoObject(*fields) for fields in json.loads(self.packed[position])]
 
 
 def read_annotations(path: Path) -> CocoAnnotations:
@@ -79,7 +78,7 @@ def read_annotations(path: Path) -> CocoAnnotations:
     try:
         content = json.loads(path.read_bytes())
         return _pack(content["images"], content["annotations"], _labels(content["categories"]))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{path} is no COCO 2014 instance annotation file ({type(error).__name__}: {error}); "
             "unpack annotations_trainval2014.zip again"
@@ -106,7 +105,7 @@ def _pack(
         fields = (label, float(item["area"]), bool(item["iscrowd"]), item["segmentation"])
         objects[row].append(fields)
     sizes = np.array([(image["height"], image["width"]) for image in images], dtype=np.int32)
-    packed = [pickle.dumps(items) for items in objects]
+    packed = [json.dumps(items).encode() for items in objects]
     return CocoAnnotations(CocoIndex(ids, sizes, tags), packed)
 
 
@@ -131,6 +130,7 @@ def read_index(path: Path, digest: str) -> CocoIndex | None:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             if str(arrays["digest"]) != digest:
                 return None
-            return CocoIndex(arrays["ids"].tolist(), arrays["sizes"], arrays["tags"])
+            index = CocoIndex(arrays["ids"].tolist(), arrays["sizes"], arrays["tags"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
+    return index if all(_IMAGE_NAME.fullmatch(f"{name}.jpg") for name in index.ids) else None

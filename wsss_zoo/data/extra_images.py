@@ -55,7 +55,14 @@ class JoinedSource:
         source, own_id = self._find(image_id)
         return source.image_size(own_id)
 
-    def check(self, image_ids: Sequence[str], *, masks: bool, mask_values: bool = True) -> None:
+    def check(
+        self,
+        image_ids: Sequence[str],
+        *,
+        masks: bool,
+        mask_values: bool = True,
+        open_files: bool = True,
+    ) -> None:
         """Have each domain check its files.
 
         Raises:
@@ -70,7 +77,7 @@ class JoinedSource:
             own_ids.setdefault(domain if known else "", []).append(own_id if known else image_id)
         for domain, ids in own_ids.items():
             source = self.extra.get(domain, self.target)
-            source.check(ids, masks=masks, mask_values=mask_values)
+            source.check(ids, masks=masks, mask_values=mask_values, open_files=open_files)
 
     def _find(self, image_id: str) -> tuple[ImageSource, str]:
         domain, _, own_id = image_id.partition("/")
@@ -108,7 +115,7 @@ def add_extra_images(images: TaggedImages, data: "BaseDataModule") -> DomainImag
     for domain, root in (data.extra_roots or {}).items():
         _check_domain(domain, images.ids)
         source, tags = _read_root(Path(root), domain, data)
-        source.check(list(tags), masks=False)
+        source.check(list(tags), masks=False, open_files=data.check_files)
         extra[domain] = source
         ids += [f"{domain}/{image_id}" for image_id in tags]
         for image_id, names in tags.items():

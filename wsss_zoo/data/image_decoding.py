@@ -89,6 +89,10 @@ def open_mask(path: str) -> Image.Image:
         ValueError: If it is a JPEG, which does not keep values, or of floating-point numbers.
     """
     image = _decode(path)
+    if image.format == "PNG":
+        # Decoding does not compare the checksums of the pixels: a changed byte would be a class.
+        with _naming(path), Image.open(path, formats=("PNG",)) as file:
+            file.verify()
     if image.format in ("JPEG", "MPO"):
         raise ValueError(
             f"{path} is a JPEG, which changes the values of a mask; save the mask as PNG where it "

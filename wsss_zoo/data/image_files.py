@@ -45,7 +45,14 @@ class ImageSource(Protocol):
     def image_size(self, image_id: str) -> tuple[int, int]:
         """Height and width, pixels."""
 
-    def check(self, image_ids: Sequence[str], *, masks: bool, mask_values: bool = True) -> None:
+    def check(
+        self,
+        image_ids: Sequence[str],
+        *,
+        masks: bool,
+        mask_values: bool = True,
+        open_files: bool = True,
+    ) -> None:
         """Raise an error that names the first files that are missing or do not fit."""
 
 
@@ -131,13 +138,21 @@ class ImageFiles:
         """
         return image_size_of(self.images[image_id])
 
-    def check(self, image_ids: Sequence[str], *, masks: bool, mask_values: bool = True) -> None:
+    def check(
+        self,
+        image_ids: Sequence[str],
+        *,
+        masks: bool,
+        mask_values: bool = True,
+        open_files: bool = True,
+    ) -> None:
         """Look at the files that will be used, before an hour of training is spent.
 
         Args:
             image_ids: Ids to look at.
             masks: Whether each of them needs a mask of its image's size.
             mask_values: Whether the masks are decoded to look for unknown class indices.
+            open_files: False: look no further than whether the files were listed.
 
         Raises:
             FileNotFoundError: If an image or mask is missing (the first three are named).
@@ -146,8 +161,9 @@ class ImageFiles:
         """
         _raise_missing("image", self.images, image_ids)
         if masks:
-            check_masks(self, image_ids, self.image_size, mask_values=mask_values)
-        else:
+            options = {"mask_values": mask_values, "open_files": open_files}
+            check_masks(self, image_ids, self.image_size, **options)
+        elif open_files:
             _for_each(self.image_size, image_ids)
 
 
@@ -157,6 +173,7 @@ def check_masks(
     size_of: Callable[[str], tuple[int, int]],
     *,
     mask_values: bool = True,
+    open_files: bool = True,
 ) -> None:
     """Raise if an image has no mask, one of another size, or one with unknown class indices.
 
@@ -167,6 +184,7 @@ def check_masks(
         image_ids: Ids to look at.
         size_of: Height and width of an image.
         mask_values: Whether the masks are decoded, which finds unknown class indices.
+        open_files: False: look no further than whether the masks were listed.
 
     Raises:
         FileNotFoundError: If a mask is missing (the first three are named).
@@ -174,6 +192,8 @@ def check_masks(
         OSError: If a file cannot be read.
     """
     _raise_missing("mask", files.masks, image_ids)
+    if not open_files:
+        return
 
     def check_one(image_id: str) -> bool:
         """Whether the mask has another class than index 0."""

@@ -76,7 +76,7 @@ def _read_json(path: Path, report: Report) -> Tags:
     text = read_text(path)
     try:
         json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"tag file {path} is not valid JSON: {error}") from error
     content = json.loads(text, object_pairs_hook=unique)
     if not isinstance(content, dict):

@@ -143,7 +143,7 @@ class LabelFolder:
             found = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} is damaged ({error}); delete the folder") from error
         own = isinstance(found, dict) and found.items() >= _WRITER.items()
         return found if own else None

@@ -11,8 +11,10 @@ import os
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
+
+from wsss_zoo.data.text_files import id_problem
 
 MANIFEST = "manifest.json"
 HEADER = "manifest.partial.json"
@@ -161,21 +163,36 @@ def find_manifest(path: Path) -> Manifest | None:
         ValueError: If the file is no manifest.
     """
     try:
-        return Manifest(**json.loads(path.read_text(encoding="utf-8")))
+        manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is no manifest ({error}); delete the folder") from error
+    wrong = _wrong_field(manifest)
+    if wrong is not None:
+        raise ValueError(
+            f"{path} is no manifest ({wrong} is {getattr(manifest, wrong)!r}); delete the folder"
+        )
+    return manifest
+
+
+def _wrong_field(manifest: Manifest) -> str | None:
+    """Name of a field whose value, out of a file, is of another kind than it must be."""
+    for field in dataclasses.fields(Manifest):
+        kind = {"class_names": list, "count": int, "options": dict}.get(field.name, str)
+        if not isinstance(getattr(manifest, field.name), kind):
+            return field.name
+    strings = all(isinstance(name, str) for name in manifest.class_names)
+    return None if strings else "class_names"
 
 
 def checked_id(image_id: str) -> str:
     """The id itself; a ValueError if, as a file's name, it would lead out of the folder."""
-    parts = image_id.split("/")
-    unsafe = any(part in ("", ".", "..") for part in parts) or "\\" in image_id
-    if unsafe or "\0" in image_id or PurePosixPath(image_id).is_absolute():
+    problem = id_problem(image_id)
+    if problem is not None:
         raise ValueError(
-            f"image id {image_id!r} would lead out of its folder; use plain names, at most with "
-            "sub-folders such as 'a/b'"
+            f"image id {image_id!r} {problem}, so it would lead out of its folder or be no file's "
+            "name; use plain names, at most with sub-folders such as 'a/b'"
         )
     return image_id
 
@@ -206,6 +223,9 @@ def write_atomic(path: Path, data: bytes | memoryview) -> None:
             # Without it a power cut can leave the new name on an empty file.
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        # Neither write nor fsync says to which file.
+        raise OSError(error.errno, f"{error.strerror or error}, not written", str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -99,7 +99,14 @@ class ShapesSource:
         """Height and width, pixels."""
         return self.size, self.size
 
-    def check(self, image_ids: Sequence[str], *, masks: bool, mask_values: bool = True) -> None:
+    def check(
+        self,
+        image_ids: Sequence[str],
+        *,
+        masks: bool,
+        mask_values: bool = True,
+        open_files: bool = True,
+    ) -> None:
         """Raise ValueError for an id that is not ``<split>_<number>``."""
         for image_id in image_ids:
             _scene_number(image_id)

@@ -68,13 +68,13 @@ def _train_ids(data: "BaseDataModule") -> list[str]:
 
 def _plain(data: "BaseDataModule") -> PlainImages:
     ids = _train_ids(data)
-    data.source.check(ids, masks=False)
+    data.look_at(ids, masks=False)
     return PlainImages(ids, data.source, _views(data), data.photometric == "all")
 
 
 def _tagged(data: "BaseDataModule") -> Dataset[Sample]:
     ids = data.tagged_ids()
-    data.source.check(ids, masks=False)
+    data.look_at(ids, masks=False)
     labels = data.complete_labels(ids)
     images = TaggedImages(ids, data.source, _views(data), data.photometric == "all", labels)
     if data.extra_roots:
@@ -105,7 +105,8 @@ def _masked(data: "BaseDataModule") -> MaskedImages:
         return _masked_images(data, data.labeled_ids())
     # Pseudo-labels stand for all masks but those that are named.
     true_ids = data.labeled_ids() if data.labeled_split is not None else []
-    pseudo_ids = [image_id for image_id in _train_ids(data) if image_id not in set(true_ids)]
+    known = set(true_ids)
+    pseudo_ids = [image_id for image_id in _train_ids(data) if image_id not in known]
     return _masked_images(data, true_ids, pseudo_ids)
 
 
@@ -118,7 +119,7 @@ def _masked_images(
         raise ValueError(f"{type(data).__name__} has no training images with masks")
     novel = [data.class_names.index(name) for name in data.novel_classes]
     # Base classes are pasted over the pseudo-labels of novel ones.
-    data.source.check(ids if novel else true_ids, masks=True, mask_values=data.check_masks)
+    data.look_at(ids if novel else true_ids, masks=True)
     pseudo = _pseudo_labels(data, pseudo_ids) if pseudo_ids else None
     repeat = data.repeat_labeled and true_ids and pseudo_ids
     times = -(-len(pseudo_ids) // len(true_ids)) if repeat else 1
@@ -144,9 +145,10 @@ def _pseudo_labels(data: "BaseDataModule", ids: list[str]) -> ImageFiles:
     for directory in map(Path, [given] if isinstance(given, str) else given):
         read_manifest(directory, data.class_names)
         files = files_by_stem(directory, [".png"]) | files
-    data.source.check(ids, masks=False)
+    data.look_at(ids, masks=False)
     labels = ImageFiles({}, files, range(data.num_classes))
-    check_masks(labels, ids, data.source.image_size, mask_values=data.check_masks)
+    options = {"mask_values": data.check_masks, "open_files": data.check_files}
+    check_masks(labels, ids, data.source.image_size, **options)
     return labels
 
 
@@ -165,7 +167,7 @@ def _semi(data: "BaseDataModule") -> dict[str, Dataset[Sample]]:
             f"no unlabelled images: all of train_split {data.train_split!r} is labelled; give "
             "labeled_split (a list file, a split's name or a fraction) or unlabeled_split"
         )
-    data.source.check(unlabeled, masks=data.audit, mask_values=data.check_masks)
+    data.look_at(unlabeled, masks=data.audit)
     unlabeled_set = UnlabeledImages(
         unlabeled,
         data.source,

@@ -1,5 +1,7 @@
 """Pseudo-labels from two sources of logits on one scale."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -7,7 +9,10 @@ _EPS = 1e-8
 
 
 def calibrated_fusion(
-    decoder_logits: Tensor, sgc_logits: Tensor, temperature: float = 0.5
+    decoder_logits: Tensor,
+    sgc_logits: Tensor,
+    temperature: float = 0.5,
+    reduce: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Average two predictions whose logits are first brought to one scale, then sharpen.
 
@@ -18,10 +23,12 @@ def calibrated_fusion(
         decoder_logits: Finite scores of the segmenter, (N, C, H, W).
         sgc_logits: Finite scores of the refined Grad-CAMs, of the same shape.
         temperature: Above 0; 1 leaves the average as it is, less sharpens it.
+        reduce: Takes the mean of v^2, a scalar, and gives what to use in its place: in distributed
+            training its mean over the processes, so that all have one R.
 
     Returns:
         Probabilities (N, C, H, W) that sum to 1 over the classes, float32 (float64 for float64
-        logits), without gradient. Under DDP each rank has its own R.
+        logits), without gradient.
 
     Raises:
         ValueError: If the shapes differ or the temperature is not positive.
@@ -43,7 +50,8 @@ def calibrated_fusion(
         raise ValueError(f"temperature is {temperature}; give a positive number")
     dtype = torch.promote_types(decoder_logits.dtype, torch.float32)
     decoder, sgc = decoder_logits.detach().to(dtype), sgc_logits.detach().to(dtype)
-    rms = ((decoder.square().mean() + sgc.square().mean()) / 2 + _EPS).sqrt()
+    square = (decoder.square().mean() + sgc.square().mean()) / 2
+    rms = ((square if reduce is None else reduce(square)) + _EPS).sqrt()
     fused = torch.logaddexp((decoder / rms).log_softmax(1), (sgc / rms).log_softmax(1))
     # As logarithms: with a low temperature the powers of all classes would underflow to 0. The
     # factor 1/2 of the average cancels.

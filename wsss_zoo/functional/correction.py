@@ -37,7 +37,8 @@ def region_loss(
         return masked_cross_entropy(logits, node_labels, ignore_index)
     known = node_labels != ignore_index
     index = torch.where(known, node_labels, 0)
-    counts = torch.zeros(logits.shape[1], device=logits.device).index_add(0, index, known.float())
+    zeros = torch.zeros(logits.shape[1], dtype=torch.float32, device=logits.device)
+    counts = zeros.index_add(0, index, known.float())
     weight = torch.where(counts > 0, 1 / counts.clamp_min(1), 0.0)
     total = F.cross_entropy(
         logits.float(), node_labels, weight, ignore_index=ignore_index, reduction="sum"

@@ -25,8 +25,7 @@ def fixmatch_loss(
         valid: False on padding, (N, H, W) bool; None for no padding.
 
     Returns:
-        A float32 scalar (float64 for float64 logits); 0 if no pixel is valid or confident. Under
-        DDP each rank divides by its own valid pixels, as the released code does.
+        A float32 scalar (float64 for float64 logits); 0 if no pixel is valid or confident.
 
     Sohn et al., "FixMatch", NeurIPS 2020, in the segmentation form of Yang et al., "Revisiting
     Weak-to-Strong Consistency", CVPR 2023 (LiheYoung/UniMatch @ 0324f3d), where a crop of padding

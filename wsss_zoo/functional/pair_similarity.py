@@ -134,9 +134,12 @@ def pair_similarity_loss(
     # Autocast refuses the cross-entropy of probabilities. Its own argument for weights would load
     # sympy first, which takes seconds.
     with torch.autocast(similarity.device.type, enabled=False):
-        entropy = F.binary_cross_entropy(similarity, truth, reduction="none")
+        # NaN ends the process on a GPU.
+        entropy = F.binary_cross_entropy(similarity.nan_to_num(0.5), truth, reduction="none")
     weight = (w_neg + (w_pos - w_neg) * truth) * valid_pairs
-    return (weight * entropy).sum() / valid_pairs.sum().clamp_min(1)
+    # The loss is NaN all the same.
+    entropies = (weight * entropy).sum() + 0 * similarity.detach().sum()
+    return entropies / valid_pairs.sum().clamp_min(1)
 
 
 def score_similarity(scores: Tensor, partner: Tensor) -> Tensor:

@@ -18,8 +18,7 @@ def soft_label_loss(
         valid: False on padding and CutOut, (N, H, W) bool.
 
     Returns:
-        A float32 scalar (float64 for float64 logits); 0 if no pixel is valid or confident. Under
-        DDP each rank divides by its own valid pixels.
+        A float32 scalar (float64 for float64 logits); 0 if no pixel is valid or confident.
 
     Zou et al., "PseudoSeg: Designing Pseudo Labels for Semantic Segmentation", ICLR 2021, with the
     denominator of the released code (googleinterns/wss @ b01acaf).

@@ -25,7 +25,8 @@ class CoAttention(BaseMethod):
     without for co-attention and contrast; means in place of sums; contrast from the third epoch on;
     three more pairs of each first image with itself (mirror, 0.75x, 2x). Of these five views each
     goes through the backbone once; the released code makes 8 passes, and takes the three from the
-    image before its colour jitter, which a batch here no longer holds.
+    image before its colour jitter, which a batch here no longer holds. Its contrast is left out
+    where no image has a class alone; of several processes each looks at its own.
 
     ``maps`` in prediction:
 

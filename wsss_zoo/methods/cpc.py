@@ -9,6 +9,7 @@ from torch import Tensor
 from wsss_zoo.functional import image_patches
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.methods.optimizer import Optimizer
+from wsss_zoo.methods.ranks import gathered
 from wsss_zoo.modules import Backbone, RowContext, RowPrediction
 
 
@@ -17,8 +18,9 @@ class CPC(BaseMethod):
 
     Each patch of an overlapping grid is encoded by itself (the backbone's last map, averaged); a
     causal network sums up the rows from the top; one linear map per distance predicts the patches
-    further below; InfoNCE tells each from all patches of the batch. Any method starts from the
-    encoder by ``weights: <run>/checkpoints/last.ckpt`` with the same ``backbone``.
+    further below; InfoNCE tells each from all patches of the batch, those of all processes. Any
+    method starts from the encoder by ``weights: <run>/checkpoints/last.ckpt`` with the same
+    ``backbone``.
 
     Args:
         backbone: Name of a timm model; the one of the method that is to use it.
@@ -122,13 +124,15 @@ class CPC(BaseMethod):
         return grid
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """InfoNCE over all patches of the batch."""
-        loss, accuracy, chance = self._contrast(batch["image"])
+        """InfoNCE over all patches of the batch, those of all processes."""
+        latents = self(batch["image"])
+        loss, accuracy, chance = self._contrast(gathered(latents), gathered(self.context(latents)))
         self.log_dict(
             {
                 "train/loss": loss.detach(),
                 "train/infonce_acc": accuracy,
-                "train/infonce_chance": chance,
+                # Lightning would copy a number to the device, which waits for it.
+                "train/infonce_chance": torch.full_like(accuracy, chance),
             }
         )
         return loss
@@ -136,7 +140,8 @@ class CPC(BaseMethod):
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """{"loss", "infonce_acc", "infonce_chance"}, each (N,): every image by itself."""
         image = _middle(batch["image"], self.hparams["val_size"])
-        results = [self._contrast(one[None]) for one in image]
+        latents = [self(one[None]) for one in image]
+        results = [self._contrast(one, self.context(one)) for one in latents]
         losses, accuracies, chances = zip(*results, strict=True)
         return {
             "loss": torch.stack(losses),
@@ -144,10 +149,9 @@ class CPC(BaseMethod):
             "infonce_chance": image.new_tensor(chances),
         }
 
-    def _contrast(self, image: Tensor) -> tuple[Tensor, Tensor, float]:
+    def _contrast(self, latents: Tensor, context: Tensor) -> tuple[Tensor, Tensor, float]:
         """Loss, accuracy and the accuracy of guessing."""
-        latents = self(image)
-        loss, accuracy = self.prediction(latents, self.context(latents))
+        loss, accuracy = self.prediction(latents, context)
         return loss, accuracy, latents.shape[1] / latents.numel()
 
 

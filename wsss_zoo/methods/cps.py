@@ -9,6 +9,7 @@ from wsss_zoo.functional import cps_loss, cutmix, draw_cutmix_masks
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.methods.losses import supervised_loss
 from wsss_zoo.methods.optimizer import Optimizer
+from wsss_zoo.methods.ranks import part_of_mean
 from wsss_zoo.methods.semi import (
     Weights,
     check_options,
@@ -148,6 +149,7 @@ class CPS(BaseMethod):
             labels.append(torch.cat([logits[:size].detach().argmax(1), gated.argmax(1)]))
         self._log_labels(unlabeled, all_logits[0][size:])
         cross = cps_loss(all_logits[0], all_logits[1], labels[0], labels[1], valid)
+        cross = part_of_mean(cross, valid.sum())
         return all_logits[0][:size], all_logits[1][:size], cross
 
     def _mixed_step(
@@ -169,6 +171,7 @@ class CPS(BaseMethod):
             labels.append(cutmix(label, label.roll(1, 0), region))
             all_logits.append(network(image))
         cross = cps_loss(all_logits[0][size:], all_logits[1][size:], labels[0], labels[1], valid)
+        cross = part_of_mean(cross, valid.sum())
         return all_logits[0][:size], all_logits[1][:size], cross
 
     def _log_labels(self, unlabeled: dict[str, Any], logits: Tensor) -> None:

@@ -9,6 +9,7 @@ from wsss_zoo.functional import cutmix, draw_cutmix_boxes, fixmatch_loss
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.methods.losses import supervised_loss
 from wsss_zoo.methods.optimizer import Optimizer
+from wsss_zoo.methods.ranks import part_of_mean
 from wsss_zoo.methods.semi import (
     Weights,
     check_options,
@@ -61,7 +62,7 @@ class FixMatch(BaseMethod):
     (LiheYoung/UniMatch @ 0324f3d). There a box is filled from another view of, by a slip, the same
     image, labelled by an extra eval-mode pass; here from the next image of the batch, whose labels
     are there already. Only true padding is left out of L_u, as there; a batch without a confident
-    pixel, or of padding alone, has L_u = 0. Denominators are per rank.
+    pixel, or of padding alone, has L_u = 0.
     """
 
     supervision = "semi"
@@ -128,6 +129,7 @@ class FixMatch(BaseMethod):
         )
         loss_x = supervised_loss(self, logits, labeled["mask"])
         loss_u = fixmatch_loss(strong_logits, target, sure, thresh, valid)
+        loss_u = part_of_mean(loss_u, valid.sum())
         loss: Tensor = (loss_x + self.hparams["unlabeled_weight"] * loss_u) / 2
         self.log_dict(
             {

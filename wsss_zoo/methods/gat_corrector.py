@@ -21,6 +21,7 @@ from wsss_zoo.functional import (
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.methods.image_network import absent_classes, fit_to_image, image_seed
 from wsss_zoo.methods.optimizer import Optimizer, make_optimizer
+from wsss_zoo.methods.ranks import part_of_mean
 from wsss_zoo.methods.region_painting import UNKNOWN, Painting, paint_corrected
 from wsss_zoo.modules import Evaluation, Layer, RegionNetwork
 
@@ -53,7 +54,8 @@ class GATCorrector(BaseMethod):
         detection: False: believe all labels when learning, and none when writing back.
         prune: Leave out edges between dissimilar regions.
         use_probs: Append the clean network's probabilities to the features.
-        balance: Cross-entropy as the mean over classes, not over regions.
+        balance: Cross-entropy as the mean over classes, not over regions; of several processes
+            each looks at the classes of its own images.
         fill: Where noisy pixels get their class from: "network"; "nearest", the clean region the
             fewest edges away and then the most similar; "clean_net", the clean network's prediction
             among the tags. The last two are baselines that learn nothing.
@@ -173,6 +175,7 @@ class GATCorrector(BaseMethod):
         logits, labels = self(batch["graph"]), self.node_labels(batch["graph"])
         loss = region_loss(logits, labels, self.hparams["balance"])
         known = labels != UNKNOWN
+        loss = part_of_mean(loss, known.sum())
         # Where it is unknown no class equals the label.
         right = logits.detach().argmax(1) == labels
         logged = {

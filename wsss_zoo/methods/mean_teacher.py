@@ -9,6 +9,7 @@ from wsss_zoo.functional import sigmoid_rampup, softmax_mse_loss
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.methods.losses import supervised_loss
 from wsss_zoo.methods.optimizer import Optimizer
+from wsss_zoo.methods.ranks import part_of_mean
 from wsss_zoo.methods.semi import (
     Weights,
     check_options,
@@ -131,6 +132,7 @@ class MeanTeacher(BaseMethod):
         else:
             gated = gate(self, self.average(weak), unlabeled)
             consistency = softmax_mse_loss(logits[size:], gated, valid)
+        consistency = part_of_mean(consistency, valid.sum())
         label, _ = hard_labels(gated)
         log_pseudo_labels(self, unlabeled, label, torch.ones_like(unlabeled["valid"]))
         weight = self.hparams["unlabeled_weight"] * sigmoid_rampup(
@@ -143,7 +145,8 @@ class MeanTeacher(BaseMethod):
                 "train/loss": loss.detach(),
                 "train/loss_labeled": supervised.detach(),
                 "train/loss_unlabeled": consistency.detach(),
-                "train/unlabeled_weight": weight,
+                # Lightning would copy a number to the device, which waits for it.
+                "train/unlabeled_weight": torch.full_like(loss.detach(), weight),
             }
         )
         return loss

@@ -18,6 +18,7 @@ from wsss_zoo.functional import (
     shared_class_regions,
     similarity_distillation_loss,
 )
+from wsss_zoo.methods.ranks import mean_over_ranks, number_of_ranks, part_of_mean
 from wsss_zoo.modules import Proposals, SimNet
 
 Pairing = Literal["cross_image", "code"]
@@ -49,7 +50,7 @@ def sim_net_loss(
         labels: Base classes, 255 elsewhere, (2 N, h, w) int64.
         valid: False on padding, (2 N, h, w) bool.
         is_base: Whether a class has masks, (K,) bool.
-        queue: Numbers of pairs of the last calls, (calls, 2).
+        queue: Numbers of pairs of the last calls in all processes, (calls, 2).
         points: Points of an image; fewer where there are fewer pixels.
 
     Returns:
@@ -68,9 +69,11 @@ def sim_net_loss(
     features = gather_points(embeddings, chosen)
     classes = labels.flatten(1).gather(1, chosen)
     same, known = pair_targets(classes, partners(classes), is_base)
-    queue = torch.cat([queue[1:], pair_counts(same)[None]])
+    counts = mean_over_ranks(pair_counts(same)) * number_of_ranks()
+    queue = torch.cat([queue[1:], counts[None]])
     similarity = sim_net.all_pairs(features, partners(features))
-    return pair_similarity_loss(similarity, same, known, *pair_balance(queue)), queue
+    loss = pair_similarity_loss(similarity, same, known, *pair_balance(queue))
+    return part_of_mean(loss, known.sum()), queue
 
 
 def distillation_loss(

@@ -9,6 +9,7 @@ from wsss_zoo.functional import masked_squared_error, sigmoid_rampup
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.methods.losses import supervised_loss
 from wsss_zoo.methods.optimizer import Optimizer
+from wsss_zoo.methods.ranks import part_of_mean
 from wsss_zoo.methods.semi import (
     Weights,
     check_options,
@@ -65,7 +66,7 @@ class PiModel(BaseMethod):
     part in the second term too, of which data sets here give one view only. There L_x is divided by
     the size of the whole batch and w multiplied with the share of labelled images, which cancels
     here as L_x is a mean over labelled pixels. ``detach_first`` is what later codes do (TorchSSL's
-    and USB's, CutMix-Seg's). Under DDP each rank averages over its own pixels.
+    and USB's, CutMix-Seg's).
     """
 
     supervision = "semi"
@@ -129,6 +130,7 @@ class PiModel(BaseMethod):
         if self.hparams["detach_first"]:
             probs = probs.detach()
         consistency = masked_squared_error(second_logits.float().softmax(1), probs, valid)
+        consistency = part_of_mean(consistency, valid.sum())
         weight = self.hparams["unlabeled_weight"] * sigmoid_rampup(
             self.global_step, self.hparams["rampup_steps"]
         )
@@ -139,7 +141,8 @@ class PiModel(BaseMethod):
                 "train/loss": loss.detach(),
                 "train/loss_labeled": supervised.detach(),
                 "train/loss_unlabeled": consistency.detach(),
-                "train/unlabeled_weight": weight,
+                # Lightning would copy a number to the device, which waits for it.
+                "train/unlabeled_weight": torch.full_like(loss.detach(), weight),
             }
         )
         return loss

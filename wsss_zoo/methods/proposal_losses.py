@@ -72,7 +72,8 @@ def match_layers(proposals: Proposals, mask: Tensor, targets: ClassTargets) -> M
         if not has_mask.all():
             groups.append((image, int((~has_mask).sum())))
     first, second = (
-        torch.from_numpy(np.concatenate(side, 1)).to(mask.device) for side in (masked, unmasked)
+        torch.from_numpy(np.concatenate(side, 1)).to(mask.device, non_blocking=True)
+        for side in (masked, unmasked)
     )
     return Matches(first, second, groups)
 
@@ -93,7 +94,8 @@ def class_loss(class_logits: Tensor, matches: Matches, no_object_weight: float) 
         target[image, layer, query] = label
     precise = torch.promote_types(class_logits.dtype, torch.float32)
     weight = torch.ones(classes, dtype=precise, device=class_logits.device)
-    weight[-1] = no_object_weight
+    # An assignment would copy the number to the device, and wait for it.
+    weight[-1].fill_(no_object_weight)
     logits, target = class_logits.to(precise).flatten(0, 2), target.flatten()
     # Every layer has as many matches as the others, so they share a divisor.
     total = F.cross_entropy(logits, target, weight, reduction="sum")
@@ -115,7 +117,8 @@ def mask_losses(
     image, layer, query, _, place = matches.masked
     truth = target_masks(targets, mask)[image, place]
     logits = enlarged(mask_logits[image, layer, query])
-    own = torch.tensor(float(sum(targets.mask_counts)), device=mask.device)
+    # Filled on the device: it would be waited for to copy the number there.
+    own = torch.full((), float(sum(targets.mask_counts)), device=mask.device)
     number = mean_over_ranks(own).clamp_min(1)
     return focal_mask_loss(logits, truth, number), dice_mask_loss(logits, truth, number)
 
@@ -139,7 +142,7 @@ def complementary_losses(
     free = valid & ~covered_pixels(mask, classes)
     targets = torch.stack([free[place] for place in places]) if places else free[:0]
     total = summed_complementary_loss(logits, counts, targets, tau)
-    images = torch.tensor(float(len(set(places))), device=mask.device)
+    images = torch.full((), float(len(set(places))), device=mask.device)
     # Where no process has such an image the sum is 0, whatever it is divided by.
     return total / mean_over_ranks(images).clamp_min(1e-5)
 

@@ -16,6 +16,7 @@ from wsss_zoo.functional import (
 )
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.methods.optimizer import Optimizer
+from wsss_zoo.methods.ranks import mean_over_ranks, part_of_mean
 from wsss_zoo.methods.semi import (
     Weights,
     check_options,
@@ -81,8 +82,8 @@ class PseudoSeg(BaseMethod):
     There L_cls learns from the tagged images only, where there are any; here from masks and tags.
     Logits are resized with align_corners=False. Attention skips the padding of weak views, not the
     strong view's box as there; of labelled images it skips the pixels of 255. Labelled images
-    without tags take those of their cropped mask. Nothing confident or valid gives L_u = 0. Under
-    DDP denominators, the statistics of the refinement and the scale of the fusion are per rank.
+    without tags take those of their cropped mask. Nothing confident or valid gives L_u = 0. Of
+    several processes each has its own statistics of the refinement, as of BatchNorm.
     """
 
     supervision = "semi"
@@ -153,8 +154,10 @@ class PseudoSeg(BaseMethod):
         loss_cls = self._classification_loss(self.branch.scores(features, dropout), tags, unlabeled)
         shown, hidden = zip(*(feature.tensor_split([count]) for feature in features), strict=True)
         refined = self.branch(shown, tags, mask != 255, dropout[:count])
-        loss_seg = masked_cross_entropy(_resized(logits[:count], mask), mask)
-        loss_sa = masked_cross_entropy(_resized(refined, mask), mask)
+        loss_seg, loss_sa = (
+            part_of_mean(masked_cross_entropy(_resized(value, mask), mask), (mask != 255).sum())
+            for value in (logits[:count], refined)
+        )
         probs = self._pseudo_label(hidden, logits[count:], unlabeled)
         loss_u = self._consistency_loss(probs, unlabeled)
         weight: float = self.hparams["unlabeled_weight"]
@@ -180,8 +183,7 @@ class PseudoSeg(BaseMethod):
             known = torch.cat([known, unlabeled["has_image_labels"].to(known)])
         scores = scores[: len(tags)].float()
         loss = F.binary_cross_entropy_with_logits(scores, tags, reduction="none").mean(1)
-        mean: Tensor = (loss * known).sum() / known.sum()
-        return mean
+        return part_of_mean((loss * known).sum() / known.sum(), known.sum())
 
     @torch.no_grad()
     def _pseudo_label(
@@ -195,7 +197,8 @@ class PseudoSeg(BaseMethod):
             tags = torch.where(known, unlabeled["image_labels"], tags)
         refined = self.branch(features, tags, self._padded(unlabeled["valid"], False))
         temperature = self.hparams["temperature"] if self.hparams["label"] == "soft" else 1.0
-        probs = calibrated_fusion(decoder_logits, _resized(refined, decoder_logits), temperature)
+        refined = _resized(refined, decoder_logits)
+        probs = calibrated_fusion(decoder_logits, refined, temperature, mean_over_ranks)
         if not self.hparams["gate_by_tags"]:
             return probs
         # With 0 in all classes that are left the softmax would be NaN.
@@ -213,9 +216,11 @@ class PseudoSeg(BaseMethod):
         # The first pixel of each cell, as the released code's nearest resizing takes it.
         valid = valid[:, ::stride, ::stride]
         if self.hparams["label"] == "soft":
-            return soft_label_loss(logits, probs.repeat_interleave(views, 0), thresh, valid)
+            loss = soft_label_loss(logits, probs.repeat_interleave(views, 0), thresh, valid)
+            return part_of_mean(loss, valid.sum())
         label, confidence = (value.repeat_interleave(views, 0) for value in (label, confidence))
-        return fixmatch_loss(logits, label, confidence, thresh, valid)
+        loss = fixmatch_loss(logits, label, confidence, thresh, valid)
+        return part_of_mean(loss, valid.sum())
 
     def _log_labels(self, label: Tensor, kept: Tensor, unlabeled: dict[str, Any]) -> None:
         """Log the labels (M, h, w) at the size of the crop."""

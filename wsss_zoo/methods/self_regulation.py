@@ -13,6 +13,7 @@ from wsss_zoo.functional import (
 )
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.methods.optimizer import Optimizer
+from wsss_zoo.methods.ranks import part_of_mean
 from wsss_zoo.modules import (
     Architecture,
     ExitHead,
@@ -152,8 +153,12 @@ class SelfRegulation(BaseMethod):
             variant,
             self.hparams["tau"],
         )
+        known = (cells != 255).sum()
+        losses["seg"] = part_of_mean(losses["seg"], known)
         if self.exits.projections:
             losses["sr_f"] = self._feature_loss(inner, decoded, mask, padded)
+        else:
+            losses["sr_f"] = part_of_mean(losses["sr_f"], known)
         taught = float(self.trainer.global_step >= self.hparams["warmup_steps"])
         weights = {"cls": 1.0, "seg": 1.0, "sr_f": taught, "sr_l": taught}
         loss = torch.zeros((), device=image.device)
@@ -181,7 +186,9 @@ class SelfRegulation(BaseMethod):
         valid = mask_of_cells(mask, padded, 4) != 255
         height, width = valid.shape[-2:]
         # The teacher's mean over each cell: with all exits it is at least as fine as they are.
+        teacher = teacher.to(torch.promote_types(teacher.dtype, torch.float32))
         teacher = F.adaptive_avg_pool2d(teacher, (height, width))
-        return feature_regulation_loss(
+        loss = feature_regulation_loss(
             to_cells(students, padded, 4), teacher, valid, self.hparams["tau"]
         )
+        return part_of_mean(loss, valid.sum())

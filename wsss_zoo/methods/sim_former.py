@@ -76,8 +76,7 @@ class SimFormer(BaseMethod):
     ``pairing``; a base class that vanishes at stride 4 keeps its own label; the numbers of pairs
     are in the checkpoint; the reference shares a novel class with every image that can have such a
     one; crops without any class are not drawn again; images are validated at their own size, there
-    at a short side of 512 or 640 pixels. The paper's body was not available to us. Under DDP each
-    process balances the pairs by its own numbers.
+    at a short side of 512 or 640 pixels. The paper's body was not available to us.
     """
 
     supervision = "weak_shot"

@@ -35,8 +35,7 @@ class Supervised(BaseMethod):
         optimizer: "sgd" (momentum 0.9) or "adamw".
         init_from: Checkpoint of a whole network to start from.
 
-    Pixels of 255 do not count; a batch without any other pixel has loss 0. Under DDP each rank
-    averages over its own pixels.
+    Pixels of 255 do not count; a batch without any other pixel has loss 0.
     """
 
     supervision = "mask"

@@ -10,6 +10,7 @@ from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.methods.ensembling import checkpoint_folder, prepare_ensemble, recall, remember
 from wsss_zoo.methods.losses import supervised_loss
 from wsss_zoo.methods.optimizer import Optimizer
+from wsss_zoo.methods.ranks import part_of_mean
 from wsss_zoo.methods.semi import (
     Weights,
     check_options,
@@ -74,7 +75,7 @@ class TemporalEnsembling(BaseMethod):
     (smlaine2/tempens @ a32743a), for classification: Z there is updated after each epoch and its
     bias corrected by the epoch. An image comes once an epoch, so both differ only in that cells are
     not seen in every epoch. Labelled images have no Z here; why w needs no share of labelled images
-    is told at `PiModel`. Each rank averages the loss over its own pixels.
+    is told at `PiModel`.
     """
 
     supervision = "semi"
@@ -140,7 +141,7 @@ class TemporalEnsembling(BaseMethod):
         probs = view_logits.float().softmax(1)
         # Its own target: weight 0, but counted.
         target = torch.where(seen[:, None], target, probs.detach())
-        consistency = masked_squared_error(probs, target, valid)
+        consistency = part_of_mean(masked_squared_error(probs, target, valid), valid.sum())
         remember(self.ensemble, unlabeled, gated, valid)
         weight = self.hparams["unlabeled_weight"] * sigmoid_rampup(
             self.global_step, self.hparams["rampup_steps"]
@@ -152,7 +153,8 @@ class TemporalEnsembling(BaseMethod):
                 "train/loss": loss.detach(),
                 "train/loss_labeled": supervised.detach(),
                 "train/loss_unlabeled": consistency.detach(),
-                "train/unlabeled_weight": weight,
+                # Lightning would copy a number to the device, which waits for it.
+                "train/unlabeled_weight": torch.full_like(loss.detach(), weight),
             }
         )
         return loss

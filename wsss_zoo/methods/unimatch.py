@@ -10,6 +10,7 @@ from wsss_zoo.functional import cutmix, draw_cutmix_boxes, fixmatch_loss
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.methods.losses import supervised_loss
 from wsss_zoo.methods.optimizer import Optimizer
+from wsss_zoo.methods.ranks import part_of_mean
 from wsss_zoo.methods.semi import (
     Weights,
     check_options,
@@ -124,7 +125,9 @@ class UniMatch(BaseMethod):
         label, confidence = hard_labels(gate(self, weak_logits, unlabeled))
         log_pseudo_labels(self, unlabeled, label, confidence >= thresh)
         loss_x = supervised_loss(self, logits, labeled["mask"])
-        loss_fp = fixmatch_loss(perturbed_logits, label, confidence, thresh, unlabeled["valid"])
+        valid = unlabeled["valid"]
+        loss_fp = fixmatch_loss(perturbed_logits, label, confidence, thresh, valid)
+        loss_fp = part_of_mean(loss_fp, valid.sum())
         loss_s = self._strong_loss(unlabeled, label, confidence)
         loss_u = (loss_s + loss_fp) / 2
         loss: Tensor = (loss_x + self.hparams["unlabeled_weight"] * loss_u) / 2
@@ -167,5 +170,6 @@ class UniMatch(BaseMethod):
                 cutmix(value, value.roll(1, 0), boxes[view])
                 for value in (label, confidence, valid[:, view])
             )
-            losses.append(fixmatch_loss(logits, target, sure, self.hparams["conf_thresh"], counted))
+            loss = fixmatch_loss(logits, target, sure, self.hparams["conf_thresh"], counted)
+            losses.append(part_of_mean(loss, counted.sum()))
         return (losses[0] + losses[1]) / 2

@@ -110,7 +110,7 @@ class RowPrediction(nn.Module):
             )
         targets = self.target(latents).permute(0, 2, 3, 1).flatten(0, 2)
         place = torch.arange(len(targets), device=latents.device).view(count, rows, columns)
-        # With few rows the last maps have nothing to predict, and are left as they are.
+        # With few rows the last maps have nothing to predict.
         results = [
             info_nce_loss(
                 linear(context[:, :, :-distance]).permute(0, 2, 3, 1).flatten(0, 2),
@@ -121,4 +121,6 @@ class RowPrediction(nn.Module):
             for distance, linear in zip(reachable, self.maps, strict=False)
         ]
         losses, accuracies = zip(*results, strict=True)
-        return torch.stack(losses).mean(), torch.stack(accuracies).mean()
+        # Their gradient is 0, not missing, which distributed training refuses.
+        idle = [value.sum() for value in self.maps[len(losses) :].parameters()]
+        return torch.stack(losses).mean() + 0 * sum(idle), torch.stack(accuracies).mean()

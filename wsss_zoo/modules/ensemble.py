@@ -108,7 +108,9 @@ class ProbabilityEnsemble:
                 f"image {unknown[0]!r} is not among the {len(self._rows)} of the ensemble; add it "
                 "first"
             )
-        return torch.tensor([self._rows[image_id] for image_id in image_ids], device=device)
+        rows = torch.tensor([self._rows[image_id] for image_id in image_ids], device="cpu")
+        # Without waiting for what the device has still to do.
+        return rows.to(device, non_blocking=True)
 
     def targets(
         self, rows: Tensor, geometry: Tensor, image_size: Tensor, crop_size: tuple[int, int]
@@ -200,8 +202,17 @@ class ProbabilityEnsemble:
         if self._folder is None or rows == 0:
             return torch.zeros(rows, self.bytes_per_image, dtype=torch.uint8, device=device)
         handle, path = tempfile.mkstemp(".tmp", "ensemble-", self._folder)
-        os.close(handle)
         size = rows * self.bytes_per_image
+        try:
+            # Where a page of a file with holes finds no room, the system kills the process.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(handle, 0, size)
+        except OSError as error:
+            Path(path).unlink()
+            problem = f"{error.strerror}: no room for an ensemble of {size / 2**20:.0f} MiB"
+            raise OSError(error.errno, problem, str(self._folder)) from error
+        finally:
+            os.close(handle)
         mapped = torch.from_file(path, shared=True, size=size, dtype=torch.uint8)
         # Open files have no names to be deleted by on some systems; there it stays.
         with suppress(OSError):

@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 _PATTERN = "ensemble-*.bin"
+_NAME = re.compile(r"ensemble-\d{8,}-[0-9a-f]{16}\.bin")
 # One for the checkpoint that is being written, one for that which it will replace.
 _KEPT = 2
 
@@ -29,8 +31,15 @@ def write_version(state: Tensor, folder: Path, step: int) -> str:
     path = folder / f"ensemble-{step:08d}-{_digest(state)}.bin"
     if not path.exists():
         unfinished = path.with_suffix(".tmp")
-        state.numpy().tofile(unfinished)
-        unfinished.replace(path)
+        try:
+            with unfinished.open("wb") as file:
+                file.write(state.numpy().data)
+            unfinished.replace(path)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise OSError(
+                error.errno, f"{error.strerror or error}, not written", str(path)
+            ) from error
     path.touch()
     versions = sorted(folder.glob(_PATTERN), key=lambda other: other.stat().st_mtime_ns)
     if len(versions) > _KEPT:
@@ -51,8 +60,14 @@ def read_version(name: str, folders: Sequence[Path], shape: tuple[int, int]) -> 
 
     Raises:
         FileNotFoundError: If it is in none of the folders.
-        ValueError: If its size or its hash is not the one it was written with.
+        ValueError: If it is no name of such a file, or the file's size or hash is not the one it
+            was written with.
     """
+    if _NAME.fullmatch(name) is None:
+        raise ValueError(
+            f"the checkpoint names its ensemble {name!r}, which is no name of such a file; start a "
+            "new run from the checkpoint by init_from"
+        )
     paths = [folder / name for folder in folders if (folder / name).is_file()]
     if not paths:
         places = ", ".join(map(str, folders))

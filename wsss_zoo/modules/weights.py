@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +41,12 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         raise FileNotFoundError(
             f"weights file {path} does not exist; give the path of a .safetensors or .pth file"
         )
+    damaged = damaged_part(path)
+    if damaged is not None:
+        raise ValueError(
+            f"weights file {path} is corrupt: the checksum of {damaged} does not fit; copy or "
+            "download it again"
+        )
     try:
         content = _read(path)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
@@ -57,6 +64,24 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     if not state:
         raise ValueError(f"weights file {path} holds no tensors; give a file with a state dict")
     return state
+
+
+def damaged_part(path: str | Path) -> str | None:
+    """Part of a torch file whose checksum does not fit, which ``torch.load`` does not look at.
+
+    Args:
+        path: A file that exists; other files than torch's have no such parts.
+
+    Returns:
+        Its name, or what is wrong with the whole; None if nothing is.
+    """
+    if not zipfile.is_zipfile(path):
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip()
+    except Exception as error:  # zipfile lets struct's, zlib's and more errors through
+        return f"its list of contents ({error})"
 
 
 def _read(path: Path) -> Any:

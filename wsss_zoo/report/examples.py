@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -21,6 +20,16 @@ from wsss_zoo.report.runs import Run, read_json
 _PANELS = "wsss_zoo panels"
 _HEIGHT, _SHEET_WIDTH = 160, 660
 _GROUPS = 8
+# What reading a picture, or what a sheet says of its panels, may raise.
+_DAMAGED = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    OverflowError,
+    SyntaxError,
+    Image.DecompressionBombError,
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ class _Source:
     boxes: dict[tuple[str, str], tuple[int, int, int, int]] = field(default_factory=dict)
     sheet: Image.Image | None = None
     folder: Path | None = None
-    colors: list[Any] = field(default_factory=list)
+    colors: list[list[int]] = field(default_factory=list)
 
 
 def collect_examples(comparison: Comparison, count: int = 4) -> Examples:
@@ -107,7 +116,10 @@ def collect_examples(comparison: Comparison, count: int = 4) -> Examples:
             found.runs[place] = source.run.name
     _drop_other_classes(sources, found)
     for image_id in _common_ids(list(sources.values()), count):
-        found.images.append(_example(image_id, sources))
+        try:
+            found.images.append(_example(image_id, sources))
+        except _DAMAGED as error:
+            found.notes.append(f"{image_id}: its label maps cannot be read ({error})")
     _add_photos(found, sources)
     return found
 
@@ -123,7 +135,7 @@ def _source_of(group: Group, place: int, found: Examples) -> _Source | None:
                 source = _from_labels(run, labels)
             else:
                 continue
-        except (OSError, ValueError, TypeError, KeyError, SyntaxError) as error:
+        except _DAMAGED as error:
             found.notes.append(f"{run.name}: its pictures cannot be read ({error})")
             continue
         if source is not None:
@@ -147,11 +159,20 @@ def _from_sheet(run: Run, path: Path, place: int, found: Examples) -> _Source | 
         (str(panel["image_id"]), str(panel["field"])): tuple(map(int, panel["box"]))
         for panel in content["panels"]
     }
+    outside = [b for b in boxes.values() if not _is_inside(b, *sheet.size)]
+    if outside:
+        raise ValueError(f"{path.name} names a panel {outside[0]} outside of its picture")
     ids = [image_id for image_id, name in boxes if name == "preds"]
     if not ids:
         return None
     names = [str(name) for name in content["class_names"]]
-    return _Source(run, names, ids, boxes, sheet, colors=content["colors"])  # type: ignore[arg-type]
+    colors = [list(map(int, color)) for color in content["colors"]]
+    return _Source(run, names, ids, boxes, sheet, colors=colors)  # type: ignore[arg-type]
+
+
+def _is_inside(box: Sequence[int], width: int, height: int) -> bool:
+    left, top, right, bottom = box
+    return 0 <= left < right <= width and 0 <= top < bottom <= height
 
 
 def _from_labels(run: Run, folder: Path) -> _Source | None:
@@ -172,7 +193,7 @@ def _drop_other_classes(sources: dict[int, _Source], found: Examples) -> None:
         return
     first = next(iter(sources.values()))
     found.legend = [
-        (name, (int(color[0]), int(color[1]), int(color[2])))
+        (name, (color[0], color[1], color[2]))
         for name, color in zip(first.class_names, first.colors, strict=False)
         if len(color) == 3
     ]
@@ -227,8 +248,8 @@ def _add_photos(found: Examples, sources: dict[int, _Source]) -> None:
         for example in wanted:
             image, mask = photos[example.image_id]
             example.photo = _jpeg(_small(Image.fromarray(image)))
-            if mask is not None:
-                with Image.open(source.folder / f"{example.image_id}.png") as file:  # type: ignore[operator]
+            if mask is not None and source.folder is not None:
+                with Image.open(source.folder / f"{example.image_id}.png") as file:
                     palette = file.getpalette() or []
                 truth = Image.fromarray(mask)
                 truth.putpalette(palette)

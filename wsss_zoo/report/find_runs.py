@@ -100,10 +100,14 @@ def _stages(folder: Path, names: set[str]) -> list[str]:
     """Stages of a pipeline's folder in their order; [] if it is none."""
     steps = read_json(folder / "summary.json").get("steps") if "summary.json" in names else None
     if isinstance(steps, dict):
-        return [name for name in steps if Path(name).name == name]
+        return [name for name in steps if name not in ("", "..") and _is_name(name)]
     started = {name: folder / name / STARTED for name in names}
     begun = {name: path.stat().st_mtime for name, path in started.items() if path.is_file()}
     return sorted(begun, key=begun.__getitem__)
+
+
+def _is_name(name: str) -> bool:
+    return name.isprintable() and Path(name).name == name
 
 
 def _as_stage(run: Run, folder: Path, stage: str, place: int) -> Run:

@@ -27,25 +27,30 @@ def print_comparison(comparison: Comparison, console: Console, rows: int = 60) -
         console: Where to.
         rows: Rows to print at most; how many are left out is said.
     """
-    # Names and notes are of the user: as Text, no bracket of theirs is markup.
+    # Names and notes are the user's: as Text, no bracket of theirs is markup.
     table = Table()
     header = _header(comparison)
     for place, name in enumerate(header):
         ends = place in (0, len(header) - 1)
         justify: Literal["left", "right"] = "left" if ends else "right"
-        table.add_column(Text(name), justify=justify, overflow="fold")
+        table.add_column(_text(name), justify=justify, overflow="fold")
     for row in comparison.rows[:rows]:
         style = "bold" if row.group is comparison.baseline else ""
-        table.add_row(*(Text(cell) for cell in _cells(comparison, row)), style=style)
+        table.add_row(*map(_text, _cells(comparison, row)), style=style)
     console.print(table)
     if len(comparison.rows) > rows:
         console.print(f"and {len(comparison.rows) - rows} more groups; all are in the files")
-    console.print(Text(caption(comparison), style="dim"))
+    console.print(_text(caption(comparison), "dim"))
     lines = [*comparison.problems, *comparison.problems_of_runs()]
     for line in lines[:_SHOWN_PROBLEMS]:
-        console.print(Text(f"! {line}", style="yellow"), soft_wrap=True)
+        console.print(_text(f"! {line}", "yellow"), soft_wrap=True)
     if len(lines) > _SHOWN_PROBLEMS:
         console.print(f"and {len(lines) - _SHOWN_PROBLEMS} more; all are in the files")
+
+
+def _text(text: str, style: str = "") -> Text:
+    """Text as it is, without what would steer the terminal."""
+    return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text), style)
 
 
 def caption(comparison: Comparison) -> str:

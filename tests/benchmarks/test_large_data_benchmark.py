@@ -1,0 +1,53 @@
+"""Setting up 200,000 images: seconds, and memory that is left after it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.data.large_folder import SETTINGS, settings, write_large_folder
+
+FOLDERS, EACH = 200, 1000
+# In a process of its own, whose memory and caches are those of a training's start.
+RUN = """
+import json, sys, time
+from pathlib import Path
+from wsss_zoo.data import Folder
+
+def megabytes(field):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024 / 1e6
+
+before, start = megabytes("VmRSS"), time.process_time()
+data = Folder(**json.loads(sys.argv[1]))
+data.setup("fit")
+loader = data.train_dataloader()
+loaders = loader.iterables.values() if hasattr(loader, "iterables") else [loader]
+first = [next(iter(one.sampler)) for one in loaders]
+size = max(len(one.dataset) for one in loaders)
+result = (size, time.process_time() - start, megabytes("VmHWM") - before)
+print(json.dumps(result))
+"""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("large")
+    write_large_folder(root, FOLDERS, EACH)
+    return root
+
+
+@pytest.mark.benchmark
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
+@pytest.mark.parametrize("regime", SETTINGS)
+def test_two_hundred_thousand_images(regime, root, measured):
+    options = json.dumps(settings(regime, root))
+    command = [sys.executable, "-W", "ignore", "-c", RUN, options]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    size, seconds, megabytes = json.loads(result.stdout.splitlines()[-1])
+    assert size >= 0.9 * FOLDERS * EACH
+    # Of the processor: others share the cores.
+    measured("seconds", seconds, at_most=10)
+    measured("MB at most", megabytes, at_most=500)

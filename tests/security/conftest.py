@@ -1,0 +1,3 @@
+from tests.security.hostile import marker, trap
+
+__all__ = ["marker", "trap"]

@@ -1,0 +1,154 @@
+"""Ended early and resumed, every method comes to the same as if nothing had happened."""
+
+import functools
+import signal
+
+import pytest
+import torch
+from pytorch_lightning import Callback
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from tests.methods.zoo import CASES
+from tests.resumed_runs import STEPS, Send, differences, killed, train
+from wsss_zoo.run_folder import CHECKPOINT
+
+pytestmark = [
+    # The child of a process with threads; it touches none of them.
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before"),
+    pytest.mark.filterwarnings(r"ignore:The '\w+_dataloader' does not have many workers"),
+    pytest.mark.filterwarnings(r"ignore:Found \d+ module\(s\) in eval mode"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_child():
+    """One thread, for a forked process has no others; Trainer's determinism is for the process."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+
+
+def check_kill(case, tmp_path, step=5, **settings):
+    """Six batches, with three in the checkpoint: all of it happens within the epoch, or two."""
+    whole = train(case, tmp_path / "whole", **settings)
+    killed(case, tmp_path / "cut", step, **settings)
+    assert differences(whole, train(case, tmp_path / "cut", **settings)) == []
+    return whole
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_method(case, tmp_path):
+    whole = check_kill(case, tmp_path)
+    assert whole["/place/0"] == STEPS
+
+
+@pytest.mark.parametrize("case", ["CAM", "SimFormer", "GATCorrector"])
+def test_with_a_worker(case, tmp_path):
+    check_kill(case, tmp_path, data={"num_workers": 1})
+
+
+@pytest.mark.parametrize("case", ["MeanTeacher", "MaskFormer"])
+def test_in_bfloat16(case, tmp_path):
+    check_kill(case, tmp_path, trainer={"precision": "bf16-mixed"})
+
+
+@pytest.mark.parametrize("warm_fill", [False, True])
+def test_ensemble_on_disk(warm_fill, tmp_path):
+    options = {"ensemble_storage": "disk", "warm_fill": warm_fill}
+    whole = check_kill("TemporalEnsembling", tmp_path, **options)
+    # With the hash of what it holds in its name.
+    assert (tmp_path / "cut/checkpoints" / whole["/checkpoint/ensemble/file"]).exists()
+
+
+@pytest.mark.parametrize(("case", "epochs"), [("CPS", 3), ("SimFormer code", 2)])
+def test_over_epochs(case, epochs, tmp_path):
+    length = {"max_steps": -1, "max_epochs": epochs}
+    whole = check_kill(case, tmp_path, step=11, trainer=length)
+    assert whole["/place/1"] == epochs
+
+
+def test_with_accumulated_gradients(tmp_path):
+    accumulated = {"max_steps": 7, "accumulate_grad_batches": 2}
+    check_kill("Supervised", tmp_path, trainer=accumulated)
+
+
+class Stop(Callback):
+    """Sends SIGTERM at a hook, once the run is as far."""
+
+    def __init__(self, hook, step, batch=0):
+        def send(trainer, pl_module, *arguments):
+            batches = trainer.fit_loop.epoch_loop.batch_progress.total.ready
+            indices = [value for value in arguments if isinstance(value, int)]
+            if batches == step and (not indices or batch == indices[0] or "train" in hook):
+                signal.raise_signal(signal.SIGTERM)
+
+        setattr(self, hook, send)
+
+
+# Eight batches an epoch, of which the stop comes in this one; steps that are saved then.
+PLACES = {
+    "in a step": (Stop("on_before_backward", 5), 5),
+    "after a step": (Stop("on_train_batch_end", 5), 5),
+    "in the first step": (Stop("on_before_backward", 1), 1),
+    "in the first part of a step": (Stop("on_before_backward", 5), 3),
+    "in the last step of an epoch": (Stop("on_before_backward", 8), 8),
+    "in the last step of an epoch without validation": (Stop("on_before_backward", 8), 9),
+    "in a validation": (Stop("on_validation_batch_start", 8), 8),
+    "in the last image of a validation": (Stop("on_validation_batch_start", 8, 1), 9),
+    "in the step before a validation within the epoch": (Stop("on_before_backward", 3), 3),
+    "in a validation within the epoch": (Stop("on_validation_batch_start", 3), 3),
+    "at its end": (Stop("on_validation_batch_start", 3, 1), 4),
+    "in the last epoch's validation": (Stop("on_validation_batch_start", 16), 16),
+}
+OPTIONS = {
+    "in the first part of a step": {"accumulate_grad_batches": 2},
+    "in the last step of an epoch without validation": {"limit_val_batches": 0},
+    "in the step before a validation within the epoch": {"val_check_interval": 3},
+    "in a validation within the epoch": {"val_check_interval": 3},
+    "at its end": {"val_check_interval": 3},
+}
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    """What a run of `Supervised` ends with that nothing stops, made once for all that need it."""
+
+    @functools.cache
+    def of(options):
+        folder = tmp_path_factory.mktemp("whole") / "r"
+        return train("Supervised", folder, trainer=dict(options))
+
+    return lambda trainer: of(tuple(trainer.items()))
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_sigterm_saves_where_the_run_goes_on_exactly(place, tmp_path, whole_run):
+    settings = {"trainer": {"max_steps": -1, "max_epochs": 2} | OPTIONS.get(place, {})}
+    stop, saved = PLACES[place]
+    with pytest.raises(SIGTERMException) as stopped:
+        train("Supervised", tmp_path / "cut", stop, **settings)
+    folder = tmp_path / "cut"
+    assert stopped.value.__notes__ == [
+        f"step {saved} is saved; go on with: wsss-zoo fit --config {folder}/config.yaml "
+        f"--ckpt_path {folder}/checkpoints/last.ckpt"
+    ]
+    assert torch.load(folder / CHECKPOINT, weights_only=True)["global_step"] == saved
+    whole = whole_run(settings["trainer"])
+    assert differences(whole, train("Supervised", folder, **settings)) == []
+
+
+def test_sigterm_in_the_last_step_lets_the_run_end(tmp_path):
+    stopped = train("Supervised", tmp_path / "stopped", Send(signal.SIGTERM, STEPS - 1))
+    assert differences(train("Supervised", tmp_path / "whole"), stopped) == []
+
+
+def test_sigterm_with_epochs_of_one_batch(tmp_path):
+    settings = {"data": {"num_train": 2}, "trainer": {"max_steps": -1, "max_epochs": 6}}
+    with pytest.raises(SIGTERMException):
+        train("Supervised", tmp_path / "cut", Send(signal.SIGTERM, 1), **settings)
+    assert torch.load(tmp_path / "cut" / CHECKPOINT, weights_only=True)["global_step"] == 2
+    whole = train("Supervised", tmp_path / "whole", **settings)
+    assert differences(whole, train("Supervised", tmp_path / "cut", **settings)) == []

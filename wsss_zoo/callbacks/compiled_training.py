@@ -1,0 +1,77 @@
+"""Training steps run compiled networks."""
+
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import nn
+
+
+class CompiledTraining(Callback):
+    """Compiles the networks of a method by torch.compile, for its training steps alone.
+
+    In place: the names in a checkpoint are the same as without. Compiled are the method's own
+    modules and the parts of these, whichever a training step calls; its losses run as they are. So
+    does all else (validation, prediction, the first fill of an ensemble), where images come in too
+    many sizes. In training a second size, or a smaller last batch, is compiled once more, for all
+    further ones.
+
+    Dropout draws other masks than without, where the backend has generators of its own.
+
+    Args:
+        backend: Of torch.compile; "inductor" needs a C++ compiler or, for a GPU, Triton.
+    """
+
+    def __init__(self, backend: str = "inductor") -> None:
+        super().__init__()
+        self.backend = backend
+        self._parts: list[nn.Module] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Compile at the first call of each module; nothing is compiled yet.
+
+        Raises:
+            ValueError: If the method has no network.
+        """
+        if stage != "fit":
+            return
+        if next(pl_module.parameters(), None) is None:
+            raise ValueError(
+                f"compile is on, but {type(pl_module).__name__} with these options has no network "
+                "that lasts longer than an image; set compile to false"
+            )
+        self._parts = [
+            part for module in pl_module.children() for part in (module, *module.children())
+        ]
+        for part in self._parts:
+            part.compile(backend=self.backend)
+        torch.compiler.set_stance("force_eager")
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """From here on run what is compiled."""
+        torch.compiler.set_stance("default")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """From here on run as if nothing were."""
+        torch.compiler.set_stance("force_eager")
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """As after the training."""
+        self._release()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave the networks as they were, and other code of the process to its own."""
+        self._release()
+
+    def _release(self) -> None:
+        if self._parts:
+            torch.compiler.set_stance("default")
+        for part in self._parts:
+            part._compiled_call_impl = None
+        self._parts = []
