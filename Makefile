@@ -1,5 +1,5 @@
-# make setup | demo | test | test-min | bench | lint | docs | clean. Everything is installed into .venv.
-# make test WORKERS=4: so many test files at a time.
+# make setup | demo | test | test-min | bench | lint | docs | clean. Everything is installed into
+# .venv, what test-min needs into .venv-min. make test WORKERS=4: so many test files at a time.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -28,9 +28,10 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
-# The quick tests with the oldest version of everything that pyproject.toml allows.
+# The quick tests with the oldest versions that pyproject.toml allows. These warn of newer versions of
+# what they themselves need: no errors of ours.
 test-min: $(MIN)/.installed
-	$(MIN)/bin/python -m pytest -m "not slow and not notebook" -n $(WORKERS) --dist loadfile
+	$(MIN)/bin/python -m pytest -W default -m "not slow and not notebook" -n $(WORKERS) --dist loadfile
 
 $(MIN)/.installed: pyproject.toml tests/minimum_versions.py
 	$(PYTHON) -m venv $(MIN)

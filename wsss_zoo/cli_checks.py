@@ -2,7 +2,6 @@
 
 import difflib
 import inspect
-import pickle
 import pkgutil
 import re
 import zipfile
@@ -154,15 +153,21 @@ def read_checkpoint(path: str, model_class_path: str | None = None) -> dict[str,
         )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"--ckpt_path {path} cannot be read as a checkpoint: {reason}") from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+    except Exception as error:  # torch lets KeyError, IndexError and more through
+        raise ValueError(
+            f"--ckpt_path {path} cannot be read as a checkpoint: it is damaged, or holds pickled "
+            "objects, which are never unpickled; give a checkpoint that 'wsss-zoo fit' wrote "
+            f"({type(error).__name__})"
+        ) from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), Mapping):
         raise ValueError(
             f"--ckpt_path {path} is no checkpoint of a run; weights alone go to --model.weights or "
             "--model.init_from"
         )
-    held = short_name(str(checkpoint.get("hyper_parameters", {}).get("_class_path", "")))
+    options = checkpoint.get("hyper_parameters", {})
+    if not isinstance(options, Mapping):
+        raise ValueError(f"--ckpt_path {path} has no options of a method; give another")
+    held = short_name(str(options.get("_class_path", "")))
     if held and model_class_path is not None and held != short_name(model_class_path):
         raise ValueError(
             f"checkpoint {path} holds {held}, --model asks for {short_name(model_class_path)}"

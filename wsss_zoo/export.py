@@ -92,7 +92,9 @@ def main(args: list[str]) -> int:
         "--classes", type=str | None, help="class list with other names than in the checkpoint"
     )
     parser.add_argument(
-        "--model", type=str | None, help="method, where the checkpoint does not say it"
+        "--model",
+        type=str | None,
+        help="method, where the checkpoint does not say it or says one of your own",
     )
     options = parser.parse_args(args)
     try:

@@ -121,7 +121,9 @@ def _parser() -> ArgumentParser:
         "--classes", type=str | None, help="class list with other names than in the checkpoint"
     )
     parser.add_argument(
-        "--model", type=str | None, help="method, where the checkpoint does not say it"
+        "--model",
+        type=str | None,
+        help="method, where the checkpoint does not say it or says one of your own",
     )
     parser.add_argument("--num_workers", type=int, default=1, help="processes that read images")
     # Images of a folder have no tags.

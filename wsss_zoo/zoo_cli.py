@@ -254,7 +254,7 @@ class ZooCLI(LightningCLI):
         if self.options.channels_last:
             self.model.to(memory_format=torch.channels_last)
         if self.options.compile:
-            self.trainer.callbacks.insert(0, CompiledTraining())
+            self.trainer.callbacks.insert(0, CompiledTraining())  # type: ignore[attr-defined]
         if self._checkpoint:
             try:
                 names = self.datamodule.class_names

@@ -20,15 +20,17 @@ SETTINGS = {
 def write_large_folder(root: Path, folders: int, each: int) -> None:
     """``folders`` sub-folders of ``each`` images, masks and pseudo-labels, all of them empty files.
 
-    All sub-folders but the first are links to it, so that there are few files to make.
+    Sub-folders of images and masks are links to the first, so that there are few files to make;
+    those of pseudo-labels are counted without links.
     """
     for name, suffix in (("images", ".jpg"), ("masks", ".png"), ("labels", ".png")):
-        first = root / name / "000"
-        first.mkdir(parents=True)
-        for number in range(each):
-            (first / f"{number:012d}{suffix}").touch()
-        for number in range(1, folders):
-            (root / name / f"{number:03d}").symlink_to("000")
+        real = folders if name == "labels" else 1
+        for folder in range(real):
+            (root / name / f"{folder:03d}").mkdir(parents=True)
+            for number in range(each):
+                (root / name / f"{folder:03d}" / f"{number:012d}{suffix}").touch()
+        for folder in range(real, folders):
+            (root / name / f"{folder:03d}").symlink_to("000")
     ids = [f"{folder:03d}/{number:012d}" for folder in range(folders) for number in range(each)]
     (root / "classes.txt").write_text("\n".join(CLASSES))
     tags = [f"{CLASSES[1 + n % 20]};{CLASSES[1 + n * 7 % 20]}" for n in range(len(ids))]

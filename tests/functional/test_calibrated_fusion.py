@@ -91,3 +91,21 @@ def test_half_precision_gives_float32_and_double_stays():
 def test_errors(shapes, temperature, message):
     with pytest.raises(ValueError, match=message):
         calibrated_fusion(*(torch.zeros(shape) for shape in shapes), temperature)
+
+
+def test_the_scale_may_come_from_elsewhere():
+    """Four times the mean square is twice R, as if both had been divided by 2 besides."""
+    decoder, sgc = (
+        torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(n)) for n in (0, 1)
+    )
+    given = []
+
+    def reduce(square):
+        given.append(square)
+        return 4 * square
+
+    fused = calibrated_fusion(decoder, sgc, 0.5, reduce)
+    torch.testing.assert_close(given[0], torch.stack([decoder, sgc]).square().mean())
+    rms = 2 * given[0].sqrt()
+    expected = ((decoder / rms).softmax(1) + (sgc / rms).softmax(1)).square()
+    torch.testing.assert_close(fused, expected / expected.sum(1, keepdim=True))

@@ -108,8 +108,8 @@ def test_steps_with_inductor(case, trainer, tmp_path):
 
 
 def fit(folder, *options):
-    options = [*options, "--trainer.default_root_dir", str(folder), "--trainer.max_steps", "2"]
-    return ZooCLI(["fit", *TINY, *options])
+    first = ["--trainer.default_root_dir", str(folder), "--trainer.max_steps", "2"]
+    return ZooCLI(["fit", *TINY, *first, *options])
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from PIL import Image
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.data import DataLoader
 
 from wsss_zoo.callbacks import PretextMetrics
@@ -105,7 +104,8 @@ def test_validation_takes_the_middle_and_enlarges_small_images(batch):
     with torch.no_grad():
         output = learner.validation_step({"image": image}, 0)
         middle = image[:, :, 16:64, 24:72]
-        expected = [learner._contrast(one[None]) for one in middle]
+        latents = [learner(one[None]) for one in middle]
+        expected = [learner._contrast(one, learner.context(one)) for one in latents]
         small = learner.validation_step({"image": torch.rand(1, 3, 20, 33)}, 0)
         assert learner.test_step({"image": image}, 0).keys() == output.keys()
     assert output["loss"].tolist() == pytest.approx([float(loss) for loss, _, _ in expected])
@@ -150,14 +150,6 @@ def test_bfloat16_autocast_has_a_finite_float32_loss(batch):
     assert value.dtype == learner.logged["train/infonce_acc"].dtype == torch.float32
     value.backward()
     assert all(torch.isfinite(p.grad).all() for p in learner.parameters() if p.grad is not None)
-
-
-def test_training_step_on_a_fake_gpu_neither_mixes_devices_nor_waits():
-    with FakeTensorMode(), torch.device("cuda"):
-        learner = method()
-        value = learner.training_step({"image": torch.rand(2, 3, 48, 48)}, 0)
-    assert value.device.type == learner.logged["train/infonce_acc"].device.type == "cuda"
-    assert value.shape == ()
 
 
 def test_every_parameter_is_trained_when_the_grid_has_room(batch):

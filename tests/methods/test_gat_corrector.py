@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.methods.region_samples import (
     CHANNELS,
@@ -210,30 +209,6 @@ def test_autocast_changes_nothing(layer):
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, expected)
     assert same(one, predicted(corrector(mode="per_image", layer=layer, steps=3), sample("a"))[0])
-
-
-@pytest.mark.parametrize("layer", ["gat", "gcn"])
-@pytest.mark.parametrize("options", [{}, {"balance": True, "use_probs": True}])
-def test_training_step_on_a_fake_gpu_neither_mixes_devices_nor_waits(layer, options):
-    with FakeTensorMode(), torch.device("cuda"):
-        method = corrector(layer=layer, **options)
-        graph = SimpleNamespace(
-            x=torch.rand(20, CHANNELS),
-            probs=torch.rand(20, CLASSES),
-            edge_index=torch.zeros(2, 30, dtype=torch.int64),
-            kept=torch.ones(30, dtype=torch.bool),
-            counts=torch.ones(20, CLASSES, dtype=torch.int64),
-            clean_counts=torch.ones(20, CLASSES, dtype=torch.int64),
-            loss=torch.rand(20),
-            sizes=torch.ones(20, dtype=torch.int64),
-            tags=torch.ones(2, CLASSES - 1),
-            batch=torch.zeros(20, dtype=torch.int64),
-        )
-        loss = method.training_step({"graph": graph, "image_id": ["a", "b"]}, 0)
-        devices = {value.device.type for value in method.logged.values()}
-    assert loss.device.type == "cuda"
-    assert loss.shape == ()
-    assert devices == {"cuda"}
 
 
 @pytest.mark.parametrize(

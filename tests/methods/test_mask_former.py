@@ -2,18 +2,15 @@
 
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from pytorch_lightning import Callback
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.checkpoints import save_checkpoint, with_opinions
 from tests.methods.weak_shot_batches import weak_shot_batch
 from wsss_zoo import MaskFormer, Shapes, SimFormer
-from wsss_zoo.functional import ClassTargets
 from wsss_zoo.last_checkpoint import LastCheckpoint
-from wsss_zoo.methods import mask_former, proposal_losses, sim_former
+from wsss_zoo.methods import mask_former
 from wsss_zoo.methods.proposal_losses import class_loss, mask_losses, match_layers
 
 SMALL = {"backbone": "test_resnet", "queries": 7, "channels": 16, "decoder_layers": 2}
@@ -149,53 +146,6 @@ def test_groups(kind):
         module = learner.get_submodule(name.rpartition(".")[0])
         free = "Norm" in type(module).__name__ or isinstance(module, torch.nn.Embedding)
         assert decay == (0 if free else 1e-4), name
-
-
-@BOTH
-def test_bf16_autocast_gives_a_float32_loss(kind):
-    learner, batch = quiet(method(kind)), weak_shot_batch()
-    with torch.autocast("cpu", torch.bfloat16):
-        torch.manual_seed(1)
-        loss = learner.training_step(batch, 0)
-    loss.backward()
-    torch.manual_seed(1)
-    assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, learner.training_step(batch, 0), rtol=0.1, atol=0.1)
-    assert all(p.grad.isfinite().all() for p in learner.parameters() if p.grad is not None)
-
-
-def constant_targets(mask, *_):
-    """One class with a mask and one without in every image."""
-    N = len(mask)
-    labels, has_mask = torch.zeros(N, 2, dtype=torch.int64), torch.ones(N, 2, dtype=torch.bool)
-    return ClassTargets(labels, has_mask, [2] * N, [1] * N, np.zeros((N, 2), np.int64))
-
-
-def constant_assignment(costs, counts):
-    assert costs.device.type == "cuda"
-    return [(np.arange(count), np.arange(count)) for count in counts]
-
-
-@BOTH
-def test_step_waits_for_the_device_in_two_places_alone(kind, monkeypatch):
-    """What is in the images, and the assignment: both on the host."""
-    for module in (mask_former, sim_former):
-        monkeypatch.setattr(module, "class_targets", constant_targets)
-    monkeypatch.setattr(proposal_losses, "solve_assignment", constant_assignment)
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"):
-        learner = method(kind)
-
-        def side():
-            return {
-                "image": torch.rand(2, 3, 50, 64),
-                "mask": torch.zeros(2, 50, 64, dtype=torch.int64),
-                "valid": torch.ones(2, 50, 64, dtype=torch.bool),
-                "image_labels": torch.ones(2, 4),
-            }
-
-        loss = learner.training_step({**side(), "reference": side()}, 0)
-        assert loss.device.type == "cuda"
-        assert {value.device.type for value in learner.logged.values()} == {"cuda"}
 
 
 class Crash(Callback):

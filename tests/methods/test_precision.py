@@ -68,9 +68,12 @@ def watched_by(mode):
     return prepare
 
 
-def with_features(method):
-    """Dropped features are the network's, but dropped by UniMatch."""
+def without_dropout(method):
+    """It draws in the order of the memory; UniMatch's own is none of the network's."""
     method.hparams["feature_dropout"] = 0.0
+    for module in method.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
 
 
 def distance(gradients, others):
@@ -79,24 +82,42 @@ def distance(gradients, others):
     return (both[0] - both[1]).norm() / both[1].norm()
 
 
+@pytest.fixture(scope="module")
+def known_fits():
+    return {}
+
+
+@pytest.fixture
+def plain_fit(known_fits, trainer, tmp_path):
+    """Steps in float32, of each case once."""
+
+    def make(case):
+        if case not in known_fits:
+            steps = 3 if case in CASES else 1
+            known_fits[case] = short_fit(case, trainer, tmp_path, without_dropout, max_steps=steps)
+        return known_fits[case]
+
+    return make
+
+
 @pytest.mark.parametrize("case", STEPS)
-def test_bf16_trains_like_float32_with_losses_in_float32(case, trainer, tmp_path):
+def test_bf16_trains_like_float32_with_losses_in_float32(case, plain_fit, trainer, tmp_path):
     """The first loss within 2 %, those after one and two steps within 5 %.
 
     Rounding is felt most where BatchNorm sees two images; there the difference of the gradients had
     0.6 of their norm at most, against 1.4 of unrelated ones.
     """
-    steps, mode = 3 if case in CASES else 1, NoHalfArithmetic()
-    plain = short_fit(case, trainer, tmp_path, with_features, max_steps=steps)
+    plain, mode = plain_fit(case), NoHalfArithmetic()
+    steps = len(plain.losses)
 
     def prepare(method):
-        with_features(method)
+        without_dropout(method)
         watched_by(mode)(method)
 
     half = short_fit(case, trainer, tmp_path, prepare, max_steps=steps, precision="bf16-mixed")
     # Graphs are small: their network is in float32 under autocast too.
     assert mode.seen or case.startswith("GATCorrector")
-    assert len(plain.losses) == len(half.losses) == steps
+    assert len(half.losses) == steps
     assert {loss.dtype for loss in half.losses} == {torch.float32}
     torch.testing.assert_close(half.losses[0], plain.losses[0], rtol=0.02, atol=0)
     torch.testing.assert_close(half.losses, plain.losses, rtol=0.05, atol=0)
@@ -124,28 +145,18 @@ def test_a_loss_in_half_precision_is_caught():
             wrong()
 
 
-def without_dropout(method):
-    """It draws in the order of the memory."""
-    for module in method.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-
-
 def channels_last(method):
     without_dropout(method)
     method.to(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("case", CONVOLUTIONS)
-def test_channels_last_gives_the_same_and_stays(case, trainer, tmp_path):
-    plain, last = (
-        short_fit(case, trainer, tmp_path, prepare, max_steps=2)
-        for prepare in (without_dropout, channels_last)
-    )
+def test_channels_last_gives_the_same_and_stays(case, plain_fit, trainer, tmp_path):
+    plain, last = plain_fit(case), short_fit(case, trainer, tmp_path, channels_last)
     torch.testing.assert_close(last.losses[0], plain.losses[0], rtol=1e-4, atol=0)
     assert last.gradients[0].keys() == plain.gradients[0].keys()
     assert distance(last.gradients[0], plain.gradients[0]) < 0.03
-    # Steps and what a checkpoint gives back leave the order as it is.
+    # A step and what a checkpoint gives back leave the order as it is.
     path = tmp_path / "weights.pt"
     torch.save(last.method.state_dict(), path)
     last.method.load_state_dict(torch.load(path, weights_only=True))

@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from wsss_zoo.functional import calibrated_fusion, confusion_matrix, grad_cam, mean_iou
 from wsss_zoo.methods import PseudoSeg, Supervised
@@ -285,41 +284,6 @@ def test_the_refinement_has_no_weight_decay():
     assert groups["refinement"]["lr"] == groups["head"]["lr"] == 10 * groups["backbone"]["lr"]
     listed = [id(value) for group in groups.values() for value in group["params"]]
     assert sorted(listed) == sorted(id(p) for p in learner.parameters())
-
-
-@pytest.mark.parametrize("label", ["soft", "hard"])
-@pytest.mark.parametrize("architecture", ["deeplabv3plus", "largefov"])
-def test_bfloat16_autocast_has_a_finite_float32_loss(semi, label, architecture):
-    learner = method(label=label, architecture=architecture)
-    with torch.autocast("cpu", torch.bfloat16):
-        value = learner.training_step(semi, 0)
-    assert value.dtype == torch.float32
-    assert all(entry.dtype == torch.float32 for entry in learner.logged.values())
-    value.backward()
-    assert all(torch.isfinite(p.grad).all() for p in learner.parameters() if p.grad is not None)
-    assert all(p.grad is not None for p in learner.parameters())
-
-
-@pytest.mark.parametrize("label", ["soft", "hard"])
-def test_training_step_on_a_fake_gpu_neither_mixes_devices_nor_waits(label):
-    with FakeTensorMode(), torch.device("cuda"):
-        learner = method(label=label, gate_by_tags=True, conf_thresh=0.5)
-        labeled = {
-            "image": torch.rand(2, 3, 64, 64),
-            "mask": torch.zeros(2, 64, 64, dtype=torch.int64),
-        }
-        unlabeled = {
-            "weak": torch.rand(2, 3, 64, 64),
-            "strong": torch.rand(2, 1, 3, 64, 64),
-            "valid": torch.ones(2, 64, 64, dtype=torch.bool),
-            "strong_valid": torch.ones(2, 1, 64, 64, dtype=torch.bool),
-            "image_labels": torch.ones(2, 3),
-            "has_image_labels": torch.ones(2, dtype=torch.bool),
-            "audit_mask": torch.zeros(2, 64, 64, dtype=torch.int64),
-        }
-        value = learner.training_step({"labeled": labeled, "unlabeled": unlabeled}, 0)
-    assert value.device.type == "cuda"
-    assert all(entry.device.type == "cuda" for entry in learner.logged.values())
 
 
 @pytest.mark.parametrize(

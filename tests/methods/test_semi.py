@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.methods.semi_batches import TINY, changed, quiet, semi_batch
 from wsss_zoo.methods import (
@@ -97,31 +96,6 @@ def test_tags_keep_absent_classes_out_of_the_labels(name):
     assert torch.isfinite(loss_of(gated, batch))
     with pytest.raises(ValueError, match="gate_by_tags needs image-level tags"):
         loss_of(gated, changed(batch, image_labels=None))
-
-
-@ALL
-def test_bfloat16_autocast_has_a_finite_float32_loss_near_the_float32_one(name):
-    batch = semi_batch()
-    expected = loss_of(method(name), batch)
-    learner = method(name)
-    with torch.autocast("cpu", torch.bfloat16):
-        loss = loss_of(learner, batch)
-    assert loss.dtype == torch.float32
-    loss.backward()
-    assert all(torch.isfinite(p.grad).all() for p in learner.parameters() if p.grad is not None)
-    torch.testing.assert_close(loss, expected, rtol=0.1, atol=0.02)
-
-
-@ALL
-@pytest.mark.parametrize("loss", ["ce", "ohem"])
-def test_step_on_a_fake_gpu_neither_mixes_devices_nor_waits(name, loss):
-    with FakeTensorMode(), torch.device("cuda"):
-        learner = method(name, loss=loss, gate_by_tags=True)
-        batch = semi_batch()
-        assert batch["unlabeled"]["weak"].device.type == "cuda"
-        value = learner.training_step(batch, 0)
-    assert value.device.type == "cuda"
-    assert value.shape == ()
 
 
 @ALL

@@ -35,7 +35,6 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 # Options with which a training step goes another way, for tests of the step alone.
 STEPS: dict[str, tuple[str, dict[str, Any]]] = CASES | {
-    "CoAttention by domain": ("CoAttention", CASES["CoAttention"][1] | {"by_domain": True}),
     "Supervised ohem": ("Supervised", TINY | {"loss": "ohem"}),
     "Supervised largefov": ("Supervised", TINY | {"architecture": "largefov"}),
     "Supervised unet": ("Supervised", TINY | {"architecture": "unet"}),

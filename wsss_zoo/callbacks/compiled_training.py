@@ -1,5 +1,6 @@
 """Training steps run compiled networks."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -46,6 +47,8 @@ class CompiledTraining(Callback):
         for part in self._parts:
             part.compile(backend=self.backend)
         torch.compiler.set_stance("force_eager")
+        # Torch's tracer asks features for a gradient when a part is called on its own.
+        warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int

@@ -78,7 +78,7 @@ def read_annotations(path: Path) -> CocoAnnotations:
     try:
         content = json.loads(path.read_bytes())
         return _pack(content["images"], content["annotations"], _labels(content["categories"]))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(
             f"{path} is no COCO 2014 instance annotation file ({type(error).__name__}: {error}); "
             "unpack annotations_trainval2014.zip again"
