@@ -31,7 +31,7 @@ _RESULTS = (
 def report(recipe: Recipe, root: Path, console: Console, *, changed: bool) -> None:
     """Write ``summary.json`` and ``sheet.png`` where they are missing or old; print the numbers.
 
-    The summary is made anew each time: the recipe may ask for other numbers of the same steps.
+    The recipe may ask for other numbers of the same steps, so the summary is always compared.
 
     Args:
         recipe: The recipe, all of whose steps are finished.
@@ -47,9 +47,11 @@ def report(recipe: Recipe, root: Path, console: Console, *, changed: bool) -> No
     if recipe.sheet and not sheet.exists():
         draw_step_sheet(recipe, root, sheet)
     results = summarize(recipe, root)
-    unfinished = summary.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    unfinished.replace(summary)
+    content = json.dumps(results, indent=1) + "\n"
+    if not summary.exists() or summary.read_text(encoding="utf-8") != content:
+        unfinished = summary.with_suffix(".tmp")
+        unfinished.write_text(content, encoding="utf-8")
+        unfinished.replace(summary)
     console.print(_numbers(recipe, results))
     console.print(_times(results))
     console.print(f"numbers: {summary}", markup=False)

@@ -154,10 +154,11 @@ def read_graph(directory: Path, image_id: str) -> RegionGraph:
 
 def has_graph(directory: Path, image_id: str) -> bool:
     """Whether an image's graph is there and not cut short; its contents are not read."""
+    path = graph_path(directory, image_id)
     try:
-        with zipfile.ZipFile(graph_path(directory, image_id)) as archive:
+        with zipfile.ZipFile(path) as archive:
             return {f"{name}.npy" for name in _DTYPES} <= set(archive.namelist())
-    except (OSError, zipfile.BadZipFile):
+    except Exception:  # zipfile lets NotImplementedError and more through
         return False
 
 
