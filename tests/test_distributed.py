@@ -188,7 +188,8 @@ def test_a_training_on_two_processes_leaves_what_one_does(folder):
     assert max(int(row["step"]) for row in rows) == 1  # two epochs of one batch
     method = FixMatch(7, "test_resnet", evaluate="average")
     data = Shapes(num_val=IMAGES, image_size=48, num_workers=0, seed=3, supervision="semi")
-    trainer = Trainer(accelerator="cpu", devices=1, logger=False, callbacks=[SegmentationMetrics()])
+    options = {"accelerator": "cpu", "devices": 1, "logger": False, "default_root_dir": folder}
+    trainer = Trainer(**options, callbacks=[SegmentationMetrics()])
     last = str(run / "checkpoints" / "last.ckpt")
     [alone] = trainer.validate(method, data, ckpt_path=last, verbose=False)
     together = [float(row["val/miou"]) for row in rows if row["val/miou"]][-1]
