@@ -31,7 +31,8 @@ test: setup
 # The quick tests with the oldest versions that pyproject.toml allows. These warn of newer versions of
 # what they themselves need: no errors of ours.
 test-min: $(MIN)/.installed
-	$(MIN)/bin/python -m pytest -W default -m "not slow and not notebook" -n $(WORKERS) --dist loadfile
+	$(MIN)/bin/python -m pytest -W default -m "not slow" -n $(WORKERS) --dist loadfile \
+		--ignore tests/test_notebooks.py --ignore tests/test_docs.py
 
 $(MIN)/.installed: pyproject.toml tests/minimum_versions.py
 	$(PYTHON) -m venv $(MIN)
