@@ -66,8 +66,11 @@ def agents_command(sweep, values, monkeypatch) -> list[str]:
     )
     order = {"program": sweep["program"], "run_id": "r1"}
     order["args"] = {name: {"value": value} for name, value in values.items()}
+    # As ``wandb agent`` sets it; wandb before 0.24 names the file of the settings after it.
+    os.environ["WANDB_SWEEP_ID"] = "s1"
     wandb_agent.Agent._command_run(agent, order)
-    # The id of the run, and where its settings are, would meet no server here.
+    # The ids of sweep and run, and where its settings are, would meet no server here.
+    os.environ.pop("WANDB_SWEEP_ID")
     os.environ.pop("WANDB_RUN_ID")
     os.environ.pop("WANDB_SWEEP_PARAM_PATH")
     interpreter, program, *arguments = started[0]
