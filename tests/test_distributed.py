@@ -27,6 +27,7 @@ def words(text):
 
 IMAGES = 7  # odd: one process gets four images, the other three
 METHODS = ("Supervised", "CAM", "SimFormer")
+RUNS = ("whole", "stopped")
 GIVEN = "one_CAM/pseudo_labels"
 REGIONS = [
     *["--noise.pseudo_label_dir", GIVEN, "--noise.precision", "0.3"],
@@ -50,13 +51,19 @@ TRAINING = [
     *words("--data.batch_size 2 --data.crop_size 32 --trainer.max_epochs 2"),
     *words("--model.labels_from average --model.conf_thresh 0.1 --model.cutmix_prob 0"),
 ]
+RESUMED = [
+    *words("--data.num_train 12 --data.batch_size 2 --data.crop_size 32 --trainer.max_steps 7"),
+    *words("--trainer.log_every_n_steps 1"),
+]
 # Lightning runs the script once more as the second process. All in one: starting is what takes
 # long.
 SCRIPT = f"""
 import json
 import os
+import signal
 import sys
 from pathlib import Path
+from wsss_zoo import Supervised
 from wsss_zoo.cli import main
 
 # What this process writes below the folder, by run.
@@ -77,7 +84,7 @@ sys.addaudithook(note)
 def run(command, method, folder, *options):
     runs.append(folder)
     backbone = [] if method == "GATCorrector" else ["--model.backbone", "test_resnet"]
-    main([
+    return main([
         command, "--model", method, *backbone,
         *"--data Shapes --data.image_size 48 --data.num_workers 0 --seed_everything 3".split(),
         *"--data.num_val {IMAGES} --data.predict_split val --data.novel_classes [fox]".split(),
@@ -109,6 +116,20 @@ if os.environ["LOCAL_RANK"] == "0":
 run("predict", "CAM", "two", *two)
 run("predict", "Supervised", "two_regions", *{REGIONS}, *two)
 run("fit", "FixMatch", "two_trained", *{TRAINING}, *two)
+run("fit", "Supervised", "whole", *{RESUMED}, *two)
+
+def stop_the_second(self):
+    if self.global_rank == 1 and self.global_step == 3:
+        signal.raise_signal(signal.SIGTERM)
+
+# Only one of them is told, in the first of the three batches of the second epoch.
+Supervised.on_after_backward = stop_the_second
+assert run("fit", "Supervised", "stopped", *{RESUMED}, *two) == 128 + signal.SIGTERM
+del Supervised.on_after_backward
+last = Path("stopped_Supervised", "checkpoints", "last.ckpt")
+if os.environ["LOCAL_RANK"] == "0":
+    Path("stopped.ckpt").write_bytes(last.read_bytes())
+run("fit", "Supervised", "stopped", *{RESUMED}, *two, "--ckpt_path", str(last))
 Path("written_" + os.environ["LOCAL_RANK"]).write_text(json.dumps(written))
 """
 
@@ -194,6 +215,21 @@ def test_a_training_on_two_processes_leaves_what_one_does(folder):
     [alone] = trainer.validate(method, data, ckpt_path=last, verbose=False)
     together = [float(row["val/miou"]) for row in rows if row["val/miou"]][-1]
     assert together == pytest.approx(alone["val/miou"], abs=1e-6)
+
+
+def test_stopped_processes_save_and_go_on_exactly(folder):
+    def weights(path):
+        return torch.load(folder / path, weights_only=True)
+
+    saved = weights("stopped.ckpt")
+    assert saved["global_step"] == 4  # the step that the signal came in is finished
+    whole, resumed = (weights(f"{run}_Supervised/checkpoints/last.ckpt") for run in RUNS)
+    assert whole["global_step"] == resumed["global_step"] == 7
+    names = whole["state_dict"].keys()
+    assert all(torch.equal(whole["state_dict"][key], resumed["state_dict"][key]) for key in names)
+    assert not all(torch.equal(whole["state_dict"][key], saved["state_dict"][key]) for key in names)
+    one, two = ((folder / f"{run}_Supervised" / "metrics.csv").read_text() for run in RUNS)
+    assert one == two
 
 
 def test_no_process_writes_a_file_of_the_other(folder):

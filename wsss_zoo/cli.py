@@ -39,10 +39,12 @@ def _trainer(args: list[str]) -> int:
 
 
 def _stopped(command: str, stop: BaseException) -> int:
+    from pytorch_lightning.utilities import rank_zero_only
+
     # The exception is a SystemExit without a code: a half-done run would pass for a finished one.
     remedy = _notes(stop) or ["start the same command again"]
     message = "; ".join(["stopped by SIGTERM, not finished", *remedy])
-    print(f"wsss-zoo {command}: {message}", file=sys.stderr)
+    rank_zero_only(print)(f"wsss-zoo {command}: {message}", file=sys.stderr)
     return 128 + signal.SIGTERM
 
 

@@ -1,7 +1,9 @@
 """The checkpoint of a run, and those of earlier stages of its training."""
 
 import tempfile
+from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
@@ -23,9 +25,9 @@ class LastCheckpoint(Checkpoint):
 
     SIGTERM saves too. The step that it comes in is finished, also if gradients are half
     accumulated; at the end of an epoch or of a validation so is the first step that follows; within
-    a validation this is cut short, and made again after the resume. With several ranks, which
-    cannot agree on a step in time, and in the very last validation nothing is saved, and the
-    checkpoint before stays.
+    a validation this is cut short, and made again after the resume. Several ranks agree on the
+    step, whichever of them the signal came to; they finish a validation, and the step after it. In
+    the very last validation nothing is saved, and the checkpoint before stays.
 
     Whatever ends a training early, the error says by which command it goes on.
 
@@ -51,6 +53,21 @@ class LastCheckpoint(Checkpoint):
         self._asked_to_stop = False
         self._running = False
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """With several ranks, only note SIGTERM when it comes, before Lightning takes it on."""
+        self._asked_to_stop = False
+        if stage == "fit" and trainer.world_size > 1:
+            # Lightning's would broadcast from within the signal, in the middle of another
+            # collective call, where ranks wait for each other for ever.
+            note = partial(self._note_stop, trainer)
+            trainer._signal_connector._sigterm_notifier_fn = note  # type: ignore[method-assign]
+
+    def _note_stop(self, trainer: Trainer, number: int, frame: FrameType | None) -> None:
+        launcher = trainer.strategy.launcher
+        if launcher is not None and not self._asked_to_stop:
+            launcher.kill(number)
+        self._asked_to_stop = True
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from the step that the run starts or resumes at.
 
@@ -58,7 +75,7 @@ class LastCheckpoint(Checkpoint):
             ValueError: If the training has fewer steps than ``keep_parts``, or no known end.
         """
         self._saved_step = trainer.global_step
-        self._parts, self._asked_to_stop = {}, False
+        self._parts = {}
         self._running = not getattr(trainer, "fast_dev_run", False)
         total, parts = trainer.estimated_stepping_batches, self.keep_parts
         if parts == 1 or getattr(trainer, "fast_dev_run", False):
@@ -79,8 +96,12 @@ class LastCheckpoint(Checkpoint):
         if part is not None:
             self._write(trainer, Path("checkpoints", f"part_{part}.ckpt"), weights_only=True)
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if stepped and self._due(trainer) and not _pause_follows(trainer, batch_idx):
+        pause = _pause_follows(trainer, batch_idx)
+        if stepped and self._due(trainer) and not pause:
             self._save(trainer)
+        if trainer.world_size > 1:
+            self._hold_stop(trainer, stepped and not pause)
+            return
         last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         self._hold_stop(trainer, (stepped or last) and trainer.global_step != trainer.max_steps)
 
@@ -126,11 +147,12 @@ class LastCheckpoint(Checkpoint):
 
     def _hold_stop(self, trainer: Trainer, now: bool) -> None:
         """Let SIGTERM end the training after this batch, or keep it for a later one."""
-        if trainer.world_size > 1:
-            return
         # Lightning looks at it after every batch and cannot be asked to wait.
         signals = trainer._signal_connector
         self._asked_to_stop |= signals.received_sigterm
+        if now and trainer.world_size > 1:
+            asked = trainer.strategy.reduce_boolean_decision(self._asked_to_stop, all=False)
+            self._asked_to_stop = asked
         signals.received_sigterm = self._asked_to_stop and now
 
     def _can_resume_here(self, trainer: Trainer) -> bool:
@@ -141,7 +163,7 @@ class LastCheckpoint(Checkpoint):
         else:
             whole = done == begun and done % trainer.accumulate_grad_batches == 0
         ended = trainer.global_step in (self._saved_step, trainer.max_steps)
-        return trainer.world_size == 1 and whole and not ended
+        return whole and not ended
 
     def _due(self, trainer: Trainer) -> bool:
         return trainer.global_step - self._saved_step >= self.every_n_train_steps
