@@ -132,6 +132,15 @@ def test_bf16_trains_like_float32_with_losses_in_float32(case, plain_fit, traine
         assert value.dtype not in HALF
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_float64_trains(case, trainer, tmp_path):
+    """In numbers of their own: PyTorch draws others in double precision."""
+    double = short_fit(case, trainer, tmp_path, precision="64-true")
+    assert double.losses[0].isfinite()
+    assert {value.dtype for value in double.gradients[0].values()} == {torch.float64}
+    assert all(value.isfinite().all() for value in double.gradients[0].values())
+
+
 def test_a_loss_in_half_precision_is_caught():
     logits = torch.zeros(2, 3, dtype=torch.bfloat16)
     target = torch.zeros(2, dtype=torch.int64)

@@ -118,12 +118,14 @@ def _cell_coordinates(
     geometry: Tensor, image_size: Tensor, axis: int, length: int, offset: float, cells: int
 ) -> Tensor:
     """Coordinate in cells of the point `offset` into each crop pixel along an axis, (M, length)."""
+    # Under 64-true batches, and what divides integers, are in double precision.
+    geometry = geometry.float()
     pixel = torch.arange(length, device=geometry.device, dtype=torch.float32) + offset
     pixel = pixel.expand(len(geometry), length)
     if axis == 1:
         pixel = torch.where(geometry[:, 4:] > 0.5, length - pixel, pixel)
     place = geometry[:, axis, None] + pixel / geometry[:, 2 + axis, None]
-    return place * (cells / image_size[:, axis, None])
+    return place * (cells / image_size[:, axis, None].float())
 
 
 def _overlaps(geometry: Tensor, image_size: Tensor, axis: int, length: int, cells: int) -> Tensor:

@@ -39,7 +39,8 @@ class GradCAMBranch(nn.Module):
 
     def scores(self, features: Sequence[Tensor], dropout: Tensor | None = None) -> Tensor:
         """Class scores before the sigmoid, (N, K); no dropout without factors."""
-        pooled = features[-1].float().mean((2, 3))
+        last = features[-1]
+        pooled = last.to(torch.promote_types(last.dtype, torch.float32)).mean((2, 3))
         scores: Tensor = self.classifier(pooled if dropout is None else pooled * dropout)
         return scores
 

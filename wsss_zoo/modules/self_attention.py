@@ -56,7 +56,8 @@ class SelfAttentionCAM(nn.Module):
             valid: Where there is something to see, (N, h, w) bool. Positions on padding are not
                 attended to; their own attention is uniform.
         """
-        cam, (height, width) = cam.detach().float(), cam.shape[2:]
+        dtype = torch.promote_types(cam.dtype, torch.float32)
+        cam, (height, width) = cam.detach().to(dtype), cam.shape[2:]
         resized = [
             F.interpolate(feature, (height, width), mode="bilinear", align_corners=False)
             if feature.shape[2:] != cam.shape[2:]
@@ -67,7 +68,7 @@ class SelfAttentionCAM(nn.Module):
         query, key = self.query(compared), self.key(compared)
         # Half precision is too coarse for the softmax over positions and for the statistics.
         with torch.autocast(cam.device.type, enabled=False):
-            attention = _attention(query.float(), key.float(), valid.flatten(1))
+            attention = _attention(query.to(dtype), key.to(dtype), valid.flatten(1))
             values = cam.flatten(2)
             scores = (values @ attention.transpose(1, 2) + values).view_as(cam)
             background = 2 - scores.amax(1, keepdim=True)
