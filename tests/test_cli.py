@@ -238,6 +238,17 @@ def test_default_run_folders_are_numbered(tmp_path, monkeypatch):
         assert (tmp_path / f"runs/Supervised/version_{number}/checkpoints/last.ckpt").exists()
 
 
+def test_machines_do_not_choose_a_run_folder_each():
+    with pytest.raises(ValueError, match=r"cannot agree on .* give --trainer\.default_root_dir"):
+        main(["fit", "--model", "Supervised", *TINY, "--trainer.num_nodes=2"])
+
+
+def test_start_weights_that_are_not_there(tmp_path):
+    options = ["--model.init_from", str(tmp_path / "none.ckpt")]
+    with pytest.raises(FileNotFoundError, match=r"^weights file .*none\.ckpt does not exist; give"):
+        main(["fit", "--model", "Supervised", *TINY, *options])
+
+
 def weights(folder):
     return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
 

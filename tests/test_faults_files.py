@@ -128,9 +128,11 @@ class FullAfter(LastCheckpoint):
 
     limit = None
 
-    def _save(self, trainer):
-        super()._save(trainer)
-        self.limit()
+    def _publish(self, trainer):
+        prepared = self._prepared_step
+        super()._publish(trainer)
+        if prepared is not None:
+            self.limit()
 
 
 def test_full_disk_at_a_checkpoint_leaves_the_one_before(tmp_path, monkeypatch):

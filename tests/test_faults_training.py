@@ -88,6 +88,35 @@ def test_nan_does_not_get_into_a_checkpoint(tmp_path):
     assert saved["global_step"] == 3
 
 
+class BreakGradients(Callback):
+    """Gradients that are NaN, of a loss that is a number."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        if trainer.global_step == self.step:
+            for parameter in pl_module.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.fill_(float("nan"))
+
+
+@pytest.mark.parametrize(("step", "saved"), [(2, 0), (5, 3), (7, 6)])
+def test_broken_weights_do_not_get_into_a_checkpoint(step, saved, tmp_path):
+    """In the step before a checkpoint, and in the last one: no loss tells of them."""
+    found = rf"\d+ of \d+ weights are NaN or infinite at step {step + 1} \(network.*last batch had"
+    with pytest.raises(RuntimeError, match=found) as stopped:
+        train("Supervised", tmp_path, BreakGradients(step))
+    said = f"step {saved} is saved" if saved else "no step is saved"
+    assert said in stopped.value.__notes__[-1]
+    last = tmp_path / "checkpoints/last.ckpt"
+    assert last.exists() == bool(saved)
+    if saved:
+        state = torch.load(last, weights_only=True)
+        assert state["global_step"] == saved
+        assert all(value.isfinite().all() for value in state["state_dict"].values())
+
+
 def test_losses_are_looked_at_together(monkeypatch, tmp_path):
     """Not at every step: that would wait for the device."""
     looks = []

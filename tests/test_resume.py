@@ -1,6 +1,7 @@
 """Ended early and resumed, every method comes to the same as if nothing had happened."""
 
 import functools
+import os
 import signal
 
 import pytest
@@ -9,7 +10,8 @@ from pytorch_lightning import Callback
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from tests.methods.zoo import CASES
-from tests.resumed_runs import STEPS, Send, differences, killed, train
+from tests.resumed_runs import STEPS, Send, differences, in_child, killed, train
+from wsss_zoo.last_checkpoint import LastCheckpoint
 from wsss_zoo.run_folder import CHECKPOINT
 
 pytestmark = [
@@ -73,6 +75,25 @@ def test_over_epochs(case, epochs, tmp_path):
 def test_with_accumulated_gradients(tmp_path):
     accumulated = {"max_steps": 7, "accumulate_grad_batches": 2}
     check_kill("Supervised", tmp_path, trainer=accumulated)
+
+
+@pytest.mark.parametrize("place", ["_prepare", "_publish"])
+def test_killed_while_saving(place, tmp_path, monkeypatch, whole_run):
+    """Between the state, its row in metrics.csv and its name: none counts without the others."""
+    act, folder = getattr(LastCheckpoint, place), tmp_path / "cut"
+
+    def act_and_die(self, trainer):
+        at_stake = place == "_prepare" or self._prepared_step
+        act(self, trainer)
+        if trainer.global_step == 6 and at_stake:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LastCheckpoint, place, act_and_die)
+        assert in_child(lambda: train("Supervised", folder)) == -signal.SIGKILL
+    saved = torch.load(folder / CHECKPOINT, weights_only=True)["global_step"]
+    assert saved == {"_prepare": 3, "_publish": 6}[place]
+    assert differences(whole_run({}), train("Supervised", folder)) == []
 
 
 class Stop(Callback):

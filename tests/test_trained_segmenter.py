@@ -1,9 +1,10 @@
 import pytest
+import timm
 import torch
 
 from tests.checkpoints import NAMES, save_checkpoint
 from tests.test_cli import TINY
-from wsss_zoo import CAM, Supervised
+from wsss_zoo import CAM, CPS, Supervised
 from wsss_zoo.cli import ZooCLI
 from wsss_zoo.trained_segmenter import load_segmenter
 
@@ -62,6 +63,53 @@ def test_names(path, method, tmp_path):
         load_segmenter(str(path), "label", str(names))
     with pytest.raises(FileNotFoundError):
         load_segmenter(str(path), "label", str(tmp_path / "none.txt"))
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[2J", 5, None])
+def test_names_that_cannot_be_shown(name, path, method):
+    save_checkpoint(path, method, ["background", "cat", name])
+    with pytest.raises(ValueError, match=r"a.ckpt has 3 classes and as their names \['background"):
+        load_segmenter(str(path), "label")
+    save_checkpoint(path, method, ["background", "cat"])
+    with pytest.raises(ValueError, match=r"a.ckpt has 3 classes and as their names .*--classes"):
+        load_segmenter(str(path), "label")
+
+
+def test_weights_that_are_no_numbers(path, method):
+    with torch.no_grad():
+        next(method.parameters())[0] = float("nan")
+    save_checkpoint(path, method, NAMES)
+    with pytest.raises(ValueError, match=r"a.ckpt: 1 of \d+ tensors are NaN or infinite"):
+        load_segmenter(str(path), "label")
+
+
+def test_start_weights_are_not_asked_for(path, tmp_path, monkeypatch):
+    """Neither those of a checkpoint that an older version wrote, nor what a stranger's names."""
+    start = CPS(3, backbone="test_resnet")
+    partner = str(tmp_path / "b.ckpt")
+    torch.save({"state_dict": start.state_dict()}, partner)
+    method = CPS(
+        3,
+        backbone="test_resnet",
+        init_from=save_checkpoint(path, start, NAMES),
+        partner_init_from=partner,
+    )
+    for changes in ({}, {"weights": "imagenet"}, {"init_from": "/dev/zero"}):
+        save_checkpoint(path, method, NAMES, **({"init_from": None} | changes))
+        monkeypatch.setattr("timm.create_model", refuse_downloads(timm.create_model))
+        assert type(load_segmenter(str(path), "label").method) is CPS
+    checkpoint = {"hyper_parameters": dict(method.hparams)}
+    method.on_save_checkpoint(checkpoint)
+    held = checkpoint["hyper_parameters"]
+    assert [held[name] for name in ("weights", "init_from", "partner_init_from")] == [None] * 3
+
+
+def refuse_downloads(create):
+    def create_without(*args, pretrained=False, **options):
+        assert not pretrained
+        return create(*args, pretrained=pretrained, **options)
+
+    return create_without
 
 
 def test_method_by_path_and_by_option(path, method):

@@ -1,5 +1,6 @@
 """The checkpoint of a run, and those of earlier stages of its training."""
 
+import os
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -52,6 +53,8 @@ class LastCheckpoint(Checkpoint):
         self._parts: dict[int, int] = {}
         self._asked_to_stop = False
         self._running = False
+        #: Step of the state that is written, but not yet in the place of the checkpoint before.
+        self._prepared_step: int | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """With several ranks, only note SIGTERM when it comes, before Lightning takes it on."""
@@ -75,7 +78,7 @@ class LastCheckpoint(Checkpoint):
             ValueError: If the training has fewer steps than ``keep_parts``, or no known end.
         """
         self._saved_step = trainer.global_step
-        self._parts = {}
+        self._parts, self._prepared_step = {}, None
         self._running = not getattr(trainer, "fast_dev_run", False)
         total, parts = trainer.estimated_stepping_batches, self.keep_parts
         if parts == 1 or getattr(trainer, "fast_dev_run", False):
@@ -87,6 +90,12 @@ class LastCheckpoint(Checkpoint):
             )
         self._parts = {int(total) * part // parts: part for part in range(1, parts)}
 
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Let the checkpoint of the step before count, now that its row is in metrics.csv."""
+        self._publish(trainer)
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -94,11 +103,13 @@ class LastCheckpoint(Checkpoint):
         # Before the last checkpoint: a run that is killed in between makes the part again.
         part = self._parts.pop(trainer.global_step, None)
         if part is not None:
-            self._write(trainer, Path("checkpoints", f"part_{part}.ckpt"), weights_only=True)
+            kept = Path("checkpoints", f"part_{part}.ckpt")
+            _write(trainer, kept, weights_only=True)
+            _replace(trainer, kept)
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         pause = _pause_follows(trainer, batch_idx)
         if stepped and self._due(trainer) and not pause:
-            self._save(trainer)
+            self._prepare(trainer)
         if trainer.world_size > 1:
             self._hold_stop(trainer, stepped and not pause)
             return
@@ -119,8 +130,8 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the final state."""
-        self._running = False
         self._save(trainer)
+        self._running = False
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -129,6 +140,9 @@ class LastCheckpoint(Checkpoint):
         if not self._running:
             return
         self._running = False
+        # With a full disk the step before may be missing in metrics.csv.
+        if not isinstance(exception, OSError):
+            self._publish(trainer)
         if isinstance(exception, SIGTERMException) and self._can_resume_here(trainer):
             if trainer.validating:
                 _begin_validation_again(trainer)
@@ -169,25 +183,43 @@ class LastCheckpoint(Checkpoint):
         return trainer.global_step - self._saved_step >= self.every_n_train_steps
 
     def _save(self, trainer: Trainer) -> None:
-        self._write(trainer, CHECKPOINT, weights_only=False)
-        self._saved_step = trainer.global_step
-
-    def _write(self, trainer: Trainer, path: Path, *, weights_only: bool) -> None:
-        if getattr(trainer, "fast_dev_run", False):
-            return
-        target = Path(trainer.default_root_dir, path)
-        unfinished = target.with_suffix(".tmp")
-        try:
-            trainer.save_checkpoint(unfinished, weights_only=weights_only)
-            if trainer.is_global_zero:
-                unfinished.replace(target)
-        except OSError as error:
-            unfinished.unlink(missing_ok=True)
-            # Lightning writes it to the folder of temporary files first.
-            places = f"there and in {tempfile.gettempdir()}"
-            problem = f"{error.strerror or error}: checkpoint not written, it needs room {places}"
-            raise OSError(error.errno, problem, str(target)) from error
+        self._prepare(trainer)
+        self._publish(trainer)
         trainer.strategy.barrier("LastCheckpoint")
+
+    def _prepare(self, trainer: Trainer) -> None:
+        """Write the state as it is now, not yet in the place of the checkpoint before."""
+        if not getattr(trainer, "fast_dev_run", False):
+            _write(trainer, CHECKPOINT, weights_only=False)
+            self._prepared_step = trainer.global_step
+
+    def _publish(self, trainer: Trainer) -> None:
+        if self._prepared_step is not None:
+            _replace(trainer, CHECKPOINT)
+            self._saved_step, self._prepared_step = self._prepared_step, None
+
+
+def _write(trainer: Trainer, path: Path, *, weights_only: bool) -> None:
+    target = Path(trainer.default_root_dir, path)
+    unfinished = target.with_suffix(".tmp")
+    try:
+        trainer.save_checkpoint(unfinished, weights_only=weights_only)
+        if trainer.is_global_zero:
+            # Else a machine that loses its power may have the new name without the content.
+            with unfinished.open("rb+") as file:
+                os.fsync(file.fileno())
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        # Lightning writes it to the folder of temporary files first.
+        places = f"there and in {tempfile.gettempdir()}"
+        problem = f"{error.strerror or error}: checkpoint not written, it needs room {places}"
+        raise OSError(error.errno, problem, str(target)) from error
+
+
+def _replace(trainer: Trainer, path: Path) -> None:
+    target = Path(trainer.default_root_dir, path)
+    if trainer.is_global_zero:
+        target.with_suffix(".tmp").replace(target)
 
 
 def _begin_validation_again(trainer: Trainer) -> None:

@@ -47,6 +47,19 @@ def claim_run_folder(parent: Path) -> Path:
         return folder
 
 
+def refuse_own_folders(num_nodes: int) -> None:
+    """Refuse to choose a run's folder where each of several machines would choose its own.
+
+    Raises:
+        ValueError: If there are several.
+    """
+    if num_nodes > 1:
+        raise ValueError(
+            f"trainer.num_nodes is {num_nodes}, and machines cannot agree on a new run folder; "
+            "give --trainer.default_root_dir, a folder that all of them see"
+        )
+
+
 def requeued_checkpoint(folder: Path) -> str | None:
     """The newest checkpoint of a run that SLURM stopped and starts again by the same command.
 

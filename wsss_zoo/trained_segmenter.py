@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import wsss_zoo.methods  # noqa: F401  (importing is what makes the methods known)
 from wsss_zoo.cli_checks import loaded_class, read_checkpoint, subclasses
 from wsss_zoo.data.class_files import read_class_file
-from wsss_zoo.methods.base import BaseMethod
+from wsss_zoo.methods.base import BaseMethod, without_start_weights
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ def load_segmenter(
     count = int(options["num_classes"])
     saved = _saved_classes(checkpoint)
     names = read_class_file(Path(classes)).names if classes else saved.get("class_names")
+    if not classes and names is not None and not _are_names(names, count):
+        raise ValueError(
+            f"checkpoint {path} has {count} classes and as their names {names!r}; give a list of "
+            "your own by --classes"
+        )
     if names is not None and len(names) != count:
         raise ValueError(
             f"--classes {classes} names {len(names)} classes, checkpoint {path} has {count}; name "
@@ -102,7 +109,8 @@ def _method_class(path: str, held: str | None, asked: str | None) -> type[BaseMe
 
 
 def _with_weights(path: str, kind: type[BaseMethod], checkpoint: Mapping[str, Any]) -> BaseMethod:
-    given = checkpoint.get("hyper_parameters", {})
+    # A file from elsewhere must not make us read others, or download any.
+    given = without_start_weights(checkpoint.get("hyper_parameters", {}))
     options = {name: value for name, value in given.items() if not name.startswith("_")}
     try:
         method = kind(**options)
@@ -112,7 +120,19 @@ def _with_weights(path: str, kind: type[BaseMethod], checkpoint: Mapping[str, An
             f"checkpoint {path} does not fit {kind.__name__} of this version: "
             f"{str(error).splitlines()[0]}; use the version of wsss_zoo that it was trained with"
         ) from error
+    tensors = method.state_dict().values()
+    broken = sum(not torch.isfinite(tensor).all() for tensor in tensors)
+    if broken:
+        raise ValueError(
+            f"checkpoint {path}: {broken} of {len(tensors)} tensors are NaN or infinite, so its "
+            "training went wrong; use one from before, or train again with a lower model.lr"
+        )
     return method
+
+
+def _are_names(names: Any, count: int) -> bool:
+    """Whether they can be shown and written, one on a line."""
+    return len(names) == count and all(isinstance(n, str) and n.isprintable() for n in names)
 
 
 def _saved_classes(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -53,6 +53,7 @@ from wsss_zoo.run_folder import (
     claim_run_folder,
     config_header,
     config_name,
+    refuse_own_folders,
     requeued_checkpoint,
 )
 from wsss_zoo.wandb_runs import prepare_wandb, wandb_run
@@ -212,6 +213,7 @@ class ZooCLI(LightningCLI):
         options, subcommand = self.options, str(self.subcommand)
         options.ckpt_path = self._ckpt_path
         if options.trainer.default_root_dir is None and not options.trainer.fast_dev_run:
+            refuse_own_folders(options.trainer.num_nodes)
             parent = Path("runs", short_name(options.model.class_path))
             options.trainer.default_root_dir = str(claim_run_folder(parent))
         folder = Path(options.trainer.default_root_dir or ".")
@@ -229,7 +231,7 @@ class ZooCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except ValueError as error:
-            if isinstance(error.__cause__, ValueError):
+            if isinstance(error.__cause__, ValueError | OSError):
                 raise error.__cause__ from None
             raise
 

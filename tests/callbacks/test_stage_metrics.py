@@ -11,6 +11,7 @@ from wsss_zoo.callbacks import ClassificationMetrics, SegmentationMetrics
 from wsss_zoo.functional import (
     boundary_counts,
     boundary_f_score,
+    harmonic_mean,
     mean_iou,
     small_object_counts,
 )
@@ -127,6 +128,32 @@ def test_without_novel_classes_there_is_no_harmonic(tmp_path):
         ToySegmenter(), data, verbose=False
     )[0]
     assert not [name for name in logged if "harmonic" in name or "novel" in name]
+
+
+def test_base_and_novel_are_means_by_the_rule(tmp_path):
+    data = ToyData()
+    data.base_classes, data.novel_classes = ["cat"], ["cow", "dog"]
+    method = changed(ToySegmenter(), lambda batch: {"preds": torch.full_like(batch["mask"], 2)})
+    for rule in ("nan-mean", "present", "all"):
+        metrics = SegmentationMetrics(miou_rule=rule)
+        logged = trainer_in(tmp_path, metrics).validate(method, data, verbose=False)[0]
+        means = [logged["val/miou_base"], logged["val/miou_novel"]]
+        for names, mean in zip((data.base_classes, data.novel_classes), means, strict=True):
+            indices = [data.class_names.index(name) for name in names]
+            assert mean == pytest.approx(mean_iou(metrics.confusion, rule, indices))
+        assert logged["val/miou_harmonic"] == pytest.approx(harmonic_mean(*means))
+
+
+def test_all_foreground_novel_has_no_base(tmp_path):
+    data = ToyData()
+    data.base_classes, data.novel_classes = [], ["cat", "cow", "dog"]
+    metrics = SegmentationMetrics()
+    logged = trainer_in(tmp_path, metrics).validate(ToySegmenter(), data, verbose=False)[0]
+    assert logged["val/miou_novel"] == pytest.approx(
+        mean_iou(metrics.confusion, classes=[data.class_names.index(n) for n in data.novel_classes])
+    )
+    assert "val/miou_base" not in logged
+    assert "val/miou_harmonic" not in logged
 
 
 def test_both_zero_is_harmonic_zero(tmp_path):

@@ -170,6 +170,20 @@ def test_mean_iou_rules_differ_on_absent_classes():
     assert math.isnan(mean_iou(torch.zeros(3, 3, dtype=torch.int64), "all"))
 
 
+def test_mean_iou_of_some_classes():
+    """As above: 0.5, 1, 0 (only predicted), and one that is nowhere."""
+    confusion = torch.tensor([[2, 0, 2, 0], [0, 4, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    expected = {
+        "nan-mean": [(0.5 + 0) / 2, (1 + 0) / 2, 1.0],
+        "present": [0.5, 1.0, 1.0],
+        "all": [(0.5 + 0) / 2, (1 + 0) / 2, (1 + 0) / 2],
+    }
+    for rule, means in expected.items():
+        given = [mean_iou(confusion, rule, classes) for classes in ([0, 2], [2, 1], (1, 3))]
+        assert given == pytest.approx(means)
+    assert math.isnan(mean_iou(confusion, "present", [2, 3]))
+
+
 def test_mean_iou_refuses_another_rule():
     with pytest.raises(ValueError, match="rule is 'micro'"):
         mean_iou(torch.eye(2), "micro")

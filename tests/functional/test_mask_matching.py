@@ -224,6 +224,11 @@ def test_what_does_not_fit_is_refused():
         match_proposal_batch(
             class_logits[None], mask_logits[None], [labels], [masks[:2]], [has_mask]
         )
+    for wrong in (-1, class_logits.shape[-1] - 1):
+        with pytest.raises(ValueError, match="each must be one of the"):
+            match_proposals(
+                class_logits, mask_logits, torch.full_like(labels, wrong), masks, has_mask
+            )
     for counts in ([1], [1, 4], [-1, 0]):
         with pytest.raises(ValueError, match="give 2 numbers of targets from 0 to 3"):
             assign_proposals(torch.zeros(2, Q, 3), counts)

@@ -8,6 +8,12 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+_REMEDY = (
+    "look at these images and their labels ('wsss-zoo inspect'), or train with a lower model.lr, "
+    "with trainer.gradient_clip_val 1 or with trainer.precision 32-true; no checkpoint holds these "
+    "weights"
+)
+
 
 class _Seen(NamedTuple):
     place: str
@@ -20,7 +26,9 @@ class FiniteLoss(Callback):
 
     No step waits for the device: losses stay there and are looked at together, every so many
     batches and before any checkpoint is written. So a training goes on for up to that many batches
-    after the bad one, which is the one that is named, and no checkpoint holds what came of it.
+    after the bad one, which is the one that is named, and no checkpoint holds what came of it. The
+    weights are looked at too before each checkpoint: a gradient can break them in a step whose loss
+    is a number.
 
     Any other error that a step ends with says too which batch it was.
 
@@ -79,12 +87,23 @@ class FiniteLoss(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Look at the losses kept, before a checkpoint is written.
+        """Look at the losses kept, and at the weights, before a checkpoint is written.
 
         Raises:
-            RuntimeError: If a loss was NaN or infinite.
+            RuntimeError: If a loss or a weight was NaN or infinite.
         """
         self._check()
+        if self.every_n_batches == 0:
+            return
+        weights = checkpoint["state_dict"]
+        finite = torch.stack([torch.isfinite(value).all() for value in weights.values()]).tolist()
+        broken = [name for name, fine in zip(weights, finite, strict=True) if not fine]
+        if broken:
+            raise RuntimeError(
+                f"{len(broken)} of {len(weights)} weights are NaN or infinite at step "
+                f"{trainer.global_step} ({broken[0]}), though the loss was a number; the last "
+                f"batch had {self._before}; {_REMEDY}"
+            )
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -104,10 +123,8 @@ class FiniteLoss(Callback):
             if not math.isfinite(value):
                 earlier = f"; the batch before had {before}" if before else ""
                 raise RuntimeError(
-                    f"the training loss is {value} at {entry.place}, {entry.images}{earlier}; look "
-                    "at these images and their labels ('wsss-zoo inspect'), or train with a lower "
-                    "model.lr, with trainer.gradient_clip_val 1 or with trainer.precision 32-true; "
-                    "no checkpoint holds these weights"
+                    f"the training loss is {value} at {entry.place}, {entry.images}{earlier}; "
+                    f"{_REMEDY}"
                 )
             before = entry.images
 

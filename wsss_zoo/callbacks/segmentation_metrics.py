@@ -1,11 +1,11 @@
 """Mean IoU, pixel accuracy and outline quality of label maps."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
+from torch import Tensor
 
 from wsss_zoo.callbacks.outputs import from_batch, from_outputs
 from wsss_zoo.callbacks.stage_metrics import ByClass, Stage, StageMetrics, Values
@@ -13,6 +13,7 @@ from wsss_zoo.functional import (
     boundary_counts,
     boundary_f_score,
     confusion_matrix,
+    harmonic_mean,
     intersection_over_union,
     mean_iou,
     small_object_counts,
@@ -27,8 +28,9 @@ class SegmentationMetrics(StageMetrics):
     left out, in one (C, C) matrix on the device, summed over ranks once per epoch. Logs, for stage
     val (and test alike): ``val/miou``, the mean over the classes that occur in truth or prediction;
     ``val/iou/<class>`` for these classes; ``val/pixel_acc``; all in [0, 1]. With novel classes in
-    the data module also ``val/miou_base``, ``val/miou_novel`` (means by the same rule) and
-    ``val/miou_harmonic`` = 2 b n / (b + n).
+    the data module also ``val/miou_novel`` and, unless the background is the only base class,
+    ``val/miou_base`` (means by the same rule, the background in neither) and ``val/miou_harmonic``
+    = 2 b n / (b + n).
 
     After ``validate`` and ``test`` the same numbers and the matrix (``confusion``, row = truth) are
     in ``<default_root_dir>/val_results.json`` (``test_results.json``), the numbers by class in
@@ -129,17 +131,21 @@ class SegmentationMetrics(StageMetrics):
             measure: dict(zip(self._names, values.tolist(), strict=True))
             for measure, values in by_class.items()
         }
-        totals |= _weak_shot(classes["iou"], data)
+        totals |= _weak_shot(confusion, self._names, self.miou_rule, data)
         return totals, classes, {"confusion": confusion.tolist(), "miou_rule": self.miou_rule}
 
 
-def _weak_shot(iou: Mapping[str, float], data: Any) -> Values:
-    base, novel = getattr(data, "base_classes", None), getattr(data, "novel_classes", None)
-    if not base or not novel:
+def _weak_shot(confusion: Tensor, names: list[str], rule: MeanRule, data: Any) -> Values:
+    novel = getattr(data, "novel_classes", None)
+    if not novel:
         return {}
-    means = [
-        float(torch.tensor([iou[name] for name in names]).nanmean()) for names in (base, novel)
-    ]
-    both = sum(means)
-    harmonic = 2 * means[0] * means[1] / both if both > 0 else both
-    return {"miou_base": means[0], "miou_novel": means[1], "miou_harmonic": harmonic}
+    # Beside the background there may be none.
+    groups = {"miou_novel": novel, "miou_base": getattr(data, "base_classes", None)}
+    means = {
+        measure: mean_iou(confusion, rule, [names.index(name) for name in group])
+        for measure, group in groups.items()
+        if group
+    }
+    if len(means) == 2:
+        means["miou_harmonic"] = harmonic_mean(*means.values())
+    return means

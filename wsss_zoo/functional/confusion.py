@@ -1,5 +1,6 @@
 """Confusion matrix and the overlap measures that come from it."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -90,7 +91,9 @@ def intersection_over_union(confusion: Tensor) -> Tensor:
     return hits / (confusion.sum(0) + confusion.sum(1) - hits)
 
 
-def mean_iou(confusion: Tensor, rule: MeanRule = "nan-mean") -> float:
+def mean_iou(
+    confusion: Tensor, rule: MeanRule = "nan-mean", classes: Sequence[int] | None = None
+) -> float:
     """Mean intersection over union of the classes that occur in truth or prediction.
 
     Args:
@@ -98,6 +101,8 @@ def mean_iou(confusion: Tensor, rule: MeanRule = "nan-mean") -> float:
         rule: Which classes the mean is over. "nan-mean" (jiwoon-ahn/irn): those in truth or
             prediction; "present" (ToCo): those in the truth; "all" (SEAM, UniMatch): all C, one
             that occurs nowhere counting 0. On full VOC all three agree, on small sets they do not.
+        classes: Indices of the classes to take, of which those are left out that the rule leaves
+            out; None for all C.
 
     Returns:
         Mean in [0, 1]; nan if nothing was counted. Reads the matrix back to the host: once per
@@ -117,4 +122,4 @@ def mean_iou(confusion: Tensor, rule: MeanRule = "nan-mean") -> float:
         iou = iou.nan_to_num(0.0) if confusion.any() else iou
     elif rule != "nan-mean":
         raise ValueError(f"rule is {rule!r}; give 'nan-mean', 'present' or 'all'")
-    return float(iou.nanmean())
+    return float((iou if classes is None else iou[list(classes)]).nanmean())

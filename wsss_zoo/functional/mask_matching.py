@@ -225,7 +225,7 @@ def match_proposals(
 ) -> Match:
     """Hungarian matching of an image's proposals with its targets.
 
-    The cost is that of `proposal_costs`. Without gradient; the host waits for the device once.
+    The cost is that of `proposal_costs`. Without gradient; the host waits for the device.
 
     Args:
         class_logits: (Q, K + 1), the last for "no object".
@@ -240,7 +240,7 @@ def match_proposals(
         int64 of length min(Q, T).
 
     Raises:
-        ValueError: If the shapes do not fit.
+        ValueError: If the shapes do not fit, or a label is none of the classes.
 
     Chen et al. (SimFormer), NeurIPS 2022. The released code counts targets whose mask vanishes at
     this resolution in another order than their labels; here all indices are those of the input.
@@ -249,6 +249,9 @@ def match_proposals(
     ...                 torch.tensor([0, 1]), torch.zeros(2, 4, 4), torch.zeros(2).bool())
     (tensor([0, 1]), tensor([1, 0]))
     """
+    K = class_logits.shape[-1] - 1
+    if ((labels < 0) | (labels >= K)).any():
+        raise ValueError(f"labels are {labels.tolist()}; each must be one of the {K} classes")
     costs = proposal_costs(
         class_logits[None], mask_logits[None], labels[None], masks[None], has_mask[None]
     )

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -21,6 +22,8 @@ from wsss_zoo.modules import (
 
 # Beginnings of the names of what is only needed in training.
 _COMPANIONS = ("average.", "partner.", "exits.")
+# Options that name files, or what timm downloads.
+_START_WEIGHTS = ("weights", "init_from", "partner_init_from")
 
 
 class BaseMethod(LightningModule):
@@ -146,6 +149,9 @@ class BaseMethod(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Drop the paths of start weights: a checkpoint holds all weights and needs no file."""
-        for name in ("weights", "init_from"):
-            if name in checkpoint["hyper_parameters"]:
-                checkpoint["hyper_parameters"][name] = None
+        checkpoint["hyper_parameters"] = without_start_weights(checkpoint["hyper_parameters"])
+
+
+def without_start_weights(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a method that start from no file: for weights that come from a checkpoint."""
+    return {name: None if name in _START_WEIGHTS else value for name, value in options.items()}
