@@ -7,9 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.data.coco_tree import make_coco
 from tests.data.conftest import save_image
 from tests.data.test_novel_masks import pasted_pixel
+from wsss_zoo import data as data_sets
 from wsss_zoo.data import ADE20K, Augmentation, BaseDataModule, Folder, Shapes
+from wsss_zoo.data.image_labels import tags_from_masks
 from wsss_zoo.data.pseudo_labels import Manifest, write_label, write_manifest
 from wsss_zoo.data.shapes import ShapesSource
 from wsss_zoo.data.splits import write_split
@@ -163,6 +166,51 @@ def test_no_novel_index_in_any_mask(kind, regime, tmp_path):
                 allowed = key in ("unlabeled/audit_mask", "unlabeled/image_size")
                 assert allowed or value.dtype == torch.bool or not torch.isin(value, novel).any()
     assert all(((mask != 255) & ~torch.isin(mask, novel)).any() for mask in masks)
+
+
+def in_scenes(kind: str, root: Path, **options) -> BaseDataModule:
+    """A data set with generated scenes in the place of its files; it takes six of its classes."""
+
+    class InScenes(getattr(data_sets, kind)):
+        def open_source(self):
+            first = int(self.background)
+            return BandedSource(0, SIDE, (0 if first else 255, *range(first, first + 6)))
+
+        def split_ids(self, split):
+            return [f"train_{number:06d}" for number in range(2 * IMAGES)]
+
+        def read_tags(self, image_ids):
+            return tags_from_masks(self.source, image_ids, self.fg_names, int(self.background))
+
+    if kind == "Folder":
+        names = ["background", *"abcdef"]
+        (root / "classes.txt").write_text("\n".join(names) + "\n")
+    if kind == "COCO":
+        make_coco(root)  # its files name the classes
+    place = [] if kind == "Shapes" else [str(root)]
+    known = InScenes(*place)
+    names = known.known_classes[int(known.background) :][:6]
+    return InScenes(
+        *place, **SETTINGS, classes=names, novel_classes=[names[1], names[4]], **options
+    )
+
+
+@pytest.mark.parametrize("kind", sorted({*data_sets.__all__} - {"Augmentation", "BaseDataModule"}))
+@pytest.mark.parametrize("regime", ["mask", "semi", "weak_shot"])
+def test_every_data_set_erases(kind, regime, tmp_path):
+    data = in_scenes(kind, tmp_path, **options_of(regime, kind, tmp_path))
+    novel = torch.tensor([data.class_names.index(name) for name in data.novel_classes])
+    whole = torch.cat([torch.from_numpy(data.read_mask(i)) for i in data.split_ids("train")])
+    assert all((whole == index).any() for index in novel)
+    masks = [
+        value
+        for batch in batches(data)
+        for key, value in parts(batch).items()
+        if key.split("/")[-1] == "mask"
+    ]
+    assert masks
+    assert not any(torch.isin(mask, novel).any() for mask in masks)
+    assert any((mask != 255).any() for mask in masks)
 
 
 @pytest.mark.parametrize("kind", NOVEL)
