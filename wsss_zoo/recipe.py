@@ -13,27 +13,11 @@ from wsss_zoo.arguments import given_settings, option_groups, option_key, spread
 
 COMMANDS = ("fit", "validate", "test", "predict", "reliability")
 # First parts of the options of the first four: what a step may set, and no name for a step.
-GROUPS = frozenset(
-    {
-        "seed_everything",
-        "trainer",
-        "model",
-        "data",
-        "metrics",
-        "classification_metrics",
-        "pretext_metrics",
-        "labels",
-        "noise",
-        "graphs",
-        "visualizer",
-        "finite_loss",
-        "checkpoint",
-        "evaluation",
-        "ckpt_path",
-        "channels_last",
-        "compile",
-    }
-)
+GROUPS = frozenset({
+    "seed_everything", "trainer", "model", "data", "metrics", "classification_metrics",
+    "pretext_metrics", "labels", "noise", "graphs", "visualizer", "finite_loss", "checkpoint",
+    "evaluation", "ckpt_path", "channels_last", "compile",
+})  # fmt: skip
 # Options of the last one, which has no use for those that all steps share.
 _RANKING = frozenset({"earlier", "last", "reliable_share"})
 # Options that would mean the same for steps that must differ in them.
