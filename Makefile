@@ -1,10 +1,12 @@
 # make setup | demo | test | test-min | bench | lint | docs | clean. Everything is installed into
-# .venv, what test-min needs into .venv-min. make test WORKERS=4: so many test files at a time.
+# .venv, what test-min needs into .venv-min. make test WORKERS=4: so many test files at a time;
+# make test-min TESTS=tests/data: those alone.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MIN := .venv-min
 WORKERS ?= 2
+TESTS ?= tests wsss_zoo
 export OMP_NUM_THREADS ?= 1
 export WANDB_MODE ?= offline
 
@@ -31,7 +33,7 @@ test: setup
 # The quick tests with the oldest versions that pyproject.toml allows. These warn of newer versions of
 # what they themselves need: no errors of ours.
 test-min: $(MIN)/.installed
-	$(MIN)/bin/python -m pytest -W default -m "not slow" -n $(WORKERS) --dist loadfile \
+	$(MIN)/bin/python -m pytest $(TESTS) -W default -m "not slow" -n $(WORKERS) --dist loadfile \
 		--ignore tests/test_notebooks.py --ignore tests/test_docs.py
 
 $(MIN)/.installed: pyproject.toml tests/minimum_versions.py
