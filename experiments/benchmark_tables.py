@@ -20,8 +20,15 @@ Rows = list[dict[str, Any]]
 
 
 def merged(files: list[dict[str, Any]]) -> dict[str, Any]:
-    """One set of rows, each with the machine and date of the file it is from being the last's."""
-    rows = {_key(row): row for content in files for row in content["rows"]}
+    """One set of rows, with the machine, and the last one's date.
+
+    A row that held its bound only when it was measured again keeps what it had missed it with.
+    """
+    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in (row for content in files for row in content["rows"]):
+        before = rows.get(_key(row), row)
+        again = {} if _held(before) or not _held(row) else {"missed_before": before["value"]}
+        rows[_key(row)] = row | again
     machines = {json.dumps(content["machine"], sort_keys=True) for content in files}
     if len(machines) > 1:
         raise SystemExit(f"measured on {len(machines)} machines; a page is of one: {machines}")
@@ -36,13 +43,18 @@ def tables(content: dict[str, Any]) -> str:
     """The machine, what fell short, and a table for each file of benchmarks."""
     machine, rows = content["machine"], content["rows"]
     missed = [row for row in rows if not _held(row)]
+    broken = _broken(rows)
     lines = [
         f"{content['date'][:10]}: {machine['processor']}, {machine['cores']} cores, "
         f"{machine['system']}, Python {machine['python']}, torch {machine['torch']}, numpy "
         f"{machine['numpy']}; one thread. {len(rows)} numbers, "
-        f"{sum(_bound(row) != '' for row in rows)} with a bound, {len(missed)} missed.",
+        f"{sum(_bound(row) != '' for row in rows)} with a bound, {len(missed)} of them missed; "
+        f"{len(broken)} promises are known not to hold.",
         "",
     ]
+    lines += [f"* {text}" for text in [*broken, *_again(rows)]]
+    if lines[-1]:
+        lines.append("")
     rows = sorted(rows, key=lambda row: row["benchmark"])  # stable: as they came within
     for name, group in groupby(rows, key=lambda row: row["benchmark"]):
         lines += [f"### {name.replace('_', ' ')}", ""]
@@ -55,8 +67,39 @@ def tables(content: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _broken(rows: Rows) -> list[str]:
+    """What was promised and does not hold: by what and why, once for all its cases."""
+    reasons: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        limit = row.get("promised")
+        if limit is not None and row["value"] > limit:
+            key = (row["benchmark"], row["what"], f"{limit:g}", row["cause"])
+            reasons.setdefault(key, []).append(row)
+    texts = []
+    for (benchmark, what, limit, cause), which in reasons.items():
+        values = sorted(row["value"] for row in which)
+        span = " to ".join(dict.fromkeys(f"{value:.4g}" for value in (values[0], values[-1])))
+        title = f"{benchmark.replace('_', ' ')}, {what}"
+        texts.append(f"**{title}: {span}, promised {limit}.** Cause: {cause}.")
+    return texts
+
+
+def _again(rows: Rows) -> list[str]:
+    """What held its bound only when its file was measured again."""
+    return [
+        f"{' '.join(filter(None, [row['benchmark'].replace('_', ' '), row['case']]))}, "
+        f"{row['what']}: {row['missed_before']:.4g} at first, {row['value']:.4g} when its file was "
+        f"measured again, bound {_bound(row)}."
+        for row in rows
+        if "missed_before" in row
+    ]
+
+
 def _line(row: dict[str, Any]) -> str:
     bound = _bound(row) if _held(row) else f"**{_bound(row)}: missed**"
+    promised = row.get("promised")
+    if promised is not None and row["value"] > promised:
+        bound += f", **promised {promised:g}: missed**"
     peak = "" if row.get("peak_mb") is None else row["peak_mb"]
     return f"| {row['case']} | {row['what']} | {row['value']:.4g} | {bound} | {peak} |"
 

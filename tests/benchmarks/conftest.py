@@ -17,9 +17,10 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.benchmarks.memory import KNOWN, PeakMemory, settle_malloc
+
 IMAGES, HEIGHT, WIDTH = 60, 375, 500
 ROWS = pytest.StashKey[list[dict[str, Any]]]()
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,36 +29,47 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[ROWS] = []
+    settle_malloc()
 
 
-def megabytes(field: str) -> float:
-    """A line of the process's status: VmRSS is what it holds, VmHWM the most it has held."""
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1]) * 1024 / 1e6
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Times are those of one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)
 def peak_memory(request: pytest.FixtureRequest) -> Iterator[None]:
     """Note, beside each number, how much more the process held at most than at the test's start."""
     rows = request.config.stash[ROWS]
-    first, known = len(rows), CLEAR.exists()
-    if known:
-        CLEAR.write_text("5")  # the peak starts again from here
-        before = megabytes("VmRSS")
+    first, peak = len(rows), PeakMemory() if KNOWN else None
     yield
     for row in rows[first:]:
-        row["peak_mb"] = round(megabytes("VmHWM") - before) if known else None
+        row["peak_mb"] = None if peak is None else round(peak.megabytes())
 
 
 @pytest.fixture
 def measured(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """State a number and hold it to its bound."""
+    """State a number and hold it to its bound.
+
+    What was promised and is known not to hold is `promised`, with its `cause`, beside a bound
+    that does hold.
+    """
     rows = request.config.stash[ROWS]
     item = request.node
     case = item.callspec.id if hasattr(item, "callspec") else ""
 
     def state(
-        what: str, value: float, *, at_most: float | None = None, at_least: float | None = None
+        what: str,
+        value: float,
+        *,
+        at_most: float | None = None,
+        at_least: float | None = None,
+        promised: float | None = None,
+        cause: str = "",
     ) -> None:
         rows.append(
             {
@@ -68,6 +80,8 @@ def measured(request: pytest.FixtureRequest) -> Callable[..., None]:
                 "value": float(value),
                 "at_most": at_most,
                 "at_least": at_least,
+                "promised": promised,
+                "cause": cause,
             }
         )
         assert at_most is None or value <= at_most, f"{what}: {value} is more than {at_most}"

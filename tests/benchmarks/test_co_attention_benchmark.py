@@ -64,17 +64,13 @@ def test_a_step_takes_at_most_a_tenth_more_than_its_passes(variant, benchmark, m
 
 
 ATTEND = """
-import re, sys, torch
+import sys, torch
 from contextlib import nullcontext
-from pathlib import Path
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from tests.benchmarks.memory import PeakMemory
 from wsss_zoo.functional import co_attend, co_attention
+
 torch.set_num_threads(1)
-
-def megabytes(name):
-    status = Path("/proc/self/status").read_text()
-    return int(re.search(name + r":\\s+(\\d+)", status)[1]) * 1024 / 1e6
-
 kind, channels, side = sys.argv[1], *map(int, sys.argv[2:])
 training = kind != "prediction"
 w_p = torch.eye(channels, requires_grad=training)
@@ -92,10 +88,9 @@ def attend(feat, other):
 
 attend(*features(4))  # loads what the first call of each kind loads
 pair = features(side)
-Path("/proc/self/clear_refs").write_text("5")
-start = megabytes("VmRSS")
+peak = PeakMemory()
 attend(*pair)
-print(megabytes("VmHWM") - start)
+print(peak.megabytes())
 """
 # Matrices of all positions against all that are held at once: with a fused kernel none; else two
 # halves of two in a backward pass (softmax and its gradient); in prediction one half of two.
@@ -113,8 +108,8 @@ def test_memory_of_a_pair_of_512_pixels(kind, stride, benchmark, measured):
 
     def peak():
         command = [sys.executable, "-W", "ignore", "-c", ATTEND, kind, str(channels), str(side)]
-        result = subprocess.run(command, capture_output=True, text=True, check=True)
-        return float(result.stdout.splitlines()[-1])
+        run = {"cwd": Path(__file__).parents[2], "capture_output": True, "text": True}
+        return float(subprocess.run(command, check=True, **run).stdout.split()[-1])
 
     needed = benchmark.pedantic(peak, rounds=1, iterations=1)
     computed = MATRICES[kind] * matrix

@@ -53,14 +53,6 @@ def seconds_of(function, *arguments):
     return process_time() - start, result
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.benchmark
 @pytest.mark.parametrize("size", [40, 128])
 def test_eight_images_are_matched_in_60_ms(size, benchmark, measured):

@@ -9,9 +9,21 @@ import numpy as np
 import pytest
 import torch
 
+from tests.benchmarks.memory import KNOWN
 from tests.benchmarks.step_ratio import step_ratio
+from tests.benchmarks.test_pseudoseg_benchmark import make_batch as pseudoseg_batch
 from wsss_zoo.functional import cutmix, draw_cutmix_boxes, masked_cross_entropy
-from wsss_zoo.methods import CPS, FixMatch, MeanTeacher, PiModel, TemporalEnsembling, UniMatch
+from wsss_zoo.methods import (
+    CPC,
+    CPS,
+    FixMatch,
+    MeanTeacher,
+    PiModel,
+    PseudoSeg,
+    Supervised,
+    TemporalEnsembling,
+    UniMatch,
+)
 
 BACKBONE, CLASSES, CROP, BATCH, ROUNDS = "tf_efficientnet_lite0", 7, 160, 4, 12
 METHODS = {
@@ -122,31 +134,20 @@ def test_mixing_a_batch_costs_little(benchmark, measured):
 
 
 STEPS = """
-import re, sys, torch
-from pathlib import Path
+import sys, torch
 torch.set_num_threads(1)
-sys.path.insert(0, "")
-from tests.benchmarks.test_semi_benchmark import BACKBONE, CLASSES, METHODS, make_batch
-from wsss_zoo.methods import Supervised
+from tests.benchmarks.memory import PeakMemory
+from tests.benchmarks.test_semi_benchmark import memory_case
 
-def megabytes(name):
-    return int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024
-
-name = sys.argv[1]
-kind, options = METHODS.get(name, (Supervised, {}))
-method = kind(CLASSES, BACKBONE, freeze_backbone_bn=True, **options).train()
-method.log_dict = method.log = lambda *_, **__: None
-method._trainer = type("Trainer", (), {"global_step": 0})()
-batch = make_batch()
-# The peak starts again from here: importing needed more for a moment.
-Path("/proc/self/clear_refs").write_text("5")
-start = megabytes("VmRSS")
+method, batch = memory_case(sys.argv[1])
+peak = PeakMemory()
 for _ in range(2):
-    method.training_step(batch if name in METHODS else batch["labeled"], 0).backward()
-print(megabytes("VmHWM") - start)
+    method.training_step(batch, 0).backward()
+print(peak.megabytes())
 """
 # Crops that a step holds for the backward pass, as multiples of the labelled ones; UniMatch decodes
-# two of its four twice, plain CPS has both networks see everything.
+# two of its four twice, plain CPS has both networks see everything. CPC's patches are 3.2 times the
+# pixels of their images, but are not decoded.
 HELD = {
     "fixmatch": 3,
     "fixmatch_average": 2,
@@ -157,21 +158,46 @@ HELD = {
     "mean_teacher": 2,
     "pi_model": 3,
     "temporal_ensembling": 2,
+    "pseudoseg": 3,
+    "cpc": 3.24,
 }
 
 
+def memory_case(name):
+    """A method in training and a batch of its own, all of the same number of labelled crops."""
+    kind, options = METHODS.get(name, (Supervised, {}))
+    batch = make_batch()
+    if name == "pseudoseg":
+        kind, batch = PseudoSeg, pseudoseg_batch()
+    if name == "cpc":
+        method, batch = CPC(BACKBONE), batch["labeled"]
+    else:
+        method = kind(CLASSES, BACKBONE, freeze_backbone_bn=True, **options)
+    if name == "supervised":
+        batch = batch["labeled"]
+    method.train().log = method.log_dict = lambda *_, **__: None
+    method._trainer = type("Trainer", (), {"global_step": 0})()
+    return method, batch
+
+
+def peak(name):
+    """Of two steps in a process of its own, above what it held before them."""
+    command = [sys.executable, "-W", "ignore", "-c", STEPS, name]
+    run = {"cwd": Path(__file__).parents[2], "capture_output": True, "text": True}
+    return float(subprocess.run(command, check=True, **run).stdout.split()[-1])
+
+
+@pytest.fixture(scope="module")
+def supervised():
+    return peak("supervised")
+
+
 @pytest.mark.benchmark
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads Linux's /proc")
-@pytest.mark.parametrize("name", METHODS)
-def test_memory_over_supervised_is_that_of_the_images_it_holds(name, benchmark, measured):
-    """Peak of two steps in a process of its own, above what it held before them."""
-
-    def peak(which):
-        command = [sys.executable, "-W", "ignore", "-c", STEPS, which]
-        result = subprocess.run(command, capture_output=True, text=True, check=True)
-        return int(result.stdout.splitlines()[-1])
-
-    supervised = peak("supervised")
+@pytest.mark.skipif(not KNOWN, reason="reads Linux's /proc")
+@pytest.mark.parametrize("name", HELD)
+def test_memory_over_supervised_is_that_of_the_images_it_holds(
+    name, supervised, benchmark, measured
+):
     own = benchmark.pedantic(peak, args=(name,), rounds=1, iterations=1)
     measured("MB over Supervised", own - supervised)
     measured("memory / Supervised", own / supervised, at_most=1.3 * HELD[name])

@@ -1,5 +1,6 @@
 """Steps of the methods with one network and one view, and the metrics, against what is barest."""
 
+from functools import partial
 from time import process_time
 
 import numpy as np
@@ -43,8 +44,8 @@ def cam():
     return method, batch, bare
 
 
-def supervised():
-    method, batch = quiet(Supervised(CLASSES, BACKBONE)), images()
+def supervised(**options):
+    method, batch = quiet(Supervised(CLASSES, BACKBONE, **options)), images()
     return method, batch, lambda: F.cross_entropy(method.network(batch["image"]), batch["mask"])
 
 
@@ -77,6 +78,10 @@ def gat_corrector():
 METHODS = {
     "CAM": cam,
     "Supervised": supervised,
+    # Fewer than the batch's 204,800 pixels, so that there is something to choose.
+    "Supervised, OHEM": partial(supervised, loss="ohem", ohem_min_kept=50_000),
+    "Supervised, LargeFOV": partial(supervised, architecture="largefov"),
+    "Supervised, U-Net": partial(supervised, architecture="unet"),
     "MaskFormer, with matching": mask_former,
     "GATCorrector": gat_corrector,
 }

@@ -271,10 +271,13 @@ def test_multi_round_makes_one_pass_per_image_and_per_reference(trainer):
     module = data(num_train=20)
     learner = CoAttention(module.num_classes, TINY, output_stride=16, convs=0, references=2)
     views = []
-    learner.model.convs.register_forward_hook(lambda _, inputs, __: views.append(len(inputs[0])))
+    network = learner.model.backbone.model
+    network.register_forward_hook(lambda _, inputs, __: views.append(len(inputs[0])))
     trainer().predict(learner, datamodule=module)
     images, kept = len(module.predict_ids()), len(learner.localiser.references.needed())
     assert kept <= 3 * module.num_fg_classes
+    # An image and its mirror in one pass; of a reference, whatever it is compared with, the image.
+    assert len(views) == images + kept
     assert sum(views) == 2 * images + kept
     record = learner.label_settings()["references"]
     assert list(record) == module.fg_names
