@@ -212,7 +212,7 @@ def add_memory(family: str, benchmark: Path) -> None:
     measured = json.loads(kept.read_text()) if kept.exists() else {}
     for row in json.loads(benchmark.read_text())["rows"]:
         if row["what"] == _MEMORY:
-            measured[row["case"]] = row["value"]
+            measured[row["case"]] = round(row["value"])
     kept.write_text(json.dumps(measured, indent=1, sort_keys=True) + "\n")
 
 
