@@ -27,6 +27,9 @@ def words(text):
 
 IMAGES = 7  # odd: one process gets four images, the other three
 METHODS = ("Supervised", "CAM", "SimFormer")
+# They differ from these in training alone, as it should stay.
+SEGMENTERS = ("SelfRegulation", "PiModel", "TemporalEnsembling", "MeanTeacher", "UniMatch", "CPS")
+OTHERS = (*SEGMENTERS, "PseudoSeg", "CoAttention", "MaskFormer")
 RUNS = ("whole", "stopped")
 GIVEN = "one_CAM/pseudo_labels"
 REGIONS = [
@@ -46,7 +49,10 @@ OPTIONS = {
     "FixMatch": words("--data.num_train 15 --data.labeled_split 0.6 --model.evaluate average"),
 }
 # Multi-round maps: both processes have to draw the same references.
-PREDICTING = ("Supervised", "CAM", "CoAttention", "MaskFormer", "FixMatch", "GATCorrector")
+PREDICTING = (
+    *("Supervised", "CAM", "CoAttention", "MaskFormer", "FixMatch", "GATCorrector"),
+    *(*SEGMENTERS, "PseudoSeg", "SimFormer"),
+)
 TRAINING = [
     *words("--data.batch_size 2 --data.crop_size 32 --trainer.max_epochs 2"),
     *words("--model.labels_from average --model.conf_thresh 0.1 --model.cutmix_prob 0"),
@@ -95,6 +101,7 @@ def run(command, method, folder, *options):
     ])
 
 jobs = [(command, method) for method in {METHODS} for command in ("validate", "test")]
+jobs += [("validate", method) for method in {OTHERS}]
 jobs += [("predict", method) for method in {PREDICTING}]
 if "LOCAL_RANK" not in os.environ:
     for job in jobs:
@@ -179,6 +186,15 @@ def test_two_processes_measure_what_one_does(folder, method, stage):
         assert f"{stage}/miou_base" in results["metrics"]
     rows = list(csv.reader(one[f"{stage}_classes.csv"].decode().splitlines()))
     assert len({value for _, value, *_ in rows[1:]}) > (1 if method == "SimFormer" else 2)
+
+
+@pytest.mark.parametrize("method", OTHERS)
+def test_two_processes_measure_every_method(folder, method):
+    one, two = (read(folder / f"{name}_{method}", "val_*.*") for name in ("one", "two"))
+    assert set(one) == {"val_results.json", "val_classes.csv"}
+    assert one == two
+    if method != "CoAttention":
+        assert sum(map(sum, json.loads(one["val_results.json"])["confusion"])) == IMAGES * 48 * 48
 
 
 @pytest.mark.parametrize("method", PREDICTING)
