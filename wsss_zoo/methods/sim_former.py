@@ -75,9 +75,9 @@ class SimFormer(BaseMethod):
     bcmi/SimFormer-Weak-Shot-Semantic-Segmentation @ 9e32a80. Different from the released code: see
     ``pairing``; a base class that vanishes at stride 4 keeps its own label; the numbers of pairs
     are in the checkpoint; the reference shares a novel class with every image that can have such a
-    one; crops without any class are not drawn again, nor images whose mask has none left out (16 of
-    ADE20K's, 7 of COCO-Stuff's); images are validated at their own size, there at a short side of
-    512 or 640 pixels. The paper's body was not available to us.
+    one; crops without any class are not drawn again; images whose mask has no class stay, there 16
+    of ADE20K and 7 of COCO-Stuff are left out; images are validated at their own size, there at a
+    short side of 512 or 640 pixels. The paper's body was not available to us.
     """
 
     supervision = "weak_shot"
