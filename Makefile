@@ -18,7 +18,7 @@ setup: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip wheel "setuptools<81"
-	$(BIN)/python -m pip install -e ".[dev,crf,docs]"
+	$(BIN)/python -m pip install -e ".[dev,docs]"
 	$(BIN)/python -m pip install "cython>=0.29" numpy
 	$(BIN)/python -m pip install --no-build-isolation fast-slic \
 		|| echo "fast-slic did not build: superpixels will come from scikit-image"

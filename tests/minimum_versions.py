@@ -23,7 +23,7 @@ def minimum_versions(text: str) -> list[str]:
     project = tomllib.loads(text)["project"]
     extras = project["optional-dependencies"]
     bounds: dict[str, str] = {}
-    for requirement in [*project["dependencies"], *extras["crf"], *extras["dev"]]:
+    for requirement in [*project["dependencies"], *extras["dev"]]:
         if _NOT_FOR_TESTS.match(requirement):
             continue
         match = re.fullmatch(r"([\w.-]+)(\[[\w,]+\])?>=([\w.]+)", requirement)

@@ -6,8 +6,7 @@ EXAMPLE = """
 [project]
 dependencies = ["torch>=2.9", "jsonargparse[signatures]>=4.53", "wandb>=0.20"]
 [project.optional-dependencies]
-crf = ["pydensecrf2>=1.1"]
-dev = ["pytest>=8", "mypy>=1.14", "types-PyYAML", "wandb>=0.31", # a notebook
+dev = ["pydensecrf2>=1.1", "pytest>=8", "mypy>=1.14", "types-PyYAML", "wandb>=0.31", # a notebook
 ]
 """
 
@@ -34,7 +33,6 @@ def test_every_import_of_the_package_is_a_dependency():
     import sys
 
     names = {"yaml": "pyyaml", "PIL": "pillow", "skimage": "scikit-image", "lightning_fabric": ""}
-    names["pydensecrf"] = "pydensecrf2"
     found = set()
     for path in (PYPROJECT.parent / "wsss_zoo").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

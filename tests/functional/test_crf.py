@@ -1,14 +1,12 @@
-"""The built-in CRF against exact mean field, pydensecrf2 and what any CRF must satisfy."""
-
-import sys
+"""The CRF against exact mean field, pydensecrf2 and what any CRF must satisfy."""
 
 import numpy as np
 import pytest
 from skimage import data
 
+from tests.functional.pydensecrf_reference import reference_crf
 from wsss_zoo.functional.crf import dense_crf
 
-BACKENDS = ["builtin", "pydensecrf2"]
 SETTINGS = [
     {},
     {"bilateral_sxy": 50.0, "bilateral_srgb": 5.0},
@@ -16,11 +14,6 @@ SETTINGS = [
     {"gaussian_weight": 0.0, "bilateral_weight": 3, "iterations": 1},
     {"bilateral_weight": 0.0},
 ]
-
-
-def need(backend):
-    if backend == "pydensecrf2":
-        pytest.importorskip("pydensecrf.densecrf", reason="pydensecrf2 (extra crf) is missing")
 
 
 def soft_labels(num_classes, size, seed=0, sharpness=1.0):
@@ -58,9 +51,7 @@ def exact_mean_field(probs, image, iterations, gaussian, bilateral):
     return result.T.reshape(probs.shape)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_close_to_exact_mean_field(backend):
-    need(backend)
+def test_close_to_exact_mean_field():
     image = photo(36, 48)
     grey = image.mean(axis=2)
     label = np.digitize(grey, np.quantile(grey, [1 / 3, 2 / 3]))
@@ -68,20 +59,17 @@ def test_close_to_exact_mean_field(backend):
     label = np.where(rng.random(label.shape) < 0.4, rng.integers(0, 3, label.shape), label)
     probs = np.where(np.arange(3)[:, None, None] == label, 0.6, 0.2)
     exact = exact_mean_field(probs, image, 10, (3, 3), (20, 13, 5)).argmax(0)
-    refined = dense_crf(
-        probs, image, bilateral_sxy=20, bilateral_srgb=13, bilateral_weight=5, backend=backend
-    )
+    refined = dense_crf(probs, image, bilateral_sxy=20, bilateral_srgb=13, bilateral_weight=5)
     # The lattice is an approximation: single pixels may differ by any amount.
     assert (refined.argmax(0) == exact).mean() > 0.95 > 0.75 > (probs.argmax(0) == exact).mean()
 
 
 @pytest.mark.parametrize("num_classes", [2, 5])
 @pytest.mark.parametrize("options", SETTINGS)
-def test_backends_agree(num_classes, options):
-    need("pydensecrf2")
+def test_equals_the_authors_code(num_classes, options):
     image, probs = photo(), soft_labels(num_classes, (90, 120))
-    ours = dense_crf(probs, image, **options, backend="builtin")
-    theirs = dense_crf(probs, image, **options, backend="pydensecrf2")
+    ours = dense_crf(probs, image, **options)
+    theirs = reference_crf(probs, image, **options)
     assert ours.shape == theirs.shape == probs.shape
     assert ours.dtype == theirs.dtype == np.float32
     assert ours.flags.c_contiguous
@@ -93,84 +81,69 @@ def test_backends_agree(num_classes, options):
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 1, 1), (2, 1, 30), (2, 30, 1), (1, 8, 9)])
 @pytest.mark.parametrize("iterations", [0, 1, 10])
 def test_small_shapes(shape, iterations):
-    need("pydensecrf2")
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (*shape[1:], 3), dtype=np.uint8)
     probs = soft_labels(shape[0], shape[1:])
-    ours = dense_crf(probs, image, iterations=iterations, backend="builtin")
-    theirs = dense_crf(probs, image, iterations=iterations, backend="pydensecrf2")
+    ours = dense_crf(probs, image, iterations=iterations)
+    theirs = reference_crf(probs, image, iterations=iterations)
     assert ours.shape == shape
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
     "options", [{"iterations": 0}, {"gaussian_weight": 0, "bilateral_weight": 0}]
 )
-def test_without_messages_only_clips_and_renormalises(backend, options):
-    need(backend)
+def test_without_messages_only_clips_and_renormalises(options):
     image, probs = photo(20, 30), soft_labels(3, (20, 30))
     probs[:, :5] = np.array([1.0, 0.0, 0.0], np.float32)[:, None, None]
     probs[:, 5:10] *= 0.3
     clipped = np.clip(probs, 1e-5, 1)
-    refined = dense_crf(probs, image, **options, backend=backend)
+    refined = dense_crf(probs, image, **options)
     np.testing.assert_allclose(refined, clipped / clipped.sum(0), rtol=1e-4)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_sums_to_one_for_any_weight(backend):
-    need(backend)
+def test_sums_to_one_for_any_weight():
     image, probs = photo(30, 40), soft_labels(4, (30, 40))
     for weight in (1.0, 1e4):
-        refined = dense_crf(probs, image, bilateral_weight=weight, backend=backend)
+        refined = dense_crf(probs, image, bilateral_weight=weight)
         np.testing.assert_allclose(refined.sum(0), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_scale_of_a_pixel_does_not_matter(backend):
-    need(backend)
+def test_scale_of_a_pixel_does_not_matter():
     image, probs = photo(30, 40), soft_labels(3, (30, 40))
     scale = np.random.default_rng(0).uniform(0.2, 1, (30, 40)).astype(np.float32)
-    refined = dense_crf(probs * scale, image, backend=backend)
-    np.testing.assert_allclose(refined, dense_crf(probs, image, backend=backend), atol=1e-4)
+    refined = dense_crf(probs * scale, image)
+    np.testing.assert_allclose(refined, dense_crf(probs, image), atol=1e-4)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_classes_are_equivalent(backend):
-    need(backend)
+def test_classes_are_equivalent():
     image, probs = photo(30, 40), soft_labels(4, (30, 40))
     order = [2, 0, 3, 1]
-    refined = dense_crf(probs, image, backend=backend)
-    permuted = dense_crf(probs[order], image, backend=backend)
+    refined = dense_crf(probs, image)
+    permuted = dense_crf(probs[order], image)
     np.testing.assert_allclose(permuted, refined[order], atol=1e-4)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_snaps_noisy_labels_to_the_edge(backend):
-    need(backend)
+def test_snaps_noisy_labels_to_the_edge():
     image = np.full((30, 40, 3), 40, np.uint8)
     image[:, 17:] = 200
     truth = np.arange(40) >= 17
     noise = np.random.default_rng(0).random((30, 40)) < 0.25
     foreground = np.where(truth ^ noise, 0.7, 0.3)
-    refined = dense_crf(np.stack([1 - foreground, foreground]), image, backend=backend)
+    refined = dense_crf(np.stack([1 - foreground, foreground]), image)
     np.testing.assert_array_equal(refined.argmax(0), np.broadcast_to(truth, (30, 40)))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_colour_scale_does_not_matter_on_a_black_image(backend):
-    need(backend)
+def test_colour_scale_does_not_matter_on_a_black_image():
     image, probs = np.zeros((20, 30, 3), np.uint8), soft_labels(3, (20, 30))
-    refined = [dense_crf(probs, image, bilateral_srgb=s, backend=backend) for s in (3.0, 50.0)]
+    refined = [dense_crf(probs, image, bilateral_srgb=s) for s in (3.0, 50.0)]
     np.testing.assert_array_equal(*refined)
     assert np.isfinite(refined[0]).all()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_layout_and_type_of_arrays_do_not_matter(backend):
-    need(backend)
+def test_layout_and_type_of_arrays_do_not_matter():
     image, probs = photo(20, 30), soft_labels(3, (20, 30))
-    expected = dense_crf(probs, image, backend=backend)
+    expected = dense_crf(probs, image)
     image.flags.writeable = False
     probs.flags.writeable = False
     strided = np.zeros((20, 30, 6), np.uint8)
@@ -181,26 +154,10 @@ def test_layout_and_type_of_arrays_do_not_matter(backend):
         (np.asfortranarray(probs), strided[..., ::2]),
         (probs[:, ::-1].copy()[:, ::-1], image[:, ::-1].copy()[:, ::-1]),
     ]:
-        refined = dense_crf(other_probs, other_image, backend=backend)
+        refined = dense_crf(other_probs, other_image)
         np.testing.assert_allclose(refined, expected, atol=1e-5)
-    half = dense_crf(probs.astype(np.float16), image, backend=backend)
+    half = dense_crf(probs.astype(np.float16), image)
     np.testing.assert_allclose(half, expected, atol=0.05)
-
-
-def test_auto_prefers_pydensecrf2():
-    need("pydensecrf2")
-    image, probs = photo(20, 30), soft_labels(2, (20, 30))
-    theirs = dense_crf(probs, image, backend="pydensecrf2")
-    np.testing.assert_array_equal(dense_crf(probs, image), theirs)
-
-
-def test_without_pydensecrf2(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pydensecrf", None)
-    image, probs = photo(20, 30), soft_labels(2, (20, 30))
-    builtin = dense_crf(probs, image, backend="builtin")
-    np.testing.assert_array_equal(dense_crf(probs, image), builtin)
-    with pytest.raises(ImportError, match=r'pip install "wsss_zoo\[crf\]"'):
-        dense_crf(probs, image, backend="pydensecrf2")
 
 
 @pytest.mark.parametrize(
@@ -230,7 +187,6 @@ def test_raises_on_arrays(probs, image, message):
         ("bilateral_sxy", -3.0),
         ("bilateral_srgb", np.nan),
         ("bilateral_weight", np.inf),
-        ("backend", "pydensecrf"),
     ],
 )
 def test_raises_on_options(option, value):
@@ -240,4 +196,4 @@ def test_raises_on_options(option, value):
 
 def test_raises_on_far_too_small_deviation():
     with pytest.raises(ValueError, match="larger standard deviations"):
-        dense_crf(soft_labels(2, (20, 30)), photo(20, 30), gaussian_sxy=1e-6, backend="builtin")
+        dense_crf(soft_labels(2, (20, 30)), photo(20, 30), gaussian_sxy=1e-6)

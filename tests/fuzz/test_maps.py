@@ -1,7 +1,6 @@
 """Activation maps, CRF, contrast and likeness of pairs."""
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,14 +92,11 @@ def test_gradients_as_weights(data, size):
     )
 
 
-@pytest.mark.parametrize("backend", ["builtin", "pydensecrf2"])
 @given(data=st.data(), size=sizes(10), classes=st.integers(1, 4))
-def test_crf(backend, data, size, classes):
-    if backend == "pydensecrf2":
-        pytest.importorskip("pydensecrf")
+def test_crf(data, size, classes):
     probs = data.draw(tensors(classes, *size)).softmax(0).numpy()
     image = data.draw(images(size))
-    refined = dense_crf(probs, image, iterations=data.draw(st.integers(0, 4)), backend=backend)
+    refined = dense_crf(probs, image, iterations=data.draw(st.integers(0, 4)))
     assert refined.shape == probs.shape
     assert np.isfinite(refined).all()
     np.testing.assert_allclose(refined.sum(0), 1, atol=1e-4)
@@ -112,8 +108,8 @@ def test_crf_follows_a_renaming_of_the_classes(data, size, classes):
     probs = data.draw(tensors(classes, *size, scales=[1.0])).softmax(0).numpy()
     image = data.draw(images(size))
     order = data.draw(permutations(classes)).numpy()
-    first = dense_crf(probs, image, iterations=3, backend="builtin")
-    second = dense_crf(probs[order], image, iterations=3, backend="builtin")
+    first = dense_crf(probs, image, iterations=3)
+    second = dense_crf(probs[order], image, iterations=3)
     np.testing.assert_allclose(second, first[order], atol=1e-4)
 
 

@@ -1,6 +1,6 @@
-"""Fully connected CRF that snaps class probabilities to the edges of an image."""
+"""Refine class probabilities along the edges of an image by a fully connected CRF."""
 
-from typing import Any, Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +9,6 @@ from wsss_zoo.functional.permutohedral import PermutohedralLattice, permutohedra
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
-Backend = Literal["auto", "builtin", "pydensecrf2"]
 
 MIN_PROB = 1e-5
 # exp of it, summed over any number of classes, stays finite in float32.
@@ -26,14 +25,14 @@ def dense_crf(
     bilateral_sxy: float = 80.0,
     bilateral_srgb: float = 13.0,
     bilateral_weight: float = 10.0,
-    backend: Backend = "auto",
 ) -> FloatArray:
     """Refine class probabilities by mean field in a fully connected CRF with Potts costs.
 
     Starts at Q = softmax(-U) with U = -log(clip(probs, 1e-5, 1)); every iteration sets
     Q = softmax(-U + sum_k weight_k D_k^-1/2 K_k D_k^-1/2 Q), where K_k is a Gaussian kernel, one of
-    the positions and one of positions and colours, and D_k its row sums. Both backends filter on
-    the permutohedral lattice, an approximation. Leave absent classes out: the time grows with C.
+    the positions and one of positions and colours, and D_k its row sums. Filtering on the
+    permutohedral lattice is an approximation; Kraehenbuehl's code uses the same. Leave absent
+    classes out: the time grows with C.
 
     Args:
         probs: Class probabilities, (C, H, W), any float type and memory layout. Pixels that do not
@@ -46,17 +45,14 @@ def dense_crf(
         bilateral_srgb: Standard deviation of the colours in the colour kernel, in grey levels of
             0-255.
         bilateral_weight: Weight of the colour kernel; 0 leaves it out.
-        backend: `"builtin"` (numpy and scipy), `"pydensecrf2"` (C++, extra `crf`), or `"auto"`:
-            pydensecrf2 where it can be imported, else builtin.
 
     Returns:
         Probabilities, (C, H, W) float32, that sum to 1 over C.
 
     Raises:
         ValueError: If an array has another shape or type, `probs` holds NaN or infinite values, a
-            standard deviation is not positive (builtin: or far too small for the lattice), a weight
-            or `iterations` is negative, or the backend is unknown.
-        ImportError: If the backend is `"pydensecrf2"` and it cannot be imported.
+            standard deviation is not positive or far too small for the lattice, or a weight or
+            `iterations` is negative.
 
     Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge
     Potentials", NeurIPS 2011. The defaults are those of PSA and ToCo for soft maps; IRN refines
@@ -75,16 +71,13 @@ def dense_crf(
     _check_not_negative(
         iterations=iterations, gaussian_weight=gaussian_weight, bilateral_weight=bilateral_weight
     )
-    pydensecrf = _import_pydensecrf(backend)
     kernels = [
         (_Kernel(gaussian_sxy, None), gaussian_weight),
         (_Kernel(bilateral_sxy, bilateral_srgb), bilateral_weight),
     ]
     kernels = [(kernel, weight) for kernel, weight in kernels if weight > 0 and iterations > 0]
     energy = -np.log(np.clip(probs, MIN_PROB, 1.0).astype(np.float32))
-    if pydensecrf is None:
-        return _mean_field(energy, image, kernels, iterations)
-    return _mean_field_pydensecrf(pydensecrf, energy, image, kernels, iterations)
+    return _mean_field(energy, image, kernels, iterations)
 
 
 class _Kernel(NamedTuple):
@@ -128,49 +121,10 @@ def _check_not_negative(**options: float) -> None:
             raise ValueError(f"{name} is {value}; give a finite number >= 0")
 
 
-def _import_pydensecrf(backend: str) -> Any:
-    """Import pydensecrf2 if the backend asks for it, None stands for the built-in lattice."""
-    if backend not in get_args(Backend):
-        raise ValueError(f"backend is {backend!r}; give one of {', '.join(get_args(Backend))}")
-    if backend == "builtin":
-        return None
-    try:
-        from pydensecrf import densecrf
-    except ImportError as error:
-        if backend == "auto":
-            return None
-        raise ImportError(
-            'pydensecrf2 cannot be imported; pip install "wsss_zoo[crf]", or give backend="builtin"'
-        ) from error
-    return densecrf
-
-
-def _mean_field_pydensecrf(
-    densecrf: Any,
-    energy: FloatArray,
-    image: ByteArray,
-    kernels: list[tuple[_Kernel, float]],
-    iterations: int,
-) -> FloatArray:
-    """Mean field of pydensecrf2, whose kernels are normalised symmetrically by default."""
-    num_classes, height, width = energy.shape
-    model = densecrf.DenseCRF2D(width, height, num_classes)
-    model.setUnaryEnergy(np.ascontiguousarray(energy).reshape(num_classes, -1))
-    # Its typed views take writable memory only.
-    rgb = np.require(image, requirements=["C", "W"])
-    for (sxy, srgb), weight in kernels:
-        if srgb is None:
-            model.addPairwiseGaussian(sxy=sxy, compat=weight)
-        else:
-            model.addPairwiseBilateral(sxy=sxy, srgb=srgb, rgbim=rgb, compat=weight)
-    probs = np.array(model.inference(iterations), dtype=np.float32, order="C")
-    return probs.reshape(energy.shape)
-
-
 def _mean_field(
     energy: FloatArray, image: ByteArray, kernels: list[tuple[_Kernel, float]], iterations: int
 ) -> FloatArray:
-    """Mean field on the built-in lattice."""
+    """Mean field on the permutohedral lattice."""
     num_classes = len(energy)
     log_probs = np.negative(energy.reshape(num_classes, -1).T, order="C")
     probs = _softmax_(log_probs.copy())

@@ -74,7 +74,7 @@ def permutohedral_lattice(features: npt.ArrayLike) -> PermutohedralLattice:
             than can be told apart (far too small standard deviations).
 
     Adams, Baek and Davis, "Fast High-Dimensional Filtering Using the Permutohedral Lattice",
-    Eurographics 2010. Equals the hash table in pydensecrf up to float rounding.
+    Eurographics 2010. Equals the hash table of the authors' code up to float rounding.
 
     >>> lattice = permutohedral_lattice([[0.0, 0.1, 9.0]])
     >>> lattice.filter(np.eye(3, 1, dtype=np.float32)).round(2)
