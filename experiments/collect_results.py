@@ -5,12 +5,16 @@
     python experiments/collect_results.py add-steps FAMILY RUN [RUN ...] # X and X_val of pipelines
     python experiments/collect_results.py add-memory FAMILY BENCHMARK   # what `make bench` writes
     python experiments/collect_results.py tables                        # rewrite RESULTS.md
+    python experiments/collect_results.py unpack FAMILY FOLDER          # to look at the kept files
 
-A run is kept under ``experiments/results/<family>/<row>/seed<N>``; paths of the machine it ran on
-are replaced by the name of their option. Tables stand between ``<!-- KIND NAME -->`` and ``<!-- end
--->``: ``table FAMILY/ROW`` is one pipeline, ``rows FAMILY`` all rows against ``supervised``
-(weak-shot ones against ``masks``), ``classes FAMILY`` their IoU by class, ``pretext FAMILY`` what a
-pretext task finds, ``memory FAMILY`` what the benchmarks measured.
+A run is kept as ``<row>/seed<N>`` in ``experiments/results/<family>.runs.zip``. The name of the
+option replaces each path of the machine that it ran on. ``wsss-zoo compare`` reads such a file like
+a folder; ``unpack`` makes a folder of it.
+
+Tables stand between ``<!-- KIND NAME -->`` and ``<!-- end -->``: ``table FAMILY/ROW`` is one
+pipeline, ``rows FAMILY`` all rows against ``supervised`` (weak-shot ones against ``masks``),
+``classes FAMILY`` their IoU by class, ``pretext FAMILY`` what a pretext task finds, ``memory
+FAMILY`` what the benchmarks measured.
 """
 
 import argparse
@@ -21,12 +25,16 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from wsss_zoo.report.command import table as compared_table
+from wsss_zoo.report.packed_runs import SUFFIX, pack, unpack, unpacked
 
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "results", HERE / "RESULTS.md"
@@ -55,13 +63,36 @@ WEAK_SHOT = ("val/miou_novel", "val/miou_base", "val/miou_harmonic")
 LABEL_QUALITY = ("train/pseudo_acc", "train/pseudo_acc_kept", "train/mask_ratio")
 
 
+@contextmanager
+def unpacked_family(family: str) -> Iterator[Path]:
+    """Unpack a family of runs, new or kept, and pack it again with what was added."""
+    archive = RESULTS / f"{family}{SUFFIX}"
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        if archive.exists():
+            unpack(archive, folder)
+        yield folder
+        pack(folder, archive)
+
+
+def kept(place: str) -> Path:
+    """Folder with the kept files of a family, or of a row ``FAMILY/ROW``, to read."""
+    return unpacked(RESULTS / place)[0]
+
+
 def add(row: str, run: Path) -> None:
     """Copy what counts of one finished pipeline."""
+    family, _, name = row.partition("/")
+    with unpacked_family(family) as folder:
+        _add_pipeline(folder / name, run)
+
+
+def _add_pipeline(row: Path, run: Path) -> None:
     summary = json.loads((run / "summary.json").read_text())
     seeds = {_config(run / step)["seed_everything"] for step in summary["steps"]}
     if len(seeds) != 1:
         raise SystemExit(f"{run}: its steps have the seeds {sorted(seeds)}; one run has one seed")
-    target = RESULTS / row / f"seed{seeds.pop()}"
+    target = row / f"seed{seeds.pop()}"
     if target.exists():
         shutil.rmtree(target)
     for step in summary["steps"]:
@@ -120,7 +151,7 @@ def table(row: str) -> str:
     """Markdown table of pipelines: one column a seed; CAM mIoU at thresholds that are not tuned."""
     with_sweep = {
         path.parent.name
-        for path in sorted((RESULTS / row).glob("seed*/*/quality.json"))
+        for path in sorted(kept(row).glob("seed*/*/quality.json"))
         if "sweep" in json.loads(path.read_text())
     }
     metrics = [
@@ -140,6 +171,11 @@ def _compared(place: str, metrics: list[str], *options: str) -> str:
 
 def add_rows(family: str, folder: Path) -> None:
     """Copy what counts of the finished runs ``<row>/seed<N>`` in a folder."""
+    with unpacked_family(family) as kept_family:
+        _add_rows(kept_family, folder)
+
+
+def _add_rows(kept_family: Path, folder: Path) -> None:
     for run in sorted(folder.glob("*/seed*")):
         # Warm starts of the other networks, and of other encoders, are no rows.
         other_start = run.parent.name.startswith("warm_")
@@ -151,11 +187,16 @@ def add_rows(family: str, folder: Path) -> None:
         if not (check / "val_results.json").exists():
             print(f"{run} is not finished: left out")
             continue
-        _keep_row(RESULTS / family / run.parent.name / run.name, trained, check)
+        _keep_row(kept_family / run.parent.name / run.name, trained, check)
 
 
 def add_steps(family: str, run: Path) -> None:
     """Copy what counts of each training ``X`` of a pipeline that has a check ``X_val``."""
+    with unpacked_family(family) as kept_family:
+        _add_steps(kept_family, run)
+
+
+def _add_steps(kept_family: Path, run: Path) -> None:
     for check in sorted(run.glob("*_val")):
         trained = run / check.name.removesuffix("_val")
         if not (trained / "done.json").exists() or not (check / "val_results.json").exists():
@@ -163,7 +204,7 @@ def add_steps(family: str, run: Path) -> None:
             continue
         row = "supervised" if trained.name == "plain" else trained.name
         seed = _config(trained)["seed_everything"]
-        _keep_row(RESULTS / family / row / f"seed{seed}", trained, check)
+        _keep_row(kept_family / row / f"seed{seed}", trained, check)
 
 
 def _keep_row(target: Path, trained: Path, check: Path) -> None:
@@ -176,7 +217,7 @@ def _keep_row(target: Path, trained: Path, check: Path) -> None:
 def rows_table(family: str) -> str:
     """Markdown table of a family: val mIoU by seed, and differences to the same seed's baseline."""
     logged: set[str] = set()
-    for path in (RESULTS / family).glob("*/seed*/metrics.csv"):
+    for path in kept(family).glob("*/seed*/metrics.csv"):
         with path.open(encoding="utf-8") as file:
             logged |= set(next(csv.reader(file), []))
     validated = _validated(family)
@@ -196,7 +237,7 @@ def classes_table(family: str) -> str:
 
 def _validated(family: str) -> list[str]:
     """Names of what the checks of a family measured."""
-    found = sorted((RESULTS / family).glob("*/seed*/val_results.json"))
+    found = sorted(kept(family).glob("*/seed*/val_results.json"))
     return sorted(json.loads(found[0].read_text())["metrics"]) if found else []
 
 
@@ -208,12 +249,12 @@ def pretext_table(family: str) -> str:
 
 def add_memory(family: str, benchmark: Path) -> None:
     """Keep the memory that the benchmarks of a family have measured."""
-    kept = RESULTS / f"{family}_memory.json"
-    measured = json.loads(kept.read_text()) if kept.exists() else {}
+    file = RESULTS / f"{family}_memory.json"
+    measured = json.loads(file.read_text()) if file.exists() else {}
     for row in json.loads(benchmark.read_text())["rows"]:
         if row["what"] == _MEMORY:
             measured[row["case"]] = round(row["value"])
-    kept.write_text(json.dumps(measured, indent=1, sort_keys=True) + "\n")
+    file.write_text(json.dumps(measured, indent=1, sort_keys=True) + "\n")
 
 
 def memory_table(family: str) -> str:
@@ -239,7 +280,7 @@ def tables() -> None:
     PAGE.write_text(
         pattern.sub(lambda match: f"{match[1]}{make[match[2]](match[3])}\n{match[4]}", text)
     )
-    subprocess.run([sys.executable, HERE.parent / "docs" / "method_table.py"], check=True)
+    subprocess.run([sys.executable, HERE.parent / "docs" / "build" / "method_table.py"], check=True)
 
 
 def main() -> None:
@@ -259,7 +300,13 @@ def main() -> None:
     adding_memory.add_argument("family")
     adding_memory.add_argument("benchmark", type=Path)
     commands.add_parser("tables")
+    unpacking = commands.add_parser("unpack")
+    unpacking.add_argument("family")
+    unpacking.add_argument("folder", type=Path)
     options = parser.parse_args()
+    if options.command == "unpack":
+        unpack(RESULTS / f"{options.family}{SUFFIX}", options.folder)
+        return
     if options.command == "add":
         for run in options.runs:
             add(options.row, run)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from wsss_zoo.report.packed_runs import unpacked
+
 HERE = Path(__file__).parent
 PICTURE = HERE.parent / "docs" / "images" / "strong_masks.png"
 #: What a report calls it, and how it is drawn: labels of the weak images, segmenters on val.
@@ -44,7 +46,4 @@ def draw(counts: dict[int, dict[str, float]], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    draw(
-        read_counts(HERE / "results" / "label_noise"),
-        HERE.parent / "docs" / "images" / "strong_masks.png",
-    )
+    draw(read_counts(unpacked(HERE / "results" / "label_noise")[0]), PICTURE)

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.report.run_folders import write_pipeline, write_run
+from wsss_zoo.report.packed_runs import unpacked
+
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
 
@@ -51,6 +54,60 @@ def test_benchmarks_are_those_that_were_measured():
 
 
 def test_kept_runs_name_no_path_of_a_machine():
-    for path in filter(Path.is_file, (EXPERIMENTS / "results").rglob("*")):
+    results = EXPERIMENTS / "results"
+    files = [path for folder in unpacked(results) for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > 1000
+    for path in [*files, *results.glob("*.json")]:
         for line in path.read_text().splitlines():
             assert not re.search(r"(?<![\w.<])/(?:home|root|work|tmp|mnt|data|Users)/", line), path
+
+
+def test_a_clone_has_few_files_for_the_kept_runs():
+    kept = list((EXPERIMENTS / "results").iterdir())
+    assert len(kept) < 30
+    assert all(path.is_file() and path.stat().st_size < 600_000 for path in kept)
+
+
+@pytest.fixture
+def collected(tmp_path, monkeypatch):
+    """The script, with an empty folder of kept runs."""
+    collected = script("collect_results")
+    monkeypatch.setattr(collected, "RESULTS", tmp_path / "results")
+    (tmp_path / "results").mkdir()
+    return collected
+
+
+def files_of(folder):
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def finish(run, seed, method="Supervised"):
+    """A run as the command line makes it, as far as the script looks at it."""
+    write_run(run, method, seed)
+    (run / "done.json").write_text("{}")
+    return run
+
+
+def test_rows_are_added_to_what_is_packed(collected, tmp_path):
+    for seed in (0, 1):
+        finish(tmp_path / "runs" / "supervised" / f"seed{seed}", seed)
+        collected.add_rows("semi", tmp_path / "runs")
+    finish(tmp_path / "pipeline" / "cps", 1, "CPS")
+    write_run(tmp_path / "pipeline" / "cps_val", "CPS")
+    collected.add_steps("semi", tmp_path / "pipeline")
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["semi.runs.zip"]
+    names = ("config.yaml", "metrics.csv", "val_results.json")
+    rows = ("cps/seed1", "supervised/seed0", "supervised/seed1")
+    assert files_of(collected.kept("semi")) == [f"{row}/{name}" for row in rows for name in names]
+    assert "| cps |" in collected.rows_table("semi")
+
+
+def test_pipelines_are_added_to_what_is_packed(collected, tmp_path):
+    for seed in (0, 1):
+        run = write_pipeline(tmp_path / f"seed{seed}", seed)
+        collected.add("tags/st", run)
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["tags.runs.zip"]
+    assert {"seed0/summary.json", "seed1/check/config.yaml"} <= set(
+        files_of(collected.kept("tags/st"))
+    )
+    assert "| segmenter mIoU | 0.400 | 0.500 |" in collected.table("tags/st")

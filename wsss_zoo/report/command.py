@@ -11,6 +11,7 @@ from rich.console import Console
 
 from wsss_zoo.report.comparison import Comparison, compare
 from wsss_zoo.report.find_runs import Found, find_runs
+from wsss_zoo.report.packed_runs import origin
 from wsss_zoo.report.runs import read_json
 from wsss_zoo.report.tables import (
     csv_text,
@@ -105,8 +106,8 @@ def _markdown(comparison: Comparison, found: Found, options: argparse.Namespace)
         summary = read_json(folder / "summary.json")
         if seed is None or seed in summaries or "report" not in summary:
             raise ValueError(
-                f"{folder} has no seed, that of another pipeline, or no summary.json; --by-seed "
-                "makes a table of finished pipelines of one recipe with a seed each"
+                f"{origin(folder)} has no seed, that of another pipeline, or no summary.json; "
+                "--by-seed makes a table of finished pipelines of one recipe with a seed each"
             )
         summaries[seed] = summary
     if len({summary.get("recipe") for summary in summaries.values()}) > 1:

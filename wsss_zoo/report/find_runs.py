@@ -4,8 +4,10 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
+from wsss_zoo.report.packed_runs import origin, unpacked
 from wsss_zoo.report.runs import CONFIGS, RESULTS, STARTED, Run, read_json, read_run
 
 _MARKS = (*CONFIGS, "metrics.csv", STARTED, *(name for name in RESULTS if "/" not in name))
@@ -31,7 +33,7 @@ def find_runs(folders: Sequence[Path]) -> Found:
 
     A run is a folder with a configuration, ``metrics.csv`` or a results file. One that is found
     twice counts once. Links to folders are followed where they are given, and where they are the
-    stage of a pipeline.
+    stage of a pipeline. A packed family (``<family>.runs.zip``) is read like its folder.
 
     Raises:
         FileNotFoundError: If one of the folders does not exist.
@@ -40,9 +42,10 @@ def find_runs(folders: Sequence[Path]) -> Found:
     found = Found()
     seen: set[Path] = set()
     lengths: list[int] = []
-    for folder in folders:
+    for folder in chain.from_iterable(map(unpacked, folders)):
+        given = origin(folder)
         if not folder.is_dir():
-            wrong = f"{folder} is no folder" if folder.exists() else f"there is no folder {folder}"
+            wrong = f"{given} is no folder" if folder.exists() else f"there is no folder {given}"
             raise FileNotFoundError(f"{wrong}; give folders of runs, as runs/")
         before, twice = len(found.runs), 0
         for run in _runs_in(folder):
@@ -60,9 +63,9 @@ def find_runs(folders: Sequence[Path]) -> Found:
         if twice:
             many = f"{twice} runs were given before; they count"
             text = many if twice > 1 else "1 run was given before; it counts"
-            found.problems.append(f"{folder}: {text} once")
+            found.problems.append(f"{given}: {text} once")
         elif len(found.runs) == before:
-            found.problems.append(f"{folder}: no run in it")
+            found.problems.append(f"{given}: no run in it")
     if not found.runs:
         names = ", ".join(map(str, folders))
         raise ValueError(

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from wsss_zoo.report.comparison import Comparison, Row, is_share, shown
 from wsss_zoo.report.groups import seeds_of
+from wsss_zoo.report.packed_runs import origin
 from wsss_zoo.report.runs import Run
 from wsss_zoo.report.statistics import Estimate, estimate
 
@@ -160,7 +161,7 @@ def json_text(comparison: Comparison) -> str:
         "runs": [
             {
                 "name": run.name,
-                "folder": str(run.folder),
+                "folder": str(origin(run.folder)),
                 "group": group_of[id(run)],
                 "method": run.method,
                 "recipe": run.recipe,
