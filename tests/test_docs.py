@@ -21,7 +21,7 @@ TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"
 
 @pytest.fixture
 def load(monkeypatch):
-    monkeypatch.syspath_prepend(str(DOCS))
+    monkeypatch.syspath_prepend(str(DOCS / "build"))
     return importlib.import_module
 
 
@@ -47,7 +47,7 @@ def test_page_has_what_every_page_has(page, table, load):
     assert "<!-- insert: measured -->" in text
     assert f"insert: file {head['config']}" in text
     assert f"methods/{page.name}" in (ROOT / "mkdocs.yml").read_text()
-    assert (DOCS / "images" / f"{page.stem}.png").is_file(), "draw it: docs/figures.py"
+    assert (DOCS / "images" / f"{page.stem}.png").is_file(), "draw it: docs/build/figures.py"
     assert page.stem in load("figures").FIGURES
     if head["title"] in METHODS:
         assert f"::: wsss_zoo.methods.{head['title']}\n" in text
@@ -76,14 +76,23 @@ def test_figures_can_be_drawn_and_are_the_same_each_time(load, tmp_path):
 
 def test_readme_has_the_table_as_it_is_now(table):
     readme = (ROOT / "README.md").read_text()
-    assert readme == table.with_table(readme), "run: python docs/method_table.py"
+    assert readme == table.with_table(readme), "run: python docs/build/method_table.py"
     assert all(f"[{method}](docs/methods/" in readme for method in METHODS)
 
 
-def write_run(folder, miou):
+def test_readme_says_what_was_run_with_the_constants_of_papers(table):
+    run = [
+        head["title"] for head in table.read_heads().values() if table.paper_scale(head) == "run"
+    ]
+    assert not run, f"README says that none was run, beside {', '.join(run)}"
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert "No configuration with a paper's constants has been run yet." in readme
+
+
+def write_run(folder, miou, masks=55):
     folder.mkdir(parents=True)
     (folder / "val_results.json").write_text(json.dumps({"metrics": {"val/miou": miou}}))
-    config = {"data": {"init_args": {"labeled_split": "labeled_55"}}}
+    config = {"data": {"init_args": {"labeled_split": f"labeled_{masks}"}}}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
 
 
@@ -101,6 +110,18 @@ def test_what_was_measured_is_a_difference_by_seed(table, tmp_path):
     assert table.measured({}, tmp_path) == []
 
 
+def test_the_table_has_the_first_row_where_it_has_the_most_seeds_then_masks(table, tmp_path):
+    for family, masks, seeds in (("a", 28, (0, 1)), ("b", 55, (0, 1)), ("c", 109, (0,))):
+        for seed in seeds:
+            for row, miou in (("supervised", 0.4), ("cps", 0.4 + masks / 1000), ("other", 0.9)):
+                write_run(tmp_path / family / row / f"seed{seed}", miou, masks)
+    assert table.one_number({"rows": ["cps", "other"]}, tmp_path) == (
+        "+5.5 ± 0.0 points (55 masks, 2 seeds)"
+    )
+    assert table.one_number({"rows": ["fixmatch", "other"]}, tmp_path) == ""
+    assert table.one_number({}, tmp_path) == ""
+
+
 def test_what_a_pipeline_reported_is_a_mean(table, tmp_path):
     for seed, miou in ((0, 0.40), (1, 0.50)):
         (tmp_path / "tags" / f"seed{seed}").mkdir(parents=True)
@@ -108,6 +129,7 @@ def test_what_a_pipeline_reported_is_a_mean(table, tmp_path):
         summary.write_text(json.dumps({"report": {"val": miou}}))
     head = {"pipeline": ["tags", "val"]}
     assert table.measured(head, tmp_path) == ["45.0 ± 7.1 mIoU of the segmenter (2 seeds)"]
+    assert table.one_number(head, tmp_path) == "45.0 ± 7.1 % mIoU (2 seeds)"
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,6 +1,6 @@
 """Draw the figures of these pages from generated images and the networks of ``make demo``.
 
-    make demo && python docs/figures.py runs/demo [NAME ...]
+    make demo && python docs/build/figures.py runs/demo [NAME ...]
 
 Pictures are of Shapes; labels and maps in them are what the demo's two networks say, which were
 trained from tags alone: they are wrong in places, as pseudo-labels are.
@@ -23,7 +23,7 @@ from wsss_zoo.callbacks.pictures import heat_overlay
 from wsss_zoo.data.pseudo_labels import read_cam, read_label
 from wsss_zoo.functional import cam_to_label
 
-IMAGES = Path(__file__).parent / "images"
+IMAGES = Path(__file__).parents[1] / "images"
 SHEET = ("train_000002", "train_000003", "train_000005")
 
 

@@ -42,7 +42,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     inserts: dict[str, Callable[[str], str]] = {
         "file": _file,
         "page": _page,
-        "methods": lambda _: methods_table("", "../results.md", None),
+        "methods": lambda _: methods_table("", "../results.md"),
         "measured": lambda _: _measured(page.meta),
         "labels": lambda _: str(page.meta["labels"]),
         "api": _api,

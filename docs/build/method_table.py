@@ -1,0 +1,170 @@
+"""The table of methods in README.md and in these pages, from the heads of the methods' pages.
+
+    python docs/build/method_table.py        # rewrite the table of README.md
+
+No number in it is typed: what was measured comes from the kept runs in ``experiments/results``.
+"""
+
+import json
+import re
+import statistics
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from wsss_zoo.report.packed_runs import unpacked
+
+ROOT = Path(__file__).parents[2]
+PAGES = ROOT / "docs" / "methods"
+RESULTS = ROOT / "experiments" / "results"
+#: The row that the others of a family are compared with, seed by seed.
+BASELINE = "supervised"
+_TABLE = re.compile(r"(<!-- methods -->\n).*?(<!-- end of methods -->)", re.DOTALL)
+
+
+def read_head(page: Path) -> dict[str, Any]:
+    """YAML between the first two lines of dashes of a page."""
+    head: dict[str, Any] = yaml.safe_load(page.read_text(encoding="utf-8").split("---\n")[1])
+    return head
+
+
+def read_heads() -> dict[str, dict[str, Any]]:
+    """Head of each method's page, by the page's name, in the order of their ``place``."""
+    pages = [page for page in PAGES.glob("*.md") if page.stem != "index"]
+    heads = {page.stem: read_head(page) for page in pages}
+    return dict(sorted(heads.items(), key=lambda item: item[1]["place"]))
+
+
+class Measurement(NamedTuple):
+    """What a family of kept runs says of a method.
+
+    Args:
+        row: Name of the row; "" for that of a pipeline.
+        values: By seed: points of val mIoU over the baseline, or a pipeline's mIoU in percent.
+        labels: What the runs learn from; "" for a pipeline.
+        masks: Number of masks that they learn from, 0 if it is not known.
+    """
+
+    row: str
+    values: list[float]
+    labels: str = ""
+    masks: int = 0
+
+    @property
+    def mean(self) -> str:
+        """Mean and standard deviation over the seeds; a difference has a sign."""
+        spread = f" ± {statistics.stdev(self.values):.1f}" if len(self.values) > 1 else ""
+        return f"{statistics.mean(self.values):{'+' if self.row else ''}.1f}{spread}"
+
+    @property
+    def seeds(self) -> str:
+        """Number of seeds."""
+        return f"{len(self.values)} seed{'s' * (len(self.values) > 1)}"
+
+
+def measured(head: dict[str, Any], results: Path = RESULTS) -> list[str]:
+    """Phrase what the kept runs say of a method, once for each family of runs that has it."""
+    phrases = []
+    for found in measurements(head, results):
+        if not found.row:
+            phrases.append(f"{found.mean} mIoU of the segmenter ({found.seeds})")
+            continue
+        name = "" if found.row == head["rows"][0] else f"{found.row}: "
+        phrases.append(f"{name}{found.mean} ({found.labels}, {found.seeds})")
+    return phrases
+
+
+def one_number(head: dict[str, Any], results: Path = RESULTS) -> str:
+    """Phrase the main measurement of a method, "" if there is none.
+
+    That is its pipeline, or its first row where it has the most seeds, then the most masks.
+    """
+    found = measurements(head, results)
+    main = [one for one in found if one.row in ("", *head.get("rows", [])[:1])]
+    if not main:
+        return ""
+    best = max(main, key=lambda one: (not one.row, len(one.values), one.masks))
+    if not best.row:
+        return f"{best.mean} % mIoU ({best.seeds})"
+    return f"{best.mean} points ({best.labels}, {best.seeds})"
+
+
+def measurements(head: dict[str, Any], results: Path = RESULTS) -> list[Measurement]:
+    """Read what the kept runs say of a method.
+
+    Args:
+        head: Its ``rows`` are names of rows in families with a baseline, its ``pipeline`` is
+            [folder of the kept runs, number of their report].
+        results: Folder of the kept runs.
+    """
+    found = []
+    if "pipeline" in head:
+        place, name = head["pipeline"]
+        runs = sorted(unpacked(results / place)[0].glob("seed*/summary.json"))
+        values = [100 * json.loads(run.read_text())["report"][name] for run in runs]
+        found.append(Measurement("", values))
+    baselines = [path for place in unpacked(results) for path in place.glob(f"*/{BASELINE}")]
+    for family in sorted(path.parent for path in baselines):
+        found += [_gains(family, row) for row in head.get("rows", [])]
+    return [one for one in found if one.values]
+
+
+def _gains(family: Path, row: str) -> Measurement:
+    """Points of val mIoU over the baseline of the same seed, and the labels that both have."""
+    gains, labels, masks = [], "", 0
+    for run in sorted((family / row).glob("seed*")):
+        base = family / BASELINE / run.name
+        if run != base and (base / "val_results.json").exists():
+            gains.append(100 * (_miou(run) - _miou(base)))
+            config = yaml.safe_load((run / "config.yaml").read_text())
+            given = config["data"]["init_args"]["labeled_split"]
+            number = str(given).removeprefix("labeled_")
+            labels = f"{'all' if given == 'train' else number} masks" if given else "CAM labels"
+            masks = int(number) if number.isdecimal() else 0
+    return Measurement(row, gains, labels, masks)
+
+
+def _miou(run: Path) -> float:
+    return float(json.loads((run / "val_results.json").read_text())["metrics"]["val/miou"])
+
+
+def paper_scale(head: dict[str, Any]) -> str:
+    """Whether the paper-scale configuration was run, as its first line says."""
+    first = (ROOT / head["config"]).read_text(encoding="utf-8").splitlines()[0]
+    return "not run" if "not run" in first else "run"
+
+
+def methods_table(pages: str, results: str) -> str:
+    """Markdown table of all methods: labels and one number each.
+
+    Args:
+        pages: What stands before a page's name in links to it.
+        results: Where a measured number links to.
+    """
+    lines = ["| method | labels it needs | measured |", "| --- | --- | --- |"]
+    for name, head in read_heads().items():
+        number = one_number(head)
+        cells = [
+            f"[{head['title']}]({pages}{name}.md)",
+            head["labels"],
+            f"[{number}]({results})" if number else "not yet",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def with_table(readme: str) -> str:
+    """README's text with the table as it is now."""
+    table = methods_table("docs/methods/", "experiments/RESULTS.md")
+    return _TABLE.sub(lambda match: f"{match[1]}{table}\n{match[2]}", readme)
+
+
+def main() -> None:
+    """Rewrite the table of README.md."""
+    readme = ROOT / "README.md"
+    readme.write_text(with_table(readme.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
