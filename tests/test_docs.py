@@ -4,6 +4,7 @@ import ast
 import importlib
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,12 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(page for page in (DOCS / "methods").glob("*.md") if page.stem != "index")
 METHODS = [name for name in wsss_zoo.methods.__all__ if name != "BaseMethod"]
-TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+TEXTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted(DOCS.rglob("*.md")),
+]
 
 
 @pytest.fixture
@@ -87,6 +93,16 @@ def test_readme_says_what_was_run_with_the_constants_of_papers(table):
     assert not run, f"README says that none was run, beside {', '.join(run)}"
     readme = " ".join((ROOT / "README.md").read_text().split())
     assert "No configuration with a paper's constants has been run yet." in readme
+
+
+def test_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"]["text"]
+    assert citation["authors"] == project["authors"]
+    assert f"\n## {project['version']}\n" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def write_run(folder, miou, masks=55):

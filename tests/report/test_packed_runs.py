@@ -1,6 +1,7 @@
 import json
 import shutil
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +64,12 @@ def test_packed_families_are_read_like_folders(results, place):
 def test_an_archive_can_be_given_itself(results):
     names = [run.name for run in find_runs([results / "packed" / "semi.runs.zip"]).runs]
     assert names == ["supervised/seed0", "supervised/seed1"]
+
+
+def test_a_family_in_another_folder(results, monkeypatch):
+    monkeypatch.chdir(results / "plain")
+    (run, _) = find_runs([Path("../packed/semi")]).runs
+    assert origin(run.folder) == results / "packed" / "semi" / "supervised" / "seed0"
 
 
 def test_a_family_given_twice_counts_once(results):

@@ -93,7 +93,8 @@ def _unpacked_name(archive: Path) -> Path:
 
 def _unpacked_archive(archive: Path) -> Path:
     """Unpack an archive once in this program, and again if it has changed."""
-    archive = archive.absolute()
+    # Without links and "..": its place in the temporary folder must be within that.
+    archive = archive.parent.resolve() / archive.name
     state = archive.stat()
     return _unpack_once(archive, state.st_mtime_ns, state.st_size)
 
