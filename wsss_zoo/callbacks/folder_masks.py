@@ -10,9 +10,9 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from wsss_zoo.atomic import write_json
 from wsss_zoo.callbacks.overlay import draw_overlay
 from wsss_zoo.data.label_folder import LabelFolder
-from wsss_zoo.data.pseudo_labels import write_json
 
 
 class FolderMaskWriter(Callback):

@@ -12,6 +12,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
+from wsss_zoo.atomic import write_json
 from wsss_zoo.callbacks.detection_quality import (
     describe_detection,
     publish_detection,
@@ -22,7 +23,7 @@ from wsss_zoo.callbacks.network_outputs import Features
 from wsss_zoo.callbacks.region_inputs import RegionWriter, SeenImage
 from wsss_zoo.callbacks.run_identity import manifest_of
 from wsss_zoo.data.image_files import IGNORE_INDEX
-from wsss_zoo.data.manifests import MANIFEST, Manifest, write_json
+from wsss_zoo.data.manifests import MANIFEST, Manifest
 from wsss_zoo.data.pseudo_labels import QUALITY
 from wsss_zoo.data.region_graphs import (
     RegionGraph,

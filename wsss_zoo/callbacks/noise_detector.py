@@ -14,13 +14,14 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
+from wsss_zoo.atomic import write_atomic, write_json
 from wsss_zoo.callbacks.detection_quality import describe_detection, publish_detection
 from wsss_zoo.callbacks.loss_histogram import draw_losses
 from wsss_zoo.callbacks.loss_thresholds import REMEDY, choose_thresholds, used_thresholds
 from wsss_zoo.callbacks.region_inputs import RegionWriter, SeenImage
 from wsss_zoo.callbacks.run_identity import manifest_of
 from wsss_zoo.data.image_files import IGNORE_INDEX
-from wsss_zoo.data.manifests import HEADER, checked_id, write_atomic, write_json
+from wsss_zoo.data.manifests import HEADER, checked_id
 from wsss_zoo.data.novel_masks import erase_novel, index_table
 from wsss_zoo.functional import detection_report, label_loss, youden_threshold
 

@@ -9,6 +9,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
+from wsss_zoo.atomic import write_json
 from wsss_zoo.callbacks.cam_labels import CamLabelOptions, cam_pseudo_label
 from wsss_zoo.callbacks.label_quality import measure_labels, publish_quality
 from wsss_zoo.callbacks.outputs import from_batch, from_outputs
@@ -23,7 +24,6 @@ from wsss_zoo.data.pseudo_labels import (
     begin_folder,
     label_path,
     write_cam,
-    write_json,
     write_label,
     write_manifest,
 )

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from wsss_zoo.atomic import write_atomic, write_json
 from wsss_zoo.callbacks.class_table import print_class_table
 from wsss_zoo.callbacks.outputs import Kind, makes
-from wsss_zoo.data.pseudo_labels import write_atomic, write_json
 
 Stage = Literal["val", "test"]
 Values = dict[str, float]
