@@ -16,18 +16,23 @@ def test_text_and_bytes_are_written_as_they_are(tmp_path):
 
 def test_failure_in_the_block_leaves_the_old_file_and_nothing_else(tmp_path):
     write_atomic(tmp_path / "a.onnx", "old")
-    with pytest.raises(RuntimeError, match="killed"), replacing(tmp_path / "a.onnx", ".onnx") as new:
-        assert new.suffix == ".onnx"
-        new.write_text("half")
-        raise RuntimeError("killed")
+
+    def fail():
+        with replacing(tmp_path / "a.onnx", ".onnx") as new:
+            assert new.suffix == ".onnx"
+            new.write_text("half")
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        fail()
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
     assert (tmp_path / "a.onnx").read_text() == "old"
 
 
 def test_problem_names_the_file_not_the_temporary_one(tmp_path):
-    with pytest.raises(OSError, match=r"No such file.*, not written: .*a\.txt'$"):
-        with replacing(tmp_path / "a.txt"):
-            pass  # nothing is written
+    said = r"No such file.*, not written: .*a\.txt'$"
+    with pytest.raises(OSError, match=said), replacing(tmp_path / "a.txt"):
+        pass  # nothing is written
 
 
 @pytest.mark.parametrize("sync", [True, False])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "wsss_zoo"
-GROUND = ["atomic"]
+GROUND = ["atomic", "contract"]
 # What each layer may import of the package, besides itself.
 ALLOWED = {
     "functional": set(),

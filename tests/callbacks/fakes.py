@@ -26,7 +26,7 @@ class ToyData(LightningDataModule):
     def __init__(self, ids: list[str] = IDS, masks: bool = True) -> None:
         super().__init__()
         self.ids, self.masks = ids, masks
-        self.skip_ids: set[str] = set()
+        self.resumed_by: list[Callable[[], set[str]]] = []
 
     def predict_ids(self) -> list[str]:
         return list(self.ids)
@@ -73,7 +73,8 @@ class ToyData(LightningDataModule):
         return self.loader(self.ids)
 
     def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
-        return self.loader([i for i in self.ids if i not in self.skip_ids])
+        done = [find_done() for find_done in self.resumed_by]
+        return self.loader([i for i in self.ids if not done or any(i not in ids for ids in done)])
 
 
 class ToyMethod(LightningModule):
