@@ -19,6 +19,9 @@ Supervision = Literal["mask", "image_labels", "images", "pairs", "semi", "weak_s
 #: What the evaluation steps of a method return, and so which metrics apply.
 Output = Literal["segmentation", "classification", "pretext"]
 
+#: Gives the ids of the images that a writer has done.
+FindDone = Callable[[], set[str]]
+
 Ids = Annotated[Sequence[str], "N ids"]
 Image = Annotated[Tensor, "(N, 3, H, W) in [0, 1]"]
 Mask = Annotated[Tensor, "(N, H, W) class index"]
@@ -141,8 +144,7 @@ class DataModule(Protocol):
     graph_dir: str | None
     graph_channels: int | None
     predict_split: str
-    #: Writers add a function that gives the ids that are done; `predict_dataloader` asks them.
-    resumed_by: list[Callable[[], set[str]]]
+    resumed_by: list[FindDone]
 
     def predict_ids(self) -> list[str]:
         """Ids that ``predict`` goes over, those that are done included."""
@@ -196,3 +198,13 @@ def data_of(trainer: "Trainer | None", asker: str) -> DataModule:
             "trainer.predict(model, datamodule=...)"
         )
     return data
+
+
+def done_ids(resumed_by: Sequence[FindDone]) -> set[str]:
+    """Images that ``predict`` leaves out: those that all writers have done.
+
+    Only from `predict_dataloader` on, and on all ranks: an answer may depend on the checkpoint and
+    is broadcast.
+    """
+    answers = [find_done() for find_done in resumed_by]
+    return set.intersection(*answers) if answers else set()

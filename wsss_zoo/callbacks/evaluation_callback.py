@@ -35,10 +35,6 @@ class EvaluationCallback(Callback):
         """Call `start`."""
         self.start(trainer, pl_module)
 
-    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Call `start`."""
-        self.start(trainer, pl_module)
-
     def on_validation_batch_end(
         self,
         trainer: Trainer,
@@ -49,33 +45,22 @@ class EvaluationCallback(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Call `batch`."""
-        self.batch(trainer, pl_module, outputs, batch, "val")
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Call `batch`."""
-        self.batch(trainer, pl_module, outputs, batch, "test")
+        self.batch(trainer, pl_module, outputs, batch, _stage(trainer))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Call `end`."""
-        self.end(trainer, pl_module, "val")
-
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Call `end`."""
-        self.end(trainer, pl_module, "test")
+        self.end(trainer, pl_module, _stage(trainer))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Call `report` after ``validate``."""
-        if trainer.state.fn == "validate":
-            self.report(trainer, pl_module, "val")
+        """Call `report` but in ``fit``."""
+        if trainer.state.fn != "fit":
+            self.report(trainer, pl_module, _stage(trainer))
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Call `report`."""
-        self.report(trainer, pl_module, "test")
+    on_test_epoch_start = on_validation_epoch_start
+    on_test_batch_end = on_validation_batch_end
+    on_test_epoch_end = on_validation_epoch_end
+    on_test_end = on_validation_end
+
+
+def _stage(trainer: Trainer) -> Stage:
+    return "test" if trainer.testing else "val"

@@ -2,12 +2,11 @@
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable
 from functools import cache
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from wsss_zoo.contract import DataModule, data_of, find_data
+from wsss_zoo.contract import DataModule, FindDone, data_of, find_data
 
 
 class ResumableWriter(Callback):
@@ -21,7 +20,7 @@ class ResumableWriter(Callback):
         super().__init__()
         self._done: set[str] = set()
         self._open = False
-        self._resume: Callable[[], set[str]] = set
+        self._resume: FindDone = set
 
     @abstractmethod
     def _begin_folder(

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
+from wsss_zoo.contract import FindDone, done_ids
 from wsss_zoo.data.datasets import EvaluationImages
 from wsss_zoo.data.image_files import UInt8Array
 from wsss_zoo.data.known_labels import KnownLabels
@@ -127,8 +128,8 @@ class BaseDataModule(KnownLabels, LightningDataModule):
         self.check_masks, self.check_files = check_masks, check_files
         self.num_workers = num_workers
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
-        #: Asked once for each prediction: ids that are done. What all name is left out.
-        self.resumed_by: list[Callable[[], set[str]]] = []
+        #: Writers of a prediction; what all of them have done is left out.
+        self.resumed_by: list[FindDone] = []
         self._ids: dict[str, list[str]] = {}
         self._labels: dict[str, NDArray[np.uint8]] = {}
         self._train: Dataset[Sample] | dict[str, Dataset[Sample]] | None = None
@@ -228,9 +229,8 @@ class BaseDataModule(KnownLabels, LightningDataModule):
         return self._evaluation_loader("test")
 
     def predict_dataloader(self) -> Any:
-        """Whole images of ``predict_split``, one at a time, but for what ``resumed_by`` names."""
-        done = [find_done() for find_done in self.resumed_by]
-        return self._evaluation_loader("predict", set.intersection(*done) if done else set())
+        """Whole images of ``predict_split``, one at a time, less those that are done."""
+        return self._evaluation_loader("predict", done_ids(self.resumed_by))
 
     # Shared with the construction of training sets.
 
