@@ -1,6 +1,7 @@
 """What the command line keeps in a run's folder: config, metrics and where the checkpoint is."""
 
 import csv
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,8 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
+
+from wsss_zoo.atomic import write_atomic
 
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 # Ranks that Lightning starts parse the command line again and must come to the same folder.
@@ -156,12 +159,11 @@ class MetricsFile:
             csv.DictWriter(file, self._keys).writerows(rows)
 
     def _rewrite(self, rows: list[dict[str, Any]]) -> None:
-        unfinished = self.path.with_suffix(".tmp")
-        with unfinished.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self._keys)
-            writer.writeheader()
-            writer.writerows(rows)
-        unfinished.replace(self.path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self._keys)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomic(self.path, text.getvalue())
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
