@@ -1,4 +1,4 @@
-"""Class activation maps, Grad-CAM, their multi-scale merge, and label maps made from them."""
+"""Class activation maps, Grad-CAM, multi-scale merging and the label maps made from them."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def class_activation_map(features: Tensor, weight: Tensor) -> Tensor:
         weight: Weight of the bias-free linear classifier, one row per foreground class, (K, D).
 
     Returns:
-        Raw scores of any sign, (N, K, h, w); their mean over h and w is the classifier's logit.
+        Signed raw scores, (N, K, h, w); their mean over h and w is the classifier's logit.
 
     Raises:
         ValueError: If the shapes are not (N, D, h, w) and (K, D) with the same D.
@@ -45,9 +45,9 @@ def multi_scale_cam(
 ) -> Tensor:
     """Merge the maps of one image over several scales and their mirrored views.
 
-    Per scale: ReLU, the second view mirrored back, sum of the two. Each sum is resized bilinearly
-    to the smallest multiples of ``stride`` that are at least `size`; their total is cropped to the
-    top-left `size`, gated by the tags and divided per class by (its maximum + 1e-5).
+    Per scale: ReLU, the second view mirrored back, sum of the two. The sums are resized bilinearly
+    to the smallest multiples of ``stride`` that are at least `size` and added. The total is cropped
+    to the top-left `size`, gated by the tags and divided per class by (its maximum + 1e-5).
 
     Args:
         features: Per scale the feature maps of [image, mirrored image], each (2, D, h, w) with its
@@ -55,7 +55,7 @@ def multi_scale_cam(
         weight: Weight of the bias-free linear classifier, (K, D).
         image_labels: Tags of the image, (K,); above 0 means present.
         size: Height and width of the image, in pixels.
-        stride: Output stride of the network, to whose multiples the images were padded.
+        stride: Output stride of the network; the images were padded to its multiples.
 
     Returns:
         Maps in [0, 1], (K, H, W), float32 (float64 for float64 features); exactly 0 for absent
@@ -67,7 +67,7 @@ def multi_scale_cam(
 
     Ahn et al., "Weakly Supervised Learning of Instance Segmentation with Inter-pixel Relations",
     CVPR 2019; the high-resolution output of jiwoon-ahn/irn ``step/make_cam.py`` @ a2ece00. The
-    released code also keeps a second, strided output, which is left out here.
+    authors' code also keeps a second, strided output.
 
     >>> features = [torch.ones(2, 1, 1, 1), torch.ones(2, 1, 2, 2)]
     >>> maps = multi_scale_cam(features, torch.ones(2, 1), torch.tensor([1, 0]), (16, 16))
@@ -95,7 +95,7 @@ def multi_scale_cam(
 
 
 def _unflipped_sum(pair: Tensor, weight: Tensor) -> Tensor:
-    """One scale's (K, h, w): rectified map of the image plus that of its mirror, mirrored back."""
+    """Add the rectified map of an image and that of its mirror, mirrored back, (K, h, w)."""
     if pair.ndim != 4 or pair.shape[0] != 2:
         raise ValueError(
             f"features of a scale are {tuple(pair.shape)}; "
@@ -112,22 +112,22 @@ def _resized(cam: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
-    """Weigh a layer's channels by the mean gradient that a class logit sends to them.
+    """Sum a layer's channels, weighted by the mean gradient of a class logit.
 
     Args:
         activations: Output of the layer, (N, D, h, w).
         gradients: Gradient of the sum over images of one logit each with respect to it, same shape.
 
     Returns:
-        Maps after the ReLU, not normalised, (N, h, w), >= 0. An image whose channels all speak
-        against the class gives an all-zero map.
+        Maps after the ReLU, not normalised, (N, h, w), >= 0. All 0 where the weighted sum of the
+        channels is negative everywhere.
 
     Raises:
         ValueError: If the two are not of one shape (N, D, h, w).
 
     Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
-    Localization", ICCV 2017, eq. (1) and (2). jacobgil/pytorch-grad-cam @ 084273b normalises and
-    resizes as well: here the caller does.
+    Localization", ICCV 2017, eq. (1) and (2). jacobgil/pytorch-grad-cam @ 084273b also normalises
+    and resizes; this implementation leaves both to the caller.
 
     >>> activations = torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]])
     >>> gradients = torch.tensor([[[[1.0, 1.0]], [[-1.0, 0.0]]]])
@@ -144,7 +144,7 @@ def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
 
 
 def cam_to_label(cam: Tensor, image_labels: Tensor, bg_threshold: float) -> Tensor:
-    """Label each pixel with its strongest tagged class, or background where none is strong.
+    """Label each pixel with its strongest tagged class, or background below a threshold.
 
     Args:
         cam: Maps of the foreground classes, usually in [0, 1], (N, K, H, W).
@@ -152,15 +152,15 @@ def cam_to_label(cam: Tensor, image_labels: Tensor, bg_threshold: float) -> Tens
         bg_threshold: Score of the background, on the scale of the maps.
 
     Returns:
-        Class index per pixel, (N, H, W) int64: 0 = background, k + 1 = foreground class k. A tie
-        with the background is background, also for a threshold <= 0; a tie between classes goes to
-        the lower index; a class outside the tags never wins.
+        Class index per pixel, (N, H, W) int64: 0 = background, k + 1 = foreground class k. Ties
+        with the background become background, also for a threshold <= 0. Ties between classes go
+        to the lower index. A class outside the tags never wins.
 
     Raises:
         ValueError: If the shapes are not (N, K, H, W) and (N, K).
 
-    Prepending a constant map and taking the argmax, as jiwoon-ahn/irn ``step/eval_cam.py`` @
-    a2ece00 does.
+    Equals an argmax after prepending a constant map, as in jiwoon-ahn/irn ``step/eval_cam.py`` @
+    a2ece00.
 
     >>> cam = torch.tensor([0.9, 0.3]).view(1, 2, 1, 1)
     >>> [cam_to_label(cam, torch.tensor([tags]), 0.3).item() for tags in ([1, 1], [0, 1])]
@@ -172,6 +172,6 @@ def cam_to_label(cam: Tensor, image_labels: Tensor, bg_threshold: float) -> Tens
             "give (N, K, H, W) and (N, K)"
         )
     tagged = cam.masked_fill((image_labels <= 0)[:, :, None, None], float("-inf"))
-    # Not a prepended map and argmax: that copies the maps once more, and -inf would tie with -inf.
+    # A prepended map and argmax would copy the maps, and -inf would tie with -inf.
     score, index = tagged.max(1)
     return torch.where(score > bg_threshold, index + 1, torch.zeros_like(index))

@@ -3,33 +3,32 @@
 import torch
 from torch import Tensor
 
-# Below this maximum a map is not stretched to 1.
+# Maps with a maximum below this are not stretched to 1.
 _EPS = 1e-5
 
 
 def classifier_grad_cam(features: Tensor, weight: Tensor, image_labels: Tensor) -> Tensor:
-    """Grad-CAMs of all tagged classes on the feature map that the classifier pools.
+    """Compute the Grad-CAMs of all tagged classes on the feature map that the classifier pools.
 
-    The gradient of a class score with respect to the map is the same at every position: the class's
-    weights over the number of positions. So the maps need no backward pass.
+    No backward pass is needed: the gradient of a class score is the same at every position, namely
+    the weights of the class divided by the number of positions.
 
     Args:
         features: Feature map before the global average pooling, (N, D, h, w).
-        weight: Weights of the linear classifier, (K, D); or for each image (N, K, D), where a
-            dropout between pooling and classifier has its own mask for each.
+        weight: Weights of the linear classifier, (K, D), or one set per image, (N, K, D), for a
+            dropout between pooling and classifier.
         image_labels: Tags, (N, K), 0 or 1.
 
     Returns:
-        Maps (N, K, h, w) in [0, 1], float32 (float64 for float64 features): each tagged class
-        divided by its maximum (by 1e-5 if that is lower), all others 0. Gradients flow if the
-        inputs have them.
+        Maps (N, K, h, w) in [0, 1], float32 (float64 for float64 features). Each tagged class is
+        divided by its maximum (at least 1e-5), all others are 0. Differentiable.
 
     Raises:
         ValueError: If the shapes do not fit.
 
-    Selvaraju et al., "Grad-CAM", ICCV 2017, eq. (1) and (2), normalised as PseudoSeg does (Zou et
-    al., ICLR 2021). The released code takes a gradient for each class, and averages it over batch
-    and rows in place of rows and columns (googleinterns/wss @ b01acaf).
+    Selvaraju et al., "Grad-CAM", ICCV 2017, eq. (1) and (2), normalised as in PseudoSeg (Zou et
+    al., ICLR 2021). The authors' code (googleinterns/wss @ b01acaf) computes one gradient per class
+    and averages it over batch and rows instead of rows and columns.
 
     >>> features = torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]])
     >>> classifier_grad_cam(features, torch.eye(2), torch.tensor([[1, 0]]))
@@ -45,7 +44,7 @@ def classifier_grad_cam(features: Tensor, weight: Tensor, image_labels: Tensor) 
             "(N, K)"
         )
     dtype = torch.promote_types(features.dtype, torch.float32)
-    # The maps are divided by their maximum: half precision would show in them.
+    # Dividing by the maximum makes the rounding of half precision visible.
     with torch.autocast(features.device.type, enabled=False):
         positions = features.shape[2] * features.shape[3]
         cam = (weight.to(dtype) @ features.to(dtype).flatten(2)).relu() / positions

@@ -1,4 +1,4 @@
-"""Co-attention between two images: what they have in common, and what one has alone."""
+"""Co-attention between two images: the features they share and those of one alone."""
 
 import torch
 import torch.nn.functional as F
@@ -6,17 +6,16 @@ from torch import Tensor
 
 
 def co_attention(feat_m: Tensor, feat_n: Tensor, w_p: Tensor) -> tuple[Tensor, Tensor]:
-    """Rebuild each image's feature map from the other's, by likeness of positions.
+    """Rebuild each image's feature map from the other's by affinity of positions.
 
-    With the positions flattened, P = F_m^T W_P F_n (HW_m x HW_n); each position of m takes the mean
-    of n's features under the softmax of its row of P, each position of n the mean of m's under the
-    softmax of its column. So ``co_m`` lies on m's grid and is made of n's features. Nothing scales
-    the affinity: neither 1/sqrt(C) nor a temperature.
+    With the positions flattened, P = F_m^T W_P F_n (HW_m x HW_n). ``co_m`` lies on the grid of m:
+    each position is the mean of n's features, weighted by the softmax of its row of P. ``co_n``
+    lies on the grid of n and uses the columns of P. P is not scaled, neither by 1/sqrt(C) nor by a
+    temperature.
 
-    Affinity, softmax and sums are float32 under autocast too. Fused attention kernels make both
-    results without ever holding P; where torch has none for device and shape, a training step holds
-    four matrices of N HW_m HW_n floats at its peak, 4 x 67 MB per pair of 512 x 512 images at
-    stride 8, 4 x 4 MB at stride 16.
+    Affinity, softmax and sums are float32, also under autocast. Fused attention kernels never hold
+    P. Without such a kernel, a training step holds four matrices of N HW_m HW_n floats at its peak:
+    4 x 67 MB per pair of 512 x 512 images at stride 8, 4 x 4 MB at stride 16.
 
     Args:
         feat_m: Feature maps of the first images, (N, C, hm, wm).
@@ -30,7 +29,7 @@ def co_attention(feat_m: Tensor, feat_n: Tensor, w_p: Tensor) -> tuple[Tensor, T
         ValueError: If the shapes do not fit together.
 
     Sun et al., "Mining Cross-Image Semantics for Weakly Supervised Semantic Segmentation" (MCIS),
-    ECCV 2020, eq. (2) to (4). The released code's linear layer holds W_P transposed.
+    ECCV 2020, eq. (2) to (4). The linear layer of the authors' code holds W_P transposed.
 
     >>> feat_m, feat_n = torch.ones(1, 2, 1, 1), torch.tensor([[[[4.0, 6.0]], [[1.0, 1.0]]]])
     >>> co_m, co_n = co_attention(feat_m, feat_n, torch.zeros(2, 2))
@@ -41,16 +40,16 @@ def co_attention(feat_m: Tensor, feat_n: Tensor, w_p: Tensor) -> tuple[Tensor, T
 
 
 def co_attend(feat: Tensor, other: Tensor, w_p: Tensor, values: Tensor | None = None) -> Tensor:
-    """One half of `co_attention`: what an image gathers from the other.
+    """Gather features, or other maps, of the other image: one half of `co_attention`.
 
-    Class maps are linear in the features, so gathering the other's class maps is the same as
-    mapping the gathered features, at the cost of K instead of C channels.
+    Class maps are linear in the features. Gathering class maps therefore equals mapping the
+    gathered features, at the cost of K instead of C channels.
 
     Args:
         feat: Feature maps of the images that gather, (N, C, h, w).
         other: Feature maps of the others, (N, C, ho, wo).
         w_p: Affinity matrix with the gathering image's side first, (C, C) or (N, C, C).
-        values: What is gathered, (N, V, ho, wo); None for ``other`` itself.
+        values: Maps to gather, (N, V, ho, wo); None for ``other`` itself.
 
     Returns:
         (N, V, h, w), float32 (float64 for float64 features).
@@ -81,7 +80,7 @@ def co_attend(feat: Tensor, other: Tensor, w_p: Tensor, values: Tensor | None = 
 
 
 def co_attention_affinity(feat_m: Tensor, feat_n: Tensor, w_p: Tensor) -> Tensor:
-    """The affinity P of `co_attention` itself, for pictures of it and for checks.
+    """Compute the affinity P of `co_attention`, for plots and checks.
 
     Args:
         feat_m: See `co_attention`.
@@ -105,12 +104,12 @@ def co_attention_affinity(feat_m: Tensor, feat_n: Tensor, w_p: Tensor) -> Tensor
 
 
 def contrastive_features(feat: Tensor, co_feat: Tensor, w_b: Tensor) -> Tensor:
-    """An image's own features where its co-attention features show nothing shared.
+    """Keep an image's own features where its co-attention features show nothing shared.
 
     Args:
         feat: Feature maps of the images, (N, C, h, w).
         co_feat: Their co-attention features, (N, C, h, w).
-        w_b: Weight W_B of the class-agnostic map of what is shared, (1, C).
+        w_b: Weight W_B of the class-agnostic map of shared content, (1, C).
 
     Returns:
         feat (1 - sigmoid(W_B co_feat)), (N, C, h, w), float32 (float64 for float64 features); the
@@ -138,7 +137,7 @@ def contrastive_features(feat: Tensor, co_feat: Tensor, w_b: Tensor) -> Tensor:
 
 
 def _positions(feat_m: Tensor, feat_n: Tensor, w_p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Features by position, (N, HW, C), and W_P, in one type of at least float32."""
+    """Flatten features to (N, HW, C), and convert them and W_P to one type, at least float32."""
     fits = feat_m.ndim == feat_n.ndim == 4 and feat_m.shape[:2] == feat_n.shape[:2]
     channels = feat_m.shape[1] if fits else 0
     if not fits or w_p.shape[-2:] != (channels, channels) or w_p.ndim not in (2, 3):

@@ -1,4 +1,4 @@
-"""Merging the localisation maps of several co-attended views of one image."""
+"""Localisation maps of one image, merged over several co-attended views."""
 
 from collections.abc import Sequence
 
@@ -12,17 +12,17 @@ _EPS = 1e-8
 def merge_co_attention_views(
     views: Sequence[Tensor], size: tuple[int, int], min_score: float = 0.1
 ) -> Tensor:
-    """Average the raw maps of an image over views, leaving out those that deny the class.
+    """Average an image's raw maps over views, leaving out views that deny the class.
 
-    The first view always counts; another one counts for a class only if the sigmoid of its mean
-    score exceeds ``min_score``. Each counted map is rectified and divided by (its maximum + 1e-8);
-    their sum is divided by the number of *all* views, so that a class most views deny stays weak.
+    The first view always counts. Another view counts for a class only if the sigmoid of its mean
+    score exceeds ``min_score``. Each counted map is rectified and divided by (its maximum + 1e-8).
+    The sum is divided by the number of *all* views, so a class that most views deny stays weak.
 
     Args:
-        views: Raw class scores by position, each (K, h, w), mirrored views mirrored back; other
-            sizes than the first one's are resized to it (bicubic).
+        views: Raw class scores by position, each (K, h, w), mirrored views mirrored back. Views of
+            other sizes are resized to the size of the first one (bicubic).
         size: Height and width of the image, pixels.
-        min_score: Probability of the class that a view must give.
+        min_score: Least probability of the class in a view.
 
     Returns:
         Maps in [0, 1], (K, H, W), float32 (float64 for float64 views).
@@ -31,8 +31,8 @@ def merge_co_attention_views(
         ValueError: If there is no view.
 
     GuoleiSun/MCIS_wsss @ 1fc8f75, ``test.py``: five views, in the order [image beside its mirror;
-    that mirror; image at 0.75; at 2; mean over the references]. Different: no truncation to 8 bits
-    before the bicubic resize to the image, whose overshoot is cut off.
+    that mirror; image at 0.75; at 2; mean over the references]. Difference: the maps are not
+    truncated to 8 bits before the bicubic resize to the image size; its overshoot is clamped.
 
     >>> deny = torch.full((1, 1, 2), -9.0)
     >>> merge_co_attention_views([torch.tensor([[[1.0, 2.0]]]), deny], (1, 2))

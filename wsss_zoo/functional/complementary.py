@@ -1,4 +1,4 @@
-"""Loss of the classes that have tags and no masks: where no base class is, one of them is."""
+"""Loss of the classes that have tags but no masks: they lie where no base class is."""
 
 from collections.abc import Sequence
 
@@ -13,29 +13,29 @@ FOCAL_WEIGHT = 20.0
 def complementary_loss(
     novel_mask_logits: Tensor, base_masks: Tensor, valid: Tensor, tau: float = -2.9444
 ) -> Tensor:
-    """20 focal + dice of the union of the novel proposals against what no base mask covers.
+    """Compute 20 focal + dice of the union of the novel proposals against the uncovered pixels.
 
-    The union is the highest logit of the proposals, and tau where all are below it: a proposal for
-    "ignored", so that unlabelled pixels need no novel class. The gradient reaches, in each pixel,
-    the highest proposal alone, and where it is above tau.
+    The union is the highest logit of the proposals, floored at tau. The floor acts as a proposal
+    for "ignored": unlabelled pixels need no novel class. In each pixel the gradient reaches only
+    the highest proposal, and only where it is above tau.
 
     Args:
-        novel_mask_logits: Logits of the proposals that are matched to a target without mask,
-            (T, H, W); T = 0 gives 0: an image without such a target has no such loss.
-        base_masks: Masks of the base classes, 0 or 1, (B, H, W); B = 0 makes all valid pixels the
-            target.
+        novel_mask_logits: Logits of the proposals matched to a target without mask, (T, H, W); 0 if
+            there is none (T = 0).
+        base_masks: Masks of the base classes, 0 or 1, (B, H, W). With B = 0 all valid pixels are
+            the target.
         valid: False on padding, which counts as not novel, (H, W) bool.
-        tau: The floor, a logit: -2.9444 is the probability 0.05; -1e4 switches it off.
+        tau: Floor of the union, a logit; -2.9444 is the probability 0.05, -1e4 disables it.
 
     Returns:
-        A float32 scalar (float64 for float64 logits) for one image. A batch's is the mean over its
-        images that have such a target (the released code divides by their number + 1e-5).
+        A float32 scalar (float64 for float64 logits) for one image. A batch's loss is the mean over
+        its images with such a target. The authors' code divides by their number + 1e-5.
 
     Raises:
         ValueError: If the shapes do not fit.
 
-    Chen et al. (SimFormer), NeurIPS 2022, as the released code has it: base predictions take no
-    part in the union.
+    Chen et al. (SimFormer), NeurIPS 2022, as in the authors' code: base predictions take no part in
+    the union.
 
     >>> logits, base = torch.tensor([[[9.0, -9.0, -9.0]]]), torch.tensor([[[0, 1, 1]]])
     >>> free = complementary_loss(logits, base, torch.ones(1, 3).bool(), tau=-1e4)
@@ -59,14 +59,13 @@ def complementary_loss(
 def summed_complementary_loss(
     novel_mask_logits: Tensor, counts: Sequence[int], targets: Tensor, tau: float = -2.9444
 ) -> Tensor:
-    """Sum of `complementary_loss` over images that each have such a target, in one pass.
+    """Sum `complementary_loss` over images with at least one such target, in one pass.
 
     Args:
-        novel_mask_logits: Logits of the proposals of all images, one image behind the other,
-            (sum of counts, H, W).
+        novel_mask_logits: Logits of all images' proposals, concatenated, (sum of counts, H, W).
         counts: Proposals of each image, at least 1.
-        targets: Where the union belongs: valid and not covered by a base mask, (images, H, W) bool;
-            no image gives 0.
+        targets: Pixels that are valid and not covered by a base mask, (images, H, W) bool. No image
+            gives 0.
         tau: See `complementary_loss`.
 
     >>> logits = torch.tensor([[[9.0]], [[-9.0]], [[9.0]]])

@@ -1,4 +1,4 @@
-"""Cross pseudo supervision of two networks."""
+"""Loss of cross pseudo supervision (CPS) between two networks."""
 
 from torch import Tensor
 
@@ -12,23 +12,22 @@ def cps_loss(
     labels2: Tensor | None = None,
     valid: Tensor | None = None,
 ) -> Tensor:
-    """Cross-entropy of each network against the other's hard labels, the two means added.
+    """Add the cross-entropies of each network against the other's hard labels.
 
     Args:
         logits1: Scores of the first network, (N, C, H, W).
-        logits2: Scores of the second.
-        labels1: Labels that the *first* network gives, (N, H, W) int64, 255 ignored; None for the
-            arg-max of `logits1`. With CutMix they come from the unmixed images.
-        labels2: Labels that the second gives.
+        logits2: Scores of the second network.
+        labels1: Labels given by the *first* network, (N, H, W) int64, 255 ignored; None for the
+            argmax of `logits1`. With CutMix they come from the unmixed images.
+        labels2: Labels given by the second network.
         valid: Pixels that count, (N, H, W) bool; None for all.
 
     Returns:
-        A float32 scalar (float64 for float64 logits), not weighted; a term in which no pixel counts
-        is 0. No gradient goes through the labels.
+        An unweighted float32 scalar (float64 for float64 logits). A term without counting pixels is
+        0. The labels get no gradient.
 
     Chen et al., "Semi-Supervised Semantic Segmentation with Cross Pseudo Supervision", CVPR 2021,
-    Eq. 2. In the released code (charlesCXK/TorchSemiSeg @ 5e0c29c) padding counts, that is `valid`
-    is None.
+    Eq. 2. In the authors' code (charlesCXK/TorchSemiSeg @ 5e0c29c) padding counts: `valid` is None.
 
     >>> import torch
     >>> sure = torch.tensor([99.0, 0.0]).reshape(1, 2, 1, 1)

@@ -1,4 +1,4 @@
-"""Losses of the masks of matched proposals."""
+"""Focal and dice losses between proposed and target masks."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,21 +9,21 @@ from torch.autograd.function import once_differentiable
 
 Count = int | float | Tensor
 
-# Elements worked on at a time: see mask_matching.
+# Elements processed at a time; see mask_matching.
 CPU_BLOCK, GPU_BLOCK = 2**18, 2**24
 
 
 def focal_mask_loss(mask_logits: Tensor, masks: Tensor, num_masks: Count) -> Tensor:
-    """Focal loss of mask logits: mean over the pixels, summed over targets, over `num_masks`.
+    """Compute the focal loss: mean over pixels, sum over targets, divided by `num_masks`.
 
-    alpha 0.25, gamma 2: of a pixel with probability p of its own truth it is
-    -0.25 (1 - p)^2 log p inside the mask and -0.75 (1 - p)^2 log p outside. The gradient is in
-    closed form, so that nothing but the two inputs is kept for it; it has no second derivative.
+    With alpha 0.25, gamma 2 and a probability p of a pixel's truth, it is -0.25 (1 - p)^2 log p
+    inside the mask and -0.75 (1 - p)^2 log p outside. The closed-form gradient stores only the two
+    inputs; it has no second derivative.
 
     Args:
         mask_logits: (T, H, W); T may be 0, which gives 0.
         masks: 0 or 1 (or bool), (T, H, W).
-        num_masks: Divisor, above 0: the targets with a mask in the whole batch, at least 1.
+        num_masks: Divisor, above 0: number of targets with a mask in the whole batch, at least 1.
 
     Returns:
         A float32 scalar (float64 for float64 logits), finite for saturated logits.
@@ -43,7 +43,7 @@ def focal_mask_loss(mask_logits: Tensor, masks: Tensor, num_masks: Count) -> Ten
 
 
 def dice_mask_loss(mask_logits: Tensor, masks: Tensor, num_masks: Count) -> Tensor:
-    """Dice loss of mask logits: 1 - (2 sum(m g) + 1) / (sum(m) + sum(g) + 1) over `num_masks`.
+    """Compute the dice loss 1 - (2 sum(m g) + 1) / (sum(m) + sum(g) + 1), over `num_masks`.
 
     m is the sigmoid of the logits and g the mask; the sums are over the pixels of each target.
 
@@ -68,14 +68,14 @@ def dice_mask_loss(mask_logits: Tensor, masks: Tensor, num_masks: Count) -> Tens
     logits = _checked(mask_logits, masks, num_masks)
     m, g = logits.sigmoid().flatten(1), masks.to(logits.dtype).flatten(1)
     with torch.autocast(logits.device.type, enabled=False):
-        # A product of vectors instead of a sum of products: m g is not stored.
+        # A product of vectors does not store m g.
         overlap = torch.bmm(m[:, None], g[:, :, None])[:, 0, 0]
     dice = 1 - (2 * overlap + 1) / (m.sum(1) + g.sum(1) + 1)
     return dice.sum() / num_masks
 
 
 def _checked(mask_logits: Tensor, masks: Tensor, num_masks: Count) -> Tensor:
-    """The logits, in float32 at least."""
+    """Check shapes and divisor; convert the logits to at least float32."""
     if mask_logits.ndim != 3 or mask_logits.shape != masks.shape:
         raise ValueError(
             f"mask_logits {tuple(mask_logits.shape)} and masks {tuple(masks.shape)} do not fit; "
@@ -87,7 +87,7 @@ def _checked(mask_logits: Tensor, masks: Tensor, num_masks: Count) -> Tensor:
 
 
 class _FocalSum(torch.autograd.Function):
-    """Sum of the focal loss over all elements, a block at a time."""
+    """Sum of the focal loss over all elements, computed in blocks."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, masks: Tensor) -> Tensor:
@@ -119,10 +119,10 @@ def _blocks(logits: Tensor, masks: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _terms(logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Probability of the truth, its log, alpha, and 1 inside and -1 outside the mask."""
+    """Compute probability of the truth, its log, alpha, and the sign (1 inside, -1 outside)."""
     sign = masks.to(logits.dtype).mul(2).sub_(1)
     x = logits * sign
     p = x.sigmoid()
-    # A log is several times as fast as log1p; the minimum is exact where the sigmoid underflows.
+    # log is several times as fast as log1p. The minimum is exact where the sigmoid underflows.
     log_p = torch.minimum(p.clamp_min(torch.finfo(p.dtype).tiny).log_(), x)
     return p, log_p, 0.5 - 0.25 * sign, sign
