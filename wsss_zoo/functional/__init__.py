@@ -2,14 +2,19 @@
 
 from wsss_zoo.functional.boundary import boundary_counts, boundary_f_score
 from wsss_zoo.functional.calibrated_fusion import calibrated_fusion
-from wsss_zoo.functional.cam import cam_to_label, class_activation_map, grad_cam, multi_scale_cam
+from wsss_zoo.functional.cam import (
+    cam_to_label,
+    class_activation_map,
+    classifier_grad_cam,
+    grad_cam,
+    multi_scale_cam,
+)
 from wsss_zoo.functional.class_targets import (
     ClassTargets,
     class_targets,
     covered_pixels,
     target_masks,
 )
-from wsss_zoo.functional.classifier_grad_cam import classifier_grad_cam
 from wsss_zoo.functional.co_attention import (
     co_attend,
     co_attention,
@@ -18,7 +23,6 @@ from wsss_zoo.functional.co_attention import (
 )
 from wsss_zoo.functional.co_attention_loss import co_attention_loss, exclusive_labels
 from wsss_zoo.functional.co_attention_maps import merge_co_attention_views
-from wsss_zoo.functional.complementary import complementary_loss, summed_complementary_loss
 from wsss_zoo.functional.confusion import (
     confusion_matrix,
     harmonic_mean,
@@ -34,7 +38,6 @@ from wsss_zoo.functional.correction import (
     temper,
     write_back,
 )
-from wsss_zoo.functional.cps import cps_loss
 from wsss_zoo.functional.crf import dense_crf
 from wsss_zoo.functional.cross_entropy import masked_cross_entropy, ohem_cross_entropy
 from wsss_zoo.functional.cutmix import cutmix, draw_cutmix_boxes, draw_cutmix_masks
@@ -48,7 +51,12 @@ from wsss_zoo.functional.label_noise import (
     noise_threshold,
     youden_threshold,
 )
-from wsss_zoo.functional.mask_losses import dice_mask_loss, focal_mask_loss
+from wsss_zoo.functional.mask_losses import (
+    complementary_loss,
+    dice_mask_loss,
+    focal_mask_loss,
+    summed_complementary_loss,
+)
 from wsss_zoo.functional.mask_matching import (
     assign_proposals,
     match_proposal_batch,
@@ -68,7 +76,7 @@ from wsss_zoo.functional.pair_similarity import (
     similarity_distillation_loss,
 )
 from wsss_zoo.functional.patches import image_patches
-from wsss_zoo.functional.pseudo_label_loss import fixmatch_loss, soft_label_loss
+from wsss_zoo.functional.pseudo_label_loss import cps_loss, fixmatch_loss, soft_label_loss
 from wsss_zoo.functional.region_graph import (
     edge_similarity,
     kept_edges,

@@ -85,17 +85,15 @@ def multi_scale_cam(
             "fit; give one tag per row of the weight"
         )
     padded = (-(-height // stride) * stride, -(-width // stride) * stride)
-    cam = sum(
-        (_resized(_unflipped_sum(pair, weight), padded) for pair in features),
-        start=torch.zeros(()),
-    )[:, :height, :width]
+    cam = sum((_one_scale(pair, weight, padded) for pair in features), start=torch.zeros(()))
+    cam = cam[:, :height, :width]
     # where, not a product: an overflow in an absent class would turn 0 * inf into NaN.
     cam = torch.where((image_labels > 0)[:, None, None], cam, torch.zeros_like(cam))
     return cam / (cam.amax((1, 2), keepdim=True) + _EPS)
 
 
-def _unflipped_sum(pair: Tensor, weight: Tensor) -> Tensor:
-    """Add the rectified map of an image and that of its mirror, mirrored back, (K, h, w)."""
+def _one_scale(pair: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
+    """Add the rectified maps of an image and its mirror, and resize them to `size`, (K, H, W)."""
     if pair.ndim != 4 or pair.shape[0] != 2:
         raise ValueError(
             f"features of a scale are {tuple(pair.shape)}; "
@@ -104,11 +102,8 @@ def _unflipped_sum(pair: Tensor, weight: Tensor) -> Tensor:
     cam = class_activation_map(pair, weight).relu()
     # Half precision is too coarse for the sum over scales and the division by the maximum.
     cam = cam.to(torch.promote_types(cam.dtype, torch.float32))
-    return cam[0] + cam[1].flip(-1)
-
-
-def _resized(cam: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(cam[None], size=size, mode="bilinear", align_corners=False)[0]
+    both = cam[:1] + cam[1:].flip(-1)
+    return F.interpolate(both, size=size, mode="bilinear", align_corners=False)[0]
 
 
 def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
@@ -175,3 +170,49 @@ def cam_to_label(cam: Tensor, image_labels: Tensor, bg_threshold: float) -> Tens
     # A prepended map and argmax would copy the maps, and -inf would tie with -inf.
     score, index = tagged.max(1)
     return torch.where(score > bg_threshold, index + 1, torch.zeros_like(index))
+
+
+def classifier_grad_cam(features: Tensor, weight: Tensor, image_labels: Tensor) -> Tensor:
+    """Compute the Grad-CAMs of all tagged classes on the feature map that the classifier pools.
+
+    No backward pass is needed: the gradient of a class score is the same at every position, namely
+    the weights of the class divided by the number of positions.
+
+    Args:
+        features: Feature map before the global average pooling, (N, D, h, w).
+        weight: Weights of the linear classifier, (K, D), or one set per image, (N, K, D), for a
+            dropout between pooling and classifier.
+        image_labels: Tags, (N, K), 0 or 1.
+
+    Returns:
+        Maps (N, K, h, w) in [0, 1], float32 (float64 for float64 features). Each tagged class is
+        divided by its maximum (at least 1e-5), all others are 0. Differentiable.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+
+    Selvaraju et al., "Grad-CAM", ICCV 2017, eq. (1) and (2), normalised as in PseudoSeg (Zou et
+    al., ICLR 2021). The authors' code (googleinterns/wss @ b01acaf) computes one gradient per class
+    and averages it over batch and rows instead of rows and columns.
+
+    >>> features = torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]])
+    >>> classifier_grad_cam(features, torch.eye(2), torch.tensor([[1, 0]]))
+    tensor([[[[0.5000, 1.0000]],
+    <BLANKLINE>
+             [[0.0000, 0.0000]]]])
+    """
+    shape = (*image_labels.shape, features.shape[1])
+    if features.ndim != 4 or weight.shape not in (shape, shape[1:]) or len(features) != shape[0]:
+        raise ValueError(
+            f"features {tuple(features.shape)}, weight {tuple(weight.shape)} and image_labels "
+            f"{tuple(image_labels.shape)} do not fit; give (N, D, h, w), (K, D) or (N, K, D), and "
+            "(N, K)"
+        )
+    dtype = torch.promote_types(features.dtype, torch.float32)
+    # Dividing by the maximum makes the rounding of half precision visible.
+    with torch.autocast(features.device.type, enabled=False):
+        positions = features.shape[2] * features.shape[3]
+        cam = (weight.to(dtype) @ features.to(dtype).flatten(2)).relu() / positions
+    cam = cam.view(*shape[:2], *features.shape[2:])
+    cam = torch.where((image_labels > 0)[:, :, None, None], cam, torch.zeros_like(cam))
+    return cam / cam.amax((2, 3), keepdim=True).clamp_min(_EPS)

@@ -125,7 +125,7 @@ def mean_iou(
 
 
 def harmonic_mean(first: float, second: float) -> float:
-    """Compute 2 a b / (a + b): high only if both are; 0 if both are 0, nan if one is.
+    """Compute 2 a b / (a + b); 0 if both are 0, nan if one is.
 
     Args:
         first: A mean IoU, not negative, such as that of the base classes.

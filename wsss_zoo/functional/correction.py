@@ -49,7 +49,7 @@ def region_loss(
 def seed_missing_classes(
     node_labels: Tensor, counts: Tensor, loss: Tensor, tags: Tensor, ignore_index: int = 255
 ) -> Tensor:
-    """Label one region for each tagged class that no labelled region has.
+    """Label one region for each tagged class that no labelled region has, (V,) int64.
 
     The seed is an unlabelled region whose most frequent class is the missing one; among several,
     the region with the lowest loss. Without seeds, a network trained on this image alone could not
@@ -61,9 +61,6 @@ def seed_missing_classes(
         loss: Mean loss of a region's labelled pixels, (V,); inf without any.
         tags: Presence of the foreground classes, (K,) with K = C - 1.
         ignore_index: Label of the regions without one.
-
-    Returns:
-        The labels with the seeds, (V,) int64.
 
     >>> labels, counts = torch.tensor([0, 255, 255]), torch.tensor([[9, 0], [1, 8], [0, 9]])
     >>> seed_missing_classes(labels, counts, torch.tensor([0.1, 2.0, 1.0]), torch.ones(1)).tolist()
@@ -134,7 +131,7 @@ def write_back(
     rule: WriteBack,
     ignore_index: int = 255,
 ) -> Tensor:
-    """Assign labels to the pixels from their regions.
+    """Assign labels to the pixels from their regions, (H, W) int64.
 
     Args:
         node_labels: Corrected class of each region, (V,) int64.
@@ -146,9 +143,6 @@ def write_back(
         rule: "all": every pixel takes its region's corrected class. "keep_nodes": the vote of a
             region takes precedence. "keep_pixels": in addition, clean pixels keep their label.
         ignore_index: Value of missing labels.
-
-    Returns:
-        Corrected labels, (H, W) int64.
 
     Raises:
         ValueError: If the rule is unknown.
@@ -182,9 +176,6 @@ def temper(probs: Tensor, cap: float) -> Tensor:
     Args:
         probs: Probabilities along dimension 0, (C, ...).
         cap: Largest probability, in (1 / C, 1].
-
-    Returns:
-        Probabilities of the same shape.
 
     Raises:
         ValueError: If the cap is not above the uniform probability, or above 1.

@@ -12,9 +12,6 @@ def cutmix(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
         b: The same of the images to paste from.
         mask: Region to paste, (N, H, W) bool, one for each image.
 
-    Returns:
-        The mixture, of the shape and dtype of `a` and `b`.
-
     Raises:
         ValueError: If shapes do not fit or the dtypes differ.
 
@@ -41,7 +38,7 @@ def draw_cutmix_boxes(
     ratio: float = 0.3,
     device: torch.device | None = None,
 ) -> Tensor:
-    """Draw masks of one box each, or of none, as UniMatch does.
+    """Draw masks (N, H, W) bool of one box each, or of none, as UniMatch does.
 
     UniMatch draws the area once, then the ratio height / width and the place together until the box
     fits. This rejection sampling favours boxes with more room. This implementation draws the ratio
@@ -55,9 +52,6 @@ def draw_cutmix_boxes(
         area: Smallest and largest share of the image in a box.
         ratio: Smallest height / width, at most 1; the largest is its inverse.
         device: Where to draw; None for torch's default.
-
-    Returns:
-        (N, H, W) bool.
 
     Raises:
         ValueError: If `ratio` is not in (0, 1], or `prob` or `area` are not in [0, 1].
@@ -90,7 +84,7 @@ def draw_cutmix_masks(
     area: tuple[float, float] = (0.25, 0.5),
     device: torch.device | None = None,
 ) -> Tensor:
-    """Draw masks of several boxes each, overlaps cancelling, as CPS and CutMix-Seg do.
+    """Draw masks (N, H, W) bool of several boxes each, overlaps cancelling, as in CPS.
 
     Args:
         count: Number of masks N.
@@ -98,9 +92,6 @@ def draw_cutmix_masks(
         boxes: Boxes in a mask; each toggles its pixels.
         area: Smallest and largest share of the image in all boxes of a mask, without overlap.
         device: Where to draw; None for torch's default.
-
-    Returns:
-        (N, H, W) bool.
 
     Raises:
         ValueError: If there is no box, or `area` is not in (0, 1].

@@ -63,16 +63,13 @@ def label_loss(logits: Tensor, labels: Tensor, ignore_index: int = 255) -> Tenso
 def clean_pixels(
     losses: Tensor, labels: Tensor, threshold: float | Tensor, ignore_index: int = 255
 ) -> Tensor:
-    """Select the labels whose loss does not exceed a threshold.
+    """Select the labels whose loss does not exceed a threshold, bool of the same shape.
 
     Args:
         losses: Loss of each label, any shape (see `label_loss`).
         labels: Labels of the same shape, any integer type.
         threshold: Highest loss of a clean label: one number, or one for each class, (C,).
         ignore_index: Value of pixels without a label; they are never clean.
-
-    Returns:
-        bool, of the same shape.
 
     Raises:
         ValueError: If the shapes differ, the labels are not integers, or the threshold is neither a
@@ -82,7 +79,7 @@ def clean_pixels(
     >>> clean_pixels(losses, labels, torch.tensor([0.2, 0.6])).tolist()
     [True, False, True, False]
     """
-    _check_pixels(losses, labels=labels)
+    _check_pixels(losses, "labels", labels)
     labels = _class_indices(labels)
     given = labels != ignore_index
     if isinstance(threshold, Tensor):
@@ -193,7 +190,7 @@ def detection_report(
     [1.0, 0.0, None]
     """
     _check_losses(losses, is_correct)
-    _check_pixels(losses, labels=labels)
+    _check_pixels(losses, "labels", labels)
     labels = _class_indices(labels)
     if ((labels < 0) | (labels >= num_classes)).any():
         raise ValueError(
@@ -236,7 +233,7 @@ def _check_losses(losses: Tensor, is_correct: Tensor) -> None:
     """Raise a ValueError unless each pixel has one loss, not NaN, and one bool."""
     if losses.ndim != 1:
         raise ValueError(f"losses have shape {tuple(losses.shape)}; give (P,)")
-    _check_pixels(losses, is_correct=is_correct)
+    _check_pixels(losses, "is_correct", is_correct)
     if is_correct.dtype != torch.bool:
         raise ValueError(f"is_correct is {is_correct.dtype}; give bool, labels == mask")
     if losses.isnan().any():
@@ -245,14 +242,13 @@ def _check_losses(losses: Tensor, is_correct: Tensor) -> None:
         )
 
 
-def _check_pixels(losses: Tensor, **others: Tensor) -> None:
+def _check_pixels(losses: Tensor, name: str, other: Tensor) -> None:
     """Raise a ValueError if a tensor has another shape than the losses."""
-    for name, tensor in others.items():
-        if tensor.shape != losses.shape:
-            raise ValueError(
-                f"losses {tuple(losses.shape)} and {name} {tuple(tensor.shape)} differ; give one "
-                "of each for every pixel"
-            )
+    if other.shape != losses.shape:
+        raise ValueError(
+            f"losses {tuple(losses.shape)} and {name} {tuple(other.shape)} differ; give one of "
+            "each for every pixel"
+        )
 
 
 def _class_indices(labels: Tensor) -> Tensor:

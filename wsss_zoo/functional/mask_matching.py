@@ -9,14 +9,13 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from wsss_zoo.functional.mask_losses import CPU_BLOCK, FOCAL_WEIGHT, GPU_BLOCK
+
 Match = tuple[Tensor, Tensor]
 HostMatch = tuple[NDArray[np.int64], NDArray[np.int64]]
 
-FOCAL_WEIGHT = 20.0
 # Cost of a proposal with overflowed scores: taken only when no other is left.
 UNUSABLE = 1e9
-# Elements processed at a time: a multiple fits into a processor's cache or a GPU's memory.
-CPU_BLOCK, GPU_BLOCK = 2**18, 2**24
 
 
 @torch.no_grad()
@@ -184,9 +183,6 @@ def match_proposal_batch(
         labels: For each image (T,) int64; T may differ and may be 0.
         masks: For each image (T, h, w), 0 or 1.
         has_mask: For each image (T,) bool.
-
-    Returns:
-        The result of `match_proposals` for each image.
 
     Raises:
         ValueError: If the shapes do not fit or a list does not have N entries.

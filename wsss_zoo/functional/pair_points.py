@@ -44,14 +44,11 @@ def sample_points(region: Tensor, count: int, generator: torch.Generator | None 
 
 
 def gather_points(maps: Tensor, points: Tensor) -> Tensor:
-    """Gather the vectors of a map at given points.
+    """Gather the vectors of a map at given points, (N, P, D).
 
     Args:
         maps: (N, D, H, W).
         points: Positions y W + x, (N, P) int64.
-
-    Returns:
-        (N, P, D).
 
     >>> gather_points(torch.arange(8).view(1, 2, 2, 2), torch.tensor([[3, 0]])).tolist()
     [[[3, 7], [0, 4]]]

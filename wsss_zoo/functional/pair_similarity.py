@@ -13,14 +13,11 @@ COUNT_STRIDE = 5
 
 
 def base_pixels(labels: Tensor, is_base: Tensor) -> Tensor:
-    """Find the labels of base classes; values outside [0, K), such as 255, are none.
+    """Find the labels of base classes, bool; values outside [0, K), such as 255, are none.
 
     Args:
         labels: Class indices, any shape, int64.
         is_base: (K,) bool.
-
-    Returns:
-        The shape of `labels`, bool.
 
     >>> base_pixels(torch.tensor([0, 1, 2, 255]), torch.tensor([True, False, True]))
     tensor([ True, False,  True, False])

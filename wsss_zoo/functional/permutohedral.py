@@ -67,9 +67,6 @@ def permutohedral_lattice(features: npt.ArrayLike) -> PermutohedralLattice:
     Args:
         features: (d, N) coordinates in units of the desired standard deviation; d, N >= 1.
 
-    Returns:
-        The filter of these points.
-
     Raises:
         ValueError: If the features are not (d, N) or not finite, or if the standard deviations are
             so small that the lattice cells cannot be told apart.

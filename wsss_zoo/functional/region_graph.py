@@ -37,7 +37,7 @@ def region_adjacency(segments: Tensor) -> Tensor:
 
 
 def edge_similarity(x: Tensor, edge_index: Tensor) -> Tensor:
-    """Compute the similarity of the ends of each edge, w = exp(-||xi - xj|| / (2 D)).
+    """Compute the similarity of each edge's ends, w = exp(-||xi - xj|| / (2 D)), (E,) float32.
 
     The norm is not squared, and D is the number of features, not a bandwidth. Values lie close
     below 1, too close for half precision.
@@ -45,9 +45,6 @@ def edge_similarity(x: Tensor, edge_index: Tensor) -> Tensor:
     Args:
         x: Features of the nodes, (V, D), any float type.
         edge_index: Edges, (2, E) int64.
-
-    Returns:
-        (E,) float32 in [0, 1].
 
     Raises:
         ValueError: If a shape or type does not fit, or x holds NaN or infinite values.
@@ -62,14 +59,11 @@ def edge_similarity(x: Tensor, edge_index: Tensor) -> Tensor:
 
 
 def kept_edges(x: Tensor, edge_index: Tensor) -> Tensor:
-    """Mark the edges that `prune_edges` keeps.
+    """Mark the edges that `prune_edges` keeps, (E,) bool.
 
     Args:
         x: Features of the nodes, (V, D), any float type.
         edge_index: Edges, (2, E) int64.
-
-    Returns:
-        (E,) bool.
 
     Raises:
         ValueError: As `edge_similarity` does.
@@ -90,7 +84,7 @@ def kept_edges(x: Tensor, edge_index: Tensor) -> Tensor:
 
 
 def prune_edges(x: Tensor, edge_index: Tensor) -> Tensor:
-    """Remove the edges between dissimilar regions.
+    """Remove the edges between dissimilar regions; the others, (2, E'), keep their order.
 
     An edge is removed if its similarity w (see `edge_similarity`) is below mu - sigma and is the
     highest at neither end. mu is the mean, sigma the standard deviation (of the population) over
@@ -99,9 +93,6 @@ def prune_edges(x: Tensor, edge_index: Tensor) -> Tensor:
     Args:
         x: Features of the nodes, (V, D), any float type.
         edge_index: Edges, (2, E) int64.
-
-    Returns:
-        The kept edges, (2, E') int64, in their order.
 
     Raises:
         ValueError: As `edge_similarity` does.

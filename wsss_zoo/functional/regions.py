@@ -158,16 +158,13 @@ def vote(
 def vote_counts(
     labels: Tensor, segments: Tensor, num_classes: int, ignore_index: int = 255
 ) -> Tensor:
-    """Count the pixels of each class in each region.
+    """Count the pixels of each class in each region, (V, C) int64 with V = highest id + 1.
 
     Args:
         labels: Class index per pixel, (H, W), any integer type.
         segments: Region of each pixel, (H, W), any integer type.
         num_classes: C, with background.
         ignore_index: Label of the pixels that are not counted.
-
-    Returns:
-        (V, C) int64, V = highest id + 1.
 
     Raises:
         ValueError: If the shapes differ, `num_classes` is below 1, a label is not an integer in [0,
@@ -237,14 +234,11 @@ def majority(counts: Tensor, sizes: Tensor, quorum: float = 0.5, ignore_index: i
 
 
 def paint(node_labels: Tensor, segments: Tensor) -> Tensor:
-    """Assign the label of its region to every pixel.
+    """Assign the label of its region to every pixel, (H, W) of the labels' type.
 
     Args:
         node_labels: Label of each region, (V,), any type.
         segments: Region of each pixel, (H, W), any integer type.
-
-    Returns:
-        (H, W) of the type of `node_labels`.
 
     Raises:
         ValueError: If `node_labels` is not (V,), has fewer entries than there are regions, or

@@ -7,15 +7,12 @@ _VALUES = 256
 
 
 def mask_to_image_labels(mask: Tensor, num_classes: int) -> Tensor:
-    """Find the foreground classes that a mask shows.
+    """Find the foreground classes that a mask shows, 0 or 1, (N, C - 1) float32.
 
     Args:
         mask: Class index per pixel, (N, H, W) int64 in 0..255, 0 the background; values from
             `num_classes` on, such as 255, are no class.
         num_classes: Number of classes C, background included.
-
-    Returns:
-        Presence of each foreground class, 0 or 1, (N, C - 1) float32.
 
     >>> mask_to_image_labels(torch.tensor([[[0, 2, 255]]]), 4)
     tensor([[0., 1., 0.]])
@@ -36,9 +33,6 @@ def gate_by_tags(
         image_labels: Presence of each foreground class, (N, K), 0 or 1.
         has_image_labels: Whether an image's tags are known, (N,) bool; None if all are. The
             other images keep their logits.
-
-    Returns:
-        The logits, with -inf for absent classes.
 
     Raises:
         ValueError: If the tags do not fit the foreground classes of the logits.
