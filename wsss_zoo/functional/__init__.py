@@ -20,9 +20,9 @@ from wsss_zoo.functional.co_attention import (
     co_attention,
     co_attention_affinity,
     contrastive_features,
+    merge_co_attention_views,
 )
 from wsss_zoo.functional.co_attention_loss import co_attention_loss, exclusive_labels
-from wsss_zoo.functional.co_attention_maps import merge_co_attention_views
 from wsss_zoo.functional.confusion import (
     confusion_matrix,
     harmonic_mean,

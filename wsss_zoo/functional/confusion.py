@@ -58,7 +58,7 @@ def confusion_matrix(
         raise ValueError(
             f"{int(counts[size])} of {cell.numel()} pixels have a class index outside "
             f"[0, {num_classes}): {_first(preds, target, ~(inside | ignored))}; "
-            f"give the right num_classes, or mark what is to be ignored with {ignore_index}"
+            f"give the right num_classes, or mark pixels to ignore with {ignore_index}"
         )
     return counts[:size].view(num_classes, num_classes)
 

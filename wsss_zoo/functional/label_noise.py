@@ -5,6 +5,8 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
+from wsss_zoo.functional.regions import class_indices
+
 
 class DetectionReport(TypedDict):
     """Shares in [0, 1] measured by `detection_report`; None where nothing was counted."""
@@ -44,7 +46,7 @@ def label_loss(logits: Tensor, labels: Tensor, ignore_index: int = 255) -> Tenso
             f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)} do not fit; give "
             "(N, C, H, W) and (N, H, W)"
         )
-    labels = _class_indices(labels)
+    labels = class_indices(labels)
     num_classes = logits.shape[1]
     given = labels != ignore_index
     outside = given & ((labels < 0) | (labels >= num_classes))
@@ -80,7 +82,7 @@ def clean_pixels(
     [True, False, True, False]
     """
     _check_pixels(losses, "labels", labels)
-    labels = _class_indices(labels)
+    labels = class_indices(labels)
     given = labels != ignore_index
     if isinstance(threshold, Tensor):
         if threshold.ndim > 1:
@@ -191,7 +193,7 @@ def detection_report(
     """
     _check_losses(losses, is_correct)
     _check_pixels(losses, "labels", labels)
-    labels = _class_indices(labels)
+    labels = class_indices(labels)
     if ((labels < 0) | (labels >= num_classes)).any():
         raise ValueError(
             f"labels hold {int(labels.min())} to {int(labels.max())}, outside [0, {num_classes}); "
@@ -249,13 +251,6 @@ def _check_pixels(losses: Tensor, name: str, other: Tensor) -> None:
             f"losses {tuple(losses.shape)} and {name} {tuple(other.shape)} differ; give one of "
             "each for every pixel"
         )
-
-
-def _class_indices(labels: Tensor) -> Tensor:
-    """Convert labels to int64; raise a ValueError if they are not integers."""
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise ValueError(f"labels are {labels.dtype}; give class indices")
-    return labels.long()
 
 
 def _share(part: int, whole: int) -> float | None:

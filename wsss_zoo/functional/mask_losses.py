@@ -82,7 +82,7 @@ def _checked(mask_logits: Tensor, masks: Tensor, num_masks: Count) -> Tensor:
             "give both as (T, H, W), the logits resized to the masks"
         )
     if not isinstance(num_masks, Tensor) and num_masks <= 0:
-        raise ValueError(f"num_masks is {num_masks}; give at least 1, also for a batch without any")
+        raise ValueError(f"num_masks is {num_masks}; give at least 1, also without masks")
     return mask_logits.to(torch.promote_types(mask_logits.dtype, torch.float32))
 
 

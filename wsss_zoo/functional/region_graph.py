@@ -115,7 +115,7 @@ def _similarity(x: Tensor, edge_index: Tensor) -> Tensor:
     if edge_index.ndim != 2 or len(edge_index) != 2 or edge_index.dtype != torch.int64:
         raise ValueError(
             f"edge_index has shape {tuple(edge_index.shape)} and type {edge_index.dtype}; give "
-            "(2, E) int64, as of region_adjacency"
+            "(2, E) int64, as from region_adjacency"
         )
     if not x.isfinite().all():
         raise ValueError(

@@ -24,7 +24,7 @@ def num_regions(segments: Tensor) -> int:
     if segments.ndim != 2 or segments.numel() == 0:
         raise ValueError(f"segments have shape {tuple(segments.shape)}; give (H, W) with H, W >= 1")
     if segments.is_floating_point() or segments.is_complex() or segments.dtype == torch.bool:
-        raise ValueError(f"segments are {segments.dtype}; give integer ids, such as superpixels'")
+        raise ValueError(f"segments are {segments.dtype}; give integer ids, as of superpixels")
     lowest, highest = (int(bound) for bound in segments.long().aminmax())
     if lowest < 0:
         raise ValueError(f"segments hold the id {lowest}; number the regions from 0")
@@ -73,8 +73,7 @@ def pool_regions(features: Tensor, segments: Tensor) -> Tensor:
 def _cell_weights(segments: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
     """Compute what every cell of a (height, width) map contributes to the sum over each region.
 
-    Returns:
-    Region, cell and weight of each contribution, (M,), sorted by the region. Adjacent pixels
+    Region, cell and weight of each contribution, (M,), are sorted by the region. Adjacent pixels
     between the same four cells are summed first, so M is far below 4 * H * W.
     """
     y, part_y = _source(height, segments.shape[0], segments.device)
@@ -167,8 +166,8 @@ def vote_counts(
         ignore_index: Label of the pixels that are not counted.
 
     Raises:
-        ValueError: If the shapes differ, `num_classes` is below 1, a label is not an integer in [0,
-            C) or `ignore_index`, or `num_regions` rejects the segments.
+        ValueError: If the shapes differ, `num_classes` is below 1, a label is neither an
+            integer in [0, C) nor `ignore_index`, or `num_regions` rejects the segments.
 
     >>> vote_counts(torch.tensor([[2, 2, 255]]), torch.tensor([[0, 0, 1]]), num_classes=3)
     tensor([[0, 0, 2],
@@ -179,23 +178,29 @@ def vote_counts(
             f"labels {tuple(labels.shape)} and segments {tuple(segments.shape)} differ; make the "
             "superpixels of the image at the size of its labels"
         )
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise ValueError(f"labels are {labels.dtype}; give class indices")
+    labels = class_indices(labels).flatten()
     if num_classes < 1:
         raise ValueError(f"num_classes is {num_classes}; count the background too")
     count = num_regions(segments)
-    labels, segments = labels.long().flatten(), segments.long().flatten()
+    segments = segments.long().flatten()
     ignored = labels == ignore_index
     outside = ((labels < 0) | (labels >= num_classes)) & ~ignored
     if outside.any():
         raise ValueError(
             f"labels hold {int(labels[outside][0])}, outside [0, {num_classes}); give the right "
-            f"num_classes, or mark what is to be ignored with {ignore_index}"
+            f"num_classes, or mark pixels to ignore with {ignore_index}"
         )
     # The extra bin collects the ignored pixels, so none has to be selected.
     cell = torch.where(ignored, count * num_classes, segments * num_classes + labels)
     counts = torch.bincount(cell, minlength=count * num_classes + 1)
     return counts[:-1].view(count, num_classes)
+
+
+def class_indices(labels: Tensor) -> Tensor:
+    """Convert labels to int64; raise a ValueError if they are not integers."""
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise ValueError(f"labels are {labels.dtype}; give class indices")
+    return labels.long()
 
 
 def majority(counts: Tensor, sizes: Tensor, quorum: float = 0.5, ignore_index: int = 255) -> Tensor:

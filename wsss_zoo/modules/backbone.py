@@ -106,7 +106,9 @@ class Backbone(nn.Module):
 
         def cut(module: nn.Module, inputs: Any, output: Any) -> Tensor:
             if not isinstance(output, Tensor) or output.ndim != 4:
-                raise ValueError(f"layer {layer!r} of {self.name} does not give one feature map")
+                raise ValueError(
+                    f"layer {layer!r} of {self.name} does not give one feature map; take another"
+                )
             leaves.append(output.detach().requires_grad_())
             # A copy, because an in-place activation may follow and would change the leaf.
             return leaves[-1].clone()
@@ -189,8 +191,8 @@ def _create(name: str, output_stride: int, pretrained: bool) -> Any:
 def _create_vgg16(output_stride: int, pretrained: bool) -> VGG16:
     if output_stride != 8:
         raise ValueError(
-            f"backbone 'vgg16' has no feature maps at output stride {output_stride}, its last two "
-            "poolings are gone; set output_stride to 8"
+            f"backbone 'vgg16' has no feature maps at output stride {output_stride}, because its "
+            "last two poolings are removed; set output_stride to 8"
         )
     model = VGG16()
     if pretrained:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from wsss_zoo.modules.backbone import Backbone
 
 Architecture = Literal["deeplabv3plus", "largefov", "unet"]
+_UNET_CHANNELS = (256, 128, 64, 32, 16)
 
 
 class Segmenter(nn.Module):
@@ -184,9 +185,6 @@ def _accept_single_values(module: nn.Module) -> None:
                 setattr(parent, name, replacement)
 
 
-_CHANNELS = (256, 128, 64, 32, 16)
-
-
 class UNet(nn.Module):
     """U-Net decoder with one block per feature map.
 
@@ -205,7 +203,7 @@ class UNet(nn.Module):
         #: Indices of the used feature maps.
         self.inputs = tuple(range(count))
         #: Channels of each block's output, deep to shallow.
-        self.channels: tuple[int, ...] = _CHANNELS[-count:]
+        self.channels: tuple[int, ...] = _UNET_CHANNELS[-count:]
         self.out_channels = self.channels[-1]
         self.layers = UnetDecoder(
             # The first entry stands for the image, which is not concatenated.

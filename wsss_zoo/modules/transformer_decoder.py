@@ -165,9 +165,9 @@ def sine_positions(
 ) -> Tensor:
     """Encode the pixels' positions by sines and cosines, (height, width, channels) float32.
 
-    The first half of the channels encodes y, the second x. Row i of h is at ``y = 2 pi (i + 1) / (h
-    + 1e-6)``. Channels 2k and 2k + 1 of its half D are the sine and cosine of ``y / 10000^(2k /
-    D)``.
+    The first half of the channels encodes y, the second x. Row i of h is at
+    ``y = 2 pi (i + 1) / (h + 1e-6)``. Channels 2k and 2k + 1 of its half D are the sine and cosine
+    of ``y / 10000^(2k / D)``.
 
     Args:
         height: Number of rows.
