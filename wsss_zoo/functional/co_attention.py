@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_EPS = 1e-8
+
 
 def co_attention(feat_m: Tensor, feat_n: Tensor, w_p: Tensor) -> tuple[Tensor, Tensor]:
     """Rebuild each image's feature map from the other's by affinity of positions.
@@ -138,30 +140,6 @@ def contrastive_features(feat: Tensor, co_feat: Tensor, w_b: Tensor) -> Tensor:
     return feat * (1 - shared)
 
 
-def _positions(feat_m: Tensor, feat_n: Tensor, w_p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Flatten features to (N, HW, C), and convert them and W_P to one type, at least float32."""
-    fits = feat_m.ndim == feat_n.ndim == 4 and feat_m.shape[:2] == feat_n.shape[:2]
-    channels = feat_m.shape[1] if fits else 0
-    if not fits or w_p.shape[-2:] != (channels, channels) or w_p.ndim not in (2, 3):
-        raise ValueError(
-            f"feat_m {tuple(feat_m.shape)}, feat_n {tuple(feat_n.shape)} and w_p "
-            f"{tuple(w_p.shape)} do not fit; give (N, C, hm, wm), (N, C, hn, wn) and (C, C) or "
-            "(N, C, C)"
-        )
-    feat_m, feat_n, w_p = _floats(feat_m, feat_n, w_p)
-    return feat_m.flatten(2).mT, feat_n.flatten(2).mT, w_p
-
-
-def _floats(*tensors: Tensor) -> list[Tensor]:
-    dtype = torch.float32
-    for tensor in tensors:
-        dtype = torch.promote_types(dtype, tensor.dtype)
-    return [tensor.to(dtype) for tensor in tensors]
-
-
-_EPS = 1e-8
-
-
 def merge_co_attention_views(
     views: Sequence[Tensor], size: tuple[int, int], min_score: float = 0.1
 ) -> Tensor:
@@ -202,6 +180,27 @@ def merge_co_attention_views(
         rectified = rectified / (rectified.amax((1, 2), keepdim=True) + _EPS)
         total = total + (rectified if place == 0 else rectified * counts)
     return _resized(total / len(views), size).clamp(0, 1)
+
+
+def _positions(feat_m: Tensor, feat_n: Tensor, w_p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Flatten features to (N, HW, C), and convert them and W_P to one type, at least float32."""
+    fits = feat_m.ndim == feat_n.ndim == 4 and feat_m.shape[:2] == feat_n.shape[:2]
+    channels = feat_m.shape[1] if fits else 0
+    if not fits or w_p.shape[-2:] != (channels, channels) or w_p.ndim not in (2, 3):
+        raise ValueError(
+            f"feat_m {tuple(feat_m.shape)}, feat_n {tuple(feat_n.shape)} and w_p "
+            f"{tuple(w_p.shape)} do not fit; give (N, C, hm, wm), (N, C, hn, wn) and (C, C) or "
+            "(N, C, C)"
+        )
+    feat_m, feat_n, w_p = _floats(feat_m, feat_n, w_p)
+    return feat_m.flatten(2).mT, feat_n.flatten(2).mT, w_p
+
+
+def _floats(*tensors: Tensor) -> list[Tensor]:
+    dtype = torch.float32
+    for tensor in tensors:
+        dtype = torch.promote_types(dtype, tensor.dtype)
+    return [tensor.to(dtype) for tensor in tensors]
 
 
 def _resized(maps: Tensor, size: Sequence[int]) -> Tensor:

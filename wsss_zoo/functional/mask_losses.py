@@ -9,6 +9,7 @@ from torch.autograd.function import once_differentiable
 
 Count = int | float | Tensor
 
+FOCAL_WEIGHT = 20.0
 # Elements processed at a time: several times as many fit into a processor's cache or a GPU.
 CPU_BLOCK, GPU_BLOCK = 2**18, 2**24
 
@@ -72,63 +73,6 @@ def dice_mask_loss(mask_logits: Tensor, masks: Tensor, num_masks: Count) -> Tens
         overlap = torch.bmm(m[:, None], g[:, :, None])[:, 0, 0]
     dice = 1 - (2 * overlap + 1) / (m.sum(1) + g.sum(1) + 1)
     return dice.sum() / num_masks
-
-
-def _checked(mask_logits: Tensor, masks: Tensor, num_masks: Count) -> Tensor:
-    """Check shapes and divisor; convert the logits to at least float32."""
-    if mask_logits.ndim != 3 or mask_logits.shape != masks.shape:
-        raise ValueError(
-            f"mask_logits {tuple(mask_logits.shape)} and masks {tuple(masks.shape)} do not fit; "
-            "give both as (T, H, W), the logits resized to the masks"
-        )
-    if not isinstance(num_masks, Tensor) and num_masks <= 0:
-        raise ValueError(f"num_masks is {num_masks}; give at least 1, also without masks")
-    return mask_logits.to(torch.promote_types(mask_logits.dtype, torch.float32))
-
-
-class _FocalSum(torch.autograd.Function):
-    """Sum of the focal loss over all elements, computed in blocks."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, masks: Tensor) -> Tensor:
-        ctx.save_for_backward(logits, masks)
-        total = logits.new_zeros(())
-        for x, g in _blocks(logits, masks):
-            p, log_p, alpha, _ = _terms(x, g)
-            total -= (1 - p).square_().mul_(log_p).mul_(alpha).sum()
-        return total
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        logits, masks = ctx.saved_tensors
-        parts = []
-        for x, g in _blocks(logits, masks):
-            p, log_p, alpha, sign = _terms(x, g)
-            wrong = 1 - p
-            slope = log_p.mul_(p).mul_(2).sub_(wrong).mul_(wrong).mul_(wrong)
-            parts.append(slope.mul_(alpha).mul_(sign).mul_(grad))
-        return (torch.cat(parts) if parts else logits.new_zeros(0)).view(logits.shape), None
-
-
-def _blocks(logits: Tensor, masks: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    size = CPU_BLOCK if logits.device.type == "cpu" else GPU_BLOCK
-    flat_logits, flat_masks = logits.flatten(), masks.flatten()
-    for start in range(0, len(flat_logits), size):
-        yield flat_logits[start : start + size], flat_masks[start : start + size]
-
-
-def _terms(logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Compute probability of the truth, its log, alpha, and the sign (1 inside, -1 outside)."""
-    sign = masks.to(logits.dtype).mul(2).sub_(1)
-    x = logits * sign
-    p = x.sigmoid()
-    # log is several times as fast as log1p. The minimum is exact where the sigmoid underflows.
-    log_p = torch.minimum(p.clamp_min(torch.finfo(p.dtype).tiny).log_(), x)
-    return p, log_p, 0.5 - 0.25 * sign, sign
-
-
-FOCAL_WEIGHT = 20.0
 
 
 def complementary_loss(
@@ -200,3 +144,57 @@ def summed_complementary_loss(
     unions = torch.stack([part.max(0).values for part in torch.split(logits, list(counts))])
     unions = torch.where(unions > tau, unions, tau)
     return FOCAL_WEIGHT * focal_mask_loss(unions, targets, 1) + dice_mask_loss(unions, targets, 1)
+
+
+def _checked(mask_logits: Tensor, masks: Tensor, num_masks: Count) -> Tensor:
+    """Check shapes and divisor; convert the logits to at least float32."""
+    if mask_logits.ndim != 3 or mask_logits.shape != masks.shape:
+        raise ValueError(
+            f"mask_logits {tuple(mask_logits.shape)} and masks {tuple(masks.shape)} do not fit; "
+            "give both as (T, H, W), the logits resized to the masks"
+        )
+    if not isinstance(num_masks, Tensor) and num_masks <= 0:
+        raise ValueError(f"num_masks is {num_masks}; give at least 1, also without masks")
+    return mask_logits.to(torch.promote_types(mask_logits.dtype, torch.float32))
+
+
+class _FocalSum(torch.autograd.Function):
+    """Sum of the focal loss over all elements, computed in blocks."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, masks: Tensor) -> Tensor:
+        ctx.save_for_backward(logits, masks)
+        total = logits.new_zeros(())
+        for x, g in _blocks(logits, masks):
+            p, log_p, alpha, _ = _terms(x, g)
+            total -= (1 - p).square_().mul_(log_p).mul_(alpha).sum()
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        logits, masks = ctx.saved_tensors
+        parts = []
+        for x, g in _blocks(logits, masks):
+            p, log_p, alpha, sign = _terms(x, g)
+            wrong = 1 - p
+            slope = log_p.mul_(p).mul_(2).sub_(wrong).mul_(wrong).mul_(wrong)
+            parts.append(slope.mul_(alpha).mul_(sign).mul_(grad))
+        return (torch.cat(parts) if parts else logits.new_zeros(0)).view(logits.shape), None
+
+
+def _blocks(logits: Tensor, masks: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    size = CPU_BLOCK if logits.device.type == "cpu" else GPU_BLOCK
+    flat_logits, flat_masks = logits.flatten(), masks.flatten()
+    for start in range(0, len(flat_logits), size):
+        yield flat_logits[start : start + size], flat_masks[start : start + size]
+
+
+def _terms(logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Compute probability of the truth, its log, alpha, and the sign (1 inside, -1 outside)."""
+    sign = masks.to(logits.dtype).mul(2).sub_(1)
+    x = logits * sign
+    p = x.sigmoid()
+    # log is several times as fast as log1p. The minimum is exact where the sigmoid underflows.
+    log_p = torch.minimum(p.clamp_min(torch.finfo(p.dtype).tiny).log_(), x)
+    return p, log_p, 0.5 - 0.25 * sign, sign

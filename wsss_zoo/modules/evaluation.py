@@ -116,7 +116,7 @@ class Evaluation:
         return _refine(probs, image) if self.crf else probs
 
     def preds(self, forward: Forward, image: Tensor) -> Tensor:
-        """Find the most probable class per pixel, (N, H, W) int64, of an image (N, 3, H, W)."""
+        """Find each pixel's most probable class, (N, H, W) int64; image (N, 3, H, W) in [0, 1]."""
         views = (self.window, self.scales, self.flip, self.crf)
         # The softmax of a single view keeps the order of its logits.
         is_single = views == (None, (1.0,), False, False)

@@ -12,6 +12,7 @@ from wsss_zoo.functional import classifier_grad_cam
 # Score of hidden positions: 0 after the softmax, and within the range of half precision.
 _HIDDEN = -1e4
 _EPS = 1e-3
+_DROPOUT = 0.5
 
 
 class SelfAttentionCAM(nn.Module):
@@ -84,9 +85,6 @@ def _attention(query: Tensor, key: Tensor, valid: Tensor) -> Tensor:
     scores = query.flatten(2).transpose(1, 2) @ key.flatten(2) / math.sqrt(query.shape[1])
     seen = valid[:, :, None] & valid[:, None, :]
     return scores.masked_fill(~seen, _HIDDEN).softmax(-1)
-
-
-_DROPOUT = 0.5
 
 
 class GradCAMBranch(nn.Module):

@@ -164,27 +164,6 @@ class LargeFOV(nn.Module):
         return decoded
 
 
-class _BatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm that uses its running statistics where a batch has one value per channel."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        if self.training and input.numel() == input.shape[1]:
-            return F.batch_norm(
-                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-            )
-        return super().forward(input)
-
-
-def _accept_single_values(module: nn.Module) -> None:
-    for parent in list(module.modules()):
-        for name, child in parent.named_children():
-            if type(child) is nn.BatchNorm2d:
-                replacement = _BatchNorm2d(
-                    child.num_features, eps=child.eps, momentum=child.momentum
-                )
-                setattr(parent, name, replacement)
-
-
 class UNet(nn.Module):
     """U-Net decoder with one block per feature map.
 
@@ -226,3 +205,24 @@ class UNet(nn.Module):
     def forward(self, features: list[Tensor]) -> Tensor:
         """Decode feature maps, shallow to deep, into one map (N, out_channels, H, W)."""
         return self.blocks(features)[-1]
+
+
+class _BatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm that uses its running statistics where a batch has one value per channel."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training and input.numel() == input.shape[1]:
+            return F.batch_norm(
+                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(input)
+
+
+def _accept_single_values(module: nn.Module) -> None:
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.BatchNorm2d:
+                replacement = _BatchNorm2d(
+                    child.num_features, eps=child.eps, momentum=child.momentum
+                )
+                setattr(parent, name, replacement)
