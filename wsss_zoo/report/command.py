@@ -52,8 +52,8 @@ def main(args: list[str]) -> int:
         if path is not None:
             write_text(path, make(comparison))
     if options.html is not None and not (options.no_html or printed):
-        from wsss_zoo.report.examples import collect_examples
         from wsss_zoo.report.page import page
+        from wsss_zoo.report.page.examples import collect_examples
 
         examples = collect_examples(comparison, options.num_images)
         command = shlex.join(["wsss-zoo", "compare", *args])

@@ -1,7 +1,8 @@
+from wsss_zoo.report.page_runs import runs_section, settings_section
+
 from tests.report.run_folders import write_run
 from wsss_zoo.report.comparison import compare
 from wsss_zoo.report.find_runs import find_runs
-from wsss_zoo.report.page_runs import runs_section, settings_section
 
 
 def test_each_value_with_its_groups(tmp_path):

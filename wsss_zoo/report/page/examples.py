@@ -13,7 +13,7 @@ from PIL import Image
 
 from wsss_zoo.report.comparison import Comparison
 from wsss_zoo.report.groups import Group
-from wsss_zoo.report.photos import read_photos
+from wsss_zoo.report.page.photos import read_photos
 from wsss_zoo.report.runs import Run, read_json
 
 # `wsss_zoo.callbacks.pictures.PANELS`; importing it would take Lightning.

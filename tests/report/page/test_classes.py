@@ -3,9 +3,9 @@ import re
 import pytest
 
 from tests.report.run_folders import write_run
-from wsss_zoo.report.classes import class_bars, confusions
 from wsss_zoo.report.comparison import compare
 from wsss_zoo.report.find_runs import find_runs
+from wsss_zoo.report.page.classes import class_bars, confusions
 
 
 def test_bars_are_as_long_as_the_means(tmp_path):

@@ -1,8 +1,9 @@
+from wsss_zoo.report.page_examples import examples_section
+
 from tests.report.run_folders import write_run
 from wsss_zoo.report.comparison import compare
-from wsss_zoo.report.examples import Example, Examples, Picture
 from wsss_zoo.report.find_runs import find_runs
-from wsss_zoo.report.page_examples import examples_section
+from wsss_zoo.report.page.examples import Example, Examples, Picture
 
 
 def test_photograph_and_truth_stand_once_in_the_page(tmp_path):

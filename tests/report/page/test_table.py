@@ -1,10 +1,11 @@
 import re
 
+from wsss_zoo.report.page_table import main_table
+
 from tests.report.run_folders import write_run
 from tests.report.test_comparison import write_family
 from wsss_zoo.report.comparison import compare
 from wsss_zoo.report.find_runs import find_runs
-from wsss_zoo.report.page_table import main_table
 
 
 def table_of(root, **options):

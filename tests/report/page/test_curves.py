@@ -6,10 +6,10 @@ import pytest
 
 from tests.report.run_folders import write_run
 from wsss_zoo.report.comparison import compare
-from wsss_zoo.report.curves import curve_metrics, group_line, panel, spread, ticks
 from wsss_zoo.report.find_runs import find_runs
 from wsss_zoo.report.groups import Group
 from wsss_zoo.report.metrics_file import Curve
+from wsss_zoo.report.page.curves import curve_metrics, group_line, panel, spread, ticks
 from wsss_zoo.report.runs import Run
 
 

@@ -8,13 +8,13 @@ from html.parser import HTMLParser
 
 import pytest
 
+from tests.report.page.test_examples import write_sheet
 from tests.report.run_folders import write_pipeline, write_results, write_run
 from tests.report.test_comparison import write_family
-from tests.report.test_examples import write_sheet
 from wsss_zoo.report.comparison import compare
-from wsss_zoo.report.examples import collect_examples
 from wsss_zoo.report.find_runs import find_runs
 from wsss_zoo.report.page import page
+from wsss_zoo.report.page.examples import collect_examples
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 HOSTILE = "\"><script>document.title='stolen'<script><img src=x onerror=1>"
