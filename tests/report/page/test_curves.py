@@ -1,5 +1,6 @@
 import re
 import xml.etree.ElementTree as ET
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from wsss_zoo.report.comparison import compare
 from wsss_zoo.report.find_runs import find_runs
 from wsss_zoo.report.groups import Group
 from wsss_zoo.report.metrics_file import Curve
-from wsss_zoo.report.page.curves import curve_metrics, group_line, panel, spread, ticks
+from wsss_zoo.report.page.curves import group_line, panels, spread, ticks
 from wsss_zoo.report.runs import Run
 
 
@@ -23,7 +24,7 @@ def group_of(*curves):
 
 
 def test_mean_of_runs_with_the_same_steps():
-    line = group_line(group_of(([0, 10, 20], [1, 2, 3]), ([0, 10, 20], [3, 4, 5])), 0, "m", 60)
+    line = group_line(group_of(([0, 10, 20], [1, 2, 3]), ([0, 10, 20], [3, 4, 5])), "m", 60)
     assert line.steps.tolist() == [0, 10, 20]
     assert line.mean.tolist() == [2, 3, 4]
     assert line.low.tolist() == [1, 2, 3]
@@ -32,7 +33,7 @@ def test_mean_of_runs_with_the_same_steps():
 
 def test_long_curves_are_means_over_intervals():
     steps = np.arange(1000)
-    line = group_line(group_of((steps, steps * 2.0)), 0, "m", 10)
+    line = group_line(group_of((steps, steps * 2.0)), "m", 10)
     assert len(line.steps) == 10
     edges = np.linspace(0, 999, 11)
     inside = (steps >= edges[3]) & (steps < edges[4])
@@ -42,39 +43,62 @@ def test_long_curves_are_means_over_intervals():
 
 
 def test_runs_of_different_length():
-    line = group_line(group_of(([0, 10], [1, 1]), ([0, 10, 20, 30], [3, 3, 3, 3])), 0, "m", 60)
+    line = group_line(group_of(([0, 10], [1, 1]), ([0, 10, 20, 30], [3, 3, 3, 3])), "m", 60)
     assert line.mean[0] == 2
     assert line.mean[-1] == 3
 
 
 def test_a_single_point_is_no_curve():
-    assert group_line(group_of(([5], [1])), 0, "m", 60) is None
+    assert group_line(group_of(([5], [1])), "m", 60) is None
 
 
-def test_panel_is_well_formed_and_escaped(tmp_path):
+def panels_of(root, colored=(0,)):
+    return panels(compare(find_runs([root])), colored)
+
+
+def test_a_panel_is_well_formed_and_has_nothing_of_the_runs_in_it(tmp_path):
     for number in range(3):
         write_run(tmp_path / f"<i>&{number}", lr=number)
-    comparison = compare(find_runs([tmp_path]))
-    assert curve_metrics(comparison) == ["train/loss"]
-    drawing = panel(comparison, "train/loss", [0, 1])
-    root = ET.fromstring(drawing)
-    assert "<i>" not in drawing
-    numbers = re.findall(r"-?\d+\.?\d*|nan|inf", drawing)
-    assert not {"nan", "inf"} & set(numbers)
-    assert len(root.findall("g")) == 2
-    assert len(root.findall("path[@class='ln faint']")) == 1
+    (panel,) = panels_of(tmp_path, [0, 1])
+    assert panel.metric == "train/loss"
+    root = ET.fromstring(panel.svg)
+    assert "&" not in panel.svg
+    assert not re.search("nan|inf|style=| id=", panel.svg)
+    classes = Counter(item.get("class") for item in root.iter("g"))
+    assert [classes[name] for name in ("line c0", "line c1", "faint")] == [1, 1, 1]
+    assert list(panel.ends) == [0, 1]
+
+
+def test_a_line_is_where_its_numbers_are(tmp_path):
+    folder = write_run(tmp_path / "a", results=False)
+    (folder / "metrics.csv").write_text("step,train/loss\n0,0\n40,4\n")
+    (panel,) = panels_of(tmp_path)
+    svg = ET.fromstring(panel.svg)
+    line = svg.find(".//g[@class='line c0']/path").get("d")
+    (x0, y0), (x1, y1) = [map(float, point.split()) for point in re.split(" *[ML] ", line)[1:]]
+    grid = [float(g.find("path").get("d").split()[2]) for g in svg.iterfind(".//g[@class='grid']")]
+    assert (y0, y1) == (max(grid), min(grid))
+    texts = svg.iterfind(".//text[@text-anchor='middle']")
+    places = {text.text: float(text.get("x")) for text in texts}
+    assert x0 == pytest.approx(places["0"], abs=1)
+    assert x1 == pytest.approx(places["step 40"], abs=1)
+
+
+def test_the_same_runs_make_the_same_drawing(tmp_path):
+    write_run(tmp_path / "a")
+    assert panels_of(tmp_path) == panels_of(tmp_path)
 
 
 def test_a_constant_curve_has_an_axis(tmp_path):
     folder = write_run(tmp_path / "a", results=False)
     for value in ("0", "0.5", "1e9", "-3"):
         (folder / "metrics.csv").write_text(f"step,train/loss\n0,{value}\n39,{value}\n")
-        ET.fromstring(panel(compare(find_runs([tmp_path])), "train/loss", [0]))
+        ET.fromstring(panels_of(tmp_path)[0].svg)
 
 
 def test_no_curve_no_panel(tmp_path):
-    write_run(tmp_path / "a")
-    assert panel(compare(find_runs([tmp_path])), "val/miou", [0]) == ""
+    (write_run(tmp_path / "a") / "metrics.csv").write_text("step,train/loss\n0,1\n")
+    assert panels_of(tmp_path) == []
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0.31, 0.33), (-5, 1000), (1e-9, 2e-9), (3, 3)])
@@ -86,6 +110,6 @@ def test_ticks_span_the_range(low, high):
 
 
 def test_labels_do_not_lie_on_each_other():
-    moved = spread([100, 101, 102, 103], 13, 0, 110)
+    moved = spread([100, 101, 102, 103], 13, 110)
     assert min(np.diff(moved)) >= 13
     assert moved[-1] <= 110

@@ -9,12 +9,8 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.report.page.test_examples import write_sheet
-from tests.report.run_folders import write_pipeline, write_results, write_run
+from tests.report.run_folders import page_of, write_pipeline, write_results, write_run
 from tests.report.test_comparison import write_family
-from wsss_zoo.report.comparison import compare
-from wsss_zoo.report.find_runs import find_runs
-from wsss_zoo.report.page import page
-from wsss_zoo.report.page.examples import collect_examples
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 HOSTILE = "\"><script>document.title='stolen'<script><img src=x onerror=1>"
@@ -46,11 +42,6 @@ class Checker(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
-
-
-def page_of(*folders, **options):
-    comparison = compare(find_runs(folders), **options)
-    return page(comparison, collect_examples(comparison), "wsss-zoo compare x")
 
 
 def checked(html):
