@@ -116,12 +116,6 @@ def test_settings_that_differ(tmp_path):
     assert "cps_weight" not in html
 
 
-def test_old_sheets_are_images(tmp_path):
-    run = write_run(tmp_path / "a")
-    write_sheet(run, 1).save(run / "pictures" / "val_epoch000.png")
-    assert 'class="sheet"' in checked(page_of(tmp_path))
-
-
 def rendered(path, tmp_path, width):
     """What a browser makes of the page in a window of some width."""
     probe = tmp_path / "probe.html"

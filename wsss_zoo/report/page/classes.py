@@ -18,41 +18,23 @@ _MEASURES = {
     "test/ap/": "average precision on test",
     "pseudo/iou/": "IoU of the pseudo-labels",
 }
-_CLASSES = 30
-_MATRIX = 30
-_PAIRS = 20
-
-_Table = dict[int, dict[str, Estimate]]
+# A larger matrix cannot be read: its most frequent mistakes are listed instead.
+_CLASSES, _MATRIX, _MISTAKES = 30, 30, 20
 
 
 @dataclass(frozen=True)
 class ClassFigure:
-    """Bars of one measure.
-
-    Args:
-        title: What is measured.
-        table: Mean over its runs by class, of each group that has any, by its place.
-        classes: Classes to show.
-        left_out: Number of classes that are not shown.
-    """
+    """Bars of one measure: mean by class of each group, by the group's place in the table."""
 
     title: str
-    table: _Table
+    table: dict[int, dict[str, Estimate]]
     classes: list[str]
     left_out: int
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """A group's confusion matrix, summed over its runs.
-
-    Args:
-        place: Place of the group in the table.
-        names: Classes.
-        shares: Share of the pixels of each true class (row) predicted as each class, (C, C).
-        mistakes: Instead of a matrix that is too large to read, the most frequent mistakes: true
-            class, predicted class, share.
-    """
+    """Shares of the pixels of each true class (row) that were predicted as each class, (C, C)."""
 
     place: int
     names: list[str]
@@ -67,12 +49,14 @@ def class_figures(comparison: Comparison, colored: Sequence[int]) -> list[ClassF
     for prefix, title in _MEASURES.items():
         for names, same in class_lists(groups).items():
             chosen = [place for place in colored if groups[place] in same]
-            table = {place: _by_class(groups[place], names, prefix) for place in chosen}
-            table = {place: row for place, row in table.items() if row}
-            if table:
-                order = _ordered(table, groups)
-                shown = _most_different(table, order)
-                figures.append(ClassFigure(title, table, shown, len(order) - len(shown)))
+            found = {place: _by_class(groups[place], names, prefix) for place in chosen}
+            table = {place: row for place, row in found.items() if row}
+            # In the order of the data, the background first.
+            order = (n for place in table for n in groups[place].class_names if n in table[place])
+            classes = list(dict.fromkeys(order))
+            if classes:
+                shown = _most_different(table, classes)
+                figures.append(ClassFigure(title, table, shown, len(classes) - len(shown)))
     return figures
 
 
@@ -81,36 +65,28 @@ def _by_class(group: Group, names: Sequence[str], prefix: str) -> dict[str, Esti
     return {name: estimate(found) for name, found in values.items() if found}
 
 
-def _ordered(table: _Table, groups: Sequence[Group]) -> list[str]:
-    """Classes in the order of the data, the background first."""
-    names = (name for place in table for name in groups[place].class_names if name in table[place])
-    return list(dict.fromkeys(names))
-
-
-def _most_different(table: _Table, names: Sequence[str]) -> list[str]:
-    """The classes with the greatest differences between groups, if there are too many."""
+def _most_different(table: dict[int, dict[str, Estimate]], classes: Sequence[str]) -> list[str]:
+    """Keep the classes with the greatest differences between groups, if there are too many."""
 
     def reach(name: str) -> float:
         means = [row[name].mean for row in table.values() if name in row]
         return max(means) - min(means)
 
-    chosen = set(sorted(names, key=reach, reverse=True)[:_CLASSES])
-    return [name for name in names if name in chosen]
+    chosen = set(sorted(classes, key=reach, reverse=True)[:_CLASSES])
+    return [name for name in classes if name in chosen]
 
 
 def confusions(comparison: Comparison, colored: Sequence[int]) -> list[Confusion]:
-    """Collect the confusion matrix of each coloured group that has one."""
+    """Sum the confusion matrices of each coloured group that has any over its runs."""
     found = []
     for place in colored:
-        group = comparison.groups[place]
-        names = group.class_names
-        matrices = [
-            run.confusion
-            for run in group.runs
-            if run.confusion is not None and len(run.confusion) == len(names) > 0
-        ]
-        if matrices:
-            counts: Floats = np.sum(matrices, axis=0)
+        names = comparison.groups[place].class_names
+        matrices = [run.confusion for run in comparison.groups[place].runs]
+        counts: Floats = sum(
+            (matrix for matrix in matrices if matrix is not None and len(matrix) == len(names)),
+            np.zeros((len(names), len(names))),
+        )
+        if counts.any():
             total = counts.sum(axis=1, keepdims=True)
             shares = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
             mistakes = _mistakes(shares, names) if len(names) > _MATRIX else []
@@ -121,6 +97,6 @@ def confusions(comparison: Comparison, colored: Sequence[int]) -> list[Confusion
 def _mistakes(shares: Floats, names: Sequence[str]) -> list[tuple[str, str, float]]:
     wrong = shares.copy()
     np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:_PAIRS]
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_MISTAKES]
     pairs = zip(*np.unravel_index(order, wrong.shape), strict=True)
     return [(names[truth], names[pred], float(wrong[truth, pred])) for truth, pred in pairs]

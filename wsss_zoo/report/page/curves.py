@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import matplotlib
@@ -36,14 +36,7 @@ _DROPPED = re.compile(
 
 @dataclass(frozen=True)
 class Line:
-    """Curve of a group.
-
-    Args:
-        steps: Rising, (n,).
-        mean: Mean over its runs, (n,).
-        low: The smallest of its runs, (n,).
-        high: The greatest, (n,).
-    """
+    """Curve of a group: mean, least and greatest value of its runs at rising steps, (n,) each."""
 
     steps: Floats
     mean: Floats
@@ -53,13 +46,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves of one metric.
+    """Curves of one metric; no text out of runs is in the drawing.
 
     Args:
         metric: Its name.
-        svg: The drawing, without any text out of runs.
-        ends: Where the lines of coloured groups end, in percent from the top, by place of the
-            group; moved apart so that names fit there.
+        svg: The drawing.
+        ends: Where the names of the coloured groups' lines stand, in percent from the top, by place
+            of the group.
     """
 
     metric: str
@@ -68,18 +61,12 @@ class Panel:
 
 
 def panels(comparison: Comparison, colored: Sequence[int]) -> list[Panel]:
-    """Draw the first metrics that have curves.
+    """Draw metrics that have curves: those of the table, then losses; not those by class.
 
     Args:
         comparison: What is compared.
         colored: Places of the groups that have a colour; others are grey.
     """
-    found = (_panel(comparison, metric, colored) for metric in curve_metrics(comparison))
-    return [panel for panel in found if panel is not None]
-
-
-def curve_metrics(comparison: Comparison) -> list[str]:
-    """Choose metrics that have curves: those of the table, then losses; not those by class."""
     known = {
         name
         for run in comparison.runs
@@ -88,7 +75,9 @@ def curve_metrics(comparison: Comparison) -> list[str]:
     }
     first = [*comparison.metrics, "val/miou", "val/map", "train/loss"]
     order = [name for name in dict.fromkeys(first) if name in known]
-    return [*order, *sorted(known - set(order))][:_PANELS]
+    metrics = [*order, *sorted(known - set(order))][:_PANELS]
+    found = (_panel(comparison.groups, metric, colored) for metric in metrics)
+    return [panel for panel in found if panel is not None]
 
 
 def group_line(group: Group, metric: str, points: int) -> Line | None:
@@ -142,9 +131,8 @@ def spread(places: Sequence[float], step: float, high: float) -> list[float]:
     return moved
 
 
-def _panel(comparison: Comparison, metric: str, colored: Sequence[int]) -> Panel | None:
+def _panel(groups: Sequence[Group], metric: str, colored: Sequence[int]) -> Panel | None:
     points = _TRAIN_POINTS if metric.startswith("train/") else _POINTS
-    groups = comparison.groups
     lines = {place: group_line(groups[place], metric, points) for place in colored}
     bright = {place: line for place, line in lines.items() if line is not None}
     others = [group for place, group in enumerate(groups) if place not in colored]
@@ -155,7 +143,7 @@ def _panel(comparison: Comparison, metric: str, colored: Sequence[int]) -> Panel
     figure = Figure((_WIDTH / 72, _HEIGHT / 72))
     axes = figure.add_axes((_LEFT, _BOTTOM, _RIGHT - _LEFT, _TOP - _BOTTOM))
     scale = 100 if is_share(metric) else 1
-    _set_scales(axes, [*faint, *bright.values()], scale)
+    low, high = _set_scales(axes, [*faint, *bright.values()], scale)
     for line in faint:
         axes.plot(line.steps, line.mean * scale, gid="faint")
     # The first groups lie on top.
@@ -165,16 +153,17 @@ def _panel(comparison: Comparison, metric: str, colored: Sequence[int]) -> Panel
             outline = [*line.high * scale, *line.low[::-1] * scale]
             axes.fill([*line.steps, *line.steps[::-1]], outline, gid=f"band-{name}")
         axes.plot(line.steps, line.mean * scale, gid=f"line-{name}")
-    ends = {place: _from_top(axes, line.mean[-1] * scale) for place, line in bright.items()}
-    order = sorted(ends, key=ends.__getitem__)
-    bottom = 100 * (1 - _BOTTOM)
-    apart = spread([ends[place] for place in order], _NAME_HEIGHT, bottom)
-    return Panel(metric, _svg(figure), dict(zip(order, apart, strict=True)))
+    heights = {
+        place: (high - line.mean[-1] * scale) / (high - low) for place, line in bright.items()
+    }
+    order = sorted(heights, key=heights.__getitem__)
+    ends = [100 * (1 - _TOP + (_TOP - _BOTTOM) * heights[place]) for place in order]
+    ends = spread(ends, _NAME_HEIGHT, 100 * (1 - _BOTTOM))
+    return Panel(metric, _svg(figure), dict(zip(order, ends, strict=True)))
 
 
-def _set_scales(axes: Axes, lines: Iterable[Line], scale: float) -> None:
-    """Fit both axes to the lines; grid lines at round numbers and no frame."""
-    lines = list(lines)
+def _set_scales(axes: Axes, lines: Sequence[Line], scale: float) -> tuple[float, float]:
+    """Fit both axes to the lines, with grid lines at round numbers; return the ends of y."""
     values = np.concatenate([part for line in lines for part in (line.low, line.high)]) * scale
     last = max(float(line.steps[-1]) for line in lines)
     y_ticks = ticks(float(values.min()), float(values.max()), 4)
@@ -187,12 +176,7 @@ def _set_scales(axes: Axes, lines: Iterable[Line], scale: float) -> None:
     axes.tick_params(length=0, pad=7)
     axes.grid(axis="y", gid="grid")
     axes.set_frame_on(False)
-
-
-def _from_top(axes: Axes, value: float) -> float:
-    low, high = axes.get_ylim()
-    share = (value - low) / (high - low)
-    return 100 * (1 - _BOTTOM - (_TOP - _BOTTOM) * share)
+    return y_ticks[0], y_ticks[-1]
 
 
 def _svg(figure: Figure) -> Markup:

@@ -7,12 +7,12 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from wsss_zoo.report import settings
 from wsss_zoo.report.comparison import Comparison, is_share, shown
 from wsss_zoo.report.page.classes import class_figures, confusions
 from wsss_zoo.report.page.curves import panels
 from wsss_zoo.report.page.examples import Examples
-from wsss_zoo.report.page.table import breakable, differences_axis, seed_ranges, values_axis
-from wsss_zoo.report.settings import differences
+from wsss_zoo.report.page.table import axes, breakable, seed_ranges
 from wsss_zoo.report.tables import caption
 
 # Colours that people tell apart, also without red or green; more would not be.
@@ -31,7 +31,7 @@ def page(comparison: Comparison, examples: Examples, command: str = "") -> str:
     run, and lets it load only what the page holds.
     """
     places, count = colored_places(comparison), len(comparison.rows)
-    axis = differences_axis(comparison)
+    values, differences = axes(comparison)
     script = _resource("page.js")
     return _environment().get_template("page.html").render(
         comparison=comparison,
@@ -42,9 +42,9 @@ def page(comparison: Comparison, examples: Examples, command: str = "") -> str:
         # Class of a group's colour by its place.
         colors=[f"c{places.index(place)}" if place in places else "" for place in range(count)],
         uncolored=count - len(places),
-        values_axis=values_axis(comparison),
-        differences_axis=axis,
-        arrows=any(axis.cut(row.delta) for row in comparison.rows if row.delta),
+        values_axis=values,
+        differences_axis=differences,
+        arrows=any(differences.cut(row.delta) for row in comparison.rows if row.delta),
         panels=panels(comparison, places),
         figures=class_figures(comparison, places),
         confusions=confusions(comparison, places),
@@ -70,7 +70,7 @@ def colored_places(comparison: Comparison) -> list[int]:
 def differing_options(comparison: Comparison) -> dict[str, dict[str | None, list[str]]]:
     """List the options that differ: for each of its values, the groups that have it."""
     groups = comparison.groups
-    table = differences([{"method": group.method} | group.settings for group in groups])
+    table = settings.differences([{"method": group.method} | group.settings for group in groups])
     table.pop("model", None)
     options: dict[str, dict[str | None, list[str]]] = {}
     for name, values in table.items():

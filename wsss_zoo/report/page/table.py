@@ -39,20 +39,16 @@ class Axis:
         return " ".join(filter(None, ends))
 
 
-def values_axis(comparison: Comparison) -> Axis:
-    """Axis of the first metric's values."""
-    values = [value for group in comparison.groups for value in group.numbers(comparison.metric)]
+def axes(comparison: Comparison) -> tuple[Axis, Axis]:
+    """Axis of the first metric's values; that of the differences, the baseline in its middle."""
+    factor = 100 if is_share(comparison.metric) else 1
+    values = [v for group in comparison.groups for v in group.numbers(comparison.metric)]
     marks = ticks(min(values), max(values), 3) if values else [0.0, 1.0]
-    return Axis(marks, _factor(comparison))
-
-
-def differences_axis(comparison: Comparison) -> Axis:
-    """Axis of the differences to the baseline, which lies in its middle."""
     deltas = [row.delta for row in comparison.rows if row.delta is not None]
     greatest = max((max(abs(d.mean), d.spread or 0.0) for d in deltas), default=0.0) or 0.01
     ends = [max(abs(d.low or d.mean), abs(d.high or d.mean)) for d in deltas]
     reach = ticks(0, min(max(ends, default=0.01), _WIDEST * greatest) or 0.01, 2)[-1]
-    return Axis([-reach, 0.0, reach], _factor(comparison))
+    return Axis(marks, factor), Axis([-reach, 0.0, reach], factor)
 
 
 def breakable(text: str) -> str:
@@ -72,7 +68,3 @@ def seed_ranges(group: Group) -> str:
             parts.append([seed])
     texts = [f"{part[0]}-{part[-1]}" if len(part) > 1 else f"{part[0]}" for part in parts]
     return ", ".join(texts[:6]) + (", …" if len(texts) > 6 else "")
-
-
-def _factor(comparison: Comparison) -> int:
-    return 100 if is_share(comparison.metric) else 1
