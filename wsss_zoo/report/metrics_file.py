@@ -16,12 +16,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Curve:
-    """A metric over the training.
-
-    Args:
-        steps: Steps, rising, (n,).
-        values: Finite values, (n,).
-    """
+    """A metric over the training: finite values at rising steps, (n,) each."""
 
     steps: Floats
     values: Floats

@@ -141,7 +141,7 @@ def _attribute(text):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [1280, 320])
 def test_in_a_browser(tmp_path, everything, width):
     hostile_run(everything)
     many = ["background", *(f"a rather long class name {number}" for number in range(20))]

@@ -5,11 +5,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import matplotlib
 import numpy as np
 from markupsafe import Markup
+from matplotlib import style
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -76,7 +75,9 @@ def panels(comparison: Comparison, colored: Sequence[int]) -> list[Panel]:
     first = [*comparison.metrics, "val/miou", "val/map", "train/loss"]
     order = [name for name in dict.fromkeys(first) if name in known]
     metrics = [*order, *sorted(known - set(order))][:_PANELS]
-    found = (_panel(comparison.groups, metric, colored) for metric in metrics)
+    # Whatever a user's own matplotlibrc says.
+    with style.context(["default", {"svg.fonttype": "none"}]):
+        found = [_panel(comparison.groups, metric, colored) for metric in metrics]
     return [panel for panel in found if panel is not None]
 
 
@@ -158,7 +159,7 @@ def _panel(groups: Sequence[Group], metric: str, colored: Sequence[int]) -> Pane
     }
     order = sorted(heights, key=heights.__getitem__)
     ends = [100 * (1 - _TOP + (_TOP - _BOTTOM) * heights[place]) for place in order]
-    ends = spread(ends, _NAME_HEIGHT, 100 * (1 - _BOTTOM))
+    ends = spread(ends, _NAME_HEIGHT, 98 * (1 - _BOTTOM))
     return Panel(metric, _svg(figure), dict(zip(order, ends, strict=True)))
 
 
@@ -183,8 +184,7 @@ def _svg(figure: Figure) -> Markup:
     """Write a figure as SVG that stands in a page and takes its style from there."""
     text = io.StringIO()
     figure.patch.set_visible(False)
-    with matplotlib.rc_context({"svg.fonttype": "none"}):
-        FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None})
+    figure.savefig(text, format="svg", metadata={"Date": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'id="(grid|faint)"', r'class="\1"', svg)
