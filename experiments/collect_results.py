@@ -18,7 +18,6 @@ FAMILY`` what the benchmarks measured.
 """
 
 import argparse
-import csv
 import json
 import re
 import shlex
@@ -33,6 +32,7 @@ from typing import Any
 
 import yaml
 
+from wsss_zoo.metrics_csv import read_metrics
 from wsss_zoo.report.command import table as compared_table
 from wsss_zoo.report.packed_runs import SUFFIX, pack, unpack, unpacked
 
@@ -218,8 +218,7 @@ def rows_table(family: str) -> str:
     """Markdown table of a family: val mIoU by seed, and differences to the same seed's baseline."""
     logged: set[str] = set()
     for path in kept(family).glob("*/seed*/metrics.csv"):
-        with path.open(encoding="utf-8") as file:
-            logged |= set(next(csv.reader(file), []))
+        logged |= {name for row in read_metrics(path) for name in row}
     validated = _validated(family)
     if WEAK_SHOT[0] in validated:
         return _compared(family, [*WEAK_SHOT, "val/miou"], "--baseline", "masks")

@@ -15,6 +15,7 @@ from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from wsss_zoo.atomic import write_atomic
+from wsss_zoo.metrics_csv import read_metrics
 
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 # Ranks that Lightning starts parse the command line again and must come to the same folder.
@@ -124,7 +125,9 @@ class MetricsFile:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         existing = read_metrics(path)
-        kept = [row for row in existing if first_step is None or int(row["step"]) < first_step]
+        kept = [
+            row for row in existing if first_step is None or int(float(row["step"])) < first_step
+        ]
         self.metrics: list[dict[str, Any]] = []
         self._keys = sorted({key for row in kept for key in row})
         if kept:
@@ -164,17 +167,6 @@ class MetricsFile:
         writer.writeheader()
         writer.writerows(rows)
         write_atomic(self.path, text.getvalue())
-
-
-def read_metrics(path: Path) -> list[dict[str, str]]:
-    """Rows of a metrics file, without empty cells and without a last line that a kill cut short."""
-    if not path.exists():
-        return []
-    text = path.read_text(encoding="utf-8")
-    complete = text[: text.rfind("\n") + 1]
-    rows = csv.DictReader(complete.splitlines())
-    filled = [{key: value for key, value in row.items() if key and value} for row in rows]
-    return [row for row in filled if "step" in row]
 
 
 class LogConfig(SaveConfigCallback):

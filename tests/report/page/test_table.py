@@ -1,14 +1,11 @@
 import re
 
-from tests.report.run_folders import write_run
+from tests.report.run_folders import page_of, write_run
 from tests.report.test_comparison import write_family
-from wsss_zoo.report.comparison import compare
-from wsss_zoo.report.find_runs import find_runs
-from wsss_zoo.report.page_table import main_table
 
 
 def table_of(root, **options):
-    return main_table(compare(find_runs([root]), **options), [0, 1])
+    return page_of(root, section="results", **options)
 
 
 def places(html, tag):
@@ -30,7 +27,7 @@ def test_a_huge_interval_does_not_dwarf_the_others(tmp_path):
         write_run(tmp_path / "a" / f"seed{seed}", "CPS", seed, miou)
         write_run(tmp_path / "b" / f"seed{seed}", "FixMatch", seed, 0.4)
     html = table_of(tmp_path, baseline="b")
-    assert 's style="left:0.0%;width:100.0%" class="lo hi"' in html
+    assert 's class="lo hi" style="left:0.0%;width:100.0%"' in html
     assert "Arrow:" in html
 
 

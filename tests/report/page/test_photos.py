@@ -1,7 +1,7 @@
 import yaml
 
 from tests.report.run_folders import config
-from wsss_zoo.report.photos import read_photos
+from wsss_zoo.report.page.photos import read_photos
 
 
 def test_photographs_of_the_runs_data_set(tmp_path):

@@ -1,17 +1,16 @@
+import json
 import re
 
 import pytest
+from markupsafe import escape
 
-from tests.report.run_folders import write_run
-from wsss_zoo.report.classes import class_bars, confusions
-from wsss_zoo.report.comparison import compare
-from wsss_zoo.report.find_runs import find_runs
+from tests.report.run_folders import page_of, write_run
 
 
 def test_bars_are_as_long_as_the_means(tmp_path):
     write_run(tmp_path / "a" / "seed0", seed=0, miou=0.4)
     write_run(tmp_path / "a" / "seed1", seed=1, miou=0.6)
-    html = class_bars(compare(find_runs([tmp_path])), [0])
+    html = page_of(tmp_path, section="classes")
     assert re.findall(r"<h4>(\w+)</h4>", html) == ["background", "cat", "dog"]
     assert html.count('<i style="width:50.0%">') == 3
     # One standard deviation, 0.1414, to each side.
@@ -21,7 +20,7 @@ def test_bars_are_as_long_as_the_means(tmp_path):
 def test_each_list_of_classes_has_its_own_bars(tmp_path):
     write_run(tmp_path / "a", "CPS")
     write_run(tmp_path / "b", names=["background", "cow"])
-    html = class_bars(compare(find_runs([tmp_path])), [0, 1])
+    html = page_of(tmp_path, section="classes")
     assert html.count("<figure>") == 2
     assert html.count("<h4>background</h4>") == 2
 
@@ -29,7 +28,7 @@ def test_each_list_of_classes_has_its_own_bars(tmp_path):
 def test_many_classes_are_cut_to_those_that_differ_most(tmp_path):
     names = ["background", *(f"thing {number}" for number in range(80))]
     write_run(tmp_path / "a", names=names)
-    html = class_bars(compare(find_runs([tmp_path])), [0])
+    html = page_of(tmp_path, section="classes")
     assert html.count("<h4>") == 30
     assert "51 more" in html
 
@@ -37,8 +36,7 @@ def test_many_classes_are_cut_to_those_that_differ_most(tmp_path):
 def test_rows_of_the_matrix_are_shares_of_the_truth(tmp_path):
     write_run(tmp_path / "a" / "seed0", seed=0)
     write_run(tmp_path / "a" / "seed1", seed=1)
-    ((place, html),) = confusions(compare(find_runs([tmp_path])), [0])
-    assert place == 0
+    html = page_of(tmp_path, section="confusion")
     # 103 of 109 on the diagonal, 3 of 109 beside it, twice over.
     assert re.findall(r"--v:(\d+)%", html) == ["94", "3", "3", "3", "94", "3", "3", "3", "94"]
 
@@ -46,29 +44,20 @@ def test_rows_of_the_matrix_are_shares_of_the_truth(tmp_path):
 def test_large_matrices_are_lists_of_mistakes(tmp_path):
     names = [f"<{number}>" for number in range(40)]
     write_run(tmp_path / "a", names=names)
-    ((_, html),) = confusions(compare(find_runs([tmp_path])), [0])
+    html = page_of(tmp_path, section="confusion")
     assert "40 classes" in html
     assert html.count("<tr>") == 21
     assert "<1>" not in html
 
 
-def test_runs_without(tmp_path):
-    write_run(tmp_path / "a", results=False)
-    comparison = compare(find_runs([tmp_path]))
-    assert confusions(comparison, [0]) == []
-    assert class_bars(comparison, [0]) == ""
-
-
 def test_a_matrix_of_another_size_is_left_out(tmp_path):
-    write_run(tmp_path / "a")
-    comparison = compare(find_runs([tmp_path]))
-    comparison.runs[0].class_names = ["x"]
-    assert confusions(comparison, [0]) == []
+    content = json.loads((write_run(tmp_path / "a") / "val_results.json").read_text())
+    (tmp_path / "a" / "val_results.json").write_text(json.dumps(content | {"class_names": ["x"]}))
+    assert "No run has a confusion matrix" in page_of(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["<script>", "a & b", '"'])
 def test_class_names_are_escaped(tmp_path, name):
     write_run(tmp_path / "a", names=["background", name])
-    comparison = compare(find_runs([tmp_path]))
-    html = class_bars(comparison, [0]) + confusions(comparison, [0])[0][1]
-    assert f">{name}<" not in html or name == '"'
+    html = page_of(tmp_path)
+    assert html.count(f"<h4>{escape(name)}</h4>") == html.count(f"><span>{escape(name)}<") == 1
