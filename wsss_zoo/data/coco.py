@@ -18,9 +18,9 @@ from wsss_zoo.data.coco_annotations import (
 )
 from wsss_zoo.data.coco_masks import build_masks, has_masks
 from wsss_zoo.data.image_files import ImageFiles
-from wsss_zoo.data.image_labels import Tags
 from wsss_zoo.data.official import OfficialDataModule, list_files
 from wsss_zoo.data.pseudo_labels import sha256_file
+from wsss_zoo.data.tag_files import Tags
 
 _PARTS = {"train": "train2014", "val": "val2014"}
 _TAG_SUPERVISION = ("image_labels", "pairs", "graphs")
@@ -163,7 +163,7 @@ cocodataset.org/#download unpack so)
             if split in _PARTS:
                 parts.add(_PARTS[split])
             elif split is not None:
-                parts |= {_part_of(image_id) for image_id in self.split_ids(split)}
+                parts |= {_part_of(image_id) for image_id in self.ids_of(split)}
         return parts
 
     def _training_splits(self) -> list[str]:

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.data.image_files import ImageFiles
-from wsss_zoo.data.image_labels import Tags, check_tags, read_tag_file
 from wsss_zoo.data.splits import read_split
+from wsss_zoo.data.tag_files import Tags, check_tags, read_tag_file
 
 _TAG_FILES = ("image_labels.json", "image_labels.csv")
 
@@ -36,7 +36,6 @@ class OfficialDataModule(BaseDataModule):
         super().__init__(**kwargs)
         self.root = Path(root)
         self.image_labels = image_labels
-        self._listed: dict[str, list[str]] = {}
 
     @abstractmethod
     def official_splits(self) -> list[str]:
@@ -57,21 +56,16 @@ class OfficialDataModule(BaseDataModule):
             FileNotFoundError: If the root or the split is missing; the message names the splits
                 there are.
         """
-        if split in self._listed:
-            return self._listed[split]
         self.need()
         splits = self.official_splits()
         if split in splits:
-            ids = self.list_split(split)
-        elif Path(split).is_file():
-            ids = read_split(Path(split))
-        else:
-            raise FileNotFoundError(
-                f"split {split!r}: {self.root} has {', '.join(splits) or 'no splits'}, and no list "
-                f"file of that path exists; {self.layout}"
-            )
-        self._listed[split] = ids
-        return ids
+            return self.list_split(split)
+        if Path(split).is_file():
+            return read_split(Path(split))
+        raise FileNotFoundError(
+            f"split {split!r}: {self.root} has {', '.join(splits) or 'no splits'}, and no list "
+            f"file of that path exists; {self.layout}"
+        )
 
     def read_tags(self, image_ids: Sequence[str]) -> Tags:
         """Tags from the source that ``image_labels`` names; none for ``masks``.
@@ -103,13 +97,6 @@ class OfficialDataModule(BaseDataModule):
         for path in paths:
             if not (self.root / path).exists():
                 raise FileNotFoundError(f"{self.root / path} is missing; {self.layout}")
-
-    @property
-    def files(self) -> ImageFiles:
-        """The source, with the files it knows."""
-        source = self.source
-        assert isinstance(source, ImageFiles)
-        return source
 
     @cached_property
     def _tag_file(self) -> Path | None:

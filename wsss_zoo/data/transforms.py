@@ -102,10 +102,10 @@ class Crop(NamedTuple):
         return torch.tensor([self.top, self.left, scale_y, scale_x, self.flip], dtype=torch.float32)
 
 
-def draw_crop(
+def sample_crop(
     rng: np.random.Generator, height: int, width: int, crop_size: int, augmentation: Augmentation
 ) -> Crop:
-    """Draw scale, place and mirroring of a crop.
+    """Sample scale, place and mirroring of a crop.
 
     Cutting the box out first and resizing it alone is the same as resizing the whole image and
     cutting the crop out, but costs the crop's pixels only.
@@ -226,10 +226,10 @@ def _color_jitter(
     return image
 
 
-def draw_cutout(
+def sample_cutout(
     rng: np.random.Generator, crop_size: int, augmentation: Augmentation
 ) -> tuple[int, int, int, int] | None:
-    """Draw a CutOut box (y0, x0, y1, x1) in a square crop, or None.
+    """Sample a CutOut box (y0, x0, y1, x1) in a square crop, or None.
 
     A random box is drawn again, area and ratio, until it lies inside the crop, as the ST++ code
     does: its mean area is therefore smaller than the middle of ``cutout_area``.

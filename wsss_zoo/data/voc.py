@@ -8,10 +8,10 @@ import numpy as np
 import scipy.io
 
 from wsss_zoo.data.image_files import ImageFiles, UInt8Array
-from wsss_zoo.data.image_labels import Tags, check_tags, read_voc_xml
 from wsss_zoo.data.label_files import load_matlab
 from wsss_zoo.data.official import OfficialDataModule, list_files
 from wsss_zoo.data.splits import read_split
+from wsss_zoo.data.tag_files import Tags, check_tags, read_voc_xml
 
 VOC_CLASSES = [
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
@@ -76,8 +76,8 @@ and for train_aug (SBD's benchmark.tgz unpacks to benchmark_RELEASE/dataset; tha
         path = self._lists / f"{split}.txt"
         if split != "train_aug" or path.is_file():
             return read_split(path)
-        held_out = set(self.split_ids("val"))
-        lists = [self.split_ids("train"), *map(read_split, self._sbd_lists)]
+        held_out = set(self.ids_of("val"))
+        lists = [self.ids_of("train"), *map(read_split, self._sbd_lists)]
         return list(dict.fromkeys(i for ids in lists for i in ids if i not in held_out))
 
     def open_source(self) -> ImageFiles:
