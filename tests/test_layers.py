@@ -54,6 +54,21 @@ def test_lightning_stays_out_of_the_lower_layers(layer):
             assert "pytorch_lightning" not in path.read_text(), path
 
 
+# Readers and writers of files: they know no data set, and need no Lightning and no torch.
+FILES = [
+    *("file_listing", "image_decoding", "label_folder", "manifests", "pseudo_labels"),
+    *("region_graphs", "text_files"),
+]
+
+
+def test_files_know_no_data_set():
+    graph = import_graph(PACKAGE)
+    known = {f"wsss_zoo.data.{name}" for name in FILES}
+    for name in FILES:
+        assert graph[f"wsss_zoo.data.{name}"] <= known
+        assert "import torch" not in (PACKAGE / f"data/{name}.py").read_text()
+
+
 def module_of(path: Path, root: Path) -> str:
     return ".".join(path.relative_to(root.parent).with_suffix("").parts).removesuffix(".__init__")
 

@@ -127,7 +127,7 @@ class BaseDataModule(Catalog, LightningDataModule):
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         self.skip_ids: set[str] = set()
         self._ids: dict[str, list[str]] = {}
-        self._labels: dict[str, NDArray[np.uint8]] = {}
+        self._tags: dict[str, NDArray[np.uint8]] = {}
         self._train: TrainingSet | None = None
         self.pad_color: tuple[float, float, float] = GREY
         #: Features of a region, D, known since ``setup`` where there are graphs.
@@ -149,7 +149,7 @@ class BaseDataModule(Catalog, LightningDataModule):
 
     def image_labels_of(self, image_id: str) -> NDArray[np.uint8] | None:
         """Presence of each foreground class, (K,), as known since ``setup``; None if it is not."""
-        return self._labels.get(image_id)
+        return self._tags.get(image_id)
 
     # Lightning's hooks.
 
@@ -250,16 +250,16 @@ class BaseDataModule(Catalog, LightningDataModule):
             # Only background and tagged classes can win a correction, so each image needs tags.
             first = open_graphs(self.graph_dir, self.class_names, ids)
             self.graph_channels = first.x.shape[1]
-            self._labels.update(self.complete_labels(ids))
+            self._tags.update(self.complete_labels(ids))
         else:
-            self._labels.update(self.labels_of(ids, from_masks=False))
+            self._tags.update(self.labels_of(ids, from_masks=False))
 
     def _evaluation_loader(self, stage: str) -> DataLoader[Sample]:
         ids = [i for i in self._ids[stage] if stage != "predict" or i not in self.skip_ids]
         images = EvaluationImages(
             ids,
             self.source,
-            self._labels,
+            self._tags,
             num_fg_classes=self.num_fg_classes,
             first_fg=int(self.background),
         )

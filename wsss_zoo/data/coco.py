@@ -31,8 +31,8 @@ class COCO(OfficialDataModule):
 
     ``root`` holds ``train2014``, ``val2014`` and ``annotations`` as the archives unpack. An image's
     id is its file name without ``.jpg``. Tags are those of the annotated objects, crowds included.
-    Masks are drawn from the instance annotations once, before the first stage that reads them (to
-    train on tags needs none), into ``cache_dir`` (about 4 kB an image), and again only when the
+    Masks are rasterised from the instance annotations once, before the first stage that reads them
+    (to train on tags needs none), into ``cache_dir`` (about 4 kB an image), and again only when the
     annotation file or the rules change. Smaller objects lie on top of larger ones. Needs the extra
     ``coco``.
 
@@ -44,7 +44,7 @@ class COCO(OfficialDataModule):
         crowd_as_class: Give the pixels of crowds their class; else they are ignored, since their
             outlines are coarse.
         image_labels: See `OfficialDataModule`; the data set's own way are the annotations.
-        **kwargs: See `BaseDataModule`; ``num_workers`` processes draw the masks.
+        **kwargs: See `BaseDataModule`; ``num_workers`` processes rasterise.
     """
 
     layout = """expected (train2014.zip, val2014.zip and annotations_trainval2014.zip of
@@ -77,13 +77,13 @@ cocodataset.org/#download unpack so)
         return ["background", *COCO_THINGS]
 
     def prepare_data(self) -> None:
-        """Draw the masks that the stage will read and that are not there yet."""
+        """Rasterise the masks that the stage will read and that are not there yet."""
         state = self.trainer.state.fn if self.trainer else None
-        self._draw_masks("fit" if state is None else state.value)
+        self._rasterise_masks("fit" if state is None else state.value)
 
     def setup(self, stage: str) -> None:
-        """See `BaseDataModule.setup`; draws masks if `prepare_data` was not called."""
-        self._draw_masks(stage)
+        """See `BaseDataModule.setup`; rasterises masks if `prepare_data` was not called."""
+        self._rasterise_masks(stage)
         super().setup(stage)
 
     def official_splits(self) -> list[str]:
@@ -98,7 +98,7 @@ cocodataset.org/#download unpack so)
         return [index.ids[row] for row in np.flatnonzero(index.tags.any(1)).tolist()]
 
     def open_source(self) -> ImageFiles:
-        """Index the images, and the masks that are drawn already.
+        """Index the images, and the masks that are there already.
 
         Raises:
             FileNotFoundError: If there are no images.
@@ -133,7 +133,7 @@ cocodataset.org/#download unpack so)
             tags[image_id] = [COCO_THINGS[label] for label in present.tolist()]
         return tags
 
-    def _draw_masks(self, stage: str) -> None:
+    def _rasterise_masks(self, stage: str) -> None:
         for part in sorted(self._parts_with_masks(stage)):
             if self._stored_index(part) is not None and self._has_masks(part):
                 continue
@@ -238,7 +238,7 @@ cocodataset.org/#download unpack so)
 
 @dataclass(frozen=True)
 class COCOFiles(ImageFiles):
-    """COCO's images and the masks drawn from its annotations."""
+    """COCO's images and the masks made from its annotations."""
 
     def check(
         self,
@@ -248,7 +248,7 @@ class COCOFiles(ImageFiles):
         mask_values: bool = True,
         open_files: bool = True,
     ) -> None:
-        """See `ImageFiles.check`; the values of masks that we drew need no look."""
+        """See `ImageFiles.check`; the values of masks made here need no look."""
         super().check(image_ids, masks=masks, mask_values=False, open_files=open_files)
 
 

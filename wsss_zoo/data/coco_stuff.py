@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from wsss_zoo.data.class_names.coco import COCO_STUFF_LABELS, COCO_STUFF_LAST_LABEL
 from wsss_zoo.data.class_names.novel_splits import COCO_STUFF_NOVEL_SPLITS
 from wsss_zoo.data.image_files import IGNORE_INDEX
-from wsss_zoo.data.label_files import LabelFiles, label_table, variable_shapes
 from wsss_zoo.data.official import OfficialDataModule, list_files
+from wsss_zoo.data.official_masks import OfficialMaskFiles, number_table, variable_shapes
 from wsss_zoo.data.splits import read_split
 
 # The official lists are train.txt and test.txt; papers validate on the latter.
@@ -78,7 +78,7 @@ class COCOStuff10K(OfficialDataModule):
         """Ids of the list in ``imageLists``."""
         return read_split(self._list(split))
 
-    def open_source(self) -> LabelFiles:
+    def open_source(self) -> OfficialMaskFiles:
         """Index images and label maps.
 
         Raises:
@@ -94,7 +94,7 @@ class COCOStuff10K(OfficialDataModule):
                 raise FileNotFoundError(f"{self.root / folder} is empty; {self.layout}")
         if matrices:
             _refuse_release_1_0(next(iter(matrices.values())))
-        return LabelFiles(images, masks, self.index_map, self._table(png=not matrices), "S")
+        return OfficialMaskFiles(images, masks, self.index_map, self._table(png=not matrices), "S")
 
     def _table(self, *, png: bool) -> NDArray[np.int16]:
         """Class index in use by number in the label maps."""
@@ -104,7 +104,7 @@ class COCOStuff10K(OfficialDataModule):
             numbers = (number - png for number in COCO_STUFF_LABELS)
             indices = dict(zip(numbers, self.index_map, strict=True))
         indices[IGNORE_INDEX if png else 0] = IGNORE_INDEX
-        return label_table(indices, (IGNORE_INDEX if png else COCO_STUFF_LAST_LABEL) + 1)
+        return number_table(indices, (IGNORE_INDEX if png else COCO_STUFF_LAST_LABEL) + 1)
 
     def _list(self, split: str) -> Path:
         return self.root / "imageLists" / f"{_LISTS[split]}.txt"

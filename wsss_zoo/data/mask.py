@@ -20,13 +20,8 @@ from wsss_zoo.data.crops import (
     load_mask,
 )
 from wsss_zoo.data.file_listing import files_by_stem
-from wsss_zoo.data.image_files import (
-    IGNORE_INDEX,
-    ImageFiles,
-    ImageSource,
-    UInt8Array,
-    check_masks,
-)
+from wsss_zoo.data.image_decoding import UInt8Array
+from wsss_zoo.data.image_files import IGNORE_INDEX, ImageFiles, ImageSource, check_masks
 from wsss_zoo.data.novel_masks import erase_novel, index_table, paste_novel
 from wsss_zoo.data.options import TrainingOptions
 from wsss_zoo.data.pseudo_labels import read_manifest

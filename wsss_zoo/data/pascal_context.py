@@ -9,8 +9,8 @@ from wsss_zoo.data.class_names.pascal_context import (
     PASCAL_CONTEXT_LAST_LABEL,
 )
 from wsss_zoo.data.image_files import IGNORE_INDEX
-from wsss_zoo.data.label_files import LabelFiles, label_table
 from wsss_zoo.data.official import OfficialDataModule, list_files
+from wsss_zoo.data.official_masks import OfficialMaskFiles, number_table
 from wsss_zoo.data.splits import read_split
 
 _LISTS = Path("ImageSets") / "Main"
@@ -78,7 +78,7 @@ class PascalContext(OfficialDataModule):
         """Ids of ``ImageSets/Main/<split>.txt``."""
         return read_split(self._list(split))
 
-    def open_source(self) -> LabelFiles:
+    def open_source(self) -> OfficialMaskFiles:
         """Index images and label maps.
 
         Raises:
@@ -95,8 +95,8 @@ class PascalContext(OfficialDataModule):
             raise FileNotFoundError(
                 f"{self.context_root / 'trainval'} has no .mat files{instead}; {self.layout}"
             )
-        table = label_table(self._indices(), PASCAL_CONTEXT_LAST_LABEL + 1)
-        return LabelFiles(images, masks, self.index_map, table, "LabelMap")
+        table = number_table(self._indices(), PASCAL_CONTEXT_LAST_LABEL + 1)
+        return OfficialMaskFiles(images, masks, self.index_map, table, "LabelMap")
 
     def _indices(self) -> Mapping[int, int]:
         """Class index in use by number in the label maps."""

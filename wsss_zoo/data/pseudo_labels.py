@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsss_zoo.data.image_files import UInt8Array, read_index_mask
+from wsss_zoo.data.image_decoding import UInt8Array, read_index_mask
 from wsss_zoo.data.manifests import (
     HEADER,
     MANIFEST,

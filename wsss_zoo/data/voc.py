@@ -8,8 +8,8 @@ import numpy as np
 import scipy.io
 
 from wsss_zoo.data.image_files import ImageFiles, UInt8Array
-from wsss_zoo.data.label_files import load_matlab
 from wsss_zoo.data.official import OfficialDataModule, list_files
+from wsss_zoo.data.official_masks import load_matlab
 from wsss_zoo.data.splits import read_split
 from wsss_zoo.data.tag_files import Tags, check_tags, read_voc_xml
 
