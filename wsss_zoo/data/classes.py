@@ -109,6 +109,7 @@ def published_split(
 class ClassesInUse:
     """The classes of a data set, and what of them is in use: a part of the data module."""
 
+    has_background: bool = True
     #: Foreground classes to keep; None for all.
     classes: Sequence[str] | None
     #: What the user said are the base and the novel classes.
@@ -124,7 +125,7 @@ class ClassesInUse:
     @property
     def background(self) -> bool:
         """Whether index 0 of the masks is a background class."""
-        return True
+        return self.has_background
 
     @property
     @abstractmethod

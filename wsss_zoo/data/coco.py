@@ -18,7 +18,7 @@ from wsss_zoo.data.coco_annotations import (
 )
 from wsss_zoo.data.coco_masks import build_masks, has_masks
 from wsss_zoo.data.image_files import ImageFiles
-from wsss_zoo.data.official import OfficialDataModule, list_files
+from wsss_zoo.data.official import OfficialDataModule, files_in
 from wsss_zoo.data.pseudo_labels import sha256_file
 from wsss_zoo.data.tag_files import Tags
 
@@ -98,16 +98,12 @@ cocodataset.org/#download unpack so)
         return [index.ids[row] for row in np.flatnonzero(index.tags.any(1)).tolist()]
 
     def open_source(self) -> ImageFiles:
-        """Index the images, and the masks that are there already.
-
-        Raises:
-            FileNotFoundError: If there are no images.
-        """
+        """Index the images, and the masks that are there already."""
         self.need()
         images: dict[str, str] = {}
         masks: dict[str, str] = {}
         for part in _PARTS.values():
-            images |= list_files(self.root / part, ".jpg")
+            images |= files_in(self.root / part, ".jpg")
             if self._annotations(part).is_file() and self._has_masks(part):
                 folder = self._masks(part)
                 masks |= {i: str(folder / f"{i}.png") for i in self._index(part).ids}

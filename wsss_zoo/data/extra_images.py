@@ -41,7 +41,7 @@ class JoinedSource:
         return source.read_image(own_id)
 
     def read_mask(self, image_id: str) -> UInt8Array | None:
-        """Class index per pixel, (H, W), 255 = ignored; None for every extra image."""
+        """See `ImageSource.read_mask`; None for every extra image."""
         source, own_id = self._find(image_id)
         return source.read_mask(own_id)
 
@@ -58,13 +58,7 @@ class JoinedSource:
         mask_values: bool = True,
         open_files: bool = True,
     ) -> None:
-        """Have each domain check its files.
-
-        Raises:
-            FileNotFoundError: If a file is missing.
-            ValueError: If a mask does not fit.
-            OSError: If a file cannot be read.
-        """
+        """Have each domain check its files; see `ImageSource.check`."""
         own_ids: dict[str, list[str]] = {}
         for image_id in image_ids:
             domain, _, own_id = image_id.partition("/")

@@ -86,11 +86,6 @@ class Folder(BaseDataModule):
         super().setup(stage)
 
     @property
-    def background(self) -> bool:
-        """Whether index 0 of the masks is a background class."""
-        return self.has_background
-
-    @property
     def known_classes(self) -> list[str]:
         """Names in ``classes.txt`` or ``classes.json``.
 

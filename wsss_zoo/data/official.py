@@ -2,7 +2,7 @@
 
 import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,9 +18,10 @@ _TAG_FILES = ("image_labels.json", "image_labels.csv")
 class OfficialDataModule(BaseDataModule):
     """A data set in the folders that its official archives unpack to; nothing is downloaded.
 
-    A subclass gives `layout`, `known_classes`, `official_splits`, `list_split` and `open_source`.
-    Files are found by listing folders, never by a path that a list or annotation holds. Links below
-    the root are followed wherever they lead: archives of this size often lie on several disks.
+    A subclass gives `layout`, `known_classes` and `open_source`, and `split_lists` or both
+    `official_splits` and `list_split`. Files are found by listing folders, never by a path that a
+    list or annotation holds. Links below the root are followed wherever they lead: archives of this
+    size often lie on several disks.
 
     Args:
         root: The folder that ``layout`` shows.
@@ -31,23 +32,30 @@ class OfficialDataModule(BaseDataModule):
 
     #: What must be where and who gives it out; ends the message of every missing file.
     layout: ClassVar[str]
+    #: List file of each split, relative to the root.
+    split_lists: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, root: str, *, image_labels: str = "auto", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.root = Path(root)
         self.image_labels = image_labels
 
-    @abstractmethod
     def official_splits(self) -> list[str]:
         """Names of the splits that can be listed from the files there are."""
+        return [split for split, path in self.split_lists.items() if (self.root / path).is_file()]
 
-    @abstractmethod
     def list_split(self, split: str) -> list[str]:
         """Ids of one of `official_splits`, in order."""
+        return read_split(self.root / self.split_lists[split])
 
     @abstractmethod
     def open_source(self) -> ImageFiles:
-        """Index the files of the data set; called once in ``setup``."""
+        """Index the images and masks; called once in ``setup``.
+
+        Raises:
+            FileNotFoundError: If there are no images, or a folder is missing.
+            ValueError: If two files have the same id.
+        """
 
     def split_ids(self, split: str) -> list[str]:
         """Ids of an official split, or of a list file given by its path.
@@ -120,7 +128,7 @@ class OfficialDataModule(BaseDataModule):
         return tags
 
 
-def list_files(directory: Path, suffix: str) -> dict[str, str]:
+def files_in(directory: Path, suffix: str) -> dict[str, str]:
     """Files of a folder, without its sub-folders, by their name less the suffix, sorted.
 
     Args:

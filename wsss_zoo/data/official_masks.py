@@ -31,12 +31,7 @@ class OfficialMaskFiles(ImageFiles):
     variable: str
 
     def read_mask(self, image_id: str) -> UInt8Array | None:
-        """Class index per pixel, (H, W), 255 = ignored; None where the image has no mask.
-
-        Raises:
-            OSError: If the file cannot be read.
-            ValueError: If it holds a number that is no label.
-        """
+        """See `ImageSource.read_mask`."""
         path = self.masks.get(image_id)
         if path is None:
             return None
