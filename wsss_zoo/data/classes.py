@@ -8,14 +8,8 @@ from functools import cached_property
 def select_classes(known: Sequence[str], chosen: Sequence[str] | None, first_fg: int) -> list[str]:
     """Names of the classes in use by index.
 
-    Args:
-        known: All names of the data set by index in its mask files.
-        chosen: Foreground classes to keep, in their new order; None for all.
-        first_fg: Index of the first foreground class in ``known``: 1 after a background class, else
-            0.
-
-    Raises:
-        ValueError: If a chosen name is unknown or comes twice.
+    ``known`` are all names by index in the mask files, ``chosen`` the foreground classes to keep in
+    their new order, None for all; ``first_fg`` is the index of the first foreground class.
 
     >>> select_classes(["background", "cat", "dog"], ["dog"], 1)
     ['background', 'dog']
@@ -37,11 +31,6 @@ def split_classes(
     fg_names: Sequence[str], base: Sequence[str] | None, novel: Sequence[str] | None
 ) -> tuple[list[str], list[str]]:
     """Names of the base and the novel classes; both empty if none are given.
-
-    Args:
-        fg_names: All foreground classes.
-        base: Classes with masks; None for all that are not novel.
-        novel: Classes with tags only.
 
     Raises:
         ValueError: If the lists overlap, leave a class out or name an unknown one.
@@ -69,13 +58,7 @@ def split_classes(
 def published_split(
     name: str, splits: Mapping[str, Sequence[int]], known: Sequence[str], in_use: Sequence[str]
 ) -> list[str]:
-    """Names of the novel classes of a published split.
-
-    Args:
-        name: Name of the split.
-        splits: Indices of the novel classes in ``known``, by name of the split.
-        known: All names of the data set by index in its mask files.
-        in_use: Names of the foreground classes in use.
+    """Names of the novel classes of a published split; ``splits`` has their indices in ``known``.
 
     Raises:
         ValueError: If there is no such split, or a class of it is not in use.
@@ -109,6 +92,7 @@ def published_split(
 class ClassesInUse:
     """The classes of a data set, and what of them is in use: a part of the data module."""
 
+    has_background: bool = True
     #: Foreground classes to keep; None for all.
     classes: Sequence[str] | None
     #: What the user said are the base and the novel classes.
@@ -119,12 +103,12 @@ class ClassesInUse:
         """Raise ValueError if no class is in use, or base and novel classes do not fit to them."""
         if self.num_fg_classes < 1:
             raise ValueError(f"{type(self).__name__} has no class besides {self.class_names}")
-        self._base_and_novel()
+        _ = self._base_and_novel
 
     @property
     def background(self) -> bool:
         """Whether index 0 of the masks is a background class."""
-        return True
+        return self.has_background
 
     @property
     @abstractmethod
@@ -151,7 +135,7 @@ class ClassesInUse:
         """K, classes without the background."""
         return self.num_classes - int(self.background)
 
-    @property
+    @cached_property
     def fg_names(self) -> list[str]:
         """Names of the foreground classes, (K,)."""
         return self.class_names[int(self.background) :]
@@ -159,13 +143,14 @@ class ClassesInUse:
     @property
     def novel_classes(self) -> list[str]:
         """Names of the classes that have tags only."""
-        return self._base_and_novel()[1]
+        return self._base_and_novel[1]
 
     @property
     def base_classes(self) -> list[str]:
         """Names of the foreground classes that have masks; empty without novel classes."""
-        return self._base_and_novel()[0]
+        return self._base_and_novel[0]
 
+    @cached_property
     def _base_and_novel(self) -> tuple[list[str], list[str]]:
         novel, in_use = self._chosen_novel, self.fg_names
         if isinstance(novel, str):
