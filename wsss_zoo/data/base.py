@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from wsss_zoo.contract import FindDone, done_ids
+from wsss_zoo.contract import FindDone, Supervision, done_ids
 from wsss_zoo.data.catalog import Catalog
 from wsss_zoo.data.crops import Sample
 from wsss_zoo.data.evaluation import EvaluationImages
 from wsss_zoo.data.image_files import UInt8Array
 from wsss_zoo.data.loaders import Order, evaluation_loader, semi_loader, train_loader
-from wsss_zoo.data.options import GREY, Supervision, TrainingOptions
+from wsss_zoo.data.options import GREY, TrainingOptions
 from wsss_zoo.data.region_graphs import open_graphs
 from wsss_zoo.data.splits import write_split
 from wsss_zoo.data.training_set import TrainingSet, make_training_set

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from wsss_zoo.contract import Supervision
 from wsss_zoo.data.transforms import Augmentation
 
-Supervision = Literal["mask", "image_labels", "images", "pairs", "semi", "weak_shot", "graphs"]
 # Padding before a method says what the mean colour of its network is.
 GREY = (0.5, 0.5, 0.5)
 
