@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import CSVLogger
 
 from wsss_zoo.cli import COMMANDS, ZooCLI, main
 from wsss_zoo.methods import Supervised
-from wsss_zoo.run_folder import read_metrics
+from wsss_zoo.metrics_csv import read_metrics
 
 TINY = [
     *["--data", "Shapes", "--data.image_size", "64", "--data.crop_size", "64"],
@@ -318,7 +318,7 @@ def test_checkpoint_does_not_change_what_is_asked_for(run):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--model CAM", "holds Supervised, --model asks for CAM"),
+        ("--model CAM", "holds Supervised, model asks for CAM"),
         (
             "--model Supervised --data.classes [fox,daisy]",
             "has 7 classes, the data set has 3: background, fox, daisy; give the data set",

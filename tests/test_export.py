@@ -132,7 +132,7 @@ def test_command(tmp_path, capsys):
     assert "last.onnx: at 320x213, 100x161, 224x64 pixels" in capsys.readouterr().out
     out = tmp_path / "model"
     assert main(["export", "--ckpt_path", checkpoint, "--format", "onnx", "--out", str(out)]) == 0
-    assert load_segmenter(checkpoint, "export").class_names == NAMES
+    assert load_segmenter(checkpoint).class_names == NAMES
     image = torch.rand(1, 3, 33, 21)
     with torch.no_grad():
         torch.testing.assert_close(run_onnx(out, image), method(image), rtol=1e-4, atol=1e-4)
@@ -203,7 +203,7 @@ def test_the_plain_network_is_a_checkpoint_of_supervised(tmp_path, capsys, kind,
     assert main(["export", "--ckpt_path", path, "--format", "supervised"]) == 0
     written = tmp_path / "last.supervised.ckpt"
     assert str(written) in capsys.readouterr().out
-    plain = load_segmenter(str(written), "label")
+    plain = load_segmenter(str(written))
     assert type(plain.method) is Supervised
     assert plain.class_names == NAMES
     image = torch.rand(1, 3, 40, 56)

@@ -98,7 +98,7 @@ def main(args: list[str]) -> int:
     )
     options = parser.parse_args(args)
     try:
-        trained = load_segmenter(options.ckpt_path, "export", options.classes, options.model)
+        trained = load_segmenter(options.ckpt_path, options.classes, options.model)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     out = Path(options.out or Path(options.ckpt_path).with_suffix(_SUFFIXES[options.format]))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from wsss_zoo.cli_checks import read_checkpoint
+from wsss_zoo.checkpoint import read_checkpoint
 from wsss_zoo.methods import BaseMethod, Supervised
 
 # What a checkpoint keeps that says nothing of the network.

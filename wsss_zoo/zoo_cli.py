@@ -31,11 +31,10 @@ from wsss_zoo.callbacks import (
     PseudoLabelWriter,
     SegmentationMetrics,
 )
+from wsss_zoo.checkpoint import check_checkpoint_fits, read_checkpoint
 from wsss_zoo.cli_checks import (
-    check_checkpoint_fits,
     check_name,
     check_supervision,
-    read_checkpoint,
     short_message,
     short_name,
     supervision_of,
@@ -48,14 +47,13 @@ from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.modules.evaluation import Evaluation
 from wsss_zoo.run_folder import (
     CHECKPOINT,
-    LogConfig,
-    RunLogger,
     claim_run_folder,
     config_header,
     config_name,
     refuse_own_folders,
     requeued_checkpoint,
 )
+from wsss_zoo.run_logger import LogConfig, RunLogger
 from wsss_zoo.wandb_runs import prepare_wandb, wandb_run
 
 log = logging.getLogger("wsss_zoo")

@@ -19,7 +19,7 @@ from wsss_zoo.report.metrics_file import read_metrics_file
 from wsss_zoo.report.page import page
 from wsss_zoo.report.runs import read_run
 from wsss_zoo.report.tables import csv_text, json_text, markdown_table
-from wsss_zoo.run_folder import MetricsFile, read_metrics
+from wsss_zoo.metrics_csv import MetricsFile, read_metrics
 
 CELLS = st.sampled_from(
     ["", "0", "7", "-3", "1e5", "nan", "inf", "-inf", "x", '"', "1e400", "9" * 30]

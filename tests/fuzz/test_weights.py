@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz.reading import read_or_refuse
-from wsss_zoo.cli_checks import read_checkpoint
+from wsss_zoo.checkpoint import read_checkpoint
 from wsss_zoo.modules.weights import read_state_dict
 
 CONTENT = {
