@@ -158,9 +158,7 @@ def test_refused_though_asked_for(path, method, asked, message):
 
 def test_no_segmenter(path):
     save_checkpoint(path, CAM(3, backbone="test_resnet"), NAMES)
-    with pytest.raises(
-        ValueError, match=r"holds CAM, which .*a segmenter is needed.*Supervised"
-    ):
+    with pytest.raises(ValueError, match=r"holds CAM, which .*a segmenter is needed.*Supervised"):
         load_segmenter(str(path))
 
 

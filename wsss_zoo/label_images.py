@@ -38,7 +38,7 @@ _QUIET = (
 )
 
 
-class WrongArguments(ValueError):
+class WrongArguments(ValueError):  # noqa: N818  (it is what they are)
     """What the user asked for cannot be done."""
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from wsss_zoo.checkpoint import read_checkpoint
 from wsss_zoo.methods import BaseMethod, Supervised
+from wsss_zoo.run_checkpoint import read_checkpoint
 
 # What a checkpoint keeps that says nothing of the network.
 _LEFT_OUT = frozenset(

@@ -31,7 +31,6 @@ from wsss_zoo.callbacks import (
     PseudoLabelWriter,
     SegmentationMetrics,
 )
-from wsss_zoo.checkpoint import check_checkpoint_fits, read_checkpoint
 from wsss_zoo.cli_checks import (
     check_name,
     check_supervision,
@@ -45,6 +44,7 @@ from wsss_zoo.help_texts import parser_texts, title_groups
 from wsss_zoo.last_checkpoint import LastCheckpoint
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.modules.evaluation import Evaluation
+from wsss_zoo.run_checkpoint import check_checkpoint_fits, read_checkpoint
 from wsss_zoo.run_folder import (
     CHECKPOINT,
     claim_run_folder,

@@ -65,6 +65,20 @@ def test_problems_of_all_ranks(folder):
     assert written["problems"] == writer.problems
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_every_rank_raises(folder, rank):
+    """A rank that raised alone would leave the others waiting."""
+    (folder.directory / "notes.txt").touch()
+    trainer = Trainer(rank, 2)
+    said = f"{folder.directory} is not empty"
+    trainer.strategy.broadcast = lambda value: value if rank == 0 else said
+    trainer.datamodule.files = {}
+    writer = FolderMaskWriter(folder, ["background"])
+    writer.setup(trainer, None, "predict")
+    with pytest.raises(ValueError, match="is not empty"):
+        writer.on_predict_start(trainer, None)
+
+
 def test_progress(capsys):
     bars = LabelProgress(Console(width=100))
     trainer = Trainer(ranks=2)

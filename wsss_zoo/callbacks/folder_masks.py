@@ -1,5 +1,6 @@
 """Masks of a folder of images, written image by image, with a progress bar."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from wsss_zoo.callbacks.overlay import class_lines, draw_legend, draw_overlay
+from wsss_zoo.callbacks.overlay import class_lines, draw_class_list, draw_overlay
 from wsss_zoo.callbacks.resumable import ResumableWriter
 from wsss_zoo.data.label_folder import LabelFolder
 
@@ -74,7 +75,7 @@ class FolderMaskWriter(ResumableWriter):
 
     def _take(self, trainer: Trainer, module: LightningModule, data: Any) -> set[str]:
         done = self.folder.begin(data.files, overwrite=self.overwrite)
-        legend = draw_legend(self.class_names, ignored=self.ignored)
+        legend = draw_class_list(self.class_names, ignored=self.ignored)
         self.folder.write_legend(legend, class_lines(self.class_names, ignored=self.ignored))
         self.found = len(done)
         return done
@@ -82,7 +83,7 @@ class FolderMaskWriter(ResumableWriter):
     def _finish(self, trainer: Trainer, data: Any) -> None:
         ranks = range(trainer.world_size)
         by_rank = [trainer.strategy.broadcast(self.problems, rank) for rank in ranks]
-        self.problems = [*data.problems, *sorted(sum(by_rank, []))]
+        self.problems = [*data.problems, *sorted(itertools.chain(*by_rank))]
         if trainer.is_global_zero:
             self.count = self.folder.finish(data.relative_paths(), self.problems)
 

@@ -28,7 +28,9 @@ def read_checkpoint(path: str, model_class_path: str | None = None) -> dict[str,
             method.
     """
     if not Path(path).is_file():
-        raise ValueError(f"checkpoint {path}: there is no such file; a run has its own {CHECKPOINT}")
+        raise ValueError(
+            f"checkpoint {path}: there is no such file; a run has its own {CHECKPOINT}"
+        )
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path} is no checkpoint, or a damaged one; give another")
     damaged = damaged_part(path)
