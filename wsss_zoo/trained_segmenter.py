@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 import wsss_zoo.methods  # noqa: F401  (importing is what makes the methods known)
-from wsss_zoo.cli_checks import loaded_class, read_checkpoint, subclasses
+from wsss_zoo.cli_checks import loaded_class, subclasses
 from wsss_zoo.data.class_files import read_class_file
 from wsss_zoo.methods.base import BaseMethod, without_start_weights
+from wsss_zoo.run_checkpoint import read_checkpoint
 
 
 @dataclass(frozen=True)
