@@ -8,7 +8,7 @@ from wsss_zoo.arguments import (
     given_settings,
     option_groups,
     option_key,
-    spread,
+    share_options,
 )
 
 
@@ -82,7 +82,7 @@ def test_the_order_is_kept_where_it_matters(args):
 def test_options_of_the_model_go_to_the_methods_that_have_them():
     options = ["--model.weights=w.pth", "--model.init_args.layer", "gcn", "--data.root", "r"]
     both = ["--data.root", "r"]
-    assert spread(options, ["CAM", "wsss_zoo.methods.GATCorrector", None]) == [
+    assert share_options(options, ["CAM", "wsss_zoo.methods.GATCorrector", None]) == [
         ["--model.weights=w.pth", *both],
         ["--model.init_args.layer", "gcn", *both],
         options,
@@ -91,5 +91,5 @@ def test_options_of_the_model_go_to_the_methods_that_have_them():
 
 def test_an_option_that_no_method_has_goes_to_all():
     options = ["--model.wieghts", "w.pth"]
-    assert spread(options, ["CAM", "GATCorrector"]) == [options, options]
-    assert spread(options, ["own.Method"]) == [options]
+    assert share_options(options, ["CAM", "GATCorrector"]) == [options, options]
+    assert share_options(options, ["own.Method"]) == [options]

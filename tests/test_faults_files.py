@@ -18,7 +18,7 @@ from wsss_zoo.metrics_csv import MetricsFile
 from wsss_zoo.modules import ProbabilityEnsemble
 from wsss_zoo.modules.ensemble_files import read_version, write_version
 from wsss_zoo.modules.weights import read_state_dict
-from wsss_zoo.plain_checkpoint import save_plain
+from wsss_zoo.plain_checkpoint import save_supervised
 from wsss_zoo.run_checkpoint import read_checkpoint
 from wsss_zoo.run_folder import CHECKPOINT
 
@@ -62,7 +62,7 @@ def checkpoint(path):
 
 def plain(folder):
     method = Supervised(7, backbone="test_resnet")
-    save_plain(str(checkpoint(folder.parent / "some.ckpt")), method, folder / "plain.ckpt")
+    save_supervised(str(checkpoint(folder.parent / "some.ckpt")), method, folder / "plain.ckpt")
 
 
 def ensemble(folder):

@@ -1,6 +1,8 @@
 """Imports go one way: functional <- modules <- methods; data and callbacks know no method."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,21 @@ ALLOWED = {
     "data": set(),
     "callbacks": {"functional", "data"},
 }
+# Modules that are imported before torch is needed; a name may be that of a folder.
+WITHOUT_TORCH = [
+    "wsss_zoo",
+    "wsss_zoo.arguments",
+    "wsss_zoo.cli",
+    "wsss_zoo.cli_checks",
+    "wsss_zoo.command_parser",
+    "wsss_zoo.error_advice",
+    "wsss_zoo.help_texts",
+    "wsss_zoo.method_table",
+    "wsss_zoo.pipeline",
+    "wsss_zoo.pipeline_report",
+    "wsss_zoo.recipe",
+    "wsss_zoo.taken_runs",
+]
 
 
 def imports_of(path: Path) -> set[str]:
@@ -51,3 +68,8 @@ def test_lightning_stays_out_of_the_lower_layers(layer):
     for path in (PACKAGE / layer).rglob("*.py"):
         if path.name not in allowed:
             assert "pytorch_lightning" not in path.read_text(), path
+
+
+def test_the_command_line_starts_without_torch():
+    code = f"import sys, {', '.join(WITHOUT_TORCH)}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

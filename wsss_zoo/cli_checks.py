@@ -1,4 +1,4 @@
-"""What the command line refuses, each with a message that says what to do instead."""
+"""Check the names that the user typed, and word what is wrong with them."""
 
 import difflib
 import inspect
@@ -57,14 +57,18 @@ def short_message(message: str) -> str:
     """
     pattern = r"Problem with given class_path '([^']+)':\s+(.+?)(\n\s*- |\n\s*Given value|$)"
     match = re.search(pattern, message, re.DOTALL)
-    if match is None and 'Parser key "trainer.logger"' in message:
+    if match is not None:
+        return f"{match[1].removeprefix('wsss_zoo.')}: {' '.join(match[2].split())}"
+    if 'Parser key "trainer.logger"' in message:
         return (
             "trainer.logger: that is no logger; give --trainer.logger WandbLogger and after it its "
             "options (--trainer.logger.project P) and further loggers (--trainer.logger+ CSVLogger)"
         )
+    match = re.fullmatch(r'Parser key "([\w.]+)":\n\s+(.+)', message)
     if match is None:
         return message
-    return f"{match[1].removeprefix('wsss_zoo.')}: {' '.join(match[2].split())}"
+    # Types by their names, as in the signature.
+    return f"--{match[1]}: " + re.sub(r"<class '([.\w]+)'>|typing[.]", r"\1", match[2])
 
 
 def supervision_of(class_path: str) -> str:

@@ -1,23 +1,20 @@
 """``wsss-zoo label``: masks for any folder of images, by a checkpoint of any segmenter."""
 
 import dataclasses
-import inspect
 import logging
-import os
 import sys
 import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, final
+from typing import Any, final
 
-import jsonargparse
 from pytorch_lightning import Trainer
 from rich.console import Console
 
 from wsss_zoo.callbacks.folder_masks import FolderMaskWriter, LabelProgress
 from wsss_zoo.callbacks.run_identity import evaluation_settings
-from wsss_zoo.cli_checks import short_message
+from wsss_zoo.command_parser import usage_errors
 from wsss_zoo.data.label_folder import LabelFolder
 from wsss_zoo.data.pseudo_labels import sha256_file
 from wsss_zoo.folder_labeler import FolderLabeler
@@ -27,19 +24,12 @@ from wsss_zoo.trained_segmenter import load_segmenter
 
 log = logging.getLogger(__name__)
 
-# jsonargparse calls functions of its own that are deprecated.
-os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
-
 # Advice of Lightning that does not apply here.
 _QUIET = (
     r"The '\w+_dataloader' does not have many workers",
     r"Total length of .* across ranks is zero",
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
 )
-
-
-class WrongArguments(ValueError):  # noqa: N818  (it is what they are)
-    """What the user asked for cannot be done."""
 
 
 @final
@@ -70,12 +60,12 @@ class TrainerOptions:
 
 
 def label(
-    folder: str,
+    folder: Path,
     *,
     ckpt_path: str,
     evaluation: FolderEvaluation,
     trainer: TrainerOptions,
-    out: str | None = None,
+    out: Path | None = None,
     overwrite: bool = False,
     opacity: float = 0.5,
     conf_thresh: float | None = None,
@@ -110,20 +100,18 @@ def label(
         1 if something could not be labelled, else 0.
 
     Raises:
-        WrongArguments: If an option, the folder or the checkpoint is of no use.
+        UsageError: If an option, the folder or the checkpoint is of no use.
         ValueError: If the folder of the results is not free for them.
     """
     options = {"opacity": opacity, "conf_thresh": conf_thresh}
     options |= {"max_pixels": max_pixels, "tile": tile}
-    directory = Path(out) if out else _default_out(Path(folder))
-    try:
-        _check(options, Path(folder), directory)
-        data = ImageFolder(Path(folder), directory, max_pixels, num_workers)
+    directory = out or _default_out(folder)
+    with usage_errors():
+        _check(options, folder, directory)
+        data = ImageFolder(folder, directory, max_pixels, num_workers)
         if not data.files and not data.problems:
             raise ValueError(f"there are no images that can be read in {folder}")
         trained = load_segmenter(ckpt_path, classes, model)
-    except (OSError, ValueError) as error:
-        raise WrongArguments(str(error)) from error
     if not trained.names_known:
         log.warning("the checkpoint has no class names; give them with --classes classes.txt")
     trained.method.evaluation = evaluation
@@ -148,35 +136,6 @@ def label(
     )
     labeler = FolderLabeler(trained.method, tile, max_pixels, conf_thresh)
     return _predict(labeler, data, writer, trainer)
-
-
-def main(args: list[str]) -> int:
-    """Run the command; arguments come after its name."""
-    parser: dict[str, Any] = {
-        "prog": "wsss-zoo label",
-        "usage": "wsss-zoo label FOLDER --ckpt_path FILE [options]",
-        "description": str(inspect.getdoc(label)).partition("\n\nArgs:")[0],
-        "allow_abbrev": False,
-    }
-    try:
-        return int(jsonargparse.auto_cli(label, args, parser_class=_Parser, **parser))
-    except WrongArguments as error:
-        _Parser(**parser).error(str(error))
-
-
-class _Parser(jsonargparse.ArgumentParser):
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print a message without pages of usage and end the process with code 2."""
-        sys.stderr.write(f"wsss-zoo label: error: {short_message(message)}\n")
-        sys.stderr.write("wsss-zoo label --help lists all options\n")
-        sys.exit(2)
-
-    def instantiate(self, *args: Any, **kwargs: Any) -> Any:
-        """Make the objects that the options describe; their complaints are about arguments."""
-        try:
-            return super().instantiate(*args, **kwargs)
-        except ValueError as error:
-            self.error(str(error))
 
 
 def _default_out(folder: Path) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from wsss_zoo.arguments import given_settings, option_groups, option_key, spread
+from wsss_zoo.arguments import given_settings, option_groups, option_key, share_options
 
 COMMANDS = ("fit", "validate", "test", "predict", "reliability")
 # First parts of the options of the first four: what a step may set, and no name for a step.
@@ -244,7 +244,7 @@ def _override(
         else:
             shared += [option, *values]
     methods = [step.settings.get("model", {}).get("class_path") for step in steps]
-    for step, fitting in zip(steps, spread(shared, methods), strict=True):
+    for step, fitting in zip(steps, share_options(shared, methods), strict=True):
         if step.ranks:
             yield replace(step, overrides=tuple(own[step.name]))
             continue

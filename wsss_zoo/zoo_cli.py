@@ -6,7 +6,7 @@ import sys
 import warnings
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from jsonargparse import Namespace
@@ -31,13 +31,8 @@ from wsss_zoo.callbacks import (
     PseudoLabelWriter,
     SegmentationMetrics,
 )
-from wsss_zoo.cli_checks import (
-    check_name,
-    check_supervision,
-    short_message,
-    short_name,
-    supervision_of,
-)
+from wsss_zoo.cli_checks import check_name, check_supervision, short_name, supervision_of
+from wsss_zoo.command_parser import OneLineErrors
 from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.data_of_run import make_data
 from wsss_zoo.help_texts import parser_texts, title_groups
@@ -83,20 +78,8 @@ def _no_advertisement(record: logging.LogRecord) -> bool:
     return "Tip: For seamless" not in record.getMessage()
 
 
-class ZooParser(LightningArgumentParser):
-    """Says what is wrong in a few lines; jsonargparse would print pages of usage before it."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print a message and end the process with code 2."""
-        if not self.exit_on_error:
-            # jsonargparse's parsers of single values; the one of the command line words the
-            # message.
-            super().error(message, ex)
-        parser = getattr(ex, "subcommand_parser", None) or self
-        command = parser.prog.replace(" [options]", "")
-        sys.stderr.write(f"{command}: error: {short_message(message)}\n")
-        sys.stderr.write(f"{command} --help lists all options\n")
-        sys.exit(2)
+class ZooParser(OneLineErrors, LightningArgumentParser):
+    """LightningCLI's parser; says in one line what is wrong."""
 
 
 class ZooCLI(LightningCLI):

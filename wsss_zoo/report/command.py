@@ -1,14 +1,13 @@
-"""``wsss-zoo compare``: runs side by side, on the terminal and in one HTML page."""
+"""``wsss-zoo compare``: compare runs on the terminal and in one HTML page."""
 
-import argparse
 import contextlib
 import os
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from wsss_zoo.command_parser import UsageError, parse_options
 from wsss_zoo.report.comparison import Comparison, compare
 from wsss_zoo.report.find_runs import Found, find_runs
 from wsss_zoo.report.runs import read_json
@@ -21,11 +20,46 @@ from wsss_zoo.report.tables import (
 )
 
 
-def main(args: list[str]) -> int:
-    """Compare runs.
+def compare_runs(
+    runs: list[Path],
+    *,
+    baseline: str | None = None,
+    metric: tuple[str, ...] = (),
+    confidence: float = 0.95,
+    json: Path | None = None,
+    csv: Path | None = None,
+    markdown: bool | Path = False,
+    by_seed: bool = False,
+    html: Path = Path("report.html"),
+    no_html: bool = False,
+    num_images: int = 4,
+    typed: str = "",
+) -> int:
+    """Compare runs: numbers over seeds, difference to a baseline, curves, classes, pictures.
+
+    Settings are compared too. Reads folders only; no server.
+
+    Runs that differ in nothing but seed and paths are one group. A difference is taken seed by
+    seed. The numbers of a run are those of its validate or test, else the last of its training;
+    those of unfinished runs do not count, and are listed.
 
     Args:
-        args: Arguments after ``compare``.
+        runs: Folders of runs or of pipelines, or folders that hold such.
+        baseline: Compare to this group, run or method; may hold *.
+        metric: Metric of a column, as val/miou or train/pseudo_acc (train/ numbers: mean over the
+            last 100 steps); may be given several times, the first one decides; default: the most
+            telling that there are.
+        confidence: Confidence of the intervals.
+        json: Write everything as JSON to this file.
+        csv: Write the table as CSV to this file.
+        markdown: Write the table as Markdown to this file; without a file print it and nothing
+            else.
+        by_seed: In Markdown: a column for each seed; for pipelines of one recipe the numbers of
+            its report and wall times (--metric STAGE:NAME adds a line).
+        html: The page to write.
+        no_html: Write no page.
+        num_images: Example images on the page.
+        typed: The command, for the page.
 
     Returns:
         0.
@@ -35,30 +69,24 @@ def main(args: list[str]) -> int:
         OSError: If a file cannot be written.
         ValueError: If there is no run in the folders, no such baseline or metric.
     """
-    options = _parser().parse_args(args)
-    console = Console(highlight=False)
-    printed = options.markdown == "-"
-    found, comparison = _compare(options)
-    if options.markdown is not None:
-        text = _markdown(comparison, found, options)
-        if printed:
-            print(text)
-        else:
-            write_text(Path(options.markdown), text + "\n")
-    if not printed:
-        print_comparison(comparison, console)
-    for name, make in (("json", json_text), ("csv", csv_text)):
-        path = getattr(options, name)
+    if num_images < 0:
+        raise UsageError(f"--num_images must be a whole number from 0, got '{num_images}'")
+    found, comparison = _compare(runs, metric, baseline, confidence)
+    if markdown is True:
+        print(_markdown(comparison, found, metric, by_seed=by_seed))
+    else:
+        print_comparison(comparison, Console(highlight=False))
+    if isinstance(markdown, Path):
+        write_text(markdown, _markdown(comparison, found, metric, by_seed=by_seed) + "\n")
+    for path, make in ((json, json_text), (csv, csv_text)):
         if path is not None:
             write_text(path, make(comparison))
-    if options.html is not None and not (options.no_html or printed):
+    if not (no_html or markdown is True):
         from wsss_zoo.report.examples import collect_examples
         from wsss_zoo.report.page import page
 
-        examples = collect_examples(comparison, options.num_images)
-        command = shlex.join(["wsss-zoo", "compare", *args])
-        write_text(options.html, page(comparison, examples, command))
-        console.print(f"page: {options.html}", markup=False, soft_wrap=True)
+        write_text(html, page(comparison, collect_examples(comparison, num_images), typed))
+        Console(highlight=False).print(f"page: {html}", markup=False, soft_wrap=True)
     return 0
 
 
@@ -68,9 +96,10 @@ def table(args: Sequence[str]) -> str:
     Args:
         args: Arguments after ``compare``.
     """
-    options = _parser().parse_args(args)
-    found, comparison = _compare(options)
-    return _markdown(comparison, found, options)
+    given = parse_options("compare", compare_runs, args)
+    metric = given["metric"]
+    found, comparison = _compare(given["runs"], metric, given["baseline"], given["confidence"])
+    return _markdown(comparison, found, metric, by_seed=given["by_seed"])
 
 
 def write_text(path: Path, text: str) -> None:
@@ -90,15 +119,17 @@ def write_text(path: Path, text: str) -> None:
         raise OSError(f"{path} cannot be written: {error.strerror}; name another file") from error
 
 
-def _compare(options: argparse.Namespace) -> tuple[Found, Comparison]:
-    found = find_runs(options.runs)
-    metrics = [name for name in options.metric if ":" not in name]
-    return found, compare(found, metrics, options.baseline, options.confidence)
+def _compare(
+    runs: Sequence[Path], metric: Sequence[str], baseline: str | None, confidence: float
+) -> tuple[Found, Comparison]:
+    found = find_runs(runs)
+    metrics = [name for name in metric if ":" not in name]
+    return found, compare(found, metrics, baseline, confidence)
 
 
-def _markdown(comparison: Comparison, found: Found, options: argparse.Namespace) -> str:
-    if not (options.by_seed and all(run.recipe for run in found.runs)):
-        return markdown_table(comparison, by_seed=options.by_seed)
+def _markdown(comparison: Comparison, found: Found, metric: Sequence[str], *, by_seed: bool) -> str:
+    if not (by_seed and all(run.recipe for run in found.runs)):
+        return markdown_table(comparison, by_seed=by_seed)
     pipelines = {run.folder.parent: run.seed for run in found.runs}
     summaries = {}
     for folder, seed in pipelines.items():
@@ -111,77 +142,4 @@ def _markdown(comparison: Comparison, found: Found, options: argparse.Namespace)
         summaries[seed] = summary
     if len({summary.get("recipe") for summary in summaries.values()}) > 1:
         raise ValueError("--by-seed makes a table of pipelines of one recipe; give its folders")
-    return pipeline_table(summaries, found.runs, [m for m in options.metric if ":" in m])
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "wsss-zoo compare",
-        description="Compare runs: numbers over seeds, difference to a baseline, curves, classes, "
-        "pictures, settings. Reads folders only; no server.",
-        epilog="Runs that differ in nothing but seed and paths are one group. A difference is "
-        "taken seed by seed. The numbers of a run are those of its validate or test, else the "
-        "last of its training; those of unfinished runs do not count, and are listed.",
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "runs",
-        type=Path,
-        nargs="+",
-        metavar="RUNS",
-        help="folders of runs or of pipelines, or folders that hold such",
-    )
-    parser.add_argument(
-        "--baseline", metavar="NAME", help="compare to this group, run or method; may hold *"
-    )
-    parser.add_argument(
-        "--metric",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="metric of a column, as val/miou or train/pseudo_acc (train/ numbers: mean over the "
-        "last 100 steps); the first one decides; default: the most telling that there are",
-    )
-    parser.add_argument(
-        "--confidence", type=float, default=0.95, help="of the intervals; default 0.95"
-    )
-    _add_outputs(parser)
-    return parser
-
-
-def _add_outputs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything as JSON")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table as CSV")
-    parser.add_argument(
-        "--markdown",
-        nargs="?",
-        const="-",
-        metavar="FILE",
-        help="write the table as Markdown; without FILE print it and nothing else",
-    )
-    parser.add_argument(
-        "--by-seed",
-        action="store_true",
-        help="in Markdown: a column for each seed; for pipelines of one recipe the numbers of its "
-        "report and wall times (--metric STAGE:NAME adds a line)",
-    )
-    parser.add_argument(
-        "--html",
-        type=Path,
-        metavar="FILE",
-        default=Path("report.html"),
-        help="the page to write; default report.html",
-    )
-    parser.add_argument("--no-html", action="store_true", help="write no page")
-    parser.add_argument(
-        "--num-images",
-        type=_number_of_images,
-        default=4,
-        help="example images on the page; default 4",
-    )
-
-
-def _number_of_images(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0, got {text!r}")
-    return int(text)
+    return pipeline_table(summaries, found.runs, [m for m in metric if ":" in m])
