@@ -118,7 +118,7 @@ def test_each_image_on_one_rank(tmp_path, num_workers):
     for rank in range(3):
         data = ImageFolder(tmp_path / "in", tmp_path / "out", num_workers=num_workers)
         data.trainer = SimpleNamespace(world_size=3, global_rank=rank)
-        data.skip_ids = {"b"}
+        data.resumed_by = [lambda: {"b"}]
         given += [sample["image_id"] for sample in data.predict_dataloader()]
     assert sorted(given) == list("acdefg")
     assert data.predict_ids() == list("abcdefg")

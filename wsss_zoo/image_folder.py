@@ -1,7 +1,7 @@
 """A bare folder of images as a data module: find the images, read them one at a time."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from PIL import Image
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
+from wsss_zoo.contract import FindDone, done_ids
 from wsss_zoo.data.file_listing import list_files
 from wsss_zoo.data.image_decoding import UInt8Array, image_size_of, read_rgb, readable_suffixes
 from wsss_zoo.data.sampler import EpochSampler
@@ -45,8 +46,10 @@ class ImageFolder(LightningDataModule):
         self.files: dict[str, str] = {}
         #: What cannot be used, and why; each names the file.
         self.problems: list[str] = []
-        #: Ids that ``predict`` leaves out.
-        self.skip_ids: Set[str] = set()
+        #: Writers that say which images are done, see `DataModule`.
+        self.resumed_by: list[FindDone] = []
+        #: Path by id of the images that are left; known once the loader is made.
+        self.left: dict[str, str] = {}
         if not root.is_dir():
             what = "is a file; give the folder that it is in" if root.is_file() else "is missing"
             raise ValueError(f"folder {root} {what}")
@@ -86,13 +89,13 @@ class ImageFolder(LightningDataModule):
     def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Give the images that are left, one at a time."""
         assert self.trainer is not None
-        skipped = set(self.skip_ids)
-        left = {image_id: path for image_id, path in self.files.items() if image_id not in skipped}
+        done = done_ids(self.resumed_by)
+        self.left = {i: path for i, path in self.files.items() if i not in done}
         ranks, rank = self.trainer.world_size, self.trainer.global_rank
         return DataLoader(
-            ImagesToLabel(left, self.max_pixels),
+            ImagesToLabel(self.left, self.max_pixels),
             batch_size=None,
-            sampler=EpochSampler(len(left), shuffle=False, num_replicas=ranks, rank=rank),
+            sampler=EpochSampler(len(self.left), shuffle=False, num_replicas=ranks, rank=rank),
             num_workers=self.num_workers,
         )
 

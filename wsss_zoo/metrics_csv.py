@@ -1,9 +1,12 @@
 """Write and read ``metrics.csv``, whose columns grow and whose last line a kill may cut short."""
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from wsss_zoo.atomic import write_atomic
 
 
 class MetricsFile:
@@ -53,12 +56,11 @@ class MetricsFile:
             csv.DictWriter(file, self._keys).writerows(rows)
 
     def _rewrite(self, rows: list[dict[str, Any]]) -> None:
-        unfinished = self.path.with_suffix(".tmp")
-        with unfinished.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self._keys)
-            writer.writeheader()
-            writer.writerows(rows)
-        unfinished.replace(self.path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self._keys)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomic(self.path, text.getvalue())
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:

@@ -17,7 +17,7 @@ class Trainer:
         self.global_rank, self.world_size = rank, ranks
         self.is_global_zero, self.received_sigterm = rank == 0, False
         self.strategy = SimpleNamespace(broadcast=lambda value, source: sent[source])
-        self.datamodule = SimpleNamespace(skip_ids={"a", "b"}, predict_ids=lambda: list("abcde"))
+        self.datamodule = SimpleNamespace(files=list("abcde"), left=list("cde"), resumed_by=[])
 
 
 class Folder(LabelFolder):
@@ -59,7 +59,7 @@ def test_problems_of_all_ranks(folder):
     writer.on_predict_batch_end(Trainer(), None, {"problem": "z"}, {}, 0)
     assert writer.problems == ["z"]
     data = SimpleNamespace(problems=["w"], relative_paths=dict)
-    writer._finish(Trainer(ranks=3, sent=[writer.problems, [], ["x", "a"]]), data)
+    writer._finish_folder(Trainer(ranks=3, sent=[writer.problems, [], ["x", "a"]]), data)
     assert writer.problems == ["w", "a", "x", "z"]
     written = json.loads((folder.directory / "manifest.json").read_text())
     assert written["problems"] == writer.problems

@@ -281,10 +281,13 @@ def test_bare_indices_of_lightnings_own_samplers():
     assert equal(data._train[3], data._train[(3, 0)])
 
 
-def test_predict_leaves_out_skip_ids():
+def test_predict_leaves_out_what_is_done():
     data = Shapes(num_train=5, image_size=32, num_workers=0, predict_limit=4)
     data.setup("predict")
-    data.skip_ids = {"train_000001"}
+    data.resumed_by = [
+        lambda: {"train_000001", "train_000002"},
+        lambda: {"train_000003", "train_000001"},
+    ]
     ids = [batch["image_id"][0] for batch in data.predict_dataloader()]
     assert ids == ["train_000000", "train_000002", "train_000003"]
     assert data.predict_ids() == [f"train_{number:06d}" for number in range(4)]

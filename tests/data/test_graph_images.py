@@ -149,7 +149,7 @@ def test_training_resumes_within_an_epoch(folder, tmp_path):
 
 def test_predict_batch(folder):
     method, data = Recorder(), shapes(folder, predict_limit=3)
-    data.skip_ids = {IDS[1]}
+    data.resumed_by = [lambda: {IDS[1]}]
     batches = Trainer(**SILENT).predict(method, datamodule=data)
     assert [batch["image_id"] for batch in batches] == [[IDS[0]], [IDS[2]]]
     usual = {"image", "mask", "image_labels", "image_id"}

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from wsss_zoo.callbacks.overlay import class_lines, draw_class_list, draw_overlay
 from wsss_zoo.callbacks.resumable import ResumableWriter
+from wsss_zoo.contract import data_of
 from wsss_zoo.data.label_folder import LabelFolder
 
 
@@ -47,7 +48,7 @@ class FolderMaskWriter(ResumableWriter):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Have the data module leave out the images that are done."""
-        self._resume(trainer, pl_module, getattr(trainer, "datamodule", None))
+        self._leave_out_done(trainer, pl_module, data_of(trainer, "FolderMaskWriter"))
 
     def on_predict_batch_end(
         self,
@@ -73,14 +74,14 @@ class FolderMaskWriter(ResumableWriter):
         if trainer.received_sigterm:
             raise SIGTERMException
 
-    def _take(self, trainer: Trainer, module: LightningModule, data: Any) -> set[str]:
+    def _begin_folder(self, trainer: Trainer, module: LightningModule, data: Any) -> set[str]:
         done = self.folder.begin(data.files, overwrite=self.overwrite)
         legend = draw_class_list(self.class_names, ignored=self.ignored)
         self.folder.write_legend(legend, class_lines(self.class_names, ignored=self.ignored))
         self.found = len(done)
         return done
 
-    def _finish(self, trainer: Trainer, data: Any) -> None:
+    def _finish_folder(self, trainer: Trainer, data: Any) -> None:
         ranks = range(trainer.world_size)
         by_rank = [trainer.strategy.broadcast(self.problems, rank) for rank in ranks]
         self.problems = [*data.problems, *sorted(itertools.chain(*by_rank))]
@@ -108,9 +109,9 @@ class LabelProgress(Callback):
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the bar, on the first rank."""
-        data: Any = getattr(trainer, "datamodule", None)
-        done, total = len(set(data.skip_ids)), len(data.predict_ids())
-        self._bars.update(self._images, completed=done, total=total)
+        data: Any = data_of(trainer, "LabelProgress")
+        total = len(data.files)
+        self._bars.update(self._images, completed=total - len(data.left), total=total)
         if trainer.is_global_zero:
             self._bars.start()
 

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
+from wsss_zoo.contract import FindDone, done_ids
 from wsss_zoo.data.datasets import EvaluationImages
 from wsss_zoo.data.image_files import UInt8Array
 from wsss_zoo.data.known_labels import KnownLabels
@@ -127,7 +128,8 @@ class BaseDataModule(KnownLabels, LightningDataModule):
         self.check_masks, self.check_files = check_masks, check_files
         self.num_workers = num_workers
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
-        self.skip_ids: set[str] = set()
+        #: Writers of a prediction; what all of them have done is left out.
+        self.resumed_by: list[FindDone] = []
         self._ids: dict[str, list[str]] = {}
         self._labels: dict[str, NDArray[np.uint8]] = {}
         self._train: Dataset[Sample] | dict[str, Dataset[Sample]] | None = None
@@ -138,7 +140,7 @@ class BaseDataModule(KnownLabels, LightningDataModule):
     # What methods, callbacks and the command line read.
 
     def predict_ids(self) -> list[str]:
-        """Ids that ``predict`` goes over, those of ``skip_ids`` included."""
+        """Ids that ``predict`` goes over, those that are done included."""
         return self.split_ids(self.predict_split)[: self.predict_limit]
 
     def read_image(self, image_id: str) -> UInt8Array:
@@ -227,8 +229,8 @@ class BaseDataModule(KnownLabels, LightningDataModule):
         return self._evaluation_loader("test")
 
     def predict_dataloader(self) -> Any:
-        """Whole images of ``predict_split`` that are not in ``skip_ids``, one at a time."""
-        return self._evaluation_loader("predict")
+        """Whole images of ``predict_split``, one at a time, less those that are done."""
+        return self._evaluation_loader("predict", done_ids(self.resumed_by))
 
     # Shared with the construction of training sets.
 
@@ -263,8 +265,8 @@ class BaseDataModule(KnownLabels, LightningDataModule):
         else:
             self._labels.update(self.labels_of(ids, from_masks=False))
 
-    def _evaluation_loader(self, stage: str) -> DataLoader[Sample]:
-        ids = [i for i in self._ids[stage] if stage != "predict" or i not in self.skip_ids]
+    def _evaluation_loader(self, stage: str, done: Collection[str] = ()) -> DataLoader[Sample]:
+        ids = [image_id for image_id in self._ids[stage] if image_id not in done]
         first = int(self.background)
         images = EvaluationImages(
             ids, self.source, self._labels, num_fg_classes=self.num_fg_classes, first_fg=first

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsss_zoo.atomic import write_atomic
 from wsss_zoo.data.class_names.coco import COCO_THINGS
-from wsss_zoo.data.pseudo_labels import write_atomic
 
 # Ids become names of files, so nothing else may pass for one.
 _IMAGE_NAME = re.compile(r"(COCO_(?:train|val)2014_\d{12})\.jpg")

@@ -17,9 +17,10 @@ from PIL import Image
 from rich.progress import Progress
 from torch.utils.data import DataLoader, Dataset
 
+from wsss_zoo.atomic import replacing, write_json
 from wsss_zoo.data.coco_annotations import CocoAnnotations, CocoIndex, CocoObject
 from wsss_zoo.data.image_files import IGNORE_INDEX, UInt8Array
-from wsss_zoo.data.pseudo_labels import MANIFEST, voc_palette, write_json
+from wsss_zoo.data.pseudo_labels import MANIFEST, voc_palette
 
 logger = logging.getLogger(__name__)
 
@@ -185,6 +186,5 @@ class _MaskFiles(Dataset[None]):
         buffer = io.BytesIO()
         # Run lengths are what these masks are made of: smaller and faster than the default.
         image.save(buffer, "png", compress_level=1, compress_type=zlib.Z_RLE)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_bytes(buffer.getvalue())
-        temporary.replace(path)
+        with replacing(path, sync=False) as unfinished:
+            unfinished.write_bytes(buffer.getvalue())

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from wsss_zoo.atomic import write_atomic
 from wsss_zoo.data.image_files import UInt8Array, read_index_mask
 from wsss_zoo.data.manifests import (
     HEADER,
@@ -24,8 +25,6 @@ from wsss_zoo.data.manifests import (
     checked_id,
     read_manifest_of,
     sha256_file,
-    write_atomic,
-    write_json,
     write_manifest,
 )
 
@@ -44,9 +43,7 @@ __all__ = [
     "read_manifest",
     "sha256_file",
     "voc_palette",
-    "write_atomic",
     "write_cam",
-    "write_json",
     "write_label",
     "write_manifest",
 ]

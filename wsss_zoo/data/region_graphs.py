@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsss_zoo.atomic import write_atomic
 from wsss_zoo.data.manifests import (
     Contents,
     Manifest,
     begin_folder_of,
     checked_id,
     read_manifest_of,
-    write_atomic,
     write_manifest,
 )
 
