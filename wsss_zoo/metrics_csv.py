@@ -1,12 +1,15 @@
-"""Write and read ``metrics.csv``, whose columns grow and whose last line a kill may cut short."""
+"""Write and read a run's ``metrics.csv``; needs neither torch nor Lightning."""
 
 import csv
 import io
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from wsss_zoo.atomic import write_atomic
+
+Row = dict[str, str]
 
 
 class MetricsFile:
@@ -21,7 +24,9 @@ class MetricsFile:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         existing = read_metrics(path)
-        kept = [row for row in existing if first_step is None or int(row["step"]) < first_step]
+        kept = [
+            row for row in existing if first_step is None or int(float(row["step"])) < first_step
+        ]
         self.metrics: list[dict[str, Any]] = []
         self._keys = sorted({key for row in kept for key in row})
         if kept:
@@ -63,12 +68,51 @@ class MetricsFile:
         write_atomic(self.path, text.getvalue())
 
 
-def read_metrics(path: Path) -> list[dict[str, str]]:
-    """Rows of a metrics file, without empty cells and without a last line that a kill cut short."""
-    if not path.exists():
-        return []
-    text = path.read_text(encoding="utf-8")
-    complete = text[: text.rfind("\n") + 1]
-    rows = csv.DictReader(complete.splitlines())
-    filled = [{key: value for key, value in row.items() if key and value} for row in rows]
-    return [row for row in filled if "step" in row]
+def read_metrics(path: Path) -> list[Row]:
+    """Read the rows of a metrics file as text, without empty cells.
+
+    Damaged lines are left out, as is a last line that a kill cut short. A missing file has no rows.
+
+    Raises:
+        OSError: If the file cannot be read.
+        UnicodeDecodeError: If it is no text.
+    """
+    return parse_metrics(path.read_text(encoding="utf-8"))[0] if path.exists() else []
+
+
+def parse_metrics(text: str) -> tuple[list[Row], list[str]]:
+    """Read the rows in a metrics file's text.
+
+    Returns:
+        Rows, each with a step and without empty cells; and what is wrong with the text.
+    """
+    complete, _, rest = text.rpartition("\n")
+    problems = ["the last line of metrics.csv is cut short; it is left out"] if rest else []
+    rows: list[Row] = []
+    damaged = 0
+    lines = csv.reader(complete.splitlines())
+    try:
+        header = next(lines, [])
+        if "step" not in header:
+            return [], [*problems, "metrics.csv has no header with a column 'step'; it is not read"]
+        for cells in lines:
+            row = {name: cell for name, cell in zip(header, cells, strict=False) if cell}
+            if len(cells) == len(header) and _is_valid(row):
+                rows.append(row)
+            else:
+                damaged += 1
+    except csv.Error as error:
+        problems.append(f"metrics.csv is damaged ({error}); its rest is left out")
+    if damaged:
+        noun = "lines of metrics.csv are" if damaged > 1 else "line of metrics.csv is"
+        problems.append(f"{damaged} damaged {noun} left out")
+    return rows, problems
+
+
+def _is_valid(row: Row) -> bool:
+    """Whether all cells are numbers, and step and epoch finite ones."""
+    try:
+        numbers = {name: float(cell) for name, cell in row.items()}
+    except ValueError:
+        return False
+    return math.isfinite(numbers.get("step", math.nan)) and math.isfinite(numbers.get("epoch", 0))
