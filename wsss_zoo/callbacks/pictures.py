@@ -265,7 +265,8 @@ def shown_classes(
 
 
 def shorten(text: str, width: int, size: int = 11) -> str:
-    """Cut a text so that it is no wider than so many pixels."""
+    """Cut a text so that it is one line, no wider than so many pixels."""
+    text = "".join(character if character.isprintable() else " " for character in text)
     if font(size).getlength(text) <= width:
         return text
     while text and font(size).getlength(f"{text}..") > width:
