@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from wsss_zoo.command_parser import usage_errors
-from wsss_zoo.plain_checkpoint import save_supervised
+from wsss_zoo.supervised_checkpoint import save_supervised
 from wsss_zoo.torch_exporters import EXAMPLE, Run, example_image, export_onnx, export_program
 from wsss_zoo.trained_segmenter import TrainedSegmenter, load_segmenter
 
