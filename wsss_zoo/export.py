@@ -106,7 +106,7 @@ def export_segmenter(
         ImportError: If a package for ONNX is missing.
         ValueError: If the file gives something else than PyTorch.
     """
-    network = _Forward(trained.method)
+    network = copy.deepcopy(trained.method).eval().requires_grad_(False)
     images = [example_image(*size) for size in _SIZES]
     with torch.no_grad():
         expected = [network(image) for image in images]
@@ -129,18 +129,6 @@ def export_segmenter(
     finally:
         unfinished.unlink(missing_ok=True)
     return found
-
-
-class _Forward(nn.Module):
-    """A copy of a method that does nothing but run the network."""
-
-    def __init__(self, method: nn.Module) -> None:
-        super().__init__()
-        self.method = copy.deepcopy(method).eval().requires_grad_(False)
-
-    def forward(self, image: Tensor) -> Tensor:
-        logits: Tensor = self.method.forward(image)
-        return logits
 
 
 # Torch has no types for this class.
