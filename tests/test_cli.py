@@ -113,7 +113,9 @@ def test_flags_and_lists_as_they_were_typed(tmp_path, capsys):
     assert "--foo" in error_of(capsys, "compare", "x", "--foo")
     assert "expected one argument" in error_of(capsys, "compare", "x", "--baseline")
     error = error_of(capsys, "export", "--ckpt_path", "x", "--format", "tflite")
-    assert error.splitlines()[0].startswith("wsss-zoo export: error: --format: Expected ")
+    assert error.splitlines()[0].startswith(
+        "wsss-zoo export: error: --format: Expected Literal['onnx', "
+    )
     assert error.splitlines()[1:] == ["wsss-zoo export --help lists all options"]
 
 

@@ -18,9 +18,9 @@ from wsss_zoo.metrics_csv import MetricsFile
 from wsss_zoo.modules import ProbabilityEnsemble
 from wsss_zoo.modules.ensemble_files import read_version, write_version
 from wsss_zoo.modules.weights import read_state_dict
-from wsss_zoo.plain_checkpoint import save_supervised
 from wsss_zoo.run_checkpoint import read_checkpoint
 from wsss_zoo.run_folder import CHECKPOINT
+from wsss_zoo.supervised_checkpoint import save_supervised
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),

@@ -33,7 +33,7 @@ WITHOUT_TORCH = [
     "wsss_zoo.pipeline",
     "wsss_zoo.pipeline_report",
     "wsss_zoo.recipe",
-    "wsss_zoo.taken_runs",
+    "wsss_zoo.linked_runs",
 ]
 
 

@@ -58,17 +58,17 @@ def short_message(message: str) -> str:
     pattern = r"Problem with given class_path '([^']+)':\s+(.+?)(\n\s*- |\n\s*Given value|$)"
     match = re.search(pattern, message, re.DOTALL)
     if match is not None:
-        return f"{match[1].removeprefix('wsss_zoo.')}: {' '.join(match[2].split())}"
-    if 'Parser key "trainer.logger"' in message:
+        text = f"{match[1].removeprefix('wsss_zoo.')}: {' '.join(match[2].split())}"
+    elif 'Parser key "trainer.logger"' in message:
         return (
             "trainer.logger: that is no logger; give --trainer.logger WandbLogger and after it its "
             "options (--trainer.logger.project P) and further loggers (--trainer.logger+ CSVLogger)"
         )
-    match = re.fullmatch(r'Parser key "([\w.]+)":\n\s+(.+)', message)
-    if match is None:
-        return message
-    # Types by their names, as in the signature.
-    return f"--{match[1]}: " + re.sub(r"<class '([.\w]+)'>|typing[.]", r"\1", match[2])
+    else:
+        text = re.sub(r'^Parser key "', 'Parser key "--', message)
+    text = re.sub(r'Parser key "([-\w.]+)":\s+', r"\1: ", text)
+    # Types by their names.
+    return re.sub(r"an? (<class '([\w.]+)'>|typing\.)", r"\2", text)
 
 
 def supervision_of(class_path: str) -> str:

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from wsss_zoo.atomic import replacing
 from wsss_zoo.command_parser import usage_errors
-from wsss_zoo.plain_checkpoint import save_supervised
+from wsss_zoo.supervised_checkpoint import save_supervised
 from wsss_zoo.torch_exporters import EXAMPLE, Run, example_image, export_onnx, export_program
 from wsss_zoo.trained_segmenter import TrainedSegmenter, load_segmenter
 
@@ -106,7 +106,7 @@ def export_segmenter(
         ImportError: If a package for ONNX is missing.
         ValueError: If the file gives something else than PyTorch.
     """
-    network = _Forward(trained.method)
+    network = copy.deepcopy(trained.method).eval().requires_grad_(False)
     images = [example_image(*size) for size in _SIZES]
     with torch.no_grad():
         expected = [network(image) for image in images]
@@ -124,18 +124,6 @@ def export_segmenter(
                 "written. Try the other format"
             )
     return found
-
-
-class _Forward(nn.Module):
-    """A copy of a method that does nothing but run the network."""
-
-    def __init__(self, method: nn.Module) -> None:
-        super().__init__()
-        self.method = copy.deepcopy(method).eval().requires_grad_(False)
-
-    def forward(self, image: Tensor) -> Tensor:
-        logits: Tensor = self.method.forward(image)
-        return logits
 
 
 # Torch has no types for this class.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
@@ -83,20 +83,13 @@ def choose_images(found: Inspection, count: int) -> list[str]:
 
 
 def _inspect(data: BaseDataModule, console: Console) -> Inspection:
-    columns = (
-        TextColumn("reading images and masks"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
+    def show_progress(records: Iterable[ImageRecord], total: int) -> Iterable[ImageRecord]:
+        text = "reading images and masks"
+        return track(records, text, total, console=console, transient=True)
 
-        def track(records: Iterable[ImageRecord], total: int) -> Iterable[ImageRecord]:
-            return progress.track(records, total=total)
-
-        # What the data module would log stands in the report.
-        with _quiet(logging.getLogger("wsss_zoo")):
-            return inspect_data(data, track)
+    # What the data module would log stands in the report.
+    with _quiet(logging.getLogger("wsss_zoo")):
+        return inspect_data(data, show_progress)
 
 
 @contextmanager
@@ -141,12 +134,18 @@ def _warning(image_id: str, found: Inspection) -> str:
     return "; ".join(parts)
 
 
-def _split_table(found: Inspection) -> Table:
+def _table(title: str, first: str, *numbers: str) -> Table:
     # Names are the user's: as Text, no bracket of theirs is markup.
-    table = Table(title="images", title_justify="left")
-    table.add_column("split")
-    for column in ("images", "with mask", "with tags", "unlabelled", "not usable"):
-        table.add_column(column, justify="right")
+    table = Table(title=title, title_justify="left")
+    table.add_column(first)
+    for column in numbers:
+        table.add_column(Text(column), justify="right")
+    return table
+
+
+def _split_table(found: Inspection) -> Table:
+    columns = ("images", "with mask", "with tags", "unlabelled", "not usable")
+    table = _table("images", "split", *columns)
     for name, ids in found.splits.items():
         bad = [i for i in ids if found.records[i].errors]
         unlabeled = [i for i in ids if not found.is_masked(i) and i not in found.tags]
@@ -167,10 +166,7 @@ def _class_table(found: Inspection) -> Table:
     labeled = max(1, int(pixels[: len(found.class_names)].sum()))
     splits = [name for name in (found.train, *found.held_out) if name in found.splits]
     splits = list(dict.fromkeys(splits))
-    table = Table(title="classes", title_justify="left")
-    table.add_column("class")
-    for column in ("images tagged", "masks", "% of labelled pixels", *splits):
-        table.add_column(Text(column), justify="right")
+    table = _table("classes", "class", "images tagged", "masks", "% of labelled pixels", *splits)
     for index, name in enumerate(found.class_names):
         share = f"{100 * pixels[index] / labeled:.2f}"
         in_masks = str(sum(bool(counts[index]) for counts in masks))

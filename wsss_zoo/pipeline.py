@@ -21,8 +21,8 @@ from rich.markup import escape
 from wsss_zoo import __version__
 from wsss_zoo.atomic import write_atomic, write_json
 from wsss_zoo.command_parser import usage_errors
+from wsss_zoo.linked_runs import link_finished_runs
 from wsss_zoo.recipe import Recipe, Step, fill, read_recipe
-from wsss_zoo.taken_runs import link_finished_runs
 
 console = Console(highlight=False, soft_wrap=True)
 

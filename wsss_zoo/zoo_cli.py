@@ -156,7 +156,7 @@ class ZooCLI(LightningCLI):
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, and refuse what LightningCLI would take without a word."""
+        """Parse, and reject what LightningCLI would accept silently."""
         given = given_settings(args[1:])
         args = [args[0], *class_first(class_first(args[1:], "model"), "data")]
         # Without its config file, or for help, nothing can be said about what is missing.
@@ -169,7 +169,7 @@ class ZooCLI(LightningCLI):
             method = self.options.model.class_path
             check_supervision(given.get("data.supervision"), method)
             if "model.num_classes" in given:
-                self._refuse_num_classes(given["model.num_classes"])
+                self._reject_num_classes(given["model.num_classes"])
             # Where LightningCLI finds no checkpoint, it takes no hyper-parameters from it in place
             # of the user's; before_instantiate_classes puts the path back.
             self._ckpt_path = self.options.pop("ckpt_path") or self._requeued()
@@ -271,7 +271,7 @@ class ZooCLI(LightningCLI):
         folder = Path(self.options.trainer.default_root_dir or ".")
         return wandb_run(self.trainer.loggers, self.options, folder, str(self.subcommand))
 
-    def _refuse_num_classes(self, given: Setting) -> None:
+    def _reject_num_classes(self, given: Setting) -> None:
         data = make_data(self.options.data.as_dict())
         raise ValueError(
             f"{given.source} {given.value}: the number of classes is taken from the data module "

@@ -91,7 +91,7 @@ def test_errors_name_the_remedy(tmp_path, monkeypatch, args, message):
     ("number", "message"),
     [
         ("-1", "--num_images must be a whole number from 0, got '-1'"),
-        ("x", "--num_images: Expected a int. Got value: x"),
+        ("x", "--num_images: Expected int. Got value: x"),
     ],
 )
 def test_number_of_images(tmp_path, capsys, number, message):

@@ -78,7 +78,9 @@ def test_run_taken_by_a_pipeline(tmp_path, marker, capsys):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump({"steps": {"one": {"command": "fit"}}}))
     root = ["--root", str(tmp_path / "root")]
-    assert main(["pipeline", str(recipe), *root, "--use", f"one={run}"]) == 2
+    with pytest.raises(SystemExit) as caught:
+        main(["pipeline", str(recipe), *root, "--use", f"one={run}"])
+    assert caught.value.code == 2
     error = capsys.readouterr().err
     assert f"{run / 'checkpoints' / 'last.ckpt'} cannot be read as a checkpoint" in error
 
