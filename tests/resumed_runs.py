@@ -17,7 +17,8 @@ from wsss_zoo.callbacks import (
     SegmentationMetrics,
 )
 from wsss_zoo.last_checkpoint import LastCheckpoint
-from wsss_zoo.run_folder import CHECKPOINT, RunLogger
+from wsss_zoo.run_folder import CHECKPOINT
+from wsss_zoo.run_logger import RunLogger
 
 STEPS, EVERY = 8, 3
 

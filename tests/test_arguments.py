@@ -5,10 +5,11 @@ import pytest
 from wsss_zoo.arguments import (
     Setting,
     class_first,
+    constructor_arguments,
     given_settings,
     option_groups,
     option_key,
-    spread,
+    share_options,
 )
 
 
@@ -82,14 +83,31 @@ def test_the_order_is_kept_where_it_matters(args):
 def test_options_of_the_model_go_to_the_methods_that_have_them():
     options = ["--model.weights=w.pth", "--model.init_args.layer", "gcn", "--data.root", "r"]
     both = ["--data.root", "r"]
-    assert spread(options, ["CAM", "wsss_zoo.methods.GATCorrector", None]) == [
+    assert share_options(options, ["CAM", "wsss_zoo.methods.GATCorrector", None]) == [
         ["--model.weights=w.pth", *both],
         ["--model.init_args.layer", "gcn", *both],
         options,
     ]
 
 
+def test_arguments_that_are_handed_on_to_the_base_class():
+    class Base:
+        def __init__(self, lr=0.1, seed=0):
+            pass
+
+    class Own(Base):
+        def __init__(self, queries=3, **shared):
+            super().__init__(**shared)
+
+    class Fixed(Own):
+        def __init__(self, classes=2):
+            super().__init__()
+
+    assert constructor_arguments(Own) >= {"queries", "lr", "seed"}
+    assert {"lr", "queries"}.isdisjoint(constructor_arguments(Fixed))
+
+
 def test_an_option_that_no_method_has_goes_to_all():
     options = ["--model.wieghts", "w.pth"]
-    assert spread(options, ["CAM", "GATCorrector"]) == [options, options]
-    assert spread(options, ["own.Method"]) == [options]
+    assert share_options(options, ["CAM", "GATCorrector"]) == [options, options]
+    assert share_options(options, ["own.Method"]) == [options]

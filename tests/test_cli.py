@@ -102,6 +102,23 @@ def test_help_names_every_command_and_is_quick(capsys):
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
+def test_flags_and_lists_as_they_were_typed(tmp_path, capsys):
+    ranked = ["reliability", "--earlier", "[a, b]", "--last", "c", "--print_config"]
+    for args in (ranked, ["reliability", "--earlier", "a", "--earlier=b", *ranked[3:]]):
+        with pytest.raises(SystemExit) as caught:
+            main(args)
+        assert caught.value.code == 0
+        config = yaml.safe_load(capsys.readouterr().out)
+        assert (config["earlier"], config["last"]) == (["a", "b"], "c")
+    assert "--foo" in error_of(capsys, "compare", "x", "--foo")
+    assert "expected one argument" in error_of(capsys, "compare", "x", "--baseline")
+    error = error_of(capsys, "export", "--ckpt_path", "x", "--format", "tflite")
+    assert error.splitlines()[0].startswith(
+        "wsss-zoo export: error: --format: Expected Literal['onnx', "
+    )
+    assert error.splitlines()[1:] == ["wsss-zoo export --help lists all options"]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(name, capsys):
     with pytest.raises(SystemExit) as caught:
@@ -125,9 +142,11 @@ def test_unknown_command(capsys):
     assert "no command 'fitt' (did you mean fit?); there are: fit, val" in capsys.readouterr().err
 
 
-def test_methods_are_listed_with_what_they_need(capsys):
-    assert main(["methods"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+def test_methods_are_listed_with_what_they_need():
+    """Without torch, which takes seconds to import."""
+    code = "import sys, wsss_zoo.cli as c; c.main(['methods']); assert 'torch' not in sys.modules"
+    command = [sys.executable, "-c", code]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     assert any("CAM" in line and "tags for every image" in line for line in lines)
     assert any("Supervised" in line and "masks" in line for line in lines)
     assert any("UniMatch" in line and "a few masks, many images" in line for line in lines)
@@ -318,7 +337,7 @@ def test_checkpoint_does_not_change_what_is_asked_for(run):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--model CAM", "holds Supervised, --model asks for CAM"),
+        ("--model CAM", "holds Supervised, model asks for CAM"),
         (
             "--model Supervised --data.classes [fox,daisy]",
             "has 7 classes, the data set has 3: background, fox, daisy; give the data set",

@@ -10,16 +10,17 @@ import torch
 from tests.data.graph_folders import grid_graph
 from tests.resumed_runs import differences, in_child, train
 from wsss_zoo import Supervised
-from wsss_zoo.cli_checks import read_checkpoint
 from wsss_zoo.data.manifests import Manifest, find_manifest, write_manifest
 from wsss_zoo.data.pseudo_labels import read_cam, read_label, write_cam, write_label
 from wsss_zoo.data.region_graphs import read_graph, write_graph
 from wsss_zoo.last_checkpoint import LastCheckpoint
+from wsss_zoo.metrics_csv import MetricsFile
 from wsss_zoo.modules import ProbabilityEnsemble
 from wsss_zoo.modules.ensemble_files import read_version, write_version
 from wsss_zoo.modules.weights import read_state_dict
-from wsss_zoo.plain_checkpoint import save_plain
-from wsss_zoo.run_folder import CHECKPOINT, MetricsFile
+from wsss_zoo.run_checkpoint import read_checkpoint
+from wsss_zoo.run_folder import CHECKPOINT
+from wsss_zoo.supervised_checkpoint import save_supervised
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
@@ -61,7 +62,7 @@ def checkpoint(path):
 
 def plain(folder):
     method = Supervised(7, backbone="test_resnet")
-    save_plain(str(checkpoint(folder.parent / "some.ckpt")), method, folder / "plain.ckpt")
+    save_supervised(str(checkpoint(folder.parent / "some.ckpt")), method, folder / "plain.ckpt")
 
 
 def ensemble(folder):

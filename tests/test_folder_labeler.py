@@ -4,7 +4,7 @@ import torch
 
 from tests.checkpoints import with_opinions
 from wsss_zoo import Supervised
-from wsss_zoo.folder_labeler import FolderLabeler, ImagesInFolder, tiles_of
+from wsss_zoo.folder_labeler import FolderLabeler, tiles_of
 from wsss_zoo.modules import Evaluation
 
 
@@ -114,40 +114,3 @@ def test_what_cannot_be_read(method, tmp_path):
     path.write_bytes(b"")
     outputs = labeler.predict_step({"image": None, "path": str(path), "image_id": "a"}, 0)
     assert outputs == {"problem": f"{path} cannot be decoded (the file is empty, 0 bytes)"}
-
-
-class Ranks:
-    """Stands for a trainer and its strategy."""
-
-    def __init__(self, world_size, rank, sent=None):
-        self.world_size, self.global_rank, self.sent = world_size, rank, sent
-        self.is_global_zero = rank == 0
-        self.strategy = self
-
-    def broadcast(self, value):
-        self.sent = value if self.is_global_zero else self.sent
-        return self.sent
-
-
-def test_each_image_on_one_rank():
-    files = {name: f"{name}.png" for name in "abcdefg"}
-    given, first = [], Ranks(3, 0)
-    for rank in range(3):
-        data = ImagesInFolder(files, lambda: {"b"}, max_pixels=1, num_workers=0)
-        data.trainer = first if rank == 0 else Ranks(3, rank, first.sent)
-        data.setup("predict")
-        assert data.left == list("acdefg")
-        given += [sample["image_id"] for sample in data.predict_dataloader()]
-    assert sorted(given) == list("acdefg")
-
-
-def test_every_rank_raises():
-    def begin():
-        raise ValueError("not free")
-
-    first = Ranks(2, 0)
-    for trainer in (first, Ranks(2, 1, "not free")):
-        data = ImagesInFolder({"a": "a.png"}, begin, max_pixels=1, num_workers=0)
-        data.trainer = trainer
-        with pytest.raises(ValueError, match="not free"):
-            data.setup("predict")

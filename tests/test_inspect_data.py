@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from tests.data.conftest import folder_root, save_mask, voc_root
-from wsss_zoo.inspect_data import choose_images, main
+from wsss_zoo.cli import main
+from wsss_zoo.inspect_data import choose_images
 
 __all__ = ["folder_root", "voc_root"]
 
@@ -21,7 +22,9 @@ def out(tmp_path):
 
 
 def run(root, out, *options):
-    return main(["--data", "Folder", "--data.root", str(root), "--out", str(out), *options])
+    return main(
+        ["inspect", "--data", "Folder", "--data.root", str(root), "--out", str(out), *options]
+    )
 
 
 def row(text, name):
@@ -67,7 +70,9 @@ def test_what_is_wrong_with_a_folder(folder_root, out, capsys):
 
 
 def test_another_folder_shows_the_layout_and_no_empty_tables(tmp_path, out, capsys):
-    assert main(["--data", "VOC2012", "--data.root", str(tmp_path), "--out", str(out)]) == 1
+    assert (
+        main(["inspect", "--data", "VOC2012", "--data.root", str(tmp_path), "--out", str(out)]) == 1
+    )
     text = capsys.readouterr().out
     assert "JPEGImages is missing; expected" in text
     assert "<root>/ImageSets/Segmentation/train.txt" in text
@@ -99,7 +104,7 @@ def test_nothing_to_draw(folder_root, out, capsys):
 
 def test_any_data_set(voc_root, out, capsys):
     options = ["--data.classes=[cat,dog]", "--data", "VOC2012", "--data.root", str(voc_root)]
-    assert main([*options, "--out", str(out)]) == 0
+    assert main(["inspect", *options, "--out", str(out)]) == 0
     text = capsys.readouterr().out
     assert row(text, "val") == ["val", "2", "2", "0", "0", "0"]
     assert out.exists()
@@ -117,21 +122,26 @@ def test_any_data_set(voc_root, out, capsys):
 )
 def test_wrong_arguments(args, message, capsys):
     with pytest.raises(SystemExit) as exit_:
-        main(args)
+        main(["inspect", *args])
     assert exit_.value.code == 2
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
 
 
-def test_no_folder(tmp_path, capsys):
-    assert run(tmp_path / "nowhere", tmp_path / "a.png") == 1
-    assert "nowhere does not exist" in capsys.readouterr().err
+def test_no_folder(tmp_path, capsys, monkeypatch):
+    root = tmp_path / "nowhere"
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+        run(root, tmp_path / "a.png")
+    args = ["wsss-zoo", "inspect", "--data", "Folder", "--data.root", str(root)]
+    monkeypatch.setattr("sys.argv", args)
+    assert main() == 1
+    assert "wsss-zoo inspect: error: " in capsys.readouterr().err
 
 
 def test_help(capsys):
     with pytest.raises(SystemExit) as exit_:
-        main(["--help"])
+        main(["inspect", "--help"])
     assert exit_.value.code == 0
     assert "--num_images" in capsys.readouterr().out
 

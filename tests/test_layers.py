@@ -4,6 +4,8 @@
 """
 
 import ast
+import subprocess
+import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -19,6 +21,21 @@ ALLOWED = {
     "data": set(),
     "callbacks": {"functional", "data"},
 }
+# Modules that are imported before torch is needed; a name may be that of a folder.
+WITHOUT_TORCH = [
+    "wsss_zoo",
+    "wsss_zoo.arguments",
+    "wsss_zoo.cli",
+    "wsss_zoo.cli_checks",
+    "wsss_zoo.command_parser",
+    "wsss_zoo.error_advice",
+    "wsss_zoo.help_texts",
+    "wsss_zoo.method_table",
+    "wsss_zoo.pipeline",
+    "wsss_zoo.pipeline_report",
+    "wsss_zoo.recipe",
+    "wsss_zoo.linked_runs",
+]
 
 
 def imports_of(path: Path) -> set[str]:
@@ -111,3 +128,8 @@ def test_a_circle_is_found(tmp_path):
     (root / "b.py").write_text("if TYPE_CHECKING:\n    from package.a import A\n")
     with pytest.raises(CycleError, match=r"package\.a"):
         TopologicalSorter(import_graph(root)).prepare()
+
+
+def test_the_command_line_starts_without_torch():
+    code = f"import sys, {', '.join(WITHOUT_TORCH)}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from wsss_zoo import pipeline
+from wsss_zoo.cli import main
 
 RECIPE = {
     "common": {
@@ -98,9 +99,9 @@ def names(calls):
 
 def test_runs_each_step_once(recipe, tmp_path, calls, capsys):
     root = tmp_path / "r"
-    assert pipeline.main([str(recipe), "--root", str(root)]) == 0
+    assert main(["pipeline", str(recipe), "--root", str(root)]) == 0
     assert names(calls) == ["cam", "maps", "segmenter", "check"]
-    assert pipeline.main([str(recipe), "--root", str(root)]) == 0
+    assert main(["pipeline", str(recipe), "--root", str(root)]) == 0
     assert names(calls) == []
     printed = capsys.readouterr().out
     assert "nothing was run" in printed
@@ -114,17 +115,17 @@ def test_runs_each_step_once(recipe, tmp_path, calls, capsys):
 
 def test_recipe_that_asks_for_another_number_of_the_same_steps(recipe, tmp_path, calls):
     root = tmp_path / "r"
-    pipeline.main([str(recipe), "--root", str(root)])
+    main(["pipeline", str(recipe), "--root", str(root)])
     names(calls)
     asked = {"segmenter": "check:val/miou"}
     recipe.write_text(yaml.safe_dump({**RECIPE, "report": asked}, sort_keys=False))
-    pipeline.main([str(recipe), "--root", str(root)])
+    main(["pipeline", str(recipe), "--root", str(root)])
     assert names(calls) == []
     assert json.loads((root / "summary.json").read_text())["report"] == {"segmenter": 0.5}
 
 
 def test_step_file_is_the_whole_configuration(recipe, tmp_path, calls):
-    pipeline.main([str(recipe), "--root", str(tmp_path / "r"), "--trainer.max_steps", "3"])
+    main(["pipeline", str(recipe), "--root", str(tmp_path / "r"), "--trainer.max_steps", "3"])
     settings = yaml.safe_load((tmp_path / "r/segmenter/step.yaml").read_text())
     labels = str(tmp_path / "r/maps/pseudo_labels")
     assert settings["data"]["init_args"]["pseudo_label_dir"] == labels
@@ -134,7 +135,7 @@ def test_step_file_is_the_whole_configuration(recipe, tmp_path, calls):
 
 def test_default_root_is_named_after_the_recipe(recipe, tmp_path, calls, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    pipeline.main([str(recipe)])
+    main(["pipeline", str(recipe)])
     assert (tmp_path / "runs/pipelines/tags/summary.json").exists()
 
 
@@ -151,10 +152,10 @@ def test_default_root_is_named_after_the_recipe(recipe, tmp_path, calls, monkeyp
 )
 def test_what_a_change_concerns_is_run_again(recipe, tmp_path, calls, capsys, option, expected):
     args = [str(recipe), "--root", str(tmp_path / "r")]
-    pipeline.main(args)
+    main(["pipeline", *args])
     names(calls)
     (tmp_path / "r" / expected[0] / "old").touch()
-    pipeline.main([*args, option])
+    main(["pipeline", *args, option])
     assert names(calls) == expected
     assert not (tmp_path / "r" / expected[0] / "old").exists()
     assert "settings or inputs have changed" in capsys.readouterr().out
@@ -167,7 +168,7 @@ def test_what_a_change_concerns_is_run_again(recipe, tmp_path, calls, capsys, op
 @pytest.mark.parametrize("damage", ["delete", "change"])
 def test_lost_output_is_made_again(recipe, tmp_path, calls, step, lost, damage):
     args = [str(recipe), "--root", str(tmp_path / "r")]
-    pipeline.main(args)
+    main(["pipeline", *args])
     names(calls)
     path = tmp_path / "r" / step / lost
     if damage == "delete":
@@ -176,7 +177,7 @@ def test_lost_output_is_made_again(recipe, tmp_path, calls, step, lost, damage):
         path.with_name("b.png").touch()
         if path.suffix == ".ckpt":
             path.write_text("of another run")
-    pipeline.main(args)
+    main(["pipeline", *args])
     assert names(calls) == [step]
 
 
@@ -189,13 +190,13 @@ def test_failed_step_stops_and_is_resumed(recipe, tmp_path, calls, monkeypatch, 
         return 7 if step.name == "segmenter" else 0
 
     monkeypatch.setattr(pipeline, "_call", fails)
-    assert pipeline.main(args) == 7
+    assert main(["pipeline", *args]) == 7
     error = capsys.readouterr().err
     assert "step segmenter failed with exit code 7" in error
     assert f"wsss-zoo fit --config {tmp_path / 'r/segmenter/step.yaml'}" in error
     names(calls)
     monkeypatch.setattr(pipeline, "_call", works)
-    assert pipeline.main(args) == 0
+    assert main(["pipeline", *args]) == 0
     checkpoint = str(tmp_path / "r/segmenter/checkpoints/last.ckpt")
     assert calls[0][-2:] == ["--ckpt_path", checkpoint]
     assert names(calls) == ["segmenter", "check"]
@@ -210,16 +211,16 @@ def test_optional_step_may_fail(recipe, tmp_path, calls, monkeypatch, capsys):
     works = pipeline._call
     codes = {"check": 1}
     monkeypatch.setattr(pipeline, "_call", lambda *a: codes.get(a[2].name) or works(*a))
-    assert pipeline.main(args) == 0
+    assert main(["pipeline", *args]) == 0
     assert "step check failed; it only measures: going on without it" in capsys.readouterr().out
     summary = json.loads((tmp_path / "r/summary.json").read_text())
     assert summary["report"] == {"labels": 0.25, "segmenter": None}
     # It is tried again, and no signal is taken for a failure.
     codes["check"] = 128 + signal.SIGTERM
     names(calls)
-    assert pipeline.main(args) == 128 + signal.SIGTERM
+    assert main(["pipeline", *args]) == 128 + signal.SIGTERM
     del codes["check"]
-    assert pipeline.main(args) == 0
+    assert main(["pipeline", *args]) == 0
     assert names(calls) == ["check"]
 
 
@@ -227,11 +228,11 @@ def test_unfinished_step_of_other_settings_starts_afresh(recipe, tmp_path, calls
     works = pipeline._call
     monkeypatch.setattr(pipeline, "_call", lambda *args: works(*args) or 1)
     args = [str(recipe), "--root", str(tmp_path / "r")]
-    assert pipeline.main(args) == 1
+    assert main(["pipeline", *args]) == 1
     assert (tmp_path / "r/cam/checkpoints/last.ckpt").exists()
     monkeypatch.setattr(pipeline, "_call", works)
     calls.clear()
-    pipeline.main([*args, "--cam.trainer.max_steps=2"])
+    main(["pipeline", *args, "--cam.trainer.max_steps=2"])
     assert "--ckpt_path" not in calls[0]
 
 
@@ -240,7 +241,7 @@ def test_folder_of_something_else_is_left_alone(recipe, tmp_path, calls):
     precious.parent.mkdir(parents=True)
     precious.touch()
     with pytest.raises(ValueError, match=r"not empty and no step's folder; .*another --root"):
-        pipeline.main([str(recipe), "--root", str(tmp_path / "r")])
+        main(["pipeline", str(recipe), "--root", str(tmp_path / "r")])
     assert precious.exists()
     assert calls == []
 
@@ -253,14 +254,16 @@ def test_folder_of_something_else_is_left_alone(recipe, tmp_path, calls):
     ],
 )
 def test_bad_arguments(recipe, args, message, capsys):
-    assert pipeline.main([arg.format(recipe) for arg in args]) == 2
+    with pytest.raises(SystemExit) as caught:
+        main(["pipeline", *(arg.format(recipe) for arg in args)])
+    assert caught.value.code == 2
     assert f"wsss-zoo pipeline: error: {message}" in capsys.readouterr().err
 
 
 def test_what_was_not_measured_is_said(recipe, tmp_path, calls, capsys):
     content = RECIPE | {"report": {"labels": "maps:pseudo/best_miou"}}
     recipe.write_text(yaml.safe_dump(content, sort_keys=False))
-    assert pipeline.main([str(recipe), "--root", str(tmp_path / "r")]) == 0
+    assert main(["pipeline", str(recipe), "--root", str(tmp_path / "r")]) == 0
     assert "not measured" in capsys.readouterr().out
     assert json.loads((tmp_path / "r/summary.json").read_text())["report"] == {"labels": None}
 
@@ -270,7 +273,9 @@ def test_two_pipelines_take_turns(recipe, tmp_path, calls, capsys):
     root.mkdir()
     with (root / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        thread = threading.Thread(target=pipeline.main, args=([str(recipe), "--root", str(root)],))
+        thread = threading.Thread(
+            target=main, args=(["pipeline", str(recipe), "--root", str(root)],)
+        )
         thread.start()
         time.sleep(0.3)
         assert not (root / "cam").exists()

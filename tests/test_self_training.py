@@ -180,7 +180,7 @@ def test_missing_checkpoint_is_named(recipe, root, tmp_path, capsys):
     args = [str(recipe), "--root", str(tmp_path / "r"), "--use", f"warm={root / 'warm'}"]
     with pytest.raises(SystemExit):
         pipeline.main([*args, "--early.ckpt_path", "no.ckpt"])
-    assert "--ckpt_path no.ckpt: there is no such file" in capsys.readouterr().err
+    assert "checkpoint no.ckpt: there is no such file" in capsys.readouterr().err
 
 
 def test_one_split_for_all_steps_is_refused(recipe, tmp_path, capsys):

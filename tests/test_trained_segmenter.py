@@ -30,7 +30,7 @@ def path(tmp_path):
 def test_what_fit_writes(tmp_path):
     root = ["--trainer.default_root_dir", str(tmp_path), "--trainer.max_steps", "1"]
     cli = ZooCLI(["fit", "--model", "Supervised", *TINY, *root, "--trainer.limit_val_batches", "0"])
-    trained = load_segmenter(str(tmp_path / "checkpoints" / "last.ckpt"), "label")
+    trained = load_segmenter(str(tmp_path / "checkpoints" / "last.ckpt"))
     assert type(trained.method) is Supervised
     assert not trained.method.training
     assert dict(trained.method.hparams)["backbone"] == "test_resnet"
@@ -42,37 +42,37 @@ def test_what_fit_writes(tmp_path):
 
 
 def test_names(path, method, tmp_path):
-    trained = load_segmenter(save_checkpoint(path, method, ["sky", "sea", "sun"]), "label")
+    trained = load_segmenter(save_checkpoint(path, method, ["sky", "sea", "sun"]))
     assert trained.class_names == ["sky", "sea", "sun"]
     assert not trained.background
     names = tmp_path / "classes.txt"
     names.write_text("background 0 0 0\nA 1 1 1\nB 2 2 2\n")
-    trained = load_segmenter(str(path), "label", str(names))
+    trained = load_segmenter(str(path), str(names))
     assert trained.class_names == ["background", "A", "B"]
     # What the data set was does not change with the names.
     assert not trained.background
-    trained = load_segmenter(save_checkpoint(path, method), "label", str(names))
+    trained = load_segmenter(save_checkpoint(path, method), str(names))
     assert trained.background
     assert trained.names_known
-    trained = load_segmenter(str(path), "label")
+    trained = load_segmenter(str(path))
     assert trained.class_names == ["class 0", "class 1", "class 2"]
     assert trained.background
     assert not trained.names_known
     names.write_text("A\nB\n")
     with pytest.raises(ValueError, match=r"names 2 classes, checkpoint .*a.ckpt has 3"):
-        load_segmenter(str(path), "label", str(names))
+        load_segmenter(str(path), str(names))
     with pytest.raises(FileNotFoundError):
-        load_segmenter(str(path), "label", str(tmp_path / "none.txt"))
+        load_segmenter(str(path), str(tmp_path / "none.txt"))
 
 
 @pytest.mark.parametrize("name", ["a\nb", "\x1b[2J", 5, None])
 def test_names_that_cannot_be_shown(name, path, method):
     save_checkpoint(path, method, ["background", "cat", name])
     with pytest.raises(ValueError, match=r"a.ckpt has 3 classes and as their names \['background"):
-        load_segmenter(str(path), "label")
+        load_segmenter(str(path))
     save_checkpoint(path, method, ["background", "cat"])
-    with pytest.raises(ValueError, match=r"a.ckpt has 3 classes and as their names .*--classes"):
-        load_segmenter(str(path), "label")
+    with pytest.raises(ValueError, match=r"a.ckpt has 3 classes and as their names .*as classes"):
+        load_segmenter(str(path))
 
 
 def test_weights_that_are_no_numbers(path, method):
@@ -80,7 +80,7 @@ def test_weights_that_are_no_numbers(path, method):
         next(method.parameters())[0] = float("nan")
     save_checkpoint(path, method, NAMES)
     with pytest.raises(ValueError, match=r"a.ckpt: 1 of \d+ tensors are NaN or infinite"):
-        load_segmenter(str(path), "label")
+        load_segmenter(str(path))
 
 
 def test_start_weights_are_not_asked_for(path, tmp_path, monkeypatch):
@@ -97,7 +97,7 @@ def test_start_weights_are_not_asked_for(path, tmp_path, monkeypatch):
     for changes in ({}, {"weights": "imagenet"}, {"init_from": "/dev/zero"}):
         save_checkpoint(path, method, NAMES, **({"init_from": None} | changes))
         monkeypatch.setattr("timm.create_model", refuse_downloads(timm.create_model))
-        assert type(load_segmenter(str(path), "label").method) is CPS
+        assert type(load_segmenter(str(path)).method) is CPS
     checkpoint = {"hyper_parameters": dict(method.hparams)}
     method.on_save_checkpoint(checkpoint)
     held = checkpoint["hyper_parameters"]
@@ -115,16 +115,16 @@ def refuse_downloads(create):
 def test_method_by_path_and_by_option(path, method):
     own = f"{__name__}.OwnSegmenter"
     save_checkpoint(path, method, NAMES, _class_path=own)
-    assert type(load_segmenter(str(path), "label").method) is OwnSegmenter
+    assert type(load_segmenter(str(path)).method) is OwnSegmenter
     save_checkpoint(path, method, NAMES, _class_path="wsss_zoo.methods.elsewhere.Supervised")
-    assert type(load_segmenter(str(path), "label").method) is Supervised
+    assert type(load_segmenter(str(path)).method) is Supervised
     # As Trainer.save_checkpoint does from Python.
     saved = torch.load(save_checkpoint(path, method, NAMES), weights_only=True)
     del saved["hyper_parameters"]["_class_path"]
     torch.save(saved, path)
-    with pytest.raises(ValueError, match=r"does not say which method .*--model: .*Supervised"):
-        load_segmenter(str(path), "label")
-    assert type(load_segmenter(str(path), "label", model="Supervised").method) is Supervised
+    with pytest.raises(ValueError, match=r"does not say which method .*as model: .*Supervised"):
+        load_segmenter(str(path))
+    assert type(load_segmenter(str(path), model="Supervised").method) is Supervised
 
 
 @pytest.mark.parametrize(
@@ -139,29 +139,27 @@ def test_method_by_path_and_by_option(path, method):
 def test_refused(path, method, changes, message):
     save_checkpoint(path, method, NAMES, **changes)
     with pytest.raises(ValueError, match=message):
-        load_segmenter(str(path), "label")
+        load_segmenter(str(path))
 
 
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ("gone.Method", "--model gone.Method cannot be imported"),
-        ("pathlib.Method", "--model pathlib.Method cannot be imported"),
-        (f"{__name__}.Method", "--model .*Method is no method of wsss_zoo; there are: .*CPS"),
+        ("gone.Method", "model gone.Method cannot be imported"),
+        ("pathlib.Method", "model pathlib.Method cannot be imported"),
+        (f"{__name__}.Method", "model .*Method is no method of wsss_zoo; there are: .*CPS"),
     ],
 )
 def test_refused_though_asked_for(path, method, asked, message):
     save_checkpoint(path, method, NAMES, _class_path="elsewhere.Method")
     with pytest.raises(ValueError, match=message):
-        load_segmenter(str(path), "label", model=asked)
+        load_segmenter(str(path), model=asked)
 
 
 def test_no_segmenter(path):
     save_checkpoint(path, CAM(3, backbone="test_resnet"), NAMES)
-    with pytest.raises(
-        ValueError, match=r"holds CAM, which .*export needs a segmenter.*Supervised"
-    ):
-        load_segmenter(str(path), "export")
+    with pytest.raises(ValueError, match=r"holds CAM, which .*a segmenter is needed.*Supervised"):
+        load_segmenter(str(path))
 
 
 def test_pretext(path):
@@ -169,7 +167,7 @@ def test_pretext(path):
 
     save_checkpoint(path, CPC(backbone="test_resnet", output_stride=8))
     with pytest.raises(ValueError, match=r"holds CPC, which makes no label maps.*model.weights"):
-        load_segmenter(str(path), "label")
+        load_segmenter(str(path))
 
 
 def test_corrector_of_labels(path):
@@ -179,10 +177,10 @@ def test_corrector_of_labels(path):
     with pytest.raises(
         ValueError, match=r"holds GATCorrector, which labels region graphs.*predict.*Supervised"
     ):
-        load_segmenter(str(path), "label")
+        load_segmenter(str(path))
 
 
 def test_no_checkpoint(path):
     path.write_text("no")
     with pytest.raises(ValueError, match="is no checkpoint"):
-        load_segmenter(str(path), "label")
+        load_segmenter(str(path))

@@ -1,4 +1,4 @@
-"""What a command line and the config files on it say, read before any parser applies links."""
+"""Read what a command line and its config files give, before a parser applies its links."""
 
 import inspect
 import pkgutil
@@ -48,10 +48,10 @@ def option_key(token: str) -> str:
     return "config" if key == "-c" else key.removeprefix("--").removesuffix("+")
 
 
-def spread(options: Sequence[str], methods: Sequence[str | None]) -> list[list[str]]:
-    """Give options to several runs: one of the model goes to those whose method has it.
+def share_options(options: Sequence[str], methods: Sequence[str | None]) -> list[list[str]]:
+    """Give options to several runs; an option of the model only to methods that have it.
 
-    One that no method has goes to all, whose parser then says so.
+    An option that no method has goes to all: their parser then says so.
 
     Args:
         options: Options with their values.
@@ -60,27 +60,39 @@ def spread(options: Sequence[str], methods: Sequence[str | None]) -> list[list[s
     Returns:
         The options of each run.
 
-    >>> spread(["--model.weights", "w.pth", "--seed_everything", "1"], ["CAM", "GATCorrector"])
-    [['--model.weights', 'w.pth', '--seed_everything', '1'], ['--seed_everything', '1']]
+    >>> share_options(["--model.weights", "w.pth", "--data", "VOC2012"], ["CAM", "GATCorrector"])
+    [['--model.weights', 'w.pth', '--data', 'VOC2012'], ['--data', 'VOC2012']]
     """
     given: list[list[str]] = [[] for _ in methods]
     for group in option_groups(options):
-        head, _, rest = _plain(option_key(group[0])).partition(".")
-        has = [head != "model" or not rest or _takes(name, rest) for name in methods]
-        for run, takes in zip(given, has, strict=True):
-            run += group if takes or not any(has) else []
+        head, _, rest = _canonical_key(option_key(group[0])).partition(".")
+        has = [head != "model" or not rest or _has_argument(name, rest) for name in methods]
+        for run, fits in zip(given, has, strict=True):
+            run += group if fits or not any(has) else []
     return given
 
 
-def _takes(method: str | None, key: str) -> bool:
-    """Whether a method's constructor has an argument; one that cannot be found has any."""
+def _has_argument(method: str | None, key: str) -> bool:
+    """Whether a method's constructor has an argument; assumed of a method that is not found."""
     if method is None:
         return True
     try:
         found = pkgutil.resolve_name(method if "." in method else f"wsss_zoo.methods.{method}")
     except (ImportError, AttributeError, ValueError):
         return True
-    return key.partition(".")[0] in inspect.signature(found).parameters
+    return key.partition(".")[0] in constructor_arguments(found)
+
+
+def constructor_arguments(kind: type) -> set[str]:
+    """Names of a class's arguments, with those that ``**kwargs`` hands on to its base classes."""
+    names: set[str] = set()
+    for base in kind.__mro__:
+        if "__init__" in vars(base):
+            parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
+            names |= {parameter.name for parameter in parameters}
+            if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+                break
+    return names
 
 
 def class_first(args: Sequence[str], key: str) -> list[str]:
@@ -128,11 +140,11 @@ def given_settings(args: Sequence[str]) -> dict[str, Setting]:
         # own.
         content = _read_mapping(text) if key == "config" or "." not in key else None
         if content is None:
-            settings[_plain(key)] = Setting(text, option.split("=", 1)[0])
+            settings[_canonical_key(key)] = Setting(text, option.split("=", 1)[0])
         else:
             place = f"{text}:" if len(text) < 200 else option
             for path, value in _flatten(content, "" if key == "config" else key):
-                settings[_plain(path)] = Setting(value, f"{place} {path}")
+                settings[_canonical_key(path)] = Setting(value, f"{place} {path}")
     return settings
 
 
@@ -159,6 +171,6 @@ def _flatten(content: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any
             yield path, value
 
 
-def _plain(path: str) -> str:
+def _canonical_key(path: str) -> str:
     parts = [part for part in path.split(".") if part not in {"init_args", "dict_kwargs"}]
     return ".".join(parts[:-1] if parts[-1] == "class_path" else parts)

@@ -4,13 +4,16 @@ import difflib
 import importlib.metadata
 import logging
 import os
+import pkgutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import wsss_zoo
 
 
 @dataclass(frozen=True)
@@ -19,102 +22,41 @@ class Command:
 
     Args:
         summary: What it does, in one line.
-        run: Runs it with all arguments, the command's name first; returns the exit code.
+        function: Import path of a function for `run_command`; None for LightningCLI's commands.
     """
 
     summary: str
-    run: Callable[[list[str]], int]
-
-
-def _trainer(args: list[str]) -> int:
-    from pytorch_lightning.utilities.exceptions import SIGTERMException
-
-    from wsss_zoo.zoo_cli import ZooCLI
-
-    try:
-        ZooCLI(args)
-    except SIGTERMException as stop:
-        return _stopped(args[0], stop)
-    return 0
-
-
-def _stopped(command: str, stop: BaseException) -> int:
-    from pytorch_lightning.utilities import rank_zero_only
-
-    # The exception is a SystemExit without a code: a half-done run would pass for a finished one.
-    remedy = _notes(stop) or ["start the same command again"]
-    message = "; ".join(["stopped by SIGTERM, not finished", *remedy])
-    rank_zero_only(print)(f"wsss-zoo {command}: {message}", file=sys.stderr)
-    return 128 + signal.SIGTERM
-
-
-def _notes(error: BaseException) -> list[str]:
-    return getattr(error, "__notes__", [])
-
-
-def _pipeline(args: list[str]) -> int:
-    from wsss_zoo.pipeline import main as run_pipeline
-
-    return run_pipeline(args[1:])
-
-
-def _label(args: list[str]) -> int:
-    from pytorch_lightning.utilities.exceptions import SIGTERMException
-
-    from wsss_zoo.label_images import main as label_images
-
-    try:
-        return label_images(args[1:])
-    except SIGTERMException as stop:
-        return _stopped(args[0], stop)
-
-
-def _export(args: list[str]) -> int:
-    from wsss_zoo.export import main as export
-
-    return export(args[1:])
-
-
-def _methods(args: list[str]) -> int:
-    from wsss_zoo.method_table import main as print_methods
-
-    return print_methods(args[1:])
-
-
-def _inspect(args: list[str]) -> int:
-    from wsss_zoo.inspect_data import main as inspect_data
-
-    return inspect_data(args[1:])
-
-
-def _compare(args: list[str]) -> int:
-    from wsss_zoo.report.command import main as compare
-
-    return compare(args[1:])
-
-
-def _reliability(args: list[str]) -> int:
-    from wsss_zoo.reliability import main as rank
-
-    return rank(args[1:])
+    function: str | None = None
 
 
 COMMANDS = {
-    "fit": Command("train a method on a data set", _trainer),
-    "validate": Command("measure a trained method on the validation split", _trainer),
-    "test": Command("measure a trained method on the test split", _trainer),
-    "predict": Command("write label maps for the images of a split", _trainer),
-    "label": Command("write masks for any folder of images", _label),
-    "export": Command("save a trained network as ONNX or torch.export", _export),
+    "fit": Command("train a method on a data set"),
+    "validate": Command("measure a trained method on the validation split"),
+    "test": Command("measure a trained method on the test split"),
+    "predict": Command("write label maps for the images of a split"),
+    "label": Command("write masks for any folder of images", "wsss_zoo.label_images.label"),
+    "export": Command(
+        "save a trained network as ONNX or torch.export", "wsss_zoo.export.export_checkpoint"
+    ),
     "pipeline": Command(
-        "run a recipe of several steps; a finished step is not run again", _pipeline
+        "run a recipe of several steps; a finished step is not run again",
+        "wsss_zoo.pipeline.run_recipe",
     ),
-    "compare": Command("compare runs: tables, and a page with curves and pictures", _compare),
+    "compare": Command(
+        "compare runs: tables, and a page with curves and pictures",
+        "wsss_zoo.report.command.compare_runs",
+    ),
     "reliability": Command(
-        "list the pseudo-labelled images to trust and the others (ST++)", _reliability
+        "list the pseudo-labelled images to trust and the others (ST++)",
+        "wsss_zoo.reliability.list_reliable",
     ),
-    "inspect": Command("show what is in a data set, and what is wrong with it", _inspect),
-    "methods": Command("list the methods and the labels they need", _methods),
+    "inspect": Command(
+        "show what is in a data set, and what is wrong with it",
+        "wsss_zoo.inspect_data.inspect_data_set",
+    ),
+    "methods": Command(
+        "list the methods and the labels they need", "wsss_zoo.method_table.list_methods"
+    ),
 }
 
 
@@ -127,7 +69,7 @@ def main(args: Sequence[str] | None = None) -> int:
             it comes from); with arguments from Python it propagates.
 
     Returns:
-        Exit code; 0 for success, 2 for wrong arguments.
+        Exit code; 0 for success, 1 for a failure. Wrong arguments end the process with code 2.
     """
     if args is None:
         logging.basicConfig(format="%(message)s")
@@ -150,13 +92,45 @@ def main(args: Sequence[str] | None = None) -> int:
         )
         return 2
     try:
-        return COMMANDS[name].run(arguments)
+        return _run(name, arguments)
     except Exception as error:
         message = None if args is not None else _message(error, name)
         if message is None:
             raise
         print(f"wsss-zoo {name}: error: {message}", file=sys.stderr)
         return 1
+
+
+def _run(name: str, args: list[str]) -> int:
+    function = COMMANDS[name].function
+    try:
+        if function is not None:
+            from wsss_zoo.command_parser import run_command
+
+            return run_command(name, pkgutil.resolve_name(function), args[1:])
+        from wsss_zoo.zoo_cli import ZooCLI
+
+        ZooCLI(args)
+    except SystemExit as stop:
+        # Known by its name: the import of Lightning takes seconds.
+        if type(stop).__name__ != "SIGTERMException":
+            raise
+        return _report_stop(name, stop)
+    return 0
+
+
+def _report_stop(command: str, stop: SystemExit) -> int:
+    from pytorch_lightning.utilities import rank_zero_only
+
+    # The exception has no exit code: a half-done run would pass for a finished one.
+    remedy = _notes(stop) or ["start the same command again"]
+    message = "; ".join(["stopped by SIGTERM, not finished", *remedy])
+    rank_zero_only(print)(f"wsss-zoo {command}: {message}", file=sys.stderr)
+    return 128 + signal.SIGTERM
+
+
+def _notes(error: BaseException) -> list[str]:
+    return getattr(error, "__notes__", [])
 
 
 def _help() -> str:
@@ -183,12 +157,20 @@ def _message(error: Exception, command: str) -> str | None:
     from wsss_zoo.error_advice import advice
 
     message = advice(error, command)
-    if message is None and isinstance(error, ValueError | OSError | RuntimeError):
-        innermost = traceback.extract_tb(error.__traceback__)[-1]
-        # The package raised it on purpose.
-        if Path(innermost.filename).is_relative_to(Path(__file__).parent):
-            message = str(error)
+    if message is None and _is_ours(error):
+        message = str(error)
     return message and "; ".join([message, *_notes(error)])
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether the package raised an error on purpose."""
+    if isinstance(error, ImportError):
+        # An import statement that fails gives the name of the module.
+        expected = error.name is None
+    else:
+        expected = isinstance(error, ValueError | OSError | RuntimeError)
+    innermost = traceback.extract_tb(error.__traceback__)[-1]
+    return expected and Path(innermost.filename).is_relative_to(Path(wsss_zoo.__file__).parent)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,5 @@
 """The data module that a run's configuration names, without running code that only it names."""
 
-import os
 import pkgutil
 from collections.abc import Mapping
 from typing import Any
@@ -10,9 +9,6 @@ from jsonargparse import ArgumentError, ArgumentParser
 import wsss_zoo.data  # noqa: F401  (importing is what makes the data modules known)
 from wsss_zoo.cli_checks import loaded_class, subclasses
 from wsss_zoo.data.base import BaseDataModule
-
-# instantiate_classes is deprecated; its successor is newer than the oldest jsonargparse supported.
-os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
 
 def make_data(config: Mapping[str, Any], asked: str | None = None) -> BaseDataModule:
@@ -46,7 +42,7 @@ def make_data(config: Mapping[str, Any], asked: str | None = None) -> BaseDataMo
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(BaseDataModule, "data")
     try:
-        data: BaseDataModule = parser.instantiate_classes(parser.parse_object({"data": own})).data
+        data: BaseDataModule = parser.instantiate(parser.parse_object({"data": own})).data
     except ArgumentError as error:
         reason = " ".join(str(error).split())
         raise ValueError(

@@ -2,25 +2,20 @@
 
 import copy
 import json
-import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple
 
 import torch
-from jsonargparse import ArgumentParser
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from wsss_zoo.atomic import replacing
-from wsss_zoo.cli_checks import short_message
-from wsss_zoo.plain_checkpoint import save_plain
+from wsss_zoo.command_parser import usage_errors
+from wsss_zoo.supervised_checkpoint import save_supervised
 from wsss_zoo.torch_exporters import EXAMPLE, Run, example_image, export_onnx, export_program
 from wsss_zoo.trained_segmenter import TrainedSegmenter, load_segmenter
-
-os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
 Format = Literal["onnx", "torch_export", "supervised"]
 
@@ -32,27 +27,6 @@ _SUFFIXES: dict[Format, str] = {
 # Batch, height, width of the check: other than what exporters see in all of them, and no multiples
 # of a stride.
 _SIZES = ((1, 213, 320), (3, 161, 100), (1, 64, 224))
-_USAGE = "wsss-zoo export --ckpt_path FILE --format FORMAT [options]"
-_DESCRIPTION = """Save the evaluated network of a checkpoint as a file of its own.
-
-Formats: onnx, torch_export, and supervised: a checkpoint of the plain network as Supervised trains
-it, without exits, averages and second networks, for --ckpt_path of validate, predict and label and
-for --model.init_from of any segmenter.
-
-Of the first two the input is "image": (N, 3, H, W) float32, RGB in [0, 1], any N, H and W; the
-network normalises it. Output "logits": (N, C, H, W) float32; the class of a pixel is the largest
-of its C values, softmax over them gives probabilities. The file is written only if it gives the
-same as PyTorch at three sizes. It names the classes: an ONNX file, made by PyTorch's
-TorchScript-based exporter, in metadata_props; one of torch.export, which takes up to a minute, in
-its extra file wsss_zoo.json."""
-
-
-class _Parser(ArgumentParser):
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print a message without pages of usage and end the process with code 2."""
-        sys.stderr.write(f"wsss-zoo export: error: {short_message(message)}\n")
-        sys.stderr.write("wsss-zoo export --help lists all options\n")
-        sys.exit(2)
 
 
 class Difference(NamedTuple):
@@ -67,50 +41,44 @@ class Difference(NamedTuple):
     magnitude: float
 
 
-def main(args: list[str]) -> int:
-    """Export a checkpoint.
+def export_checkpoint(
+    *,
+    ckpt_path: str,
+    format: Format,
+    out: Path | None = None,
+    tolerance: float = 1e-4,
+    classes: str | None = None,
+    model: str | None = None,
+) -> int:
+    """Save the evaluated network of a checkpoint as a file of its own.
+
+    Formats: onnx, torch_export, and supervised: a checkpoint of the network alone as Supervised
+    trains it, without exits, averages and second networks, for --ckpt_path of validate, predict and
+    label and for --model.init_from of any segmenter.
+
+    Of the first two the input is "image": (N, 3, H, W) float32, RGB in [0, 1], any N, H and W; the
+    network normalises it. Output "logits": (N, C, H, W) float32; the class of a pixel is the
+    largest of its C values, softmax over them gives probabilities. The file is written only if it
+    gives the same as PyTorch at three sizes. It names the classes: an ONNX file, made by PyTorch's
+    TorchScript-based exporter, in metadata_props; one of torch.export, which takes up to a minute,
+    in its extra file wsss_zoo.json.
 
     Args:
-        args: Arguments after the command's name.
-
-    Returns:
-        1 if a package is missing or the result is wrong, 2 for wrong arguments, else 0.
+        ckpt_path: Checkpoint of a segmenter.
+        format: Kind of file.
+        out: File to write; default: beside the checkpoint.
+        tolerance: Accepted difference to PyTorch, as a share of the largest logit (at least 1).
+        classes: Class list with other names than in the checkpoint.
+        model: Method, where the checkpoint does not say it or says one of your own.
     """
-    parser = _Parser(usage=_USAGE, description=_DESCRIPTION, allow_abbrev=False)
-    parser.add_argument("--ckpt_path", type=str, required=True, help="checkpoint of a segmenter")
-    parser.add_argument("--format", type=Format, required=True, help="kind of file")
-    parser.add_argument(
-        "--out", type=str | None, help="file to write; default: beside the checkpoint"
-    )
-    parser.add_argument(
-        "--tolerance",
-        type=float,
-        default=1e-4,
-        help="difference to PyTorch that is accepted, as a share of the largest logit (at least 1)",
-    )
-    parser.add_argument(
-        "--classes", type=str | None, help="class list with other names than in the checkpoint"
-    )
-    parser.add_argument(
-        "--model",
-        type=str | None,
-        help="method, where the checkpoint does not say it or says one of your own",
-    )
-    options = parser.parse_args(args)
-    try:
-        trained = load_segmenter(options.ckpt_path, "export", options.classes, options.model)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
-    out = Path(options.out or Path(options.ckpt_path).with_suffix(_SUFFIXES[options.format]))
-    if options.format == "supervised":
-        save_plain(options.ckpt_path, trained.method, out)
+    with usage_errors():
+        trained = load_segmenter(ckpt_path, classes, model)
+    out = out or Path(ckpt_path).with_suffix(_SUFFIXES[format])
+    if format == "supervised":
+        save_supervised(ckpt_path, trained.method, out)
         print(f"{out}: the plain network of a {type(trained.method).__name__}")
         return 0
-    try:
-        found = export_segmenter(trained, out, options.format, options.tolerance)
-    except ImportError as error:
-        print(f"wsss-zoo export: error: {error}", file=sys.stderr)
-        return 1
+    found = export_segmenter(trained, out, format, tolerance)
     sizes = ", ".join(f"{width}x{height}" for _, height, width in _SIZES)
     print(
         f"{out}: at {sizes} pixels (width x height) the largest difference from PyTorch is "
@@ -138,7 +106,7 @@ def export_segmenter(
         ImportError: If a package for ONNX is missing.
         ValueError: If the file gives something else than PyTorch.
     """
-    network = _Forward(trained.method)
+    network = copy.deepcopy(trained.method).eval().requires_grad_(False)
     images = [example_image(*size) for size in _SIZES]
     with torch.no_grad():
         expected = [network(image) for image in images]
@@ -156,18 +124,6 @@ def export_segmenter(
                 "written. Try the other format"
             )
     return found
-
-
-class _Forward(nn.Module):
-    """A copy of a method that does nothing but run the network."""
-
-    def __init__(self, method: nn.Module) -> None:
-        super().__init__()
-        self.method = copy.deepcopy(method).eval().requires_grad_(False)
-
-    def forward(self, image: Tensor) -> Tensor:
-        logits: Tensor = self.method.forward(image)
-        return logits
 
 
 # Torch has no types for this class.

@@ -1,21 +1,18 @@
-"""Any segmenter on a bare folder of images, as a ``Trainer.predict`` of bounded memory."""
+"""Run any segmenter on images of any size, in tiles and in bounded memory."""
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from pytorch_lightning import LightningDataModule, LightningModule
+from pytorch_lightning import LightningModule
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from wsss_zoo.data.image_files import IGNORE_INDEX, UInt8Array
-from wsss_zoo.data.image_folder import ImagesToLabel, read_any_size
-from wsss_zoo.data.sampler import EpochSampler
 from wsss_zoo.data.transforms import to_float
 from wsss_zoo.functional import sliding_windows
 from wsss_zoo.functional.window_merging import Box, merge_windows
+from wsss_zoo.image_folder import read_any_size
 from wsss_zoo.methods.base import BaseMethod
 
 #: Told of each tile of a large image: image id, tiles done, tiles in all.
@@ -112,70 +109,3 @@ class FolderLabeler(LightningModule):
         tile = torch.from_numpy(image[y0:y1, x0:x1]).to(self.device).permute(2, 0, 1)
         pixels = to_float(tile.contiguous()).to(self.dtype)
         return self.method.evaluation(self.method, pixels[None])[0]
-
-
-class ImagesInFolder(LightningDataModule):
-    """Images to be labelled, each on exactly one rank.
-
-    Args:
-        files: Path by image id.
-        begin: Gives the ids that are done; called once, on the first rank.
-        max_pixels: Pixels of the largest image that a loader process reads.
-        num_workers: Loader processes.
-    """
-
-    def __init__(
-        self,
-        files: Mapping[str, str],
-        begin: Callable[[], set[str]],
-        max_pixels: int,
-        num_workers: int,
-    ) -> None:
-        super().__init__()
-        # More ranks than images, or nothing left to do, is no mistake.
-        self.allow_zero_length_dataloader_with_multiple_devices = True
-        warnings.filterwarnings("ignore", "Total length of .* across ranks is zero")
-        self.files, self.begin = dict(files), begin
-        self.max_pixels, self.num_workers = max_pixels, num_workers
-        #: Ids of the images that are left; known after ``setup``.
-        self.left: list[str] = []
-
-    def setup(self, stage: str) -> None:
-        """Find out what is done, for all ranks alike.
-
-        Raises:
-            ValueError: If the results cannot go where they should.
-        """
-        assert self.trainer is not None
-        done: set[str] | str = set()
-        if self.trainer.is_global_zero:
-            try:
-                done = self.begin()
-            except ValueError as error:
-                done = str(error)
-        # A rank that raised alone would leave the others waiting.
-        done = self.trainer.strategy.broadcast(done)
-        if isinstance(done, str):
-            raise ValueError(done)
-        self.left = [image_id for image_id in self.files if image_id not in done]
-
-    def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """The images that are left, one at a time."""
-        assert self.trainer is not None
-        dataset = ImagesToLabel(self.left, self.files, self.max_pixels)
-        ranks, rank = self.trainer.world_size, self.trainer.global_rank
-        return DataLoader(
-            dataset,
-            batch_size=1,
-            sampler=EpochSampler(len(dataset), shuffle=False, num_replicas=ranks, rank=rank),
-            num_workers=self.num_workers,
-            collate_fn=_first,
-        )
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, index: int) -> Any:
-        """Leave images where they are: tiles are moved one by one."""
-        return batch
-
-
-def _first(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    return samples[0]

@@ -1,84 +1,43 @@
-"""``wsss-zoo inspect``: what a data set holds, what is wrong with it, and a sheet of its images."""
+"""``wsss-zoo inspect``: report the contents and faults of a data set, and draw its images."""
 
 import logging
-import os
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
-from jsonargparse import ArgumentParser
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from wsss_zoo.arguments import class_first, given_settings
-from wsss_zoo.cli_checks import check_name, short_message
 from wsss_zoo.contact_sheet import Tile, draw_contact_sheet
 from wsss_zoo.data import BaseDataModule
 from wsss_zoo.data.image_files import IGNORE_INDEX
 from wsss_zoo.data.inspection import ImageRecord, Inspection, inspect_data
 from wsss_zoo.data.oddities import find_oddities
-from wsss_zoo.help_texts import title_groups
-
-# instantiate_classes is deprecated; its successor is newer than the oldest jsonargparse supported.
-os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
 _FIRST = 10  # ids named of each oddity
 
 
-class _Parser(ArgumentParser):
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print a message without pages of usage and end the process with code 2."""
-        sys.stderr.write(f"wsss-zoo inspect: error: {short_message(message)}\n")
-        sys.stderr.write("wsss-zoo inspect --help lists all options\n")
-        sys.exit(2)
+def inspect_data_set(
+    *, data: BaseDataModule, out: Path = Path("inspect.png"), num_images: int = 36
+) -> int:
+    """Print what a data set holds and what is wrong with it, and draw some of its images.
 
-
-def main(args: list[str]) -> int:
-    """Inspect a data set.
+    Your own folder is --data Folder --data.root FOLDER; --data.help NAME lists the options of a
+    data set. The exit code is 1 if something cannot be used.
 
     Args:
-        args: Arguments after the command's name: ``--data`` and the options of the data module,
-            ``--out`` and ``--num_images`` of the contact sheet.
-
-    Returns:
-        1 if something is there that cannot be used, 2 for wrong arguments, else 0.
+        data: The data set.
+        out: Picture sheet to write.
+        num_images: Images on the sheet; 0 for none.
     """
-    parser = _Parser(
-        prog="wsss-zoo inspect",
-        usage="wsss-zoo inspect --data NAME --data.root FOLDER [options]",
-        description="Print what a data set holds and what is wrong with it, and draw some of its "
-        "images. Your own folder is --data Folder; --data.help NAME lists the options of a data "
-        "set. The exit code is 1 if something cannot be used.",
-        allow_abbrev=False,
-    )
-    parser.add_subclass_arguments(BaseDataModule, "data", required=True)
-    title_groups(parser)
-    parser.add_argument("--out", type=str, default="inspect.png", help="picture sheet to write")
-    parser.add_argument(
-        "--num_images", type=int, default=36, help="images on the sheet; 0 for none"
-    )
-    given = given_settings(args)
-    try:
-        if not {"help", "-h", "data.help"} & set(given):
-            check_name("data", given.get("data"), BaseDataModule)
-        options = parser.parse_args(class_first(args, "data"))
-        data: BaseDataModule = parser.instantiate_classes(options).data
-    except ValueError as error:
-        parser.error(str(error.__cause__ or error))
     console = Console()
-    try:
-        found = _inspect(data, console)
-    except (OSError, ValueError) as error:
-        print(f"wsss-zoo inspect: error: {error}", file=sys.stderr)
-        return 1
+    found = _inspect(data, console)
     print_report(found, console)
-    if options.num_images > 0:
-        _draw(data, found, Path(options.out), options.num_images, console)
+    if num_images > 0:
+        _draw(data, found, out, num_images, console)
     return 1 if found.errors else 0
 
 
@@ -124,20 +83,13 @@ def choose_images(found: Inspection, count: int) -> list[str]:
 
 
 def _inspect(data: BaseDataModule, console: Console) -> Inspection:
-    columns = (
-        TextColumn("reading images and masks"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
+    def show_progress(records: Iterable[ImageRecord], total: int) -> Iterable[ImageRecord]:
+        text = "reading images and masks"
+        return track(records, text, total, console=console, transient=True)
 
-        def track(records: Iterable[ImageRecord], total: int) -> Iterable[ImageRecord]:
-            return progress.track(records, total=total)
-
-        # What the data module would log stands in the report.
-        with _quiet(logging.getLogger("wsss_zoo")):
-            return inspect_data(data, track)
+    # What the data module would log stands in the report.
+    with _quiet(logging.getLogger("wsss_zoo")):
+        return inspect_data(data, show_progress)
 
 
 @contextmanager
@@ -182,20 +134,26 @@ def _warning(image_id: str, found: Inspection) -> str:
     return "; ".join(parts)
 
 
-def _split_table(found: Inspection) -> Table:
+def _table(title: str, first: str, *numbers: str) -> Table:
     # Names are the user's: as Text, no bracket of theirs is markup.
-    table = Table(title="images", title_justify="left")
-    table.add_column("split")
-    for column in ("images", "with mask", "with tags", "unlabelled", "not usable"):
-        table.add_column(column, justify="right")
+    table = Table(title=title, title_justify="left")
+    table.add_column(first)
+    for column in numbers:
+        table.add_column(Text(column), justify="right")
+    return table
+
+
+def _split_table(found: Inspection) -> Table:
+    columns = ("images", "with mask", "with tags", "unlabelled", "not usable")
+    table = _table("images", "split", *columns)
     for name, ids in found.splits.items():
         bad = [i for i in ids if found.records[i].errors]
-        plain = [i for i in ids if not found.is_masked(i) and i not in found.tags]
+        unlabeled = [i for i in ids if not found.is_masked(i) and i not in found.tags]
         counts = (
             len(ids),
             sum(map(found.is_masked, ids)),
             sum(i in found.tags for i in ids),
-            len(set(plain) - set(bad)),
+            len(set(unlabeled) - set(bad)),
             len(bad),
         )
         table.add_row(Text(name), *map(str, counts))
@@ -208,10 +166,7 @@ def _class_table(found: Inspection) -> Table:
     labeled = max(1, int(pixels[: len(found.class_names)].sum()))
     splits = [name for name in (found.train, *found.held_out) if name in found.splits]
     splits = list(dict.fromkeys(splits))
-    table = Table(title="classes", title_justify="left")
-    table.add_column("class")
-    for column in ("images tagged", "masks", "% of labelled pixels", *splits):
-        table.add_column(Text(column), justify="right")
+    table = _table("classes", "class", "images tagged", "masks", "% of labelled pixels", *splits)
     for index, name in enumerate(found.class_names):
         share = f"{100 * pixels[index] / labeled:.2f}"
         in_masks = str(sum(bool(counts[index]) for counts in masks))

@@ -1,226 +1,189 @@
 """``wsss-zoo label``: masks for any folder of images, by a checkpoint of any segmenter."""
 
+import dataclasses
 import logging
-import os
 import sys
 import warnings
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, final
 
-from jsonargparse import ArgumentParser, Namespace
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Trainer
 from rich.console import Console
 
 from wsss_zoo.callbacks.folder_masks import FolderMaskWriter, LabelProgress
-from wsss_zoo.callbacks.overlay import class_lines, draw_legend
 from wsss_zoo.callbacks.run_identity import evaluation_settings
-from wsss_zoo.cli_checks import short_message
-from wsss_zoo.data.image_folder import FoundImages, find_images
-from wsss_zoo.data.label_folder import CLASSES, LEGEND, MASKS, OVERLAYS, LabelFolder
+from wsss_zoo.command_parser import usage_errors
+from wsss_zoo.data.label_folder import LabelFolder
 from wsss_zoo.data.pseudo_labels import sha256_file
-from wsss_zoo.folder_labeler import FolderLabeler, ImagesInFolder
-from wsss_zoo.help_texts import title_groups
+from wsss_zoo.folder_labeler import FolderLabeler
+from wsss_zoo.image_folder import ImageFolder
 from wsss_zoo.modules.evaluation import Evaluation
-from wsss_zoo.trained_segmenter import TrainedSegmenter, load_segmenter
+from wsss_zoo.trained_segmenter import load_segmenter
 
 log = logging.getLogger(__name__)
 
-# instantiate_classes is deprecated; its successor is newer than the oldest jsonargparse supported.
-os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
-
-_DESCRIPTION = f"""Write a mask for every image in a folder and its sub-folders.
-
-OUT/{MASKS}/<image>.png holds the class index of each pixel, coloured; OUT/{OVERLAYS}/<image>.jpg
-the same over the image; OUT/{LEGEND} and OUT/{CLASSES} say which class is which. Started again
-after it was stopped, or when images were added or changed, it makes what is missing."""
 # Advice of Lightning that does not apply here.
 _QUIET = (
     r"The '\w+_dataloader' does not have many workers",
+    r"Total length of .* across ranks is zero",
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
 )
 
 
-class _Parser(ArgumentParser):
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print a message without pages of usage and end the process with code 2."""
-        sys.stderr.write(f"wsss-zoo label: error: {short_message(message)}\n")
-        sys.stderr.write("wsss-zoo label --help lists all options\n")
-        sys.exit(2)
+@final
+class FolderEvaluation(Evaluation):
+    """`Evaluation` of images that have no tags to gate by."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(gate_by_tags=False, **options)
 
 
-def main(args: list[str]) -> int:
-    """Label a folder of images.
+@dataclass(frozen=True)
+class TrainerOptions:
+    """What matters of Lightning's Trainer.
 
     Args:
-        args: Arguments after the command's name.
+        accelerator: cpu, gpu or auto.
+        devices: How many of them, or which.
+        strategy: ddp for several devices.
+        num_nodes: Machines.
+        precision: For example bf16-mixed.
+    """
+
+    accelerator: str = "auto"
+    devices: int | str | list[int] = "auto"
+    strategy: str = "auto"
+    num_nodes: int = 1
+    precision: int | str | None = None
+
+
+def label(
+    folder: Path,
+    *,
+    ckpt_path: str,
+    evaluation: FolderEvaluation,
+    trainer: TrainerOptions,
+    out: Path | None = None,
+    overwrite: bool = False,
+    opacity: float = 0.5,
+    conf_thresh: float | None = None,
+    max_pixels: int = 2**21,
+    tile: int = 1024,
+    classes: str | None = None,
+    model: str | None = None,
+    num_workers: int = 1,
+) -> int:
+    """Write a mask for every image in a folder and its sub-folders.
+
+    OUT/masks/<image>.png holds the class index of each pixel, coloured; OUT/overlays/<image>.jpg
+    the same over the image; OUT/legend.png and OUT/classes.txt say which class is which. Started
+    again after it was stopped, or when images were added or changed, it makes what is missing.
+
+    Args:
+        folder: Folder of images.
+        ckpt_path: Checkpoint of a segmenter.
+        evaluation: How segmenters are run on whole images.
+        trainer: Lightning's Trainer.
+        out: Folder to write; default FOLDER_masks.
+        overwrite: Delete the masks that are in OUT, of whatever checkpoint, and start afresh.
+        opacity: Opacity of the overlays, in [0, 1]; 0 writes none.
+        conf_thresh: Pixels of lower probability, in [0, 1], get 255 in place of a class.
+        max_pixels: An image with more pixels than this is run in overlapping tiles.
+        tile: Side of a tile in pixels.
+        classes: Class list with other names than in the checkpoint.
+        model: Method, where the checkpoint does not say it or says one of your own.
+        num_workers: Processes that read images.
 
     Returns:
-        1 if something could not be labelled, 2 for wrong arguments, else 0.
+        1 if something could not be labelled, else 0.
 
     Raises:
+        UsageError: If an option, the folder or the checkpoint is of no use.
         ValueError: If the folder of the results is not free for them.
     """
-    parser = _parser()
-    options = parser.parse_args(args)
-    out = Path(options.out or _default_out(options.folder))
-    try:
-        _check(options, out)
-        found = find_images(Path(options.folder), leave_out=out)
-        if not found.files and not found.problems:
-            raise ValueError(f"there are no images that can be read in {options.folder}")
-        trained = load_segmenter(options.ckpt_path, "label", options.classes, options.model)
-        trained.method.evaluation = parser.instantiate_classes(options).evaluation
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+    options = {"opacity": opacity, "conf_thresh": conf_thresh}
+    options |= {"max_pixels": max_pixels, "tile": tile}
+    directory = out or _default_out(folder)
+    with usage_errors():
+        _check(options, folder, directory)
+        data = ImageFolder(folder, directory, max_pixels, num_workers)
+        if not data.files and not data.problems:
+            raise ValueError(f"there are no images that can be read in {folder}")
+        trained = load_segmenter(ckpt_path, classes, model)
     if not trained.names_known:
         log.warning("the checkpoint has no class names; give them with --classes classes.txt")
-    problems = _predict(options, found, trained, LabelFolder(out, _identity(options, trained)))
-    if problems is None:
-        return 0
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    return 1 if problems else 0
-
-
-def _parser() -> ArgumentParser:
-    parser = _Parser(
-        prog="wsss-zoo label",
-        usage="wsss-zoo label FOLDER --ckpt_path FILE [options]",
-        description=_DESCRIPTION,
-        allow_abbrev=False,
-    )
-    parser.add_argument("folder", type=str, help="folder of images")
-    parser.add_argument("--ckpt_path", type=str, required=True, help="checkpoint of a segmenter")
-    parser.add_argument("--out", type=str | None, help="folder to write; default FOLDER_masks")
-    parser.add_argument(
-        "--overwrite",
-        type=bool,
-        default=False,
-        help="delete the masks that are in OUT, of whatever checkpoint, and start afresh",
-    )
-    parser.add_argument(
-        "--opacity",
-        type=float,
-        default=0.5,
-        help="opacity of the overlays, in [0, 1]; 0 writes none",
-    )
-    parser.add_argument(
-        "--conf_thresh",
-        type=float | None,
-        help="pixels of lower probability, in [0, 1], get 255 in place of a class",
-    )
-    parser.add_argument(
-        "--max_pixels",
-        type=int,
-        default=2**21,
-        help="an image with more pixels than this is run in overlapping tiles",
-    )
-    parser.add_argument("--tile", type=int, default=1024, help="side of a tile in pixels")
-    parser.add_argument(
-        "--classes", type=str | None, help="class list with other names than in the checkpoint"
-    )
-    parser.add_argument(
-        "--model",
-        type=str | None,
-        help="method, where the checkpoint does not say it or says one of your own",
-    )
-    parser.add_argument("--num_workers", type=int, default=1, help="processes that read images")
-    # Images of a folder have no tags.
-    parser.add_class_arguments(Evaluation, "evaluation", skip={"gate_by_tags"})
-    title_groups(parser)
-    for name, kind, default, text in (
-        ("accelerator", str, "auto", "cpu, gpu or auto"),
-        ("devices", int | str | list[int], "auto", "how many of them, or which"),
-        ("strategy", str, "auto", "ddp for several devices"),
-        ("num_nodes", int, 1, "machines"),
-        ("precision", int | str | None, None, "for example bf16-mixed"),
-    ):
-        parser.add_argument(f"--trainer.{name}", type=kind, default=default, help=text)
-    return parser
-
-
-def _default_out(folder: str) -> str:
-    absolute = Path(folder).absolute()
-    return str(absolute.with_name(f"{absolute.name}_masks"))
-
-
-def _check(options: Namespace, out: Path) -> None:
-    if out.resolve() == Path(options.folder).resolve():
-        raise ValueError(f"--out {out} is the folder of the images; choose another")
-    for name in ("opacity", "conf_thresh"):
-        value = options[name]
-        if value is not None and not 0 <= value <= 1:
-            raise ValueError(f"--{name} is {value}; give a number in [0, 1]")
-    for name in ("max_pixels", "tile"):
-        if options[name] < 1:
-            raise ValueError(f"--{name} is {options[name]}; give a number >= 1")
-
-
-def _identity(options: Namespace, trained: TrainedSegmenter) -> dict[str, Any]:
-    """What decides the masks: a folder never holds those of two."""
-    return {
+    trained.method.evaluation = evaluation
+    # What decides the masks: a folder never holds those of two.
+    identity = {
         "method": type(trained.method).__name__,
         "class_names": trained.class_names,
-        "checkpoint_sha256": sha256_file(Path(options.ckpt_path)),
+        "checkpoint_sha256": sha256_file(Path(ckpt_path)),
         "options": {
-            **{name: options[name] for name in ("opacity", "conf_thresh", "max_pixels", "tile")},
+            **options,
             "evaluation": evaluation_settings(trained.method),
-            "precision": str(options.trainer.precision),
+            "precision": str(trainer.precision),
         },
     }
+    writer = FolderMaskWriter(
+        LabelFolder(directory, identity),
+        trained.class_names,
+        opacity=opacity,
+        background=trained.background,
+        ignored=conf_thresh is not None,
+        overwrite=overwrite,
+    )
+    labeler = FolderLabeler(trained.method, tile, max_pixels, conf_thresh)
+    return _predict(labeler, data, writer, trainer)
+
+
+def _default_out(folder: Path) -> Path:
+    absolute = folder.absolute()
+    return absolute.with_name(f"{absolute.name}_masks")
+
+
+def _check(options: dict[str, Any], folder: Path, out: Path) -> None:
+    if out.resolve() == folder.resolve():
+        raise ValueError(f"out {out} is the folder of the images; choose another")
+    for name, value in options.items():
+        is_share = name in ("opacity", "conf_thresh")
+        if value is not None and not (0 <= value <= 1 if is_share else value >= 1):
+            asked = "in [0, 1]" if is_share else ">= 1"
+            raise ValueError(f"{name} is {value}; give a number {asked}")
 
 
 def _predict(
-    options: Namespace, found: FoundImages, trained: TrainedSegmenter, folder: LabelFolder
-) -> list[str] | None:
-    """Run the prediction; on the first rank finish the folder and return what went wrong."""
-    ignored, names = options.conf_thresh is not None, trained.class_names
-
-    def begin() -> set[str]:
-        done = folder.begin(found.files, overwrite=options.overwrite)
-        legend = draw_legend(names, ignored=ignored)
-        folder.write_legend(legend, class_lines(names, ignored=ignored))
-        return done
-
-    console = Console()
-    progress = LabelProgress(len(found.files), console)
-    writer = FolderMaskWriter(folder, options.opacity, trained.background)
-    labeler = FolderLabeler(trained.method, options.tile, options.max_pixels, options.conf_thresh)
-    labeler.report = progress.tile
-    data = ImagesInFolder(found.files, begin, options.max_pixels, options.num_workers)
-    trainer = _trainer(options, [writer, progress])
-    trainer.predict(labeler, datamodule=data, return_predictions=False)
-    if not trainer.is_global_zero:
-        return None
-    problems = [*found.problems, *writer.problems(trainer.world_size)]
-    root = Path(options.folder)
-    images = {name: str(Path(path).relative_to(root)) for name, path in found.files.items()}
-    count = folder.finish(images, problems)
-    before = len(found.files) - len(data.left)
-    parts = [f"{folder.directory}: masks of {count} images"]
-    parts += [f"{before} of them were there before"] if before else []
-    parts += [f"{len(problems)} problems"] if problems else []
-    parts += [f"left out as no images: {_kinds(found.others)}"] if found.others else []
-    console.print("; ".join(parts), markup=False, highlight=False, soft_wrap=True)
-    return problems
-
-
-def _trainer(options: Namespace, callbacks: list[Callback]) -> Trainer:
+    labeler: FolderLabeler, data: ImageFolder, writer: FolderMaskWriter, options: TrainerOptions
+) -> int:
     for message in _QUIET:
         warnings.filterwarnings("ignore", message)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    return Trainer(
-        **options.trainer.as_dict(),
+    console = Console()
+    progress = LabelProgress(console)
+    labeler.report = progress.draw_tile
+    trainer = Trainer(
+        **dataclasses.asdict(options),
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=False,
-        callbacks=callbacks,
+        callbacks=[writer, progress],
     )
+    trainer.predict(labeler, datamodule=data, return_predictions=False)
+    if not trainer.is_global_zero:
+        return 0
+    parts = [f"{writer.folder.directory}: masks of {writer.count} images"]
+    parts += [f"{writer.found} of them were there before"] if writer.found else []
+    parts += [f"{len(writer.problems)} problems"] if writer.problems else []
+    parts += [f"left out as no images: {_count_suffixes(data.others)}"] if data.others else []
+    console.print("; ".join(parts), markup=False, highlight=False, soft_wrap=True)
+    for problem in writer.problems:
+        print(problem, file=sys.stderr)
+    return 1 if writer.problems else 0
 
 
-def _kinds(paths: list[str]) -> str:
-    """Files counted by their suffix, the most frequent first."""
+def _count_suffixes(paths: list[str]) -> str:
+    """Count files by their suffix, the most frequent first."""
     counts = Counter(Path(path).suffix.lower() or "without suffix" for path in paths)
     return ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(5))

@@ -2,9 +2,7 @@
 
 import os
 import tempfile
-from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
@@ -12,7 +10,14 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities import rank_zero_info
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from wsss_zoo.run_folder import CHECKPOINT
+from wsss_zoo.exact_resume import (
+    StopRequest,
+    begin_validation_again,
+    is_between_steps,
+    is_last_batch,
+    pause_follows,
+)
+from wsss_zoo.run_folder import CHECKPOINT, CONFIG
 
 
 class LastCheckpoint(Checkpoint):
@@ -51,25 +56,15 @@ class LastCheckpoint(Checkpoint):
         self.keep_parts = keep_parts
         self._saved_step = 0
         self._parts: dict[int, int] = {}
-        self._asked_to_stop = False
+        self._stop = StopRequest()
         self._running = False
         #: Step of the state that is written, but not yet in the place of the checkpoint before.
         self._prepared_step: int | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """With several ranks, only note SIGTERM when it comes, before Lightning takes it on."""
-        self._asked_to_stop = False
-        if stage == "fit" and trainer.world_size > 1:
-            # Lightning's would broadcast from within the signal, in the middle of another
-            # collective call, where ranks wait for each other for ever.
-            note = partial(self._note_stop, trainer)
-            trainer._signal_connector._sigterm_notifier_fn = note  # type: ignore[method-assign]
-
-    def _note_stop(self, trainer: Trainer, number: int, frame: FrameType | None) -> None:
-        launcher = trainer.strategy.launcher
-        if launcher is not None and not self._asked_to_stop:
-            launcher.kill(number)
-        self._asked_to_stop = True
+        """Take SIGTERM on before Lightning does."""
+        if stage == "fit":
+            self._stop.listen(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from the step that the run starts or resumes at.
@@ -103,29 +98,29 @@ class LastCheckpoint(Checkpoint):
         # Before the last checkpoint: a run that is killed in between makes the part again.
         part = self._parts.pop(trainer.global_step, None)
         if part is not None:
-            kept = Path("checkpoints", f"part_{part}.ckpt")
+            kept = CHECKPOINT.with_name(f"part_{part}.ckpt")
             _write(trainer, kept, weights_only=True)
             _replace(trainer, kept)
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        pause = _pause_follows(trainer, batch_idx)
+        pause = pause_follows(trainer, batch_idx)
         if stepped and self._due(trainer) and not pause:
             self._prepare(trainer)
         if trainer.world_size > 1:
-            self._hold_stop(trainer, stepped and not pause)
+            self._stop.hold(trainer, stepped and not pause)
             return
-        last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-        self._hold_stop(trainer, (stepped or last) and trainer.global_step != trainer.max_steps)
+        complete = stepped or is_last_batch(trainer)
+        self._stop.hold(trainer, complete and trainer.global_step != trainer.max_steps)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let SIGTERM wait for a step: Lightning would count the one before this twice."""
         if self._running:
-            self._hold_stop(trainer, False)
+            self._stop.hold(trainer, False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save when it is due, or SIGTERM has come, and epochs have no middle."""
         single = trainer.num_training_batches == 1
-        self._hold_stop(trainer, single)
-        if single and (self._due(trainer) or self._asked_to_stop):
+        self._stop.hold(trainer, single)
+        if single and (self._due(trainer) or self._stop.asked):
             self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -145,39 +140,23 @@ class LastCheckpoint(Checkpoint):
             self._publish(trainer)
         if isinstance(exception, SIGTERMException) and self._can_resume_here(trainer):
             if trainer.validating:
-                _begin_validation_again(trainer)
+                begin_validation_again(trainer)
             self._save(trainer)
         folder = Path(trainer.default_root_dir)
         note = "no step is saved; start the same command again"
         if self._saved_step:
             note = (
                 f"step {self._saved_step} is saved; go on with: wsss-zoo fit --config "
-                f"{folder / 'config.yaml'} --ckpt_path {folder / CHECKPOINT}"
+                f"{folder / CONFIG} --ckpt_path {folder / CHECKPOINT}"
             )
         exception.add_note(note)
         if isinstance(exception, KeyboardInterrupt):
             # Which Lightning turns into an exit without a word.
             rank_zero_info(note)
 
-    def _hold_stop(self, trainer: Trainer, now: bool) -> None:
-        """Let SIGTERM end the training after this batch, or keep it for a later one."""
-        # Lightning looks at it after every batch and cannot be asked to wait.
-        signals = trainer._signal_connector
-        self._asked_to_stop |= signals.received_sigterm
-        if now and trainer.world_size > 1:
-            asked = trainer.strategy.reduce_boolean_decision(self._asked_to_stop, all=False)
-            self._asked_to_stop = asked
-        signals.received_sigterm = self._asked_to_stop and now
-
     def _can_resume_here(self, trainer: Trainer) -> bool:
-        batches = trainer.fit_loop.epoch_loop.batch_progress
-        done, begun = batches.current.completed, batches.current.ready
-        if batches.is_last_batch:
-            whole = trainer.validating
-        else:
-            whole = done == begun and done % trainer.accumulate_grad_batches == 0
         ended = trainer.global_step in (self._saved_step, trainer.max_steps)
-        return whole and not ended
+        return is_between_steps(trainer) and not ended
 
     def _due(self, trainer: Trainer) -> bool:
         return trainer.global_step - self._saved_step >= self.every_n_train_steps
@@ -220,24 +199,3 @@ def _replace(trainer: Trainer, path: Path) -> None:
     target = Path(trainer.default_root_dir, path)
     if trainer.is_global_zero:
         target.with_suffix(".tmp").replace(target)
-
-
-def _begin_validation_again(trainer: Trainer) -> None:
-    """Put the progress of a validation to where Lightning resumes with its first image."""
-    images = trainer.fit_loop.epoch_loop.val_loop.batch_progress
-    images.reset_on_run()
-    images.increment_ready()
-    images.increment_started()
-
-
-def _pause_follows(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether a validation, the end of an epoch or of the training comes after this batch."""
-    if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-        return True
-    if trainer.global_step == trainer.max_steps:
-        return True
-    every = trainer.val_check_batch
-    total = (
-        trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
-    )
-    return every is not None and (total + 1) % every == 0

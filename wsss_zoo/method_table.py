@@ -1,13 +1,14 @@
-"""``wsss-zoo methods``: the zoo at a glance."""
+"""``wsss-zoo methods``: list the methods, read from their source so that torch is not imported."""
 
-import argparse
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-import wsss_zoo.methods  # noqa: F401  (importing is what makes the methods known)
-from wsss_zoo.cli_checks import subclasses
-from wsss_zoo.methods.base import BaseMethod
+import wsss_zoo
 
 #: What each regime of the data module asks of the user's labels.
 LABELS = {
@@ -19,25 +20,35 @@ LABELS = {
     "graphs": "region graphs, from a few masks and tags",
     "weak_shot": "masks of some classes, tags of the others",
 }
+_METHODS = Path(wsss_zoo.__file__).parent / "methods"
 
 
-def main(args: list[str]) -> int:
-    """Print each method with the labels it needs and the first line of its description.
+@dataclass(frozen=True)
+class MethodEntry:
+    """One line of the table.
 
     Args:
-        args: Arguments after ``methods``.
-
-    Returns:
-        0.
+        supervision: Regime of the data module that the method trains on.
+        summary: First line of its description, as plain text.
     """
-    argparse.ArgumentParser(
-        "wsss-zoo methods",
-        description="List the methods: the labels that each needs, and what it is.",
-        epilog="wsss-zoo fit --model.help NAME lists a method's options.",
-    ).parse_args(args)
+
+    supervision: str
+    summary: str
+
+    @property
+    def labels_needed(self) -> str:
+        """The labels that the method needs, in words; a regime without any by its name."""
+        return LABELS.get(self.supervision, self.supervision)
+
+
+def list_methods() -> int:
+    """List the methods: the labels that each needs, and what it is.
+
+    wsss-zoo fit --model.help NAME lists a method's options.
+    """
     table = Table("method", "labels it needs", "what it is", box=None, pad_edge=False)
-    for name, method in subclasses(BaseMethod).items():
-        table.add_row(name, labels_needed(method), summary(method))
+    for name, method in read_methods().items():
+        table.add_row(name, method.labels_needed, method.summary)
     console = Console()
     console.print(table)
     console.print(
@@ -48,12 +59,55 @@ def main(args: list[str]) -> int:
     return 0
 
 
-def labels_needed(method: type) -> str:
-    """The labels that a method needs, in words; a regime without any by its name."""
-    regime: str = method.supervision  # type: ignore[attr-defined]
-    return LABELS.get(regime, regime)
+def read_methods(folder: Path = _METHODS) -> dict[str, MethodEntry]:
+    """Read the methods of a folder and its sub-folders without importing them.
+
+    Args:
+        folder: Python files; a method derives from ``BaseMethod`` and has no abstract methods left.
+
+    Returns:
+        Entries by class name, sorted.
+    """
+    classes = {
+        node.name: node
+        for path in sorted(folder.rglob("*.py"))
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef)
+    }
+    lineages = {name: list(_lineage(name, classes)) for name in sorted(classes)}
+    return {
+        name: MethodEntry(_supervision(lineage), _summary(lineage[0]))
+        for name, lineage in lineages.items()
+        if any(node.name == "BaseMethod" for node in lineage[1:]) and not _is_abstract(lineage)
+    }
 
 
-def summary(method: type) -> str:
-    """First line of a method's description, as plain text."""
-    return (method.__doc__ or "").strip().splitlines()[0].replace("``", "")
+def _lineage(name: str, classes: Mapping[str, ast.ClassDef]) -> Iterator[ast.ClassDef]:
+    """A class and its ancestors, as far as they are in the folder, the nearest first."""
+    if name in classes:
+        yield classes[name]
+        for base in classes[name].bases:
+            yield from _lineage(ast.unparse(base).partition("[")[0].rpartition(".")[2], classes)
+
+
+def _supervision(lineage: list[ast.ClassDef]) -> str:
+    for node in (statement for ancestor in lineage for statement in ancestor.body):
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Constant):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if "supervision" in map(ast.unparse, targets):
+                return str(node.value.value)
+    raise ValueError(f"class {lineage[0].name} has no supervision; set it to one of {list(LABELS)}")
+
+
+def _summary(node: ast.ClassDef) -> str:
+    return (ast.get_docstring(node) or "").partition("\n")[0].replace("``", "")
+
+
+def _is_abstract(lineage: list[ast.ClassDef]) -> bool:
+    missing: set[str] = set()
+    for ancestor in reversed(lineage):
+        for node in ancestor.body:
+            if isinstance(node, ast.FunctionDef):
+                abstract = any("abstractmethod" in ast.unparse(d) for d in node.decorator_list)
+                missing = missing | {node.name} if abstract else missing - {node.name}
+    return bool(missing)

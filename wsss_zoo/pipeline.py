@@ -1,6 +1,5 @@
-"""``wsss-zoo pipeline``: the steps of a recipe one after the other, each finished exactly once."""
+"""``wsss-zoo pipeline``: run the steps of a recipe in order, each exactly once."""
 
-import argparse
 import contextlib
 import hashlib
 import json
@@ -11,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,15 @@ from rich.markup import escape
 
 from wsss_zoo import __version__
 from wsss_zoo.atomic import write_atomic, write_json
+from wsss_zoo.command_parser import usage_errors
+from wsss_zoo.linked_runs import link_finished_runs
 from wsss_zoo.recipe import Recipe, Step, fill, read_recipe
-from wsss_zoo.taken_runs import take_runs
+from wsss_zoo.run_folder import CHECKPOINT, DONE, STARTED
 
 console = Console(highlight=False, soft_wrap=True)
 
-CHECKPOINT = "checkpoints/last.ckpt"
 # Exit codes from here on are those of signals.
 _INTERRUPTED = 128
-STARTED, DONE = "started.json", "done.json"
 # What a finished step leaves for others, as far as it has it; a manifest stands for label maps or
 # graphs.
 _OUTPUTS = (
@@ -44,59 +43,40 @@ _OUTPUTS = (
 )
 
 
-def main(args: list[str]) -> int:
-    """Run a recipe.
+def run_recipe(
+    recipe: Path,
+    *,
+    root: Path | None = None,
+    use: tuple[str, ...] = (),
+    other_options: Sequence[str] = (),
+) -> int:
+    """Run the steps of a recipe, each in its own folder.
+
+    Run again it goes on where it stopped: finished steps whose settings and inputs are the same are
+    not run again.
+
+    Further options are options of the steps, those of fit, validate and predict: for all steps
+    (--data VOC2012 --data.root DIR --trainer.max_steps 100) or, after the name of a step, for one
+    (--cam.trainer.max_steps 100).
 
     Args:
-        args: Arguments after ``pipeline``.
+        recipe: YAML file, see experiments/pipelines.
+        root: Folder of the steps' folders; default runs/pipelines/RECIPE.
+        use: STEP=FOLDER: take the finished run in FOLDER for a step in place of running it (it is
+            linked, never written to); may be given several times.
+        other_options: Options of the steps, as typed.
 
     Returns:
         0, or the exit code of the step that failed.
     """
-    options, overrides = _parser().parse_known_args(args)
-    try:
-        recipe = read_recipe(options.recipe, overrides)
-    except (ValueError, OSError) as error:
-        print(f"wsss-zoo pipeline: error: {error}", file=sys.stderr)
-        return 2
-    root = options.root or Path("runs", "pipelines", recipe.name)
+    with usage_errors():
+        steps = read_recipe(recipe, other_options)
+    root = root or Path("runs", "pipelines", steps.name)
     root.mkdir(parents=True, exist_ok=True)
     with _lock(root) as lock:
-        try:
-            changed = take_runs(recipe, root, options.use, console)
-        except (ValueError, OSError) as error:
-            print(f"wsss-zoo pipeline: error: {error}", file=sys.stderr)
-            return 2
-        return _run(recipe, root, lock, changed)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "wsss-zoo pipeline",
-        usage="wsss-zoo pipeline RECIPE [--root FOLDER] [options of the steps]",
-        description="Run the steps of a recipe, each in its own folder. Run again it goes on where "
-        "it stopped: finished steps whose settings and inputs are the same are not run again.",
-        epilog="Options of the steps are those of fit, validate and predict, for all steps (--data "
-        "VOC2012 --data.root DIR --trainer.max_steps 100) or, after the name of a step, for one "
-        "(--cam.trainer.max_steps 100).",
-        allow_abbrev=False,
-    )
-    parser.add_argument("recipe", type=Path, help="YAML file, see experiments/pipelines")
-    parser.add_argument(
-        "--root",
-        type=Path,
-        metavar="FOLDER",
-        help="folder of the steps' folders; default runs/pipelines/RECIPE",
-    )
-    parser.add_argument(
-        "--use",
-        action="append",
-        default=[],
-        metavar="STEP=FOLDER",
-        help="take the finished run in FOLDER for a step in place of running it (it is linked, "
-        "never written to); may be given several times",
-    )
-    return parser
+        with usage_errors():
+            changed = link_finished_runs(steps, root, use, console)
+        return _run(steps, root, lock, changed)
 
 
 def _run(recipe: Recipe, root: Path, lock: int, changed: bool) -> int:
@@ -127,7 +107,7 @@ def _run(recipe: Recipe, root: Path, lock: int, changed: bool) -> int:
 
 def _run_step(recipe: Recipe, step: Step, root: Path, fingerprint: str, lock: int) -> int:
     folder = root / step.name
-    resumed = _prepare(folder, fingerprint)
+    resumed = _begin_folder(folder, fingerprint)
     text = yaml.safe_dump(step.resolved(root), sort_keys=False)
     write_atomic(
         folder / "step.yaml", f"# {recipe.name}, step {step.name}: wsss-zoo {step.command}\n{text}"
@@ -161,8 +141,8 @@ def _run_step(recipe: Recipe, step: Step, root: Path, fingerprint: str, lock: in
     return 0
 
 
-def _prepare(folder: Path, fingerprint: str) -> bool:
-    """Make a step's folder; true if it holds unfinished work of the very same step."""
+def _begin_folder(folder: Path, fingerprint: str) -> bool:
+    """Make a step's folder; true if it holds unfinished work of the same step and settings."""
     started = _read_json(folder / STARTED)
     if started.get("fingerprint") == fingerprint and not (folder / DONE).exists():
         return True

@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from wsss_zoo.arguments import given_settings, option_groups, option_key, spread
+from wsss_zoo.arguments import given_settings, option_groups, option_key, share_options
 
 COMMANDS = ("fit", "validate", "test", "predict", "reliability")
 # First parts of the options of the first four: what a step may set, and no name for a step.
@@ -244,7 +244,7 @@ def _override(
         else:
             shared += [option, *values]
     methods = [step.settings.get("model", {}).get("class_path") for step in steps]
-    for step, fitting in zip(steps, spread(shared, methods), strict=True):
+    for step, fitting in zip(steps, share_options(shared, methods), strict=True):
         if step.ranks:
             yield replace(step, overrides=tuple(own[step.name]))
             continue
@@ -264,18 +264,13 @@ def _filled(step: Step) -> set[str]:
     return {key for key, setting in settings.items() if _PLACEHOLDER.search(str(setting.value))}
 
 
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _strings(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item)
+def _strings(value: Any) -> list[str]:
+    found: list[str] = []
+    _map_strings(value, found.append)
+    return found
 
 
-def _map_strings(value: Any, change: Any) -> Any:
+def _map_strings(value: Any, change: Callable[[str], Any]) -> Any:
     if isinstance(value, str):
         return change(value)
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""``wsss-zoo reliability``: the pseudo-labels that a training came to steadily, and the others."""
+"""``wsss-zoo reliability``: rank pseudo-labels by how early training settled on them."""
 
 import csv
 import io
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jsonargparse import ArgumentParser
 
 from wsss_zoo.atomic import write_atomic, write_json
 from wsss_zoo.data.image_files import files_by_stem
@@ -24,27 +23,23 @@ TABLE, RESULT = "reliability.csv", "reliability.json"
 _THREADS = 4  # decoding releases the interpreter lock
 
 
-def main(args: list[str]) -> int:
-    """Rank images and write the two lists.
+def list_reliable(
+    *, earlier: list[str], last: str, out_dir: str = ".", reliable_share: float = 0.5
+) -> int:
+    """Rank pseudo-labelled images by how far earlier checkpoints agree with the last (ST++).
+
+    Writes reliable.txt and unreliable.txt: lists for --data.train_split and --data.predict_split.
 
     Args:
-        args: Arguments after ``reliability``.
+        earlier: Folders of label maps that earlier checkpoints predicted.
+        last: Folder of those of the last checkpoint: same images, same classes.
+        out_dir: Folder to write into.
+        reliable_share: Share of the images, rounded down, that is called reliable, in (0, 1).
     """
-    parser = ArgumentParser(
-        "wsss-zoo reliability",
-        description="Rank pseudo-labelled images by how far the predictions of earlier checkpoints "
-        f"agree with those of the last (ST++), and write {RELIABLE} and {UNRELIABLE}: lists for "
-        "--data.train_split and --data.predict_split.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--config", action="config", help="YAML file of these options")
-    parser.add_function_arguments(rank_images)
-    options = parser.parse_args(args)
-    options.pop("config")
-    metrics = rank_images(**options.as_dict())
+    metrics = rank_images(earlier, last, out_dir, reliable_share)
     for name, value in metrics.items():
         print(f"{name}: {value:.4f}")
-    print(f"lists: {Path(options.out_dir, RELIABLE)}, {Path(options.out_dir, UNRELIABLE)}")
+    print(f"lists: {Path(out_dir, RELIABLE)}, {Path(out_dir, UNRELIABLE)}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A trained segmenter out of a checkpoint alone."""
+"""Load a trained segmenter from nothing but its checkpoint."""
 
 import pkgutil
 from collections.abc import Mapping
@@ -9,14 +9,15 @@ from typing import Any
 import torch
 
 import wsss_zoo.methods  # noqa: F401  (importing is what makes the methods known)
-from wsss_zoo.cli_checks import loaded_class, read_checkpoint, subclasses
+from wsss_zoo.cli_checks import loaded_class, subclasses
 from wsss_zoo.data.class_files import read_class_file
 from wsss_zoo.methods.base import BaseMethod, without_start_weights
+from wsss_zoo.run_checkpoint import read_checkpoint
 
 
 @dataclass(frozen=True)
 class TrainedSegmenter:
-    """A method with its weights, ready to be run.
+    """A method with its weights, ready to run.
 
     Args:
         method: In eval mode, on the CPU.
@@ -32,16 +33,12 @@ class TrainedSegmenter:
 
 
 def load_segmenter(
-    path: str,
-    command: str,
-    classes: str | None = None,
-    model: str | None = None,
+    path: str, classes: str | None = None, model: str | None = None
 ) -> TrainedSegmenter:
-    """Make the method that a checkpoint holds.
+    """Make the segmenter that a checkpoint holds.
 
     Args:
         path: Checkpoint of a run.
-        command: Who asks, for messages.
         classes: Class list, see `read_class_file`, with other names than those in the checkpoint.
         model: Name or import path of the method, for a checkpoint that does not say it (one that
             was not saved by ``wsss-zoo fit``) or says one of the user's own: what a file names is
@@ -56,34 +53,26 @@ def load_segmenter(
     options = checkpoint.get("hyper_parameters", {})
     kind = _method_class(path, str(options.get("_class_path", "")) or None, model)
     if kind.output != "segmentation" or kind.supervision == "graphs":
-        raise ValueError(f"--ckpt_path {path} holds {kind.__name__}, {_remedy(kind, command)}")
+        remedy = _REMEDIES["graphs" if kind.supervision == "graphs" else kind.output]
+        raise ValueError(f"checkpoint {path} holds {kind.__name__}, which {remedy}")
     method = _with_weights(path, kind, checkpoint)
+    # What the data module has put there, under its class's name.
+    saved = next((v for v in checkpoint.values() if isinstance(v, dict) and "class_names" in v), {})
     count = int(options["num_classes"])
-    saved = _saved_classes(checkpoint)
-    names = read_class_file(Path(classes)).names if classes else saved.get("class_names")
-    if not classes and names is not None and not _are_names(names, count):
-        raise ValueError(
-            f"checkpoint {path} has {count} classes and as their names {names!r}; give a list of "
-            "your own by --classes"
-        )
-    if names is not None and len(names) != count:
-        raise ValueError(
-            f"--classes {classes} names {len(names)} classes, checkpoint {path} has {count}; name "
-            "each, the background too, in the order of training"
-        )
-    shown = list(names) if names else [f"class {index}" for index in range(count)]
+    names = _class_names(path, count, saved.get("class_names"), classes)
+    shown = names or [f"class {index}" for index in range(count)]
     background = bool(saved.get("background", names is None or shown[0] == "background"))
     return TrainedSegmenter(method.eval(), shown, background, names is not None)
 
 
 def _method_class(path: str, held: str | None, asked: str | None) -> type[BaseMethod]:
-    """Method of a checkpoint; only what the user asks for is imported."""
-    known = subclasses(BaseMethod)
+    """Find the method of a checkpoint; only what the user asks for is imported."""
+    known = ", ".join(subclasses(BaseMethod))
     class_path = asked if held is None or (asked and "." in asked) else held
     if class_path is None:
         raise ValueError(
             f"checkpoint {path} does not say which method it is of, as those of 'wsss-zoo fit' do; "
-            f"name it with --model: {', '.join(known)}"
+            f"name it as model: {known}"
         )
     found = loaded_class(BaseMethod, class_path)
     if found is not None:
@@ -91,20 +80,18 @@ def _method_class(path: str, held: str | None, asked: str | None) -> type[BaseMe
     if class_path != asked:
         raise ValueError(
             f"checkpoint {path} is of the method {class_path!r}, which is none of wsss_zoo's: "
-            f"{', '.join(known)}; if it is your own, name it with --model {class_path}: no code "
-            "is imported because a file asks for it"
+            f"{known}; if it is your own, name it (--model {class_path}): no code is imported "
+            "because a file asks for it"
         )
     try:
         kind = pkgutil.resolve_name(class_path)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(
-            f"--model {class_path} cannot be imported ({error}); there are: {', '.join(known)}; "
-            "for a class of your own set PYTHONPATH as for the training"
+            f"model {class_path} cannot be imported ({error}); there are: {known}; for a class of "
+            "your own set PYTHONPATH as for the training"
         ) from error
     if not (isinstance(kind, type) and issubclass(kind, BaseMethod)):
-        raise ValueError(
-            f"--model {class_path} is no method of wsss_zoo; there are: {', '.join(known)}"
-        )
+        raise ValueError(f"model {class_path} is no method of wsss_zoo; there are: {known}")
     return kind
 
 
@@ -130,31 +117,38 @@ def _with_weights(path: str, kind: type[BaseMethod], checkpoint: Mapping[str, An
     return method
 
 
-def _are_names(names: Any, count: int) -> bool:
-    """Whether they can be shown and written, one on a line."""
-    return len(names) == count and all(isinstance(n, str) and n.isprintable() for n in names)
-
-
-def _saved_classes(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the data module has put into the checkpoint, under its class's name."""
-    return next((v for v in checkpoint.values() if isinstance(v, dict) and "class_names" in v), {})
-
-
-def _remedy(kind: type[BaseMethod], command: str) -> str:
-    if kind.output == "classification":
-        return (
-            f"which shows where tagged classes are and needs tags; {command} needs a segmenter: "
-            "write its pseudo-labels with 'wsss-zoo predict' and train one on them with 'wsss-zoo "
-            "fit --model Supervised --data.pseudo_label_dir ..', or run both with 'wsss-zoo "
-            "pipeline experiments/pipelines/cam_folder.yaml'"
+def _class_names(path: str, count: int, saved: Any, classes: str | None) -> list[str] | None:
+    """The names in the user's class list, else those in the checkpoint, else None."""
+    if classes is not None:
+        names = list(read_class_file(Path(classes)).names)
+        if len(names) != count:
+            raise ValueError(
+                f"classes {classes} names {len(names)} classes, checkpoint {path} has {count}; "
+                "name each, the background too, in the order of training"
+            )
+        return names
+    if saved is None:
+        return None
+    # They are shown and written, one on a line.
+    if len(saved) != count or not all(isinstance(n, str) and n.isprintable() for n in saved):
+        raise ValueError(
+            f"checkpoint {path} has {count} classes and as their names {saved!r}; give a list of "
+            "your own as classes"
         )
-    if kind.supervision == "graphs":
-        return (
-            f"which labels region graphs, not photographs; {command} needs a segmenter: write its "
-            "labels with 'wsss-zoo predict' and train one on them with 'wsss-zoo fit --model "
-            "Supervised --data.pseudo_label_dir ..'"
-        )
-    return (
-        f"which makes no label maps; {command} needs a segmenter: train one on its encoder with "
-        "'wsss-zoo fit --model Supervised --model.weights ..'"
-    )
+    return list(saved)
+
+
+_TRAIN_ON_LABELS = (
+    "with 'wsss-zoo predict' and train one on them with 'wsss-zoo fit --model Supervised "
+    "--data.pseudo_label_dir ..'"
+)
+#: What a method that is no segmenter is, by its output, and how one gets a segmenter from it.
+_REMEDIES = {
+    "classification": "shows where tagged classes are and needs tags; a segmenter is needed: write "
+    f"its pseudo-labels {_TRAIN_ON_LABELS}, or run both with 'wsss-zoo pipeline "
+    "experiments/pipelines/cam_folder.yaml'",
+    "graphs": "labels region graphs, not photographs; a segmenter is needed: write its labels "
+    f"{_TRAIN_ON_LABELS}",
+    "pretext": "makes no label maps; a segmenter is needed: train one on its encoder with "
+    "'wsss-zoo fit --model Supervised --model.weights ..'",
+}

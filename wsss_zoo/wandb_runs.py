@@ -16,6 +16,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from wsss_zoo.atomic import write_json
+from wsss_zoo.run_folder import METRICS
 
 RECORD = "wandb_runs.json"
 PROJECT = "wsss_zoo"
@@ -59,7 +60,7 @@ def prepare_wandb(asked: Any, folder: Path) -> None:
     except ImportError as error:
         raise RuntimeError(
             f"--trainer.logger WandbLogger needs wandb, which cannot be imported ({error}): "
-            "pip install wandb; without the option metrics.csv is written all the same"
+            f"pip install wandb; without the option {METRICS} is written all the same"
         ) from error
     arguments = found[0].init_args
     arguments.save_dir = str(folder)
@@ -239,7 +240,7 @@ def _start(logger: WandbLogger, arguments: Mapping[str, Any], folder: Path) -> A
             f"wandb could not start a run ({type(error).__name__}: {reason}){again}; "
             "WANDB_MODE=offline keeps it on this disk, to be sent later by 'wandb sync "
             f"{folder}/wandb/offline-run-*', 'wandb login' stores a key, and without --trainer."
-            "logger WandbLogger metrics.csv is written all the same"
+            f"logger WandbLogger {METRICS} is written all the same"
         ) from error
 
 

@@ -6,7 +6,7 @@ import sys
 import warnings
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from jsonargparse import Namespace
@@ -31,31 +31,24 @@ from wsss_zoo.callbacks import (
     PseudoLabelWriter,
     SegmentationMetrics,
 )
-from wsss_zoo.cli_checks import (
-    check_checkpoint_fits,
-    check_name,
-    check_supervision,
-    read_checkpoint,
-    short_message,
-    short_name,
-    supervision_of,
-)
+from wsss_zoo.cli_checks import check_name, check_supervision, short_name, supervision_of
+from wsss_zoo.command_parser import OneLineErrors
 from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.data_of_run import make_data
 from wsss_zoo.help_texts import parser_texts, title_groups
 from wsss_zoo.last_checkpoint import LastCheckpoint
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.modules.evaluation import Evaluation
+from wsss_zoo.run_checkpoint import check_checkpoint_fits, read_checkpoint
 from wsss_zoo.run_folder import (
     CHECKPOINT,
-    LogConfig,
-    RunLogger,
     claim_run_folder,
     config_header,
     config_name,
     refuse_own_folders,
     requeued_checkpoint,
 )
+from wsss_zoo.run_logger import LogConfig, RunLogger
 from wsss_zoo.wandb_runs import prepare_wandb, wandb_run
 
 log = logging.getLogger("wsss_zoo")
@@ -85,20 +78,8 @@ def _no_advertisement(record: logging.LogRecord) -> bool:
     return "Tip: For seamless" not in record.getMessage()
 
 
-class ZooParser(LightningArgumentParser):
-    """Says what is wrong in a few lines; jsonargparse would print pages of usage before it."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print a message and end the process with code 2."""
-        if not self.exit_on_error:
-            # jsonargparse's parsers of single values; the one of the command line words the
-            # message.
-            super().error(message, ex)
-        parser = getattr(ex, "subcommand_parser", None) or self
-        command = parser.prog.replace(" [options]", "")
-        sys.stderr.write(f"{command}: error: {short_message(message)}\n")
-        sys.stderr.write(f"{command} --help lists all options\n")
-        sys.exit(2)
+class ZooParser(OneLineErrors, LightningArgumentParser):
+    """LightningCLI's parser; says in one line what is wrong."""
 
 
 class ZooCLI(LightningCLI):
@@ -175,7 +156,7 @@ class ZooCLI(LightningCLI):
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, and refuse what LightningCLI would take without a word."""
+        """Parse, and reject what LightningCLI would accept silently."""
         given = given_settings(args[1:])
         args = [args[0], *class_first(class_first(args[1:], "model"), "data")]
         # Without its config file, or for help, nothing can be said about what is missing.
@@ -188,7 +169,7 @@ class ZooCLI(LightningCLI):
             method = self.options.model.class_path
             check_supervision(given.get("data.supervision"), method)
             if "model.num_classes" in given:
-                self._refuse_num_classes(given["model.num_classes"])
+                self._reject_num_classes(given["model.num_classes"])
             # Where LightningCLI finds no checkpoint, it takes no hyper-parameters from it in place
             # of the user's; before_instantiate_classes puts the path back.
             self._ckpt_path = self.options.pop("ckpt_path") or self._requeued()
@@ -290,7 +271,7 @@ class ZooCLI(LightningCLI):
         folder = Path(self.options.trainer.default_root_dir or ".")
         return wandb_run(self.trainer.loggers, self.options, folder, str(self.subcommand))
 
-    def _refuse_num_classes(self, given: Setting) -> None:
+    def _reject_num_classes(self, given: Setting) -> None:
         data = make_data(self.options.data.as_dict())
         raise ValueError(
             f"{given.source} {given.value}: the number of classes is taken from the data module "

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tests.report.run_folders import write_results
-from wsss_zoo.report.command import main
+from wsss_zoo.cli import main
 
 GROUPS, SEEDS, ROWS = 100, 5, 150
 NAMES = ["background", *(f"class {number}" for number in range(20))]
@@ -43,7 +43,7 @@ def test_five_hundred_runs(tmp_path, capsys, measured):
     page = tmp_path / "report.html"
     args = [str(tmp_path / "runs"), "--html", str(page), "--json", str(tmp_path / "all.json")]
     start = process_time()
-    main([*args, "--baseline", "sweep0x"])
+    main(["compare", *args, "--baseline", "sweep0x"])
     seconds = process_time() - start
     size = page.stat().st_size
     capsys.readouterr()

@@ -16,6 +16,7 @@ from skimage import data, transform
 
 from tests.benchmarks.test_compare_benchmark import write_runs
 from tests.data.graph_folders import grid_graph
+from wsss_zoo.cli import main
 from wsss_zoo.data.graphs import collate_graphs, graph_data
 from wsss_zoo.functional import (
     confusion_matrix,
@@ -29,7 +30,6 @@ from wsss_zoo.functional import (
 )
 from wsss_zoo.methods import CAM, GATCorrector
 from wsss_zoo.modules import SimNet
-from wsss_zoo.report.command import main as compare
 
 ROUNDS = 5
 HEIGHT, WIDTH = 188, 250
@@ -168,7 +168,7 @@ def test_comparing_grows_no_faster_than_the_number_of_runs(tmp_path, measured, c
     for groups in sizes:
         write_runs(tmp_path / str(groups), groups)
         page = str(tmp_path / f"{groups}.html")
-        works.append(partial(compare, [str(tmp_path / str(groups)), "--html", page]))
+        works.append(partial(main, ["compare", str(tmp_path / str(groups)), "--html", page]))
     works[0]()
     p = exponent(sizes, works)
     capsys.readouterr()

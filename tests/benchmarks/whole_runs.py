@@ -26,8 +26,8 @@ from wsss_zoo.callbacks import (
     PseudoLabelWriter,
     SegmentationMetrics,
 )
+from wsss_zoo.cli import main as run_command
 from wsss_zoo.data.pseudo_labels import write_label
-from wsss_zoo.label_images import main as label_images
 from wsss_zoo.modules import Evaluation
 
 SIZE, CLASSES, TINY = 160, 7, {"backbone": "test_resnet"}
@@ -77,7 +77,7 @@ def label(method: Any, folder: Path, count: int) -> None:
         pixels = rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / "photos" / f"{number}.jpg")
     options = ["--num_workers", "0", "--trainer.accelerator", "cpu", "--trainer.devices", "1"]
-    assert label_images([str(folder / "photos"), "--ckpt_path", checkpoint, *options]) == 0
+    assert run_command(["label", str(folder / "photos"), "--ckpt_path", checkpoint, *options]) == 0
 
 
 Run = Callable[[Any, Path, int], None]

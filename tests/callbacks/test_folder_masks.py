@@ -1,3 +1,4 @@
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,13 +11,13 @@ from wsss_zoo.data.label_folder import LabelFolder
 
 
 class Trainer:
-    """What the callbacks ask of one, on a rank."""
+    """What the callbacks ask of one, on a rank; ``sent`` is what each rank broadcasts."""
 
-    def __init__(self, rank=0, ranks=1):
+    def __init__(self, rank=0, ranks=1, sent=()):
         self.global_rank, self.world_size = rank, ranks
         self.is_global_zero, self.received_sigterm = rank == 0, False
-        self.strategy = SimpleNamespace(barrier=lambda name: None)
-        self.datamodule = SimpleNamespace(left=["c", "d", "e"])
+        self.strategy = SimpleNamespace(broadcast=lambda value, source: sent[source])
+        self.datamodule = SimpleNamespace(files=list("abcde"), left=list("cde"), resumed_by=[])
 
 
 class Folder(LabelFolder):
@@ -41,7 +42,7 @@ def outputs():
 def test_what_is_written(folder, opacity):
     given, expected = outputs(), outputs()
     draw_overlay(expected["image"], expected["preds"], opacity=0.4, background=True)
-    writer = FolderMaskWriter(folder, opacity, background=True)
+    writer = FolderMaskWriter(folder, ["background"], opacity=opacity)
     writer.on_predict_batch_end(Trainer(), None, given, {"image_id": "a"}, 0)
     image_id, mask, overlay = folder.written
     assert image_id == "a"
@@ -53,20 +54,36 @@ def test_what_is_written(folder, opacity):
 
 
 def test_problems_of_all_ranks(folder):
-    writers = [FolderMaskWriter(folder, 0.5, background=True) for _ in range(3)]
-    for rank, problem in ((0, "z"), (2, "x"), (2, "y")):
-        writers[rank].on_predict_batch_end(Trainer(rank, 3), None, {"problem": problem}, {}, 0)
-    for rank, writer in enumerate(writers):
-        writer.teardown(Trainer(rank, 3), None, "predict")
-    assert writers[0].problems(3) == ["x", "y", "z"]
-    assert list(folder.directory.iterdir()) == []
+    writer = FolderMaskWriter(folder, ["background"])
+    folder.begin({}, overwrite=False)
+    writer.on_predict_batch_end(Trainer(), None, {"problem": "z"}, {}, 0)
+    assert writer.problems == ["z"]
+    data = SimpleNamespace(problems=["w"], relative_paths=dict)
+    writer._finish_folder(Trainer(ranks=3, sent=[writer.problems, [], ["x", "a"]]), data)
+    assert writer.problems == ["w", "a", "x", "z"]
+    written = json.loads((folder.directory / "manifest.json").read_text())
+    assert written["problems"] == writer.problems
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_every_rank_raises(folder, rank):
+    """A rank that raised alone would leave the others waiting."""
+    (folder.directory / "notes.txt").touch()
+    trainer = Trainer(rank, 2)
+    said = f"{folder.directory} is not empty"
+    trainer.strategy.broadcast = lambda value: value if rank == 0 else said
+    trainer.datamodule.files = {}
+    writer = FolderMaskWriter(folder, ["background"])
+    writer.setup(trainer, None, "predict")
+    with pytest.raises(ValueError, match="is not empty"):
+        writer.on_predict_start(trainer, None)
 
 
 def test_progress(capsys):
-    bars = LabelProgress(5, Console(width=100))
+    bars = LabelProgress(Console(width=100))
     trainer = Trainer(ranks=2)
     bars.on_predict_start(trainer, None)
-    bars.tile("big [1]", 3, 8)
+    bars.draw_tile("big [1]", 3, 8)
     bars.on_predict_batch_end(trainer, None, {}, {}, 0)
     bars.on_predict_batch_end(trainer, None, {}, {}, 1)
     bars.teardown(trainer, None, "predict")
@@ -75,7 +92,7 @@ def test_progress(capsys):
 
 
 def test_no_bar_on_other_ranks(capsys):
-    bars = LabelProgress(5, Console(width=100))
+    bars = LabelProgress(Console(width=100))
     bars.on_predict_start(Trainer(1, 2), None)
     bars.on_predict_batch_end(Trainer(1, 2), None, {}, {}, 0)
     bars.teardown(Trainer(1, 2), None, "predict")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from wsss_zoo.callbacks.overlay import class_lines, draw_legend, draw_overlay
+from wsss_zoo.callbacks.overlay import class_lines, draw_class_list, draw_overlay
 from wsss_zoo.callbacks.pictures import color_label
 from wsss_zoo.data.class_files import read_class_file
 from wsss_zoo.data.pseudo_labels import voc_palette
@@ -45,13 +45,13 @@ def test_opaque_overlay_is_the_label_map():
 @pytest.mark.parametrize("count", [1, 2, 30, 254])
 def test_legend_shows_every_colour(count):
     names = [f"class {index}" for index in range(count)]
-    legend = np.asarray(draw_legend(names, ignored=False))
+    legend = np.asarray(draw_class_list(names, ignored=False))
     shown, palette = (np.dot(a, [1, 256, 65536]) for a in (legend, voc_palette()[:count]))
     assert np.isin(palette, np.unique(shown)).all()
     # Nothing touches the border.
     border = np.concatenate([legend[0], legend[-1], legend[:, 0], legend[:, -1]])
     assert (border == 255).all()
-    assert draw_legend(names, ignored=True).size != (0, 0)
+    assert draw_class_list(names, ignored=True).size != (0, 0)
 
 
 def test_class_lines_are_a_class_list(tmp_path):

@@ -15,6 +15,7 @@ from wsss_zoo import Folder
 from wsss_zoo.callbacks import NoiseDetector
 from wsss_zoo.callbacks.given_labels import open_labels
 from wsss_zoo.callbacks.pictures import PANELS
+from wsss_zoo.cli import main
 from wsss_zoo.data.class_files import read_class_file
 from wsss_zoo.data.coco_annotations import CocoIndex, read_annotations, read_index, write_index
 from wsss_zoo.data.label_folder import LabelFolder
@@ -22,7 +23,6 @@ from wsss_zoo.data.pseudo_labels import read_cam, read_label, write_cam, write_l
 from wsss_zoo.data.region_graphs import has_graph, read_graph, write_graph
 from wsss_zoo.data.splits import read_split
 from wsss_zoo.data.tag_files import read_tag_file
-from wsss_zoo.inspect_data import main as inspect
 from wsss_zoo.modules.ensemble_files import read_version
 from wsss_zoo.report.comparison import compare
 from wsss_zoo.report.find_runs import find_runs
@@ -189,7 +189,7 @@ def test_names_of_files(name, tmp_path, capsys):
     with pytest.raises(ValueError, match="so it is no image id; rename the file") as error:
         Folder(str(root)).setup("fit")
     assert str(error.value).isprintable()
-    assert inspect(["--data", "Folder", "--data.root", str(root), "--num_images", "0"]) == 1
+    assert main(["inspect", "--data", "Folder", "--data.root", str(root), "--num_images", "0"]) == 1
     said = capsys.readouterr().out
     assert all(char.isprintable() or char == "\n" for char in said)
 
@@ -206,7 +206,7 @@ def test_names_of_classes_that_steer_a_terminal(name, tmp_path):
 def test_names_of_classes_are_no_markup(name, tmp_path, capsys):
     root = folder_of_images(tmp_path / "data", ["one", "two"], f"background\n{name}\n")
     (root / "image_labels.json").write_text(json.dumps({"one": [name], "two": []}))
-    assert inspect(["--data", "Folder", "--data.root", str(root), "--num_images", "0"]) == 0
+    assert main(["inspect", "--data", "Folder", "--data.root", str(root), "--num_images", "0"]) == 0
     assert name in capsys.readouterr().out
     from wsss_zoo.callbacks.class_table import print_class_table
 

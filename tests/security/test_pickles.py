@@ -52,7 +52,7 @@ def test_checkpoints_of_the_trainer(command, legacy, tmp_path, marker, capsys):
         main([command, *args, "--ckpt_path", path])
     assert exit_info.value.code == 2
     error = capsys.readouterr().err
-    assert f"--ckpt_path {path}" in error
+    assert str(path) in error
     assert "give another" in error if legacy else "cannot be read as a checkpoint" in error
 
 
@@ -68,7 +68,7 @@ def test_checkpoints_of_label_and_export(command, tmp_path, marker, capsys):
     with pytest.raises((SystemExit, ValueError)) as failure:
         main([command, *args, "--ckpt_path", path])
     said = capsys.readouterr().err + str(failure.value)
-    assert f"--ckpt_path {path} cannot be read as a checkpoint" in said
+    assert f"{path} cannot be read as a checkpoint" in said
 
 
 def test_run_taken_by_a_pipeline(tmp_path, marker, capsys):
@@ -78,7 +78,9 @@ def test_run_taken_by_a_pipeline(tmp_path, marker, capsys):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump({"steps": {"one": {"command": "fit"}}}))
     root = ["--root", str(tmp_path / "root")]
-    assert main(["pipeline", str(recipe), *root, "--use", f"one={run}"]) == 2
+    with pytest.raises(SystemExit) as caught:
+        main(["pipeline", str(recipe), *root, "--use", f"one={run}"])
+    assert caught.value.code == 2
     error = capsys.readouterr().err
     assert f"{run / 'checkpoints' / 'last.ckpt'} cannot be read as a checkpoint" in error
 

@@ -12,6 +12,7 @@ PACKAGE = Path(runs.__file__).parents[1]
 IMPORTS = {
     "__init__.py": "the package's own names, as they are asked for",
     "arguments.py": "the method of a recipe that the user runs",
+    "cli.py": "the functions of the package's own commands",
     "cli_checks.py": "the method that LightningCLI is about to instantiate",
     "data/coco_masks.py": "pycocotools",
     "data_of_run.py": "the data module that the user names on the command line or in a recipe",

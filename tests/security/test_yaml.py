@@ -76,7 +76,9 @@ def test_run_taken_by_a_pipeline(tmp_path, marker, capsys):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump({"steps": {"one": {"command": "fit"}}}))
     root = ["--root", str(tmp_path / "root")]
-    assert main(["pipeline", str(recipe), *root, "--use", f"one={run}"]) == 2
+    with pytest.raises(SystemExit) as caught:
+        main(["pipeline", str(recipe), *root, "--use", f"one={run}"])
+    assert caught.value.code == 2
     assert f"{run / 'config.yaml'} cannot be read" in capsys.readouterr().err
 
 

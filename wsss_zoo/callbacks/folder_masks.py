@@ -1,8 +1,7 @@
 """Masks of a folder of images, written image by image, with a progress bar."""
 
-import json
+import itertools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -10,24 +9,46 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from wsss_zoo.atomic import write_json
-from wsss_zoo.callbacks.overlay import draw_overlay
+from wsss_zoo.callbacks.overlay import class_lines, draw_class_list, draw_overlay
+from wsss_zoo.callbacks.resumable import ResumableWriter
 from wsss_zoo.contract import data_of
 from wsss_zoo.data.label_folder import LabelFolder
 
 
-class FolderMaskWriter(Callback):
+class FolderMaskWriter(ResumableWriter):
     """Writes ``preds`` (H, W) of each predicted ``image`` (H, W, 3), and notes each ``problem``.
 
     Args:
         folder: Where to.
+        class_names: Names by class index, for the legend.
         opacity: Of the overlays, in [0, 1]; 0 writes none.
         background: Whether class 0 is background.
+        ignored: Whether masks may hold 255.
+        overwrite: Delete the masks and overlays that are there first.
     """
 
-    def __init__(self, folder: LabelFolder, opacity: float, background: bool) -> None:
-        self.folder, self.opacity, self.background = folder, opacity, background
-        self._problems: list[str] = []
+    def __init__(
+        self,
+        folder: LabelFolder,
+        class_names: Sequence[str],
+        *,
+        opacity: float = 0.5,
+        background: bool = True,
+        ignored: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        super().__init__()
+        self.folder, self.class_names = folder, class_names
+        self.opacity, self.background = opacity, background
+        self.ignored, self.overwrite = ignored, overwrite
+        #: What could not be labelled, and why; of all ranks once the prediction has ended.
+        self.problems: list[str] = []
+        #: Number of masks that there were before, and that there are at the end; on the first rank.
+        self.found = self.count = 0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Have the data module leave out the images that are done."""
+        self._leave_out_done(trainer, pl_module, data_of(trainer, "FolderMaskWriter"))
 
     def on_predict_batch_end(
         self,
@@ -44,7 +65,7 @@ class FolderMaskWriter(Callback):
             SIGTERMException: If the process is to end; Lightning's prediction would go on.
         """
         if "problem" in outputs:
-            self._problems.append(outputs["problem"])
+            self.problems.append(outputs["problem"])
         else:
             image, mask = outputs["image"], outputs["preds"]
             if self.opacity > 0:
@@ -53,49 +74,45 @@ class FolderMaskWriter(Callback):
         if trainer.received_sigterm:
             raise SIGTERMException
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Hand the problems to the first rank, through the folder, and wait for all ranks."""
-        write_json(self._notes(trainer.global_rank), self._problems)
-        trainer.strategy.barrier("masks written")
+    def _begin_folder(self, trainer: Trainer, module: LightningModule, data: Any) -> set[str]:
+        done = self.folder.begin(data.files, overwrite=self.overwrite)
+        legend = draw_class_list(self.class_names, ignored=self.ignored)
+        self.folder.write_legend(legend, class_lines(self.class_names, ignored=self.ignored))
+        self.found = len(done)
+        return done
 
-    def problems(self, ranks: int) -> list[str]:
-        """What went wrong on all ranks, sorted; asked once, after the prediction."""
-        notes = [self._notes(rank) for rank in range(ranks)]
-        found: Sequence[list[str]] = [json.loads(path.read_text("utf-8")) for path in notes]
-        for path in notes:
-            path.unlink()
-        return sorted(problem for problems in found for problem in problems)
-
-    def _notes(self, rank: int) -> Path:
-        # Hidden, and swept away with what a killed run leaves.
-        return self.folder.directory / f".problems_{rank}.tmp"
+    def _finish_folder(self, trainer: Trainer, data: Any) -> None:
+        ranks = range(trainer.world_size)
+        by_rank = [trainer.strategy.broadcast(self.problems, rank) for rank in ranks]
+        self.problems = [*data.problems, *sorted(itertools.chain(*by_rank))]
+        if trainer.is_global_zero:
+            self.count = self.folder.finish(data.relative_paths(), self.problems)
 
 
 class LabelProgress(Callback):
     """A bar over the images of all ranks, and one over the tiles of a large image.
 
     Args:
-        total: Number of images, those that were done before included.
         console: Where to draw.
     """
 
-    def __init__(self, total: int, console: Console) -> None:
+    def __init__(self, console: Console) -> None:
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
         )
-        self.total = total
         self._bars = Progress(*columns, console=console)
-        self._images = self._bars.add_task("images", total=total)
+        self._images = self._bars.add_task("images", total=None)
         self._tiles = self._bars.add_task("tiles", visible=False)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the bar, on the first rank."""
+        data: Any = data_of(trainer, "LabelProgress")
+        total = len(data.files)
+        self._bars.update(self._images, completed=total - len(data.left), total=total)
         if trainer.is_global_zero:
-            data: Any = data_of(trainer, "LabelProgress")
-            self._bars.update(self._images, completed=self.total - len(data.left))
             self._bars.start()
 
     def on_predict_batch_end(
@@ -108,11 +125,12 @@ class LabelProgress(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Count an image; the other ranks are taken to be as far."""
-        done = self._bars.tasks[0].completed + trainer.world_size
-        self._bars.update(self._images, completed=min(done, self.total))
+        images = self._bars.tasks[0]
+        done = min(images.completed + trainer.world_size, images.total or 0)
+        self._bars.update(self._images, completed=done)
         self._bars.update(self._tiles, visible=False)
 
-    def tile(self, image_id: str, done: int, total: int) -> None:
+    def draw_tile(self, image_id: str, done: int, total: int) -> None:
         """Count a tile of a large image."""
         self._bars.update(
             self._tiles, description=image_id, completed=done, total=total, visible=True
@@ -120,14 +138,11 @@ class LabelProgress(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the terminal as it was."""
-        self._stop()
+        if self._bars.live.is_started:
+            self._bars.stop()
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Leave the terminal as it was."""
-        self._stop()
-
-    def _stop(self) -> None:
-        if self._bars.live.is_started:
-            self._bars.stop()
+        self.teardown(trainer, pl_module, "predict")

@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from wsss_zoo.callbacks.pictures import color_label
+from wsss_zoo.callbacks.pictures import LEGEND_LINE, color_label, draw_legend, font
 from wsss_zoo.data.image_files import IGNORE_INDEX, UInt8Array
 from wsss_zoo.data.pseudo_labels import voc_palette
 
 _ROWS = 256  # of an image at a time: no colour picture of the whole is held beside it
 _EDGE = 0.6  # opacity of an outline, as a share of the way from that of the area to full
-_SWATCH, _LINE, _PER_COLUMN, _GAP, _FONT = 22, 30, 25, 12, 16
-_PAPER, _INK, _OUTLINE = (255, 255, 255), (30, 30, 30), (120, 120, 120)
+_PER_COLUMN, _GAP, _PAPER = 25, 6, (255, 255, 255)
 
 
 def draw_overlay(image: UInt8Array, label: UInt8Array, *, opacity: float, background: bool) -> None:
@@ -42,8 +41,8 @@ def draw_overlay(image: UInt8Array, label: UInt8Array, *, opacity: float, backgr
         rows[:] = blended.round().astype(np.uint8)
 
 
-def draw_legend(class_names: Sequence[str], *, ignored: bool) -> Image.Image:
-    """Colour, index and name of every class, in columns.
+def draw_class_list(class_names: Sequence[str], *, ignored: bool) -> Image.Image:
+    """Draw colour, index and name of every class, in columns.
 
     Args:
         class_names: Names by class index.
@@ -52,30 +51,16 @@ def draw_legend(class_names: Sequence[str], *, ignored: bool) -> Image.Image:
     Returns:
         RGB picture.
     """
-    entries = [(str(index), name, index) for index, name in enumerate(class_names)]
-    if ignored:
-        entries.append(("255", "ignored", IGNORE_INDEX))
-    font = ImageFont.load_default(_FONT)
-    columns = [entries[i : i + _PER_COLUMN] for i in range(0, len(entries), _PER_COLUMN)]
-    number_width = max(round(font.getlength(number)) for number, _, _ in entries)
-    text_left = _SWATCH + _GAP + number_width + _GAP
-    widths = [text_left + max(round(font.getlength(name)) for _, name, _ in c) for c in columns]
-    size = (sum(widths) + 2 * _GAP * len(widths), _LINE * len(columns[0]) + _GAP)
-    legend = Image.new("RGB", size, _PAPER)
-    draw = ImageDraw.Draw(legend)
-    left = _GAP
-    for column, width in zip(columns, widths, strict=True):
-        for place, (number, name, index) in enumerate(column):
-            top = _GAP + place * _LINE
-            swatch = color_label(np.full((_SWATCH, _SWATCH), index, dtype=np.uint8))
-            legend.paste(Image.fromarray(swatch), (left, top))
-            box = (left, top, left + _SWATCH - 1, top + _SWATCH - 1)
-            draw.rectangle(box, outline=_OUTLINE)
-            right, middle = left + _SWATCH + _GAP + number_width, top + _SWATCH // 2
-            draw.text((right, middle), number, _INK, font, anchor="rm")
-            draw.text((left + text_left, middle), name, _INK, font, anchor="lm")
-        left += width + 2 * _GAP
-    return legend
+    entries = [(f"{index}  {name}", index) for index, name in enumerate(class_names)]
+    entries += [("255  ignored", IGNORE_INDEX)] if ignored else []
+    lines = min(len(entries), _PER_COLUMN)
+    width = 50 + max(round(font(12).getlength(text)) for text, _ in entries)
+    size = (width * -(-len(entries) // lines), lines * LEGEND_LINE + 2 * _GAP)
+    picture = Image.new("RGB", size, _PAPER)
+    for number, entry in enumerate(entries):
+        column, line = divmod(number, lines)
+        picture.paste(draw_legend([entry], width), (column * width, _GAP + line * LEGEND_LINE))
+    return picture
 
 
 def class_lines(class_names: Sequence[str], *, ignored: bool) -> str:

@@ -1,12 +1,13 @@
 """Sheets of pictures: image, truth, activation maps, pseudo-label, prediction side by side."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib import colormaps
 from numpy.typing import NDArray
@@ -18,18 +19,17 @@ from wsss_zoo.data.pseudo_labels import voc_palette
 
 # Text chunk of a saved sheet that says where its panels are.
 PANELS = "wsss_zoo panels"
+LEGEND_LINE = 20  # height of a line of a legend, pixels
 
 _GAP = 6
 _TITLE_HEIGHT = 20
 _CAPTION_HEIGHT = 16
-_LEGEND_HEIGHT = 20
 _SWATCH = 12
 _HATCH_STEP = 8
 _WIDEST = 2.0  # width of a panel over its height
 _PAPER, _INK, _HATCH = (255, 255, 255), (30, 30, 30), (170, 170, 170)
 _OUTLINE = (120, 120, 120)
 
-Color = tuple[int, int, int]
 # Image's id, field of `SheetRow`, box of a panel.
 Place = tuple[str, str, tuple[int, int, int, int]]
 
@@ -95,7 +95,9 @@ def draw_sheet(
     columns = _columns(rows, class_names, height)
     widths = [max(p.width for p in panels if p is not None) for panels in columns.values()]
     width = sum(widths) + _GAP * (len(widths) + 1)
-    legend = _legend(rows, class_names, width)
+    maps = [getattr(row, field) for row in rows for field in _LABEL_MAPS]
+    shown = shown_classes([label for label in maps if label is not None], class_names)
+    legend = draw_legend(shown, width)
     row_height = height + _CAPTION_HEIGHT + _GAP
     full_height = _TITLE_HEIGHT + row_height * len(rows) + legend.height
     sheet = Image.new("RGB", (width, full_height), _PAPER)
@@ -103,7 +105,7 @@ def draw_sheet(
     left = _GAP
     places: list[Place] = []
     for (title, panels), column_width in zip(columns.items(), widths, strict=True):
-        draw.text((left + column_width // 2, 3), title, _INK, _font(13), anchor="ma")
+        draw.text((left + column_width // 2, 3), title, _INK, font(13), anchor="ma")
         for index, panel in enumerate(panels):
             top = _TITLE_HEIGHT + index * row_height
             if panel is not None:
@@ -112,9 +114,9 @@ def draw_sheet(
                 sheet.paste(panel, box)
                 places.append((rows[index].image_id, _COLUMNS[title], box))
             if title == "image":
-                caption = _shortened(rows[index].image_id, column_width)
+                caption = shorten(rows[index].image_id, column_width)
                 place = (left + column_width // 2, top + height + 1)
-                draw.text(place, caption, _INK, _font(11), anchor="ma")
+                draw.text(place, caption, _INK, font(11), anchor="ma")
         left += column_width + _GAP
     sheet.paste(legend, (0, sheet.height - legend.height))
     sheet.info[PANELS] = _describe(places, class_names)
@@ -221,58 +223,59 @@ def _score_bars(
         score = float(scores[index])
         tagged = image_labels is not None and image_labels[index] > 0
         name = ("* " if tagged else "") + class_names[first + index]
-        color = _color_of(first + index)
-        draw.text((0, top + 1), _shortened(name, 84), _INK, _font(11))
+        color = tuple(voc_palette()[first + index].tolist())
+        draw.text((0, top + 1), shorten(name, 84), _INK, font(11))
         draw.rectangle((88, top + 2, 88 + round(56 * score), top + line - 4), color)
-        draw.text((150, top + 1), f"{score:.2f}", _INK, _font(11))
+        draw.text((150, top + 1), f"{score:.2f}", _INK, font(11))
     return panel
 
 
-def _legend(rows: Sequence[SheetRow], class_names: Sequence[str], width: int) -> Image.Image:
-    found = np.zeros(256, dtype=bool)
-    for row in rows:
-        for field in _LABEL_MAPS:
-            label = getattr(row, field)
-            if label is not None:
-                found[np.unique(label)] = True
-    entries: list[tuple[str, Color | None]]
-    entries = [(class_names[i], _color_of(i)) for i in range(len(class_names)) if found[i]]
-    if found[IGNORE_INDEX]:
-        entries.append(("ignored (255)", None))
+def draw_legend(entries: Sequence[tuple[str, int]], width: int) -> Image.Image:
+    """Draw the colours of classes with a name beside each, as many in a line as fit.
+
+    Args:
+        entries: Name and class index of each; 255 is hatched.
+        width: Width of the picture in pixels.
+    """
     places, left, top = [], _GAP, 0
     for name, _ in entries:
-        length = _SWATCH + 5 + round(_font(12).getlength(name)) + 12
+        length = _SWATCH + 5 + round(font(12).getlength(name)) + 12
         if left + length > width and left > _GAP:
-            left, top = _GAP, top + _LEGEND_HEIGHT
+            left, top = _GAP, top + LEGEND_LINE
         places.append((left, top))
         left += length
-    legend = Image.new("RGB", (width, top + _LEGEND_HEIGHT + _GAP if entries else _GAP), _PAPER)
+    legend = Image.new("RGB", (width, top + LEGEND_LINE + _GAP if entries else _GAP), _PAPER)
     draw = ImageDraw.Draw(legend)
-    for (name, color), (left, top) in zip(entries, places, strict=True):
-        swatch = Image.new("RGB", (_SWATCH, _SWATCH), color or _PAPER)
-        if color is None:
-            ignored = np.full((_SWATCH, _SWATCH), IGNORE_INDEX, dtype=np.uint8)
-            swatch = Image.fromarray(color_label(ignored))
-        legend.paste(swatch, (left, top + 3))
+    for (name, index), (left, top) in zip(entries, places, strict=True):
+        swatch = color_label(np.full((_SWATCH, _SWATCH), index, dtype=np.uint8))
+        legend.paste(Image.fromarray(swatch), (left, top + 3))
         draw.rectangle((left, top + 3, left + _SWATCH, top + 3 + _SWATCH), outline=_OUTLINE)
-        draw.text((left + _SWATCH + 5, top + 1), name, _INK, _font(12))
+        draw.text((left + _SWATCH + 5, top + 1), name, _INK, font(12))
     return legend
 
 
-def _color_of(index: int) -> Color:
-    red, green, blue = voc_palette()[index].tolist()
-    return red, green, blue
+def shown_classes(
+    labels: Iterable[UInt8Array], class_names: Sequence[str], first: int = 0
+) -> list[tuple[str, int]]:
+    """Name and index of the classes in label maps, from class ``first`` on; 255 comes last."""
+    found = {index for label in labels for index in np.unique(label).tolist()}
+    entries = [(name, index) for index, name in enumerate(class_names) if index in found]
+    ignored = [("ignored (255)", IGNORE_INDEX)] if IGNORE_INDEX in found else []
+    return [entry for entry in entries if entry[1] >= first] + ignored
 
 
-def _shortened(text: str, width: int) -> str:
-    font = _font(11)
-    if font.getlength(text) <= width:
+def shorten(text: str, width: int, size: int = 11) -> str:
+    """Cut a text so that it is one line, no wider than so many pixels."""
+    text = "".join(character if character.isprintable() else " " for character in text)
+    if font(size).getlength(text) <= width:
         return text
-    while text and font.getlength(f"{text}..") > width:
+    while text and font(size).getlength(f"{text}..") > width:
         text = text[:-1]
     return f"{text}.."
 
 
 @cache
-def _font(size: int) -> Any:
-    return ImageFont.load_default(size)
+def font(size: int) -> Any:
+    """The font of pictures; Pillow's own has Latin letters only."""
+    path = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    return ImageFont.truetype(str(path), size)

@@ -1,16 +1,13 @@
-"""``wsss-zoo compare``: runs side by side, on the terminal and in one HTML page."""
+"""``wsss-zoo compare``: compare runs on the terminal and in one HTML page."""
 
-import argparse
-import contextlib
-import os
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from wsss_zoo.report import comparison
-from wsss_zoo.report.comparison import Comparison
+from wsss_zoo.atomic import write_atomic
+from wsss_zoo.command_parser import UsageError, parse_options
+from wsss_zoo.report.comparison import Comparison, compare
 from wsss_zoo.report.find_runs import Found, find_runs
 from wsss_zoo.report.packed_runs import origin
 from wsss_zoo.report.runs import read_json
@@ -23,75 +20,86 @@ from wsss_zoo.report.tables import (
 )
 
 
-def main(args: list[str]) -> int:
-    """Run ``wsss-zoo compare`` with the arguments after ``compare``; see `compare` for errors."""
-    options = _parser().parse_args(args)
-    compare(**vars(options), command=shlex.join(["wsss-zoo", "compare", *args]))
-    return 0
-
-
-def compare(
-    runs: Sequence[Path],
+def compare_runs(
+    runs: list[Path],
+    *,
     baseline: str | None = None,
-    metric: Sequence[str] = (),
+    metric: tuple[str, ...] = (),
     confidence: float = 0.95,
     json: Path | None = None,
     csv: Path | None = None,
-    markdown: str | None = None,
+    markdown: bool | Path = False,
     by_seed: bool = False,
     html: Path = Path("report.html"),
     no_html: bool = False,
     num_images: int = 4,
-    command: str = "",
-) -> None:
-    """Compare runs: print a table, write a page and other files.
+    typed: str = "",
+) -> int:
+    """Compare runs: numbers over seeds, difference to a baseline, curves, classes, pictures.
+
+    Settings are compared too. Reads folders only; no server.
+
+    Runs that differ in nothing but seed and paths are one group. A difference is taken seed by
+    seed. The numbers of a run are those of its validate or test, else the last of its training;
+    those of unfinished runs do not count, and are listed.
 
     Args:
         runs: Folders of runs or of pipelines, or folders that hold such.
-        baseline: Group, run or method to compare to; may hold ``*``.
-        metric: Metrics of the columns; empty takes the most telling that there are.
-        confidence: Of the intervals, in (0, 1).
-        json: File for everything as JSON.
-        csv: File for the table as CSV.
-        markdown: File for the table as Markdown; "-" prints it and nothing else.
-        by_seed: In Markdown a column for each seed.
-        html: File for the page.
+        baseline: Compare to this group, run or method; may hold *.
+        metric: Metric of a column, as val/miou or train/pseudo_acc (train/ numbers: mean over the
+            last 100 steps); may be given several times, the first one decides; default: the most
+            telling that there are.
+        confidence: Confidence of the intervals.
+        json: Write everything as JSON to this file.
+        csv: Write the table as CSV to this file.
+        markdown: Write the table as Markdown to this file; without a file print it and nothing
+            else.
+        by_seed: In Markdown: a column for each seed; for pipelines of one recipe the numbers of
+            its report and wall times (--metric STAGE:NAME adds a line).
+        html: The page to write.
         no_html: Write no page.
         num_images: Example images on the page.
-        command: Command line that the page names as its own.
+        typed: The command, for the page.
+
+    Returns:
+        0.
 
     Raises:
         FileNotFoundError: If a folder does not exist.
         OSError: If a file cannot be written.
         ValueError: If there is no run in the folders, no such baseline or metric.
     """
-    console = Console(highlight=False)
-    found, compared = _compared(runs, baseline, metric, confidence)
-    text = "" if markdown is None else _markdown(compared, found, metric, by_seed=by_seed)
-    if markdown == "-":
-        print(text)
+    if num_images < 0:
+        raise UsageError(f"--num_images must be a whole number from 0, got '{num_images}'")
+    found, comparison = _compare(runs, metric, baseline, confidence)
+    if markdown is True:
+        print(_markdown(comparison, found, metric, by_seed=by_seed))
     else:
-        if markdown is not None:
-            write_text(Path(markdown), text + "\n")
-        print_comparison(compared, console)
-    if json is not None:
-        write_text(json, json_text(compared))
-    if csv is not None:
-        write_text(csv, csv_text(compared))
-    if not no_html and markdown != "-":
+        print_comparison(comparison, Console(highlight=False))
+    if isinstance(markdown, Path):
+        write_text(markdown, _markdown(comparison, found, metric, by_seed=by_seed) + "\n")
+    for path, make in ((json, json_text), (csv, csv_text)):
+        if path is not None:
+            write_text(path, make(comparison))
+    if not (no_html or markdown is True):
         from wsss_zoo.report.page import page
         from wsss_zoo.report.page.examples import collect_examples
 
-        examples = collect_examples(compared, num_images)
-        write_text(html, page(compared, examples, command))
-        console.print(f"page: {html}", markup=False, soft_wrap=True)
+        write_text(html, page(comparison, collect_examples(comparison, num_images), typed))
+        Console(highlight=False).print(f"page: {html}", markup=False, soft_wrap=True)
+    return 0
 
 
 def table(args: Sequence[str]) -> str:
-    """Make the Markdown table that ``wsss-zoo compare ARGS --markdown`` prints."""
-    options = _parser().parse_args(args)
-    found, compared = _compared(options.runs, options.baseline, options.metric, options.confidence)
-    return _markdown(compared, found, options.metric, by_seed=options.by_seed)
+    """The Markdown table that ``wsss-zoo compare ARGS`` prints with ``--markdown``.
+
+    Args:
+        args: Arguments after ``compare``.
+    """
+    given = parse_options("compare", compare_runs, args)
+    metric = given["metric"]
+    found, comparison = _compare(given["runs"], metric, given["baseline"], given["confidence"])
+    return _markdown(comparison, found, metric, by_seed=given["by_seed"])
 
 
 def write_text(path: Path, text: str) -> None:
@@ -100,29 +108,24 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OSError: If that cannot be done.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(text, encoding="utf-8", newline="\n")
-        unfinished.replace(path)
+        write_atomic(path, text)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
         raise OSError(f"{path} cannot be written: {error.strerror}; name another file") from error
 
 
-def _compared(
-    runs: Sequence[Path], baseline: str | None, metrics: Sequence[str], confidence: float
+def _compare(
+    runs: Sequence[Path], metric: Sequence[str], baseline: str | None, confidence: float
 ) -> tuple[Found, Comparison]:
     found = find_runs(runs)
-    # STAGE:NAME is a line of the table of pipelines.
-    columns = [name for name in metrics if ":" not in name]
-    return found, comparison.compare(found, columns, baseline, confidence)
+    metrics = [name for name in metric if ":" not in name]
+    return found, compare(found, metrics, baseline, confidence)
 
 
-def _markdown(compared: Comparison, found: Found, metrics: Sequence[str], *, by_seed: bool) -> str:
+def _markdown(comparison: Comparison, found: Found, metric: Sequence[str], *, by_seed: bool) -> str:
     if not (by_seed and all(run.recipe for run in found.runs)):
-        return markdown_table(compared, by_seed=by_seed)
+        return markdown_table(comparison, by_seed=by_seed)
     pipelines = {run.folder.parent: run.seed for run in found.runs}
     summaries = {}
     for folder, seed in pipelines.items():
@@ -135,77 +138,4 @@ def _markdown(compared: Comparison, found: Found, metrics: Sequence[str], *, by_
         summaries[seed] = summary
     if len({summary.get("recipe") for summary in summaries.values()}) > 1:
         raise ValueError("--by-seed makes a table of pipelines of one recipe; give its folders")
-    return pipeline_table(summaries, found.runs, [name for name in metrics if ":" in name])
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "wsss-zoo compare",
-        description="Compare runs: numbers over seeds, difference to a baseline, curves, classes, "
-        "pictures, settings. Reads folders only; no server.",
-        epilog="Runs that differ in nothing but seed and paths are one group. A difference is "
-        "taken seed by seed. The numbers of a run are those of its validate or test, else the "
-        "last of its training; those of unfinished runs do not count, and are listed.",
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "runs",
-        type=Path,
-        nargs="+",
-        metavar="RUNS",
-        help="folders of runs or of pipelines, or folders that hold such",
-    )
-    parser.add_argument(
-        "--baseline", metavar="NAME", help="compare to this group, run or method; may hold *"
-    )
-    parser.add_argument(
-        "--metric",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="metric of a column, as val/miou or train/pseudo_acc (train/ numbers: mean over the "
-        "last 100 steps); the first one decides; default: the most telling that there are",
-    )
-    parser.add_argument(
-        "--confidence", type=float, default=0.95, help="of the intervals; default 0.95"
-    )
-    _add_outputs(parser)
-    return parser
-
-
-def _add_outputs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything as JSON")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table as CSV")
-    parser.add_argument(
-        "--markdown",
-        nargs="?",
-        const="-",
-        metavar="FILE",
-        help="write the table as Markdown; without FILE print it and nothing else",
-    )
-    parser.add_argument(
-        "--by-seed",
-        action="store_true",
-        help="in Markdown: a column for each seed; for pipelines of one recipe the numbers of its "
-        "report and wall times (--metric STAGE:NAME adds a line)",
-    )
-    parser.add_argument(
-        "--html",
-        type=Path,
-        metavar="FILE",
-        default=Path("report.html"),
-        help="the page to write; default report.html",
-    )
-    parser.add_argument("--no-html", action="store_true", help="write no page")
-    parser.add_argument(
-        "--num-images",
-        type=_number_of_images,
-        default=4,
-        help="example images on the page; default 4",
-    )
-
-
-def _number_of_images(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0, got {text!r}")
-    return int(text)
+    return pipeline_table(summaries, found.runs, [m for m in metric if ":" in m])

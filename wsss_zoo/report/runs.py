@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from wsss_zoo.report.metrics_file import Curve, Metrics, read_metrics_file
 from wsss_zoo.report.settings import Settings, flatten
+from wsss_zoo.run_folder import CONFIG, DONE, STARTED
 
 CONFIGS = (
-    "config.yaml",
+    CONFIG,
     "step.yaml",
     "config_validate.yaml",
     "config_test.yaml",
@@ -30,7 +31,6 @@ RESULTS = (
     "reliability.json",
 )
 _MANIFESTS = ("pseudo_labels/manifest.json", "manifest.json")
-STARTED, DONE = "started.json", "done.json"
 # libyaml, where PyYAML was built with it, is ten times as fast.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

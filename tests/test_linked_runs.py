@@ -5,8 +5,8 @@ import torch
 import yaml
 from rich.console import Console
 
+from wsss_zoo.linked_runs import link_finished_runs
 from wsss_zoo.recipe import Recipe, Step
-from wsss_zoo.taken_runs import take_runs
 
 MODEL = {"class_path": "Supervised", "init_args": {"backbone": "test_resnet", "lr": 0.001}}
 SETTINGS = {"seed_everything": 0, "model": MODEL, "trainer": {"max_steps": 4}}
@@ -34,7 +34,7 @@ def run(folder, step=4, epoch=1, **trainer):
 def take(root, *given):
     root.mkdir(exist_ok=True)
     console = Console(file=io.StringIO(), soft_wrap=True)
-    changed = take_runs(RECIPE, root, given, console)
+    changed = link_finished_runs(RECIPE, root, given, console)
     return changed, console.file.getvalue()
 
 

@@ -1,8 +1,10 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from wsss_zoo.data.image_folder import ImagesToLabel, find_images, read_any_size
+from wsss_zoo.image_folder import ImageFolder, ImagesToLabel, read_any_size
 
 
 def save(path, size=(4, 3)):
@@ -12,7 +14,7 @@ def save(path, size=(4, 3)):
 
 
 def found(folder, out="out"):
-    return find_images(folder, folder.parent / out)
+    return ImageFolder(folder, folder.parent / out)
 
 
 def test_images_of_sub_folders_and_any_suffix(tmp_path):
@@ -72,7 +74,7 @@ def test_results_inside_the_folder_are_no_images(tmp_path, monkeypatch):
         save(tmp_path / "in" / name)
     monkeypatch.chdir(tmp_path)
     for folder in (tmp_path / "in", (tmp_path / "in").relative_to(tmp_path)):
-        assert list(find_images(folder, folder / "out").files) == ["a", "outer/b"]
+        assert list(ImageFolder(folder, folder / "out").files) == ["a", "outer/b"]
 
 
 @pytest.mark.parametrize(("name", "message"), [("x", "x is missing"), ("a.png", "is a file; give")])
@@ -88,7 +90,7 @@ def test_samples(tmp_path):
     files["broken"].write_bytes(b"no")
     files["gone"] = tmp_path / "g.png"
     files = {image_id: str(path) for image_id, path in files.items()}
-    images = ImagesToLabel(list(files), files, max_pixels=12)
+    images = ImagesToLabel(files, max_pixels=12)
     assert len(images) == 4
     samples = [images[index, 7] for index in range(4)]
     assert [sample["image_id"] for sample in samples] == list(files)
@@ -101,8 +103,23 @@ def test_more_pixels_than_pillow_likes(tmp_path, monkeypatch):
     path = str(save(tmp_path / "a.png", (40, 30)))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert read_any_size(path).shape == (30, 40, 3)
-    assert ImagesToLabel(["a"], {"a": path}, 10)[0]["image"] is None
+    assert ImagesToLabel({"a": path}, 10)[0]["image"] is None
     assert Image.MAX_IMAGE_PIXELS == 100
     with pytest.raises(OSError, match=r"gone\.png is missing"):
         read_any_size(str(tmp_path / "gone.png"))
     assert Image.MAX_IMAGE_PIXELS == 100
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_each_image_on_one_rank(tmp_path, num_workers):
+    for name in "abcdefg":
+        save(tmp_path / "in" / f"{name}.png")
+    given = []
+    for rank in range(3):
+        data = ImageFolder(tmp_path / "in", tmp_path / "out", num_workers=num_workers)
+        data.trainer = SimpleNamespace(world_size=3, global_rank=rank)
+        data.resumed_by = [lambda: {"b"}]
+        given += [sample["image_id"] for sample in data.predict_dataloader()]
+    assert sorted(given) == list("acdefg")
+    assert data.predict_ids() == list("abcdefg")
+    assert data.relative_paths()["a"] == "a.png"

@@ -1,13 +1,13 @@
-"""The plain network of a trained method, as a checkpoint of `Supervised`."""
+"""Save the evaluated network of a method as a checkpoint of `Supervised`."""
 
-import inspect
 from pathlib import Path
 
 import torch
 
+from wsss_zoo.arguments import constructor_arguments
 from wsss_zoo.atomic import replacing
-from wsss_zoo.cli_checks import read_checkpoint
 from wsss_zoo.methods import BaseMethod, Supervised
+from wsss_zoo.run_checkpoint import read_checkpoint
 
 # What a checkpoint keeps that says nothing of the network.
 _LEFT_OUT = frozenset(
@@ -15,7 +15,7 @@ _LEFT_OUT = frozenset(
 )
 
 
-def save_plain(path: str, method: BaseMethod, out: Path) -> None:
+def save_supervised(path: str, method: BaseMethod, out: Path) -> None:
     """Write the network that a method is judged by as a checkpoint of `Supervised`.
 
     Heads that only training needs, averages and second networks are left out; of a method that is
@@ -28,7 +28,7 @@ def save_plain(path: str, method: BaseMethod, out: Path) -> None:
         out: File to write; it appears complete or not at all.
     """
     checkpoint = read_checkpoint(path, None)
-    known = set(inspect.signature(Supervised).parameters)
+    known = constructor_arguments(Supervised)
     options = {name: value for name, value in method.hparams.items() if name in known}
     plain = Supervised(**options | {"weights": None, "init_from": None})
     averaged = method.hparams.get("evaluate") == "average" and method.average is not None

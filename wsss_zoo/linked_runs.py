@@ -1,4 +1,4 @@
-"""``wsss-zoo pipeline --use STEP=FOLDER``: a finished run in the place of a step."""
+"""``wsss-zoo pipeline --use STEP=FOLDER``: link a finished run in place of a step."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,16 +24,16 @@ _DEFAULT_EPOCHS = 1000
 _COMPARED = ("model", "data", "seed_everything", "trainer.max_steps", "trainer.max_epochs")
 
 
-def take_runs(recipe: Recipe, root: Path, given: Sequence[str], console: Console) -> bool:
-    """Make the folders of steps links to finished runs; undo the links that are not given again.
+def link_finished_runs(recipe: Recipe, root: Path, given: Sequence[str], console: Console) -> bool:
+    """Link the folders of steps to finished runs; remove the links that are not given again.
 
-    What a run differs in from the step's own settings is printed, as it is not run again for that.
-    A linked folder is only read.
+    Where a run differs from the settings of its step, the difference is printed, and the run is
+    taken all the same. A linked folder is only read.
 
     Args:
         recipe: The recipe.
         root: Folder of the steps' folders.
-        given: ``step=folder`` for each step to take.
+        given: ``step=folder`` for each step to link.
         console: Where to print.
 
     Returns:
@@ -101,7 +101,7 @@ def _check_finished(step: Step, folder: Path) -> None:
 def _check_trained(place: str, folder: Path, path: Path) -> None:
     """Refuse a run whose checkpoint is from before the end that its configuration gives."""
     # It imports torch, which a pipeline without such a folder does not.
-    from wsss_zoo.cli_checks import read_checkpoint
+    from wsss_zoo.run_checkpoint import read_checkpoint
 
     config = _read_config(folder)
     if not all(isinstance(config.get(name), dict) for name in ("model", "trainer")):
@@ -128,16 +128,16 @@ def _differences(step: Step, folder: Path) -> list[str]:
     asked = given_settings(["--config", settings, *step.overrides])
     had = given_settings(["--config", str(folder / "config.yaml")])
     return [
-        f"{key} is {_plain(had[key])}, not {_plain(setting)}"
+        f"{key} is {_yaml_value(had[key])}, not {_yaml_value(setting)}"
         for key, setting in asked.items()
         if key.startswith(_COMPARED)
         and key in had
         and "{" not in str(setting.value)
-        and _plain(had[key]) != _plain(setting)
+        and _yaml_value(had[key]) != _yaml_value(setting)
     ]
 
 
-def _plain(setting: Setting) -> Any:
+def _yaml_value(setting: Setting) -> Any:
     """A value as YAML reads it; of an import path the last part."""
     value = setting.value
     if not isinstance(value, str):
