@@ -89,8 +89,8 @@ def _measured(head: dict[str, Any]) -> str:
     lines = [f"* {phrase}" for phrase in phrases] or ["* no kept run yet"]
     if "rows" in head and phrases:
         lines.append(
-            "* signed numbers are differences in validation mIoU (points) to `Supervised`, continued "
-            "from the same checkpoint on the same masks; mean over seeds"
+            "* signed numbers are differences in validation mIoU (points) to `Supervised`, "
+            "continued from the same checkpoint on the same masks; mean over seeds"
         )
     lines.append(f"* at paper scale (`{head['config']}`): {paper_scale(head)}")
     return "\n".join(lines) + "\n\nData, commands, seeds and all rows: [Results](../results.md)."
