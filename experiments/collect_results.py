@@ -21,7 +21,6 @@ Tables stand between ``<!-- KIND NAME -->`` and ``<!-- end -->``. Kinds of table
 """
 
 import argparse
-import csv
 import json
 import re
 import shlex
@@ -36,6 +35,7 @@ from typing import Any
 
 import yaml
 
+from wsss_zoo.metrics_csv import read_metrics
 from wsss_zoo.report.command import table as compared_table
 from wsss_zoo.report.packed_runs import SUFFIX, pack, unpack, unpacked
 
@@ -221,8 +221,7 @@ def rows_table(family: str) -> str:
     """Write a Markdown table of a family: val mIoU per seed, difference to the baseline."""
     logged: set[str] = set()
     for path in kept(family).glob("*/seed*/metrics.csv"):
-        with path.open(encoding="utf-8") as file:
-            logged |= set(next(csv.reader(file), []))
+        logged |= {name for row in read_metrics(path) for name in row}
     validated = _validated(family)
     if WEAK_SHOT[0] in validated:
         return _compared(family, [*WEAK_SHOT, "val/miou"], "--baseline", "masks")

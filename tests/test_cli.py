@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import CSVLogger
 
 from wsss_zoo.cli import COMMANDS, ZooCLI, main
 from wsss_zoo.methods import Supervised
-from wsss_zoo.run_folder import read_metrics
+from wsss_zoo.metrics_csv import read_metrics
 
 TINY = [
     *["--data", "Shapes", "--data.image_size", "64", "--data.crop_size", "64"],

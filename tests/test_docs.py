@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import wsss_zoo.contract
 import wsss_zoo.methods
 from wsss_zoo.method_table import labels_needed
 
@@ -196,6 +197,19 @@ def test_equations_and_inserts_are_filled_in(load):
         assert not re.search(r"\$\$", re.sub(r"```.*?```|`[^`\n]*`", "", filled, flags=re.DOTALL))
     assert "<math" in hooks.on_page_markdown("$x$", Page)
     assert hooks.on_page_markdown("`$x$`", Page) == "`$x$`"
+
+
+def test_table_of_batches_has_every_key_of_the_contract(load):
+    page = load("build_hooks").on_page_markdown((DOCS / "data_sets.md").read_text(), None)
+    table = load("batch_table").batch_table()
+    assert table in page
+    rows = table.splitlines()[2:]
+    assert [row.split("|")[1].strip(" `") for row in rows if not row.startswith("|  |")] == [
+        *wsss_zoo.contract.BATCHES
+    ]
+    for kind in [*wsss_zoo.contract.BATCHES.values(), wsss_zoo.contract.UnlabeledBatch]:
+        for key in kind.__annotations__:
+            assert re.search(rf"`(\w+\.)?{key}`", table), key
 
 
 @pytest.mark.parametrize("layer", ["functional", "modules", "methods", "data", "callbacks"])

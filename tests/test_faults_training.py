@@ -18,7 +18,7 @@ from wsss_zoo.callbacks import FiniteLoss
 from wsss_zoo.callbacks.finite_loss import describe_images
 from wsss_zoo.cli import main
 from wsss_zoo.error_advice import advice
-from wsss_zoo.run_folder import read_metrics
+from wsss_zoo.metrics_csv import read_metrics
 
 
 @pytest.fixture(autouse=True)

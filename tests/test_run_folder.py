@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from pytorch_lightning.utilities import rank_zero_only
 
+from wsss_zoo.metrics_csv import read_metrics
 from wsss_zoo.run_folder import (
     MetricsFile,
     RunLogger,
     claim_run_folder,
     config_name,
-    read_metrics,
 )
 
 

@@ -17,7 +17,7 @@ from tests import test_pipeline
 from tests.wandb_files import offline_runs
 from wsss_zoo import methods
 from wsss_zoo.cli import main
-from wsss_zoo.run_folder import read_metrics
+from wsss_zoo.metrics_csv import read_metrics
 from wsss_zoo.wandb_runs import (
     RECORD,
     describe_run,

@@ -4,7 +4,6 @@ import copy
 import json
 import os
 import sys
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from wsss_zoo.atomic import replacing
 from wsss_zoo.cli_checks import short_message
 from wsss_zoo.plain_checkpoint import save_plain
 from wsss_zoo.torch_exporters import EXAMPLE, Run, example_image, export_onnx, export_program
@@ -145,9 +145,7 @@ def export_segmenter(
         _drop_unused(network)
     export: Callable[[nn.Module, Path, dict[str, str]], Run]
     export = export_onnx if format == "onnx" else export_program
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f".{uuid.uuid4().hex}{_SUFFIXES[format]}")
-    try:
+    with replacing(out, _SUFFIXES[format]) as unfinished:
         run = export(network, unfinished, _metadata(trained))
         found = _compare(run, images, expected)
         # Also refuses NaN.
@@ -157,9 +155,6 @@ def export_segmenter(
                 f"to {found.magnitude:.3g}, more than --tolerance {tolerance} of that; nothing was "
                 "written. Try the other format"
             )
-        unfinished.replace(out)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return found
 
 

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from wsss_zoo import __version__
+from wsss_zoo.atomic import write_atomic, write_json
 from wsss_zoo.recipe import Recipe, Step, fill, read_recipe
 from wsss_zoo.taken_runs import take_runs
 
@@ -128,7 +129,7 @@ def _run_step(recipe: Recipe, step: Step, root: Path, fingerprint: str, lock: in
     folder = root / step.name
     resumed = _prepare(folder, fingerprint)
     text = yaml.safe_dump(step.resolved(root), sort_keys=False)
-    _write(
+    write_atomic(
         folder / "step.yaml", f"# {recipe.name}, step {step.name}: wsss-zoo {step.command}\n{text}"
     )
     place = "--out_dir" if step.ranks else "--trainer.default_root_dir"
@@ -156,7 +157,7 @@ def _run_step(recipe: Recipe, step: Step, root: Path, fingerprint: str, lock: in
     if code != 0:
         return code
     done = {"fingerprint": fingerprint, "outputs": _outputs(folder), "resumed": resumed}
-    _write_json(folder / DONE, done | {"seconds": round(time.monotonic() - start, 1)})
+    write_json(folder / DONE, done | {"seconds": round(time.monotonic() - start, 1)})
     return 0
 
 
@@ -178,7 +179,7 @@ def _prepare(folder: Path, fingerprint: str) -> bool:
             if path.name != STARTED:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
     folder.mkdir(exist_ok=True)
-    _write_json(folder / STARTED, {"fingerprint": fingerprint})
+    write_json(folder / STARTED, {"fingerprint": fingerprint})
     return False
 
 
@@ -278,17 +279,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content
-
-
-def _write_json(path: Path, content: object) -> None:
-    _write(path, json.dumps(content, indent=1) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.tmp")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-    except OSError as error:
-        error.filename = str(path)
-        raise
-    unfinished.replace(path)

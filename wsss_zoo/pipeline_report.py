@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wsss_zoo.arguments import given_settings
+from wsss_zoo.atomic import write_atomic
 from wsss_zoo.recipe import Recipe, Step
 
 if TYPE_CHECKING:
@@ -49,9 +50,7 @@ def report(recipe: Recipe, root: Path, console: Console, *, changed: bool) -> No
     results = summarize(recipe, root)
     content = json.dumps(results, indent=1) + "\n"
     if not summary.exists() or summary.read_text(encoding="utf-8") != content:
-        unfinished = summary.with_suffix(".tmp")
-        unfinished.write_text(content, encoding="utf-8")
-        unfinished.replace(summary)
+        write_atomic(summary, content)
     console.print(_numbers(recipe, results))
     console.print(_times(results))
     console.print(f"numbers: {summary}", markup=False)

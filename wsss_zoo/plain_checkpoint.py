@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from wsss_zoo.atomic import replacing
 from wsss_zoo.cli_checks import read_checkpoint
 from wsss_zoo.methods import BaseMethod, Supervised
 
@@ -36,11 +37,8 @@ def save_plain(path: str, method: BaseMethod, out: Path) -> None:
     content = {key: value for key, value in checkpoint.items() if key not in _LEFT_OUT}
     content["state_dict"] = plain.state_dict()
     content["hyper_parameters"] = {"_class_path": "wsss_zoo.Supervised", **dict(plain.hparams)}
-    unfinished = out.with_name(f".{out.name}.tmp")
-    out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        torch.save(content, unfinished)
+        with replacing(out) as unfinished:
+            torch.save(content, unfinished)
     except RuntimeError as error:
-        unfinished.unlink(missing_ok=True)
         raise OSError(f"{out} cannot be written ({error}); free space there") from error
-    unfinished.replace(out)

@@ -10,13 +10,12 @@ import numpy as np
 import torch
 from jsonargparse import ArgumentParser
 
+from wsss_zoo.atomic import write_atomic, write_json
 from wsss_zoo.data.image_files import files_by_stem
 from wsss_zoo.data.pseudo_labels import (
     Manifest,
     read_label,
     read_manifest,
-    write_atomic,
-    write_json,
 )
 from wsss_zoo.functional import image_reliability
 
@@ -137,7 +136,7 @@ def _write(folder: Path, ranked: Sequence[tuple[str, float]], count: int) -> Non
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(["image_id", "reliability"])
     rows.writerows((image_id, f"{score:.6f}") for image_id, score in ranked)
-    write_atomic(folder / TABLE, table.getvalue().encode())
+    write_atomic(folder / TABLE, table.getvalue())
     for name, part in ((RELIABLE, ranked[:count]), (UNRELIABLE, ranked[count:])):
         text = "".join(f"{image_id}\n" for image_id, _ in part)
-        write_atomic(folder / name, text.encode())
+        write_atomic(folder / name, text)

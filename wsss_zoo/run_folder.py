@@ -1,6 +1,7 @@
 """What the command line keeps in a run's folder: config, metrics and where the checkpoint is."""
 
 import csv
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,9 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
+
+from wsss_zoo.atomic import write_atomic
+from wsss_zoo.metrics_csv import read_metrics
 
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 # Ranks that Lightning starts parse the command line again and must come to the same folder.
@@ -121,7 +125,9 @@ class MetricsFile:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         existing = read_metrics(path)
-        kept = [row for row in existing if first_step is None or int(row["step"]) < first_step]
+        kept = [
+            row for row in existing if first_step is None or int(float(row["step"])) < first_step
+        ]
         self.metrics: list[dict[str, Any]] = []
         self._keys = sorted({key for row in kept for key in row})
         if kept:
@@ -156,23 +162,11 @@ class MetricsFile:
             csv.DictWriter(file, self._keys).writerows(rows)
 
     def _rewrite(self, rows: list[dict[str, Any]]) -> None:
-        unfinished = self.path.with_suffix(".tmp")
-        with unfinished.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self._keys)
-            writer.writeheader()
-            writer.writerows(rows)
-        unfinished.replace(self.path)
-
-
-def read_metrics(path: Path) -> list[dict[str, str]]:
-    """Rows of a metrics file, without empty cells and without a last line that a kill cut short."""
-    if not path.exists():
-        return []
-    text = path.read_text(encoding="utf-8")
-    complete = text[: text.rfind("\n") + 1]
-    rows = csv.DictReader(complete.splitlines())
-    filled = [{key: value for key, value in row.items() if key and value} for row in rows]
-    return [row for row in filled if "step" in row]
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self._keys)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomic(self.path, text.getvalue())
 
 
 class LogConfig(SaveConfigCallback):

@@ -15,7 +15,7 @@ from jsonargparse import Namespace
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from wsss_zoo.data.pseudo_labels import write_json
+from wsss_zoo.atomic import write_json
 
 RECORD = "wandb_runs.json"
 PROJECT = "wsss_zoo"

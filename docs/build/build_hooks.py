@@ -8,6 +8,8 @@
     A Markdown file of the repository without its links to files.
 ``<!-- insert: methods -->``, ``<!-- insert: labels -->``, ``<!-- insert: measured -->``
     The table of all methods; the labels that the page's method needs; its measured numbers.
+``<!-- insert: batches -->``
+    The keys of each batch, from the contract.
 ``<!-- insert: api LAYER -->``
     All names that a layer of the package exports.
 """
@@ -25,6 +27,7 @@ from mkdocs.exceptions import PluginError
 # mkdocs loads a hook by its path.
 sys.path.insert(0, str(Path(__file__).parent))
 
+from batch_table import batch_table
 from method_table import ROOT, measured, methods_table, paper_scale
 
 # Code is left unchanged.
@@ -45,6 +48,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         "methods": lambda _: methods_table("", "../results.md"),
         "measured": lambda _: _measured(page.meta),
         "labels": lambda _: str(page.meta["labels"]),
+        "batches": lambda _: batch_table(),
         "api": _api,
     }
     markdown = _INSERT.sub(lambda match: inserts[match[1]](match[2]), markdown)

@@ -8,6 +8,8 @@ import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
+from wsss_zoo.contract import FindDone, done_ids
+
 NAMES = ["background", "cat", "cow", "dog"]
 IDS = [f"img_{index}" for index in range(6)]
 
@@ -26,7 +28,7 @@ class ToyData(LightningDataModule):
     def __init__(self, ids: list[str] = IDS, masks: bool = True) -> None:
         super().__init__()
         self.ids, self.masks = ids, masks
-        self.skip_ids: set[str] = set()
+        self.resumed_by: list[FindDone] = []
 
     def predict_ids(self) -> list[str]:
         return list(self.ids)
@@ -73,7 +75,8 @@ class ToyData(LightningDataModule):
         return self.loader(self.ids)
 
     def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
-        return self.loader([i for i in self.ids if i not in self.skip_ids])
+        done = done_ids(self.resumed_by)
+        return self.loader([i for i in self.ids if i not in done])
 
 
 class ToyMethod(LightningModule):

@@ -16,7 +16,7 @@ def test_one_pass_of_a_segmenter(features):
     with torch.inference_mode():
         logits = method(IMAGE)
         levels = method.network.features(IMAGE)
-        seen = outputs.take()
+        seen = outputs.pop_pass()
         decoded = method.network.decoder(levels)
     assert seen.stride == 16
     assert torch.equal(seen.logits, logits)
@@ -33,21 +33,21 @@ def test_the_network_that_is_evaluated_is_heard():
         logits = method(IMAGE)
         assert not torch.equal(logits, method.network(IMAGE))
     with pytest.raises(RuntimeError, match="2 times"):
-        outputs.take()
+        outputs.pop_pass()
     with torch.inference_mode():
         method(IMAGE)
-    assert torch.equal(outputs.take().logits, logits)
+    assert torch.equal(outputs.pop_pass().logits, logits)
 
 
 def test_exactly_one_pass():
     method = RegionMethod()
     outputs = NetworkOutputs(method, "decoder")
     with pytest.raises(RuntimeError, match=r"RegionMethod.predict_step ran its network 0 times"):
-        outputs.take()
+        outputs.pop_pass()
     outputs.remove()
     method(IMAGE)
     with pytest.raises(RuntimeError, match="0 times"):
-        outputs.take()
+        outputs.pop_pass()
 
 
 def test_networks_have_a_backbone_and_a_decoder():

@@ -199,7 +199,7 @@ def test_no_pixel_to_measure(tmp_path, given):
         write_label(tmp_path / "given", image_id, np.full_like(data.read_mask(image_id), 255))
     with pytest.raises(RuntimeError, match="none of the 6 images has a pixel with a true class"):
         predict(tmp_path, data, {"pseudo_label_dir": given})
-    assert data.skip_ids == set()
+    assert data.resumed_by == []
 
 
 def test_images_without_a_mask_are_named(tmp_path, given):

@@ -18,9 +18,10 @@ from tests.callbacks.fakes import (
     changed,
     trainer_in,
 )
+from wsss_zoo.atomic import TEMPORARY
 from wsss_zoo.callbacks import PseudoLabelWriter
 from wsss_zoo.callbacks.cam_labels import CamLabelOptions, cam_pseudo_label
-from wsss_zoo.data import manifests, pseudo_labels
+from wsss_zoo.data import pseudo_labels
 from wsss_zoo.data.pseudo_labels import read_cam, read_label, read_manifest
 from wsss_zoo.functional import confusion_matrix, mean_iou
 
@@ -123,7 +124,7 @@ def test_killed_run_is_finished_by_the_same_command(tmp_path, save_cams):
     folder = tmp_path / "killed" / "pseudo_labels"
     with pytest.raises(FileNotFoundError, match="a run began it"):
         read_manifest(folder, NAMES)
-    (folder / f".{IDS[3]}.png.1{manifests._TEMPORARY}").write_bytes(b"half")
+    (folder / f".{IDS[3]}.png.1{TEMPORARY}").write_bytes(b"half")
 
     resumed = ToyCAM()
     predict(tmp_path / "killed", resumed, data, save_cams=save_cams)
@@ -155,7 +156,7 @@ def test_finished_run_has_nothing_left_to_do(tmp_path, monkeypatch):
     trainer.predict(method, datamodule=data, return_predictions=False)
     assert method.seen == []
     assert files_in(tmp_path / "pseudo_labels") == before
-    assert data.skip_ids == set()
+    assert data.resumed_by == []
     trainer.callbacks = []
     trainer.predict(method, datamodule=data, return_predictions=False)
     assert method.seen == IDS
@@ -167,7 +168,7 @@ def test_failure_gives_the_data_module_back(tmp_path):
     for _ in range(2):
         with pytest.raises(RuntimeError, match="killed"):
             predict(tmp_path, killed, data)
-        assert data.skip_ids == set()
+        assert data.resumed_by == []
 
 
 @pytest.mark.parametrize("finished", [False, True])

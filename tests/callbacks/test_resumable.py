@@ -1,7 +1,6 @@
 import pytest
 
 from tests.callbacks.fakes import IDS, ToyData, ToySegmenter, trainer_in
-from wsss_zoo.callbacks.late_set import LateSet
 from wsss_zoo.callbacks.resumable import ResumableWriter
 
 
@@ -11,22 +10,22 @@ class Writer(ResumableWriter):
         self.done, self.events = done, []
 
     def setup(self, trainer, pl_module, stage):
-        self._resume(trainer, pl_module, trainer.datamodule)
+        self._leave_out_done(trainer, pl_module, trainer.datamodule)
 
-    def _take(self, trainer, module, data):
+    def _begin_folder(self, trainer, module, data):
         self.events.append("take")
         if isinstance(self.done, str):
             raise ValueError(self.done)
         return set(self.done)
 
-    def _finish(self, trainer, data):
+    def _finish_folder(self, trainer, data):
         self.events.append("finish")
 
 
 def predict(*writers, data=None):
     data, method = data or ToyData(), ToySegmenter()
     trainer_in(".", *writers).predict(method, datamodule=data, return_predictions=False)
-    assert data.skip_ids == set()
+    assert data.resumed_by == []
     return method.seen
 
 
@@ -61,7 +60,7 @@ def test_a_folder_that_cannot_be_taken_ends_the_prediction(skips):
         data.predict_dataloader = lambda: data.loader(data.ids)  # does not ask what is done
     with pytest.raises(ValueError, match="another run's"):
         predict(Writer("another run's"), data=data)
-    assert data.skip_ids == set()
+    assert data.resumed_by == []
 
 
 def test_each_rank_has_an_image():
@@ -74,6 +73,5 @@ def test_each_rank_has_an_image():
         is_global_zero, world_size, strategy = True, 3, Strategy
 
     data, writer = ToyData(), Writer(IDS[:-1])
-    writer._resume(Trainer, None, data)
-    assert isinstance(data.skip_ids, LateSet)
-    assert set(data.skip_ids) == set(IDS[2:-1])
+    writer._leave_out_done(Trainer, None, data)
+    assert [find_done() for find_done in data.resumed_by] == [set(IDS[2:-1])]

@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser
 from tests.data.conftest import VOC_IDS, save_image, save_mask
 from wsss_zoo.data import VOC2012, Folder, Shapes
 from wsss_zoo.data.extra_images import JoinedSource
+from wsss_zoo.data.image_files import Checks
 
 VOC_ROWS = ["a,cat", "b.jpg,dog", "sub/c,cat;dog", "d,cat;cat;dog"]
 REGIMES = ["image_labels", "pairs"]
@@ -164,7 +165,7 @@ def test_shapes_with_a_json_and_with_a_table(tmp_path):
     data.setup("fit")
     images = pickle.loads(pickle.dumps(data._train)).images
     assert list(images.ids[6:]) == ["json/a", "table/a", "table/d"]
-    present = [np.flatnonzero(images.labels[image_id]).tolist() for image_id in images.ids[6:]]
+    present = [np.flatnonzero(images.tags[image_id]).tolist() for image_id in images.ids[6:]]
     assert present == [[2], [1, 5], [5]]
 
 
@@ -173,7 +174,7 @@ def test_tags_that_are_not_in_use_are_dropped_and_counted(voc_root, tmp_path, ca
     root = extra_root(tmp_path / "w", ["a,cat;sofa", "b,sofa;person", "sub/c,dog", "d,"])
     images = training_set(voc_root, {"web": root}, "image_labels")
     assert list(images.ids[4:]) == ["web/a", "web/sub/c"]
-    assert images.labels["web/a"].tolist() == [1, 0]
+    assert images.tags["web/a"].tolist() == [1, 0]
     assert f"{root}: 3 tags of classes that are not in use were dropped" in caplog.text
     assert f"{root}: 3 of 5 images are left out, as they have no tag" in caplog.text
 
@@ -205,7 +206,7 @@ def test_unknown_classes_of_the_root_that_no_tag_names(voc_root, tmp_path):
         training_set(voc_root, {"web": root})
     (tmp_path / "w/classes.txt").write_text("background\nzebra\ndog\n")
     images = training_set(voc_root, {"web": root}, "image_labels")
-    assert images.labels["web/a"].tolist() == [0, 1]
+    assert images.tags["web/a"].tolist() == [0, 1]
     (tmp_path / "w/image_labels.csv").write_text("id,zebra,dog\na,1,1\n")
     with pytest.raises(ValueError, match="unknown class 'zebra'"):
         training_set(voc_root, {"web": root})
@@ -291,13 +292,13 @@ def test_corrupt_image_is_found(voc_root, tmp_path):
 def test_joined_source_checks_every_domain(voc_root, tmp_path):
     source = training_set(voc_root, {"web": extra_root(tmp_path / "w")}, "image_labels").source
     assert isinstance(source, JoinedSource)
-    source.check(["2007_01", "web/a"], masks=False)
+    source.check(["2007_01", "web/a"], Checks(masks=False))
     for image_id in ("2007_99", "web/z", "net/a"):
         missing = image_id.removeprefix("web/")
         with pytest.raises(FileNotFoundError, match=f"listed ids have no image, first: {missing}"):
-            source.check(["2007_01", "web/a", image_id], masks=False)
+            source.check(["2007_01", "web/a", image_id], Checks(masks=False))
     with pytest.raises(FileNotFoundError, match="listed ids have no mask, first: a"):
-        source.check(["2007_01", "web/a"], masks=True)
+        source.check(["2007_01", "web/a"], Checks(masks=True))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from wsss_zoo.atomic import write_atomic
 from wsss_zoo.data.manifests import (
     HEADER,
     MANIFEST,
@@ -12,7 +13,6 @@ from wsss_zoo.data.manifests import (
     checked_id,
     find_manifest,
     read_manifest_of,
-    write_atomic,
     write_manifest,
 )
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wsss_zoo.atomic import TEMPORARY, write_json
 from wsss_zoo.data import manifests
 from wsss_zoo.data.pseudo_labels import (
     HEADER,
@@ -23,7 +24,6 @@ from wsss_zoo.data.pseudo_labels import (
     sha256_file,
     voc_palette,
     write_cam,
-    write_json,
     write_label,
     write_manifest,
 )
@@ -192,7 +192,7 @@ def test_damaged_manifest_is_refused(tmp_path, text):
 def test_begun_folder_gives_what_is_done(tmp_path):
     assert begin_folder(tmp_path, MANIFEST_2, ["a", "b"]) == set()
     write_label(tmp_path, "b", label_of(1))
-    (tmp_path / f".a.png.123{manifests._TEMPORARY}").write_bytes(b"half")
+    (tmp_path / f".a.png.123{TEMPORARY}").write_bytes(b"half")
     assert begin_folder(tmp_path, MANIFEST_2, ["a", "b"]) == {"b"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.png", HEADER]
 

@@ -1,12 +1,19 @@
-"""CAM functions against loops over pixels in numpy."""
+"""CAM functions against loops over pixels, the closed form of Grad-CAM against autograd."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from wsss_zoo.functional import cam_to_label, class_activation_map, grad_cam, multi_scale_cam
+from wsss_zoo.functional import (
+    cam_to_label,
+    class_activation_map,
+    classifier_grad_cam,
+    grad_cam,
+    multi_scale_cam,
+)
 
 
 def bilinear_reference(plane, height, width):
@@ -219,3 +226,69 @@ def test_maps_of_another_stride_lie_where_their_cells_are(stride):
     )
     # Between the centres of cells 23 and 24 bilinear resizing crosses one half at their border.
     assert (maps[0, 0] > 0.5 * maps[0, 0, -1]).nonzero()[0, 0] == 24 * stride
+
+
+def by_autograd(features, weight, image_labels, dropout):
+    """One gradient for each class, through pooling, dropout and linear layer."""
+    features = features.clone().requires_grad_()
+    scores = F.linear(features.mean((2, 3)) * dropout, weight, torch.ones(len(weight)))
+    maps = []
+    for c, score in enumerate(scores.sum(0)):
+        gradients = torch.autograd.grad(score, features, retain_graph=True)[0]
+        cam = grad_cam(features.detach(), gradients) * image_labels[:, c, None, None]
+        maps.append(cam / cam.amax((1, 2), keepdim=True).clamp_min(1e-5))
+    return torch.stack(maps, 1)
+
+
+@pytest.fixture
+def inputs():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(3, 6, 4, 5, generator=generator)
+    weight = torch.randn(4, 6, generator=generator)
+    return features, weight, torch.tensor([[1, 0, 1, 1], [0, 0, 0, 0], [1, 1, 1, 1]]).float()
+
+
+def test_classifier_grad_cam_equals_the_gradients_of_the_classifier(inputs):
+    torch.testing.assert_close(classifier_grad_cam(*inputs), by_autograd(*inputs, 1.0))
+
+
+def test_classifier_grad_cam_equals_the_gradients_through_a_dropout_of_each_image(inputs):
+    features, weight, image_labels = inputs
+    dropout = F.dropout(torch.ones(3, 6), 0.5)
+    result = classifier_grad_cam(features, weight * dropout[:, None], image_labels)
+    torch.testing.assert_close(result, by_autograd(*inputs, dropout))
+
+
+def test_classifier_grad_cam_maps_are_stretched_to_one_gated_and_never_nan(inputs):
+    features, weight, image_labels = inputs
+    result = classifier_grad_cam(features, weight, image_labels)
+    peaks = result.amax((2, 3))
+    assert ((peaks == 0) | torch.isclose(peaks, torch.tensor(1.0))).all()
+    assert (peaks[image_labels == 0] == 0).all()
+    assert (peaks[2] == 1).any()
+    assert classifier_grad_cam(torch.zeros_like(features), weight, image_labels).abs().max() == 0
+    # Too weak to be stretched: the maximum stays below 1.
+    assert classifier_grad_cam(1e-6 * features, weight, image_labels).amax() < 0.9
+
+
+def test_classifier_grad_cam_is_float32_under_autocast(inputs):
+    features, weight, image_labels = inputs
+    with torch.autocast("cpu", torch.bfloat16):
+        result = classifier_grad_cam(features, weight, image_labels)
+    assert torch.equal(result, classifier_grad_cam(features, weight, image_labels))
+    half = classifier_grad_cam(features.bfloat16(), weight, image_labels)
+    assert half.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        ((3, 6, 4), (4, 6), (3, 4)),
+        ((3, 6, 4, 5), (4, 5), (3, 4)),
+        ((3, 6, 4, 5), (4, 6), (2, 4)),
+        ((3, 6, 4, 5), (2, 4, 6), (3, 4)),
+    ],
+)
+def test_classifier_grad_cam_shapes_that_do_not_fit(shapes):
+    with pytest.raises(ValueError, match="do not fit; give"):
+        classifier_grad_cam(*(torch.zeros(shape) for shape in shapes))

@@ -1,4 +1,4 @@
-"""Confusion matrix and mIoU against loops and torchmetrics."""
+"""Confusion matrix, mIoU and harmonic mean against loops and torchmetrics."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from wsss_zoo.functional import confusion_matrix, intersection_over_union, mean_iou
+from wsss_zoo.functional import confusion_matrix, harmonic_mean, intersection_over_union, mean_iou
 
 
 def random_pair(num_classes=5, seed=0, shape=(3, 11, 13)):
@@ -187,3 +187,14 @@ def test_mean_iou_of_some_classes():
 def test_mean_iou_refuses_another_rule():
     with pytest.raises(ValueError, match="rule is 'micro'"):
         mean_iou(torch.eye(2), "micro")
+
+
+def test_harmonic_mean_is_the_inverse_of_the_mean_inverse():
+    assert harmonic_mean(0.7, 0.3) == pytest.approx(1 / ((1 / 0.7 + 1 / 0.3) / 2))
+    assert harmonic_mean(0.4, 0.4) == pytest.approx(0.4)
+    assert harmonic_mean(0.3, 0.7) == harmonic_mean(0.7, 0.3)
+
+
+def test_harmonic_mean_a_group_at_0_or_unknown_decides():
+    assert harmonic_mean(0.9, 0.0) == harmonic_mean(0.0, 0.0) == 0
+    assert math.isnan(harmonic_mean(0.9, math.nan))

@@ -1,9 +1,10 @@
-"""Gating by tags against a loop over images and classes."""
+"""Tags of masks against numpy's sets, gating against a loop over images and classes."""
 
+import numpy as np
 import pytest
 import torch
 
-from wsss_zoo.functional import gate_by_tags
+from wsss_zoo.functional import gate_by_tags, mask_to_image_labels
 
 
 @pytest.mark.parametrize("known", [None, [True, False, True]])
@@ -33,3 +34,17 @@ def test_image_without_any_tag_is_background():
 def test_tags_of_other_classes():
     with pytest.raises(ValueError, match=r"image_labels \(1, 3\) do not fit logits \(1, 3, 2, 2\)"):
         gate_by_tags(torch.randn(1, 3, 2, 2), torch.zeros(1, 3))
+
+
+def test_tags_of_a_mask_is_the_set_of_foreground_classes():
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.randint(0, 6, (20, 2, 2), generator=generator)
+    mask[mask == 5] = 255
+    result = mask_to_image_labels(mask, 5)
+    for row, one in zip(result, mask, strict=True):
+        shown = set(np.unique(one.numpy())) - {0, 255}
+        assert row.tolist() == [float(c in shown) for c in range(1, 5)]
+
+
+def test_tags_of_a_mask_a_class_of_index_255_is_never_shown():
+    assert mask_to_image_labels(torch.full((1, 2, 2), 255), 3).sum() == 0

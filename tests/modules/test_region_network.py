@@ -187,8 +187,8 @@ def test_other_features():
 
 def test_torch_geometric_is_imported_only_when_it_is_used():
     """Its import takes seconds. Imports inside of functions are indented."""
-    late = r"^(?:import|from) (?:torch_geometric|wsss_zoo\.data\.graph_images).*"
+    late = r"^(?:import|from) (?:torch_geometric|wsss_zoo\.data\.graphs).*"
     for path in Path(wsss_zoo.__path__[0]).rglob("*.py"):
-        if path.name != "graph_images.py":
+        if path.name != "graphs.py":
             found = re.findall(late, path.read_text(), re.MULTILINE)
             assert not found, f"{path}: import it where it is used"

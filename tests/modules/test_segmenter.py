@@ -5,7 +5,7 @@ import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
 
-from wsss_zoo.modules import Segmenter
+from wsss_zoo.modules import Backbone, Segmenter, UNet
 
 NAME = "test_resnet"
 
@@ -114,3 +114,24 @@ def test_channels_last_gives_the_same():
         network.to(memory_format=torch.channels_last)
         actual = network(image.to(memory_format=torch.channels_last))
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("output_stride", [16, 32])
+def test_unet_equals_the_library(output_stride):
+    torch.manual_seed(0)
+    backbone = Backbone("test_efficientnet", None, output_stride).eval()
+    decoder = UNet(backbone).eval()
+    image = torch.rand(2, 3, 64, 96)
+    features = backbone(image)
+    expected = decoder.layers([image, *features])
+    torch.testing.assert_close(decoder(features), expected)
+    blocks = decoder.blocks(features)
+    assert [block.shape[1] for block in blocks] == list(decoder.channels)
+    assert decoder.out_channels == expected.shape[1]
+
+
+@pytest.mark.parametrize("size", [(64, 64), (53, 70), (33, 100)])
+def test_unet_logits_at_the_size_of_the_image(size):
+    torch.manual_seed(0)
+    network = Segmenter(4, "test_resnet", "unet", output_stride=32).eval()
+    assert network(torch.rand(1, 3, *size)).shape == (1, 4, *size)

@@ -6,7 +6,21 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from wsss_zoo.report.comparison import compare
+from wsss_zoo.report.find_runs import find_runs
+from wsss_zoo.report.page import page
+from wsss_zoo.report.page.examples import collect_examples
+
 NAMES = ["background", "cat", "dog"]
+
+
+def page_of(*folders, section=None, **options):
+    """The page of all runs in some folders, or what it says under one heading."""
+    comparison = compare(find_runs(folders), **options)
+    html = page(comparison, collect_examples(comparison), "wsss-zoo compare x")
+    if section is None:
+        return html
+    return html.partition(f'<section id="{section}">')[2].partition("</section>")[0]
 
 
 def config(method="Supervised", seed=0, *, folder="runs/x", data=None, trainer=None, **model):

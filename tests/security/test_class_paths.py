@@ -8,8 +8,8 @@ import yaml
 from PIL import Image
 
 from tests.checkpoints import NAMES, save_checkpoint
+from tests.report.page.test_examples import write_labels
 from tests.report.run_folders import config, write_results, write_run
-from tests.report.test_examples import write_labels
 from wsss_zoo import Shapes, Supervised
 from wsss_zoo.cli import main
 from wsss_zoo.data import BaseDataModule

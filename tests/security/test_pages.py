@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 import pytest
 import yaml
 
+from tests.report.page.test_examples import label, write_sheet
 from tests.report.run_folders import config, write_results, write_run
-from tests.report.test_examples import label, write_sheet
 from wsss_zoo.cli import main
 from wsss_zoo.data.pseudo_labels import Manifest, write_label, write_manifest
 

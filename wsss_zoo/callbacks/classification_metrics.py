@@ -8,8 +8,10 @@ from torch import Tensor
 from torchmetrics.functional.classification import binary_average_precision
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+from wsss_zoo.callbacks.evaluation_callback import Stage
 from wsss_zoo.callbacks.outputs import from_batch, from_outputs
-from wsss_zoo.callbacks.stage_metrics import ByClass, Stage, StageMetrics, Values
+from wsss_zoo.callbacks.stage_metrics import ByClass, StageMetrics, Values
+from wsss_zoo.contract import DataModule, EvaluationBatch
 
 
 class ClassificationMetrics(StageMetrics):
@@ -40,14 +42,16 @@ class ClassificationMetrics(StageMetrics):
         self._rows = torch.empty(0, 0)
         self._count = 0
 
-    def _names_of(self, data: Any) -> list[str] | None:
+    def _names_of(self, data: DataModule | None) -> list[str] | None:
         names = getattr(data, "class_names", None)
         return names[1:] if names and getattr(data, "background", True) else names
 
     def _reset(self, device: torch.device) -> None:
         self._rows, self._count = torch.empty(0, 2 * len(self._names), device=device), 0
 
-    def _update(self, module: LightningModule, outputs: Any, batch: Any, stage: Stage) -> None:
+    def _update(
+        self, module: LightningModule, outputs: Any, batch: EvaluationBatch, stage: Stage
+    ) -> None:
         scores = from_outputs(outputs, "scores", module, stage)
         tags = from_batch(batch, "image_labels", stage)
         rows = torch.cat([scores.detach().float(), tags.detach().float()], dim=1)

@@ -82,7 +82,7 @@ class FiniteLoss(Callback):
         step = f"{place} (step {trainer.global_step})"
         self._seen.append(_Seen(step, images, loss.detach()))
         if len(self._seen) >= every:
-            self._check()
+            self._check_losses()
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -92,7 +92,7 @@ class FiniteLoss(Callback):
         Raises:
             RuntimeError: If a loss or a weight was NaN or infinite.
         """
-        self._check()
+        self._check_losses()
         if self.every_n_batches == 0:
             return
         weights = checkpoint["state_dict"]
@@ -113,7 +113,7 @@ class FiniteLoss(Callback):
             exception.add_note(f"it was {', '.join(self._batch)}")
         self._batch = None
 
-    def _check(self) -> None:
+    def _check_losses(self) -> None:
         seen, self._seen = self._seen, []
         if not seen:
             return

@@ -10,9 +10,10 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from wsss_zoo.atomic import write_json
 from wsss_zoo.callbacks.overlay import draw_overlay
+from wsss_zoo.contract import data_of
 from wsss_zoo.data.label_folder import LabelFolder
-from wsss_zoo.data.pseudo_labels import write_json
 
 
 class FolderMaskWriter(Callback):
@@ -93,7 +94,7 @@ class LabelProgress(Callback):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the bar, on the first rank."""
         if trainer.is_global_zero:
-            data: Any = getattr(trainer, "datamodule", None)
+            data: Any = data_of(trainer, "LabelProgress")
             self._bars.update(self._images, completed=self.total - len(data.left))
             self._bars.start()
 

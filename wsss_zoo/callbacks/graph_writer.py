@@ -12,6 +12,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
+from wsss_zoo.atomic import write_json
 from wsss_zoo.callbacks.detection_quality import (
     describe_detection,
     publish_detection,
@@ -21,8 +22,9 @@ from wsss_zoo.callbacks.loss_thresholds import read_thresholds
 from wsss_zoo.callbacks.network_outputs import Features
 from wsss_zoo.callbacks.region_inputs import RegionWriter, SeenImage
 from wsss_zoo.callbacks.run_identity import manifest_of
+from wsss_zoo.contract import DataModule
 from wsss_zoo.data.image_files import IGNORE_INDEX
-from wsss_zoo.data.manifests import MANIFEST, Manifest, write_json
+from wsss_zoo.data.manifests import MANIFEST, Manifest
 from wsss_zoo.data.pseudo_labels import QUALITY
 from wsss_zoo.data.region_graphs import (
     RegionGraph,
@@ -103,12 +105,14 @@ class GraphWriter(RegionWriter):
         self._backend_used = ""
         self._manifest: Manifest | None = None
 
-    def _prepare(self, trainer: Trainer, data: Any) -> None:
+    def _check_inputs(self, trainer: Trainer, data: DataModule) -> None:
         self._thresholds = read_thresholds(self.threshold, data.class_names)
         self._backend_used = superpixel_backend(self.backend)
         self._directory = Path(self.out_dir or Path(trainer.default_root_dir) / "graphs")
 
-    def _take(self, trainer: Trainer, module: LightningModule, data: Any) -> set[str]:
+    def _begin_folder(
+        self, trainer: Trainer, module: LightningModule, data: DataModule
+    ) -> set[str]:
         assert self._labels is not None
         thresholds = [value if np.isfinite(value) else None for value in self._thresholds.tolist()]
         options = {
@@ -126,13 +130,13 @@ class GraphWriter(RegionWriter):
             rank_zero_info(f"{self._directory}: {counted}, {len(image_ids) - len(done)} left")
         return done
 
-    def _see(self, seen: SeenImage, *, write: bool) -> None:
+    def _process_image(self, seen: SeenImage, *, write: bool) -> None:
         segments = superpixels(seen.image, self.num_segments, self.backend)
         graph = build_graph(seen, torch.from_numpy(segments), self._thresholds)
         if write:
             write_graph(self._directory, seen.image_id, graph)
 
-    def _finish(self, trainer: Trainer, data: Any) -> None:
+    def _finish_folder(self, trainer: Trainer, data: DataModule) -> None:
         trainer.strategy.barrier("graphs written")
         directory, image_ids = self._directory, data.predict_ids()
         missing, report = 0, None
@@ -161,7 +165,7 @@ class GraphWriter(RegionWriter):
                 finish_graphs(directory, self._manifest, image_ids)
         trainer.strategy.barrier("graphs finished")
 
-    def _measure(self, trainer: Trainer, data: Any) -> dict[str, Any] | None:
+    def _measure(self, trainer: Trainer, data: DataModule) -> dict[str, Any] | None:
         """Each rank counts its share of the files; None where no image has a mask."""
         counts = torch.zeros(len(data.class_names), 4, dtype=torch.int64)
         images = 0

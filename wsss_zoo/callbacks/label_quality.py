@@ -16,6 +16,7 @@ from pytorch_lightning import Trainer
 from torch import Tensor
 
 from wsss_zoo.callbacks.class_table import print_class_table
+from wsss_zoo.contract import DataModule
 from wsss_zoo.data.image_files import IGNORE_INDEX, UInt8Array
 from wsss_zoo.data.pseudo_labels import read_cam, read_label
 from wsss_zoo.functional import confusion_matrix, intersection_over_union, mean_iou
@@ -183,13 +184,13 @@ def count_labels(
 
 
 def measure_labels(
-    trainer: Trainer, data: Any, directory: Path, *, cams: bool
+    trainer: Trainer, data: DataModule, directory: Path, *, cams: bool
 ) -> dict[str, Any] | None:
     """Measure a complete folder; each rank counts its share of the files, the sum is every rank's.
 
     Args:
         trainer: Gives ranks and their sum.
-        data: Data module with ``predict_ids``, ``read_mask`` and ``class_names``.
+        data: Gives images, masks and class names.
         directory: Folder of pseudo-labels.
         cams: Whether activation maps are stored in it.
 

@@ -54,7 +54,7 @@ class NetworkOutputs:
             self._handles.append(part.register_forward_hook(self._keep_features))
             self._handles.append(network.register_forward_hook(self._keep_logits))
 
-    def take(self) -> Pass:
+    def pop_pass(self) -> Pass:
         """The pass since the last call.
 
         Raises:

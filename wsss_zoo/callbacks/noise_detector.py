@@ -14,13 +14,15 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
+from wsss_zoo.atomic import write_atomic, write_json
 from wsss_zoo.callbacks.detection_quality import describe_detection, publish_detection
 from wsss_zoo.callbacks.loss_histogram import draw_losses
 from wsss_zoo.callbacks.loss_thresholds import REMEDY, choose_thresholds, used_thresholds
 from wsss_zoo.callbacks.region_inputs import RegionWriter, SeenImage
 from wsss_zoo.callbacks.run_identity import manifest_of
+from wsss_zoo.contract import DataModule
 from wsss_zoo.data.image_files import IGNORE_INDEX
-from wsss_zoo.data.manifests import HEADER, checked_id, write_atomic, write_json
+from wsss_zoo.data.manifests import HEADER, checked_id
 from wsss_zoo.data.novel_masks import erase_novel, index_table
 from wsss_zoo.functional import detection_report, label_loss, youden_threshold
 
@@ -87,7 +89,7 @@ class NoiseDetector(RegionWriter):
         self._most = 0
         self._is_novel = index_table([])
 
-    def _prepare(self, trainer: Trainer, data: Any) -> None:
+    def _check_inputs(self, trainer: Trainer, data: DataModule) -> None:
         image_ids = data.predict_ids()
         without = [image_id for image_id in image_ids if data.read_mask(image_id) is None]
         if without:
@@ -101,7 +103,9 @@ class NoiseDetector(RegionWriter):
         self._directory = Path(trainer.default_root_dir) / "noise"
         self._most = min(self.max_pixels_per_image, max(_MAX_PIXELS // len(image_ids), 1))
 
-    def _take(self, trainer: Trainer, module: LightningModule, data: Any) -> set[str]:
+    def _begin_folder(
+        self, trainer: Trainer, module: LightningModule, data: DataModule
+    ) -> set[str]:
         assert self._labels is not None
         options = {
             "labels": self._labels.identity,
@@ -119,7 +123,7 @@ class NoiseDetector(RegionWriter):
             write_json(self._directory / HEADER, self._run)
         return {i for i in data.predict_ids() if self._pixels_of(i).exists()}
 
-    def _see(self, seen: SeenImage, *, write: bool) -> None:
+    def _process_image(self, seen: SeenImage, *, write: bool) -> None:
         assert seen.mask is not None
         if seen.mask.shape != seen.label.shape:
             raise ValueError(
@@ -142,16 +146,16 @@ class NoiseDetector(RegionWriter):
             )
             write_atomic(self._pixels_of(seen.image_id), buffer.getvalue())
 
-    def _finish(self, trainer: Trainer, data: Any) -> None:
+    def _finish_folder(self, trainer: Trainer, data: DataModule) -> None:
         trainer.strategy.barrier("losses written")
         problem = None
         if trainer.is_global_zero:
-            problem = self._conclude(trainer, data)
+            problem = self._finish_on_rank_zero(trainer, data)
         problem = trainer.strategy.broadcast(problem)
         if problem is not None:
             raise RuntimeError(problem)
 
-    def _conclude(self, trainer: Trainer, data: Any) -> str | None:
+    def _finish_on_rank_zero(self, trainer: Trainer, data: DataModule) -> str | None:
         """Measure on rank zero; what went wrong, if anything."""
         path, image_ids = self._directory / THRESHOLD, data.predict_ids()
         content = _read_json(path)

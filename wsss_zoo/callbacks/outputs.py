@@ -5,10 +5,10 @@ from typing import Any, Literal
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
-Kind = Literal["segmentation", "classification", "pretext"]
+from wsss_zoo.contract import EvaluationBatch, Output
 
 
-def makes(module: LightningModule, kind: Kind) -> bool:
+def produces(module: LightningModule, kind: Output) -> bool:
     """Whether a method's attribute ``output`` is of a kind; without the attribute, any kind."""
     return getattr(module, "output", kind) == kind
 
@@ -36,7 +36,7 @@ def from_outputs(outputs: Any, key: str, module: LightningModule, stage: str) ->
     return tensor
 
 
-def from_batch(batch: Any, key: str, stage: str) -> Tensor:
+def from_batch(batch: EvaluationBatch, key: Literal["mask", "image_labels"], stage: str) -> Tensor:
     """A tensor out of an evaluation batch.
 
     Raises:
@@ -46,5 +46,4 @@ def from_batch(batch: Any, key: str, stage: str) -> Tensor:
         raise KeyError(
             f"the {stage} batch holds {sorted(batch)}, but no {key!r}; choose a split that has it"
         )
-    tensor: Tensor = batch[key]
-    return tensor
+    return batch[key]

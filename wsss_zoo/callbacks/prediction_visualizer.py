@@ -4,16 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
+from wsss_zoo.callbacks.evaluation_callback import EvaluationCallback, Stage
 from wsss_zoo.callbacks.pictures import SheetRow, draw_sheet, save_sheet
 from wsss_zoo.callbacks.wandb_pictures import log_masks
+from wsss_zoo.contract import EvaluationBatch, find_data
 from wsss_zoo.data.image_files import UInt8Array
 
 
-class PredictionVisualizer(Callback):
+class PredictionVisualizer(EvaluationCallback):
     """Draws the first images of each validation and test epoch of segmenters and classifiers.
 
     Image, truth (where the batch has ``mask``) and prediction (``preds``), or for classifiers the
@@ -46,8 +48,7 @@ class PredictionVisualizer(Callback):
         Raises:
             ValueError: If there are none.
         """
-        data = getattr(trainer, "datamodule", None)
-        names = self.class_names or getattr(data, "class_names", None)
+        names = self.class_names or getattr(find_data(trainer), "class_names", None)
         if names is None:
             raise ValueError(
                 "PredictionVisualizer does not know the class names; give class_names=[...] or a "
@@ -55,47 +56,19 @@ class PredictionVisualizer(Callback):
             )
         self._names = names
 
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def start(self, trainer: Trainer, module: LightningModule) -> None:
         """Start from nothing."""
         self._rows = []
 
-    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start from nothing."""
-        self._rows = []
-
-    def on_validation_batch_end(
+    def batch(
         self,
         trainer: Trainer,
-        pl_module: LightningModule,
+        module: LightningModule,
         outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        batch: EvaluationBatch,
+        stage: Stage,
     ) -> None:
         """Keep the batch's images if they are among the first."""
-        self._keep(trainer, outputs, batch)
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keep the batch's images if they are among the first."""
-        self._keep(trainer, outputs, batch)
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the sheet."""
-        self._draw(trainer, "val")
-
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the sheet."""
-        self._draw(trainer, "test")
-
-    def _keep(self, trainer: Trainer, outputs: Any, batch: Any) -> None:
         idle = trainer.sanity_checking or getattr(trainer, "fast_dev_run", False)
         if idle or not trainer.is_global_zero or not isinstance(outputs, dict):
             return
@@ -106,7 +79,8 @@ class PredictionVisualizer(Callback):
                 return
             self._rows.append(_row(image_id, index, outputs, batch))
 
-    def _draw(self, trainer: Trainer, stage: str) -> None:
+    def end(self, trainer: Trainer, module: LightningModule, stage: Stage) -> None:
+        """Draw the sheet."""
         if not self._rows:
             return
         rows, self._rows = self._rows, []
@@ -121,7 +95,7 @@ class PredictionVisualizer(Callback):
                 log_masks(logger, f"{stage}/masks", rows, self._names, trainer.global_step)
 
 
-def _row(image_id: str, index: int, outputs: dict[str, Any], batch: Any) -> SheetRow:
+def _row(image_id: str, index: int, outputs: dict[str, Any], batch: EvaluationBatch) -> SheetRow:
     image = batch["image"][index].float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
     scores = outputs.get("scores")
     tags = batch.get("image_labels")

@@ -6,7 +6,9 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from wsss_zoo.callbacks.stage_metrics import ByClass, Stage, StageMetrics, Values
+from wsss_zoo.callbacks.evaluation_callback import Stage
+from wsss_zoo.callbacks.stage_metrics import ByClass, StageMetrics, Values
+from wsss_zoo.contract import DataModule, EvaluationBatch
 
 
 class PretextMetrics(StageMetrics):
@@ -29,13 +31,15 @@ class PretextMetrics(StageMetrics):
         self._sums: dict[str, Tensor] = {}
         self._device = torch.device("cpu")
 
-    def _names_of(self, data: Any) -> list[str] | None:
+    def _names_of(self, data: DataModule | None) -> list[str] | None:
         return []
 
     def _reset(self, device: torch.device) -> None:
         self._sums, self._device = {}, device
 
-    def _update(self, module: LightningModule, outputs: Any, batch: Any, stage: Stage) -> None:
+    def _update(
+        self, module: LightningModule, outputs: Any, batch: EvaluationBatch, stage: Stage
+    ) -> None:
         step = f"{type(module).__name__}.{'validation' if stage == 'val' else stage}_step"
         if not isinstance(outputs, dict) or not outputs:
             raise KeyError(f"{step} returned {type(outputs).__name__}; return numbers by name")

@@ -9,12 +9,14 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
+from wsss_zoo.atomic import write_json
 from wsss_zoo.callbacks.cam_labels import CamLabelOptions, cam_pseudo_label
 from wsss_zoo.callbacks.label_quality import measure_labels, publish_quality
 from wsss_zoo.callbacks.outputs import from_batch, from_outputs
 from wsss_zoo.callbacks.resumable import ResumableWriter
 from wsss_zoo.callbacks.run_identity import evaluation_settings, manifest_of
 from wsss_zoo.callbacks.saliency import check_saliency, read_saliency
+from wsss_zoo.contract import DataModule, EvaluationBatch, data_of
 from wsss_zoo.data.image_files import IGNORE_INDEX, UInt8Array
 from wsss_zoo.data.pseudo_labels import (
     MANIFEST,
@@ -23,7 +25,6 @@ from wsss_zoo.data.pseudo_labels import (
     begin_folder,
     label_path,
     write_cam,
-    write_json,
     write_label,
     write_manifest,
 )
@@ -102,26 +103,21 @@ class PseudoLabelWriter(ResumableWriter):
         """
         if stage != "predict":
             return
-        data = getattr(trainer, "datamodule", None)
-        if data is None:
-            raise ValueError(
-                "PseudoLabelWriter needs a data module, for class names and images; call "
-                "trainer.predict(model, datamodule=...)"
-            )
+        data = data_of(trainer, "PseudoLabelWriter")
         self._label_options = self._options(pl_module)
         check_saliency(self.cam_options.saliency_dir, data.predict_ids())
         self._directory = None
         if getattr(trainer, "fast_dev_run", False):
             return
         self._directory = Path(self.out_dir or Path(trainer.default_root_dir) / "pseudo_labels")
-        self._resume(trainer, pl_module, data)
+        self._leave_out_done(trainer, pl_module, data)
 
     def on_predict_batch_end(
         self,
         trainer: Trainer,
         pl_module: LightningModule,
         outputs: Any,
-        batch: Any,
+        batch: EvaluationBatch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -168,7 +164,9 @@ class PseudoLabelWriter(ResumableWriter):
             )
         return {"conf_thresh": self.conf_thresh, "evaluation": evaluation_settings(module)}
 
-    def _take(self, trainer: Trainer, module: LightningModule, data: Any) -> set[str]:
+    def _begin_folder(
+        self, trainer: Trainer, module: LightningModule, data: DataModule
+    ) -> set[str]:
         assert self._directory is not None
         image_ids = data.predict_ids()
         settings: dict[str, Any] = getattr(module, "label_settings", dict)()
@@ -182,7 +180,7 @@ class PseudoLabelWriter(ResumableWriter):
     def _label_of_cam(
         self, trainer: Trainer, image_id: str, cam: Tensor, image_labels: Tensor
     ) -> UInt8Array:
-        data: Any = getattr(trainer, "datamodule", None)
+        data = data_of(trainer, "PseudoLabelWriter")
         image = data.read_image(image_id) if self.cam_options.crf else None
         saliency = read_saliency(self.cam_options.saliency_dir, image_id, cam.shape[-2:])
         label = cam_pseudo_label(cam, image_labels, self.cam_options, image, saliency)
@@ -200,7 +198,7 @@ class PseudoLabelWriter(ResumableWriter):
             label = label.masked_fill(confidence < self.conf_thresh, IGNORE_INDEX)
         return label.cpu().numpy().astype(np.uint8)
 
-    def _finish(self, trainer: Trainer, data: Any) -> None:
+    def _finish_folder(self, trainer: Trainer, data: DataModule) -> None:
         directory = self._directory
         assert directory is not None
         trainer.strategy.barrier("pseudo-labels written")

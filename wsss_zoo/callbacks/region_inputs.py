@@ -20,6 +20,7 @@ from wsss_zoo.callbacks.network_outputs import (
 )
 from wsss_zoo.callbacks.outputs import from_batch
 from wsss_zoo.callbacks.resumable import ResumableWriter
+from wsss_zoo.contract import DataModule, EvaluationBatch, data_of
 from wsss_zoo.data.image_files import UInt8Array
 from wsss_zoo.functional import gate_by_tags
 
@@ -61,11 +62,11 @@ class RegionWriter(ResumableWriter):
         self._outputs: NetworkOutputs | None = None
 
     @abstractmethod
-    def _prepare(self, trainer: Trainer, data: Any) -> None:
+    def _check_inputs(self, trainer: Trainer, data: DataModule) -> None:
         """Check what is left to check before the first image."""
 
     @abstractmethod
-    def _see(self, seen: SeenImage, *, write: bool) -> None:
+    def _process_image(self, seen: SeenImage, *, write: bool) -> None:
         """Work on an image, and write what it gives."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -79,19 +80,14 @@ class RegionWriter(ResumableWriter):
         self._labels = None
         if stage != "predict" or self.pseudo_label_dir is None:
             return
-        data: Any = getattr(trainer, "datamodule", None)
-        if data is None:
-            raise ValueError(
-                f"{type(self).__name__} needs a data module, for class names and images; call "
-                "trainer.predict(model, datamodule=...)"
-            )
+        data = data_of(trainer, type(self).__name__)
         _check_method(pl_module, self.group)
         option = f"{self.group}.pseudo_label_dir"
         labels = open_labels(self.pseudo_label_dir, data.class_names, data.predict_ids(), option)
-        self._prepare(trainer, data)
+        self._check_inputs(trainer, data)
         self._labels = labels
         if not getattr(trainer, "fast_dev_run", False):
-            self._resume(trainer, pl_module, data)
+            self._leave_out_done(trainer, pl_module, data)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen to the network."""
@@ -104,7 +100,7 @@ class RegionWriter(ResumableWriter):
         trainer: Trainer,
         pl_module: LightningModule,
         outputs: Any,
-        batch: Any,
+        batch: EvaluationBatch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -117,16 +113,16 @@ class RegionWriter(ResumableWriter):
         """
         if self._labels is None or self._outputs is None:
             return
-        seen = self._outputs.take()
+        seen = self._outputs.pop_pass()
         tags = from_batch(batch, "image_labels", "predict")
         for index, image_id in enumerate(batch["image_id"]):
             # Another callback may need an image that is done here.
             if image_id not in self._done:
                 image = _seen_image(seen, batch, tags, index, self._labels)
-                self._see(image, write=self._open)
+                self._process_image(image, write=self._open)
 
-    def _release(self, trainer: Trainer) -> None:
-        super()._release(trainer)
+    def _stop_resuming(self, trainer: Trainer) -> None:
+        super()._stop_resuming(trainer)
         if self._outputs is not None:
             self._outputs.remove()
             self._outputs = None
@@ -151,7 +147,9 @@ def _check_method(module: LightningModule, group: str) -> None:
         )
 
 
-def _seen_image(seen: Pass, batch: Any, tags: Tensor, index: int, labels: GivenLabels) -> SeenImage:
+def _seen_image(
+    seen: Pass, batch: EvaluationBatch, tags: Tensor, index: int, labels: GivenLabels
+) -> SeenImage:
     image_id = batch["image_id"][index]
     pixels = (batch["image"][index].permute(1, 2, 0) * 255).round().to(torch.uint8)
     logits = seen.logits[index : index + 1].float()

@@ -1,29 +1,32 @@
-"""A prediction that was interrupted goes on: what is on the disk is not made again."""
+"""Resume of an interrupted prediction: what is on the disk is not made again."""
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Set
-from typing import Any
+from functools import cache
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from wsss_zoo.callbacks.late_set import LateSet
+from wsss_zoo.contract import DataModule, FindDone, data_of, find_data
 
 
 class ResumableWriter(Callback):
     """Writes files for each predicted image, and declares them complete at the end.
 
-    Where several act on one prediction, an image is left out if all of them have it.
+    The data module asks the writer which images are done when Lightning asks for the loader: after
+    the checkpoint is loaded, on all ranks. An image is left out if all writers have it.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._done: Set[str] = set()
+        self._done: set[str] = set()
         self._open = False
+        self._resume: FindDone = set
 
     @abstractmethod
-    def _take(self, trainer: Trainer, module: LightningModule, data: Any) -> set[str]:
-        """Take the folder, on rank zero, once the checkpoint is loaded.
+    def _begin_folder(
+        self, trainer: Trainer, module: LightningModule, data: DataModule
+    ) -> set[str]:
+        """Claim the folder, on rank zero, once the checkpoint is loaded.
 
         Returns:
             Ids of the images that need no work.
@@ -33,65 +36,64 @@ class ResumableWriter(Callback):
         """
 
     @abstractmethod
-    def _finish(self, trainer: Trainer, data: Any) -> None:
+    def _finish_folder(self, trainer: Trainer, data: DataModule) -> None:
         """Declare the files complete; on all ranks, after the last image."""
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the folder, if a data module without ``skip_ids`` has not asked what is done."""
-        len(self._done)
+        """Claim the folder, if a data module without ``resumed_by`` has not asked what is done."""
+        self._resume()
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Declare the files complete."""
         if self._open:
-            self._finish(trainer, getattr(trainer, "datamodule", None))
+            self._finish_folder(trainer, data_of(trainer, type(self).__name__))
             self._open = False
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give the data module back as it was."""
         if stage == "predict":
-            self._release(trainer)
+            self._stop_resuming(trainer)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Give the data module back as it was."""
         if trainer.state.fn == "predict":
-            self._release(trainer)
+            self._stop_resuming(trainer)
 
-    def _resume(self, trainer: Trainer, module: LightningModule, data: Any) -> None:
-        """From ``setup``: have the data module leave out the images that are done."""
+    def _leave_out_done(self, trainer: Trainer, module: LightningModule, data: DataModule) -> None:
+        """From ``setup``: have the data module ask, once, which images are done."""
         self._open = True
-        self._done = done = LateSet(lambda: self._begin(trainer, module, data))
-        others = getattr(data, "skip_ids", None)
-        if isinstance(others, LateSet):
-            data.skip_ids = LateSet(lambda: set(others) & set(done))
-        else:
-            data.skip_ids = done
+        self._resume = cache(lambda: self._find_done(trainer, module, data))
+        # A data module of the user's own may lack it: all images are predicted again.
+        getattr(data, "resumed_by", []).append(self._resume)
 
-    def _begin(self, trainer: Trainer, module: LightningModule, data: Any) -> set[str]:
-        """Take the folder, on all ranks, and return the ids of the images to leave out."""
-        done: set[str] | str = set()
+    def _find_done(self, trainer: Trainer, module: LightningModule, data: DataModule) -> set[str]:
+        """Claim the folder, on all ranks, and return the ids of the images to leave out."""
+        answer: set[str] | str = set()
         if trainer.is_global_zero:
             try:
-                done = self._take(trainer, module, data)
+                answer = self._begin_folder(trainer, module, data)
             except ValueError as error:
-                done = str(error)
+                answer = str(error)
         # Every rank needs the same set, or the sampler would share out different lists; and a rank
         # that raised alone would leave the others waiting.
-        done = trainer.strategy.broadcast(done)
-        if isinstance(done, str):
-            raise ValueError(done)
-        left = len(data.predict_ids()) - len(done)
+        answer = trainer.strategy.broadcast(answer)
+        if isinstance(answer, str):
+            raise ValueError(answer)
+        left = len(data.predict_ids()) - len(answer)
         if left == 0:
             warnings.filterwarnings("ignore", "Total length of .* across ranks is zero")
-            self._finish(trainer, data)
+            self._finish_folder(trainer, data)
             self._open = False
-            return done
-        # Each rank must have an image: some are made again, which gives the same files.
-        return set(sorted(done)[max(trainer.world_size - left, 0) :])
+            self._done = answer
+        else:
+            # Each rank must have an image: some are made again, which gives the same files.
+            self._done = set(sorted(answer)[max(trainer.world_size - left, 0) :])
+        return self._done
 
-    def _release(self, trainer: Trainer) -> None:
-        self._open, self._done = False, set()
-        data = getattr(trainer, "datamodule", None)
-        if data is not None:
-            data.skip_ids = set()
+    def _stop_resuming(self, trainer: Trainer) -> None:
+        asked = getattr(find_data(trainer), "resumed_by", [])
+        if self._resume in asked:
+            asked.remove(self._resume)
+        self._open, self._done, self._resume = False, set(), set

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule, Trainer
 
+from wsss_zoo.contract import DataModule
 from wsss_zoo.data.manifests import Manifest, sha256_file
 
 _PLAIN = (bool, int, float, str, type(None))
@@ -25,7 +26,7 @@ def evaluation_settings(module: LightningModule) -> dict[str, Any]:
     }
 
 
-def config_hash(trainer: Trainer, module: LightningModule, data: Any) -> str:
+def config_hash(trainer: Trainer, module: LightningModule, data: DataModule) -> str:
     """SHA-256 over what decides a method's predictions apart from weights and writer options.
 
     These are: the method's class and hyper-parameters, its evaluation settings, the precision, the
@@ -87,7 +88,7 @@ def checkpoint_hash(trainer: Trainer, module: LightningModule) -> str:
 
 
 def manifest_of(
-    trainer: Trainer, module: LightningModule, data: Any, options: dict[str, Any]
+    trainer: Trainer, module: LightningModule, data: DataModule, options: dict[str, Any]
 ) -> Manifest:
     """Manifest of a folder that a prediction writes, with a file for each image.
 

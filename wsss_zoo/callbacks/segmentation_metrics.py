@@ -7,8 +7,10 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
+from wsss_zoo.callbacks.evaluation_callback import Stage
 from wsss_zoo.callbacks.outputs import from_batch, from_outputs
-from wsss_zoo.callbacks.stage_metrics import ByClass, Stage, StageMetrics, Values
+from wsss_zoo.callbacks.stage_metrics import ByClass, StageMetrics, Values
+from wsss_zoo.contract import DataModule, EvaluationBatch, find_data
 from wsss_zoo.functional import (
     boundary_counts,
     boundary_f_score,
@@ -74,7 +76,7 @@ class SegmentationMetrics(StageMetrics):
         self.confusion = torch.zeros(0, 0, dtype=torch.int64)
         self.outlines = torch.zeros(0, 4, dtype=torch.int64)
 
-    def _names_of(self, data: Any) -> list[str] | None:
+    def _names_of(self, data: DataModule | None) -> list[str] | None:
         return getattr(data, "class_names", None)
 
     def _reset(self, device: torch.device) -> None:
@@ -83,7 +85,9 @@ class SegmentationMetrics(StageMetrics):
         self.outlines = torch.zeros(C, 4, dtype=torch.int64, device=device)
         self.objects = torch.zeros(C, 2, device=device)
 
-    def _update(self, module: LightningModule, outputs: Any, batch: Any, stage: Stage) -> None:
+    def _update(
+        self, module: LightningModule, outputs: Any, batch: EvaluationBatch, stage: Stage
+    ) -> None:
         preds = from_outputs(outputs, "preds", module, stage)
         mask = from_batch(batch, "mask", stage)
         self.confusion += confusion_matrix(preds, mask, len(self._names))
@@ -118,7 +122,7 @@ class SegmentationMetrics(StageMetrics):
             self.outlines = trainer.strategy.reduce(self.outlines, reduce_op="sum")
             by_class["boundary_f"] = boundary_f_score(self.outlines.cpu())
             totals["boundary_f"] = float(by_class["boundary_f"].nanmean())
-        data = getattr(trainer, "datamodule", None)
+        data = find_data(trainer)
         if self.small_objects:
             self.objects = trainer.strategy.reduce(self.objects, reduce_op="sum")
             objects = self.objects.cpu()
@@ -135,7 +139,9 @@ class SegmentationMetrics(StageMetrics):
         return totals, classes, {"confusion": confusion.tolist(), "miou_rule": self.miou_rule}
 
 
-def _weak_shot(confusion: Tensor, names: list[str], rule: MeanRule, data: Any) -> Values:
+def _weak_shot(
+    confusion: Tensor, names: list[str], rule: MeanRule, data: DataModule | None
+) -> Values:
     novel = getattr(data, "novel_classes", None)
     if not novel:
         return {}

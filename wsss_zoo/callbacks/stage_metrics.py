@@ -6,22 +6,23 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 
+from wsss_zoo.atomic import write_atomic, write_json
 from wsss_zoo.callbacks.class_table import print_class_table
-from wsss_zoo.callbacks.outputs import Kind, makes
-from wsss_zoo.data.pseudo_labels import write_atomic, write_json
+from wsss_zoo.callbacks.evaluation_callback import EvaluationCallback, Stage
+from wsss_zoo.callbacks.outputs import produces
+from wsss_zoo.contract import DataModule, EvaluationBatch, Output, find_data
 
-Stage = Literal["val", "test"]
 Values = dict[str, float]
 # Measure by name, then its value for each class (nan where it has none).
 ByClass = dict[str, Values]
 
 
-class StageMetrics(Callback):
+class StageMetrics(EvaluationCallback):
     """Counts over the batches of a validation or test epoch, logged once at its end.
 
     A sanity check counts for nothing. After ``validate`` and ``test`` (not after the validation
@@ -30,7 +31,7 @@ class StageMetrics(Callback):
     ``default_root_dir``; ``fast_dev_run`` writes nothing.
     """
 
-    kind: Kind
+    kind: Output
 
     def __init__(self, class_names: list[str] | None = None) -> None:
         super().__init__()
@@ -39,17 +40,21 @@ class StageMetrics(Callback):
         self._results: dict[str, Any] = {}
 
     @abstractmethod
-    def _reset(self, device: torch.device) -> None: ...
+    def _reset(self, device: torch.device) -> None:
+        """Forget what was counted."""
 
     @abstractmethod
-    def _update(self, module: LightningModule, outputs: Any, batch: Any, stage: Stage) -> None: ...
+    def _update(
+        self, module: LightningModule, outputs: Any, batch: EvaluationBatch, stage: Stage
+    ) -> None:
+        """Count a batch."""
 
     @abstractmethod
     def _compute(self, trainer: Trainer, stage: Stage) -> tuple[Values, ByClass, dict[str, Any]]:
         """Totals, measures by class, and what else goes to the file."""
 
     @abstractmethod
-    def _names_of(self, data: Any) -> list[str] | None:
+    def _names_of(self, data: DataModule | None) -> list[str] | None:
         """Class names out of a data module."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -58,9 +63,9 @@ class StageMetrics(Callback):
         Raises:
             ValueError: If there are none.
         """
-        if stage == "predict" or not makes(pl_module, self.kind):
+        if stage == "predict" or not produces(pl_module, self.kind):
             return
-        names = self.class_names or self._names_of(getattr(trainer, "datamodule", None))
+        names = self.class_names or self._names_of(find_data(trainer))
         if names is None:
             raise ValueError(
                 f"{type(self).__name__} does not know the class names; give class_names=[...] or a "
@@ -68,59 +73,25 @@ class StageMetrics(Callback):
             )
         self._names = names
 
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def start(self, trainer: Trainer, module: LightningModule) -> None:
         """Start from nothing."""
-        self._reset(pl_module.device)
+        self._reset(module.device)
 
-    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start from nothing."""
-        self._reset(pl_module.device)
-
-    def on_validation_batch_end(
+    def batch(
         self,
         trainer: Trainer,
-        pl_module: LightningModule,
+        module: LightningModule,
         outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        batch: EvaluationBatch,
+        stage: Stage,
     ) -> None:
         """Count a batch."""
-        if makes(pl_module, self.kind):
-            self._update(pl_module, outputs, batch, "val")
+        if produces(module, self.kind):
+            self._update(module, outputs, batch, stage)
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Count a batch."""
-        if makes(pl_module, self.kind):
-            self._update(pl_module, outputs, batch, "test")
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def end(self, trainer: Trainer, module: LightningModule, stage: Stage) -> None:
         """Log the epoch's measures."""
-        self._log(trainer, pl_module, "val")
-
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the epoch's measures."""
-        self._log(trainer, pl_module, "test")
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """After ``validate``: print the table and write the file."""
-        if trainer.state.fn == "validate":
-            self._report(trainer, pl_module, "val")
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the table and write the file."""
-        self._report(trainer, pl_module, "test")
-
-    def _log(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
-        if trainer.sanity_checking or not makes(pl_module, self.kind):
+        if trainer.sanity_checking or not produces(module, self.kind):
             return
         totals, by_class, extra = self._compute(trainer, stage)
         values = dict(totals)
@@ -128,13 +99,14 @@ class StageMetrics(Callback):
             values |= {f"{measure}/{name}": value for name, value in classes.items()}
         metrics = {f"{stage}/{k}": value for k, value in values.items() if math.isfinite(value)}
         # Equal on all ranks already; the mean over ranks only spares Lightning's warning.
-        pl_module.log_dict(metrics, sync_dist=trainer.world_size > 1)
+        module.log_dict(metrics, sync_dist=trainer.world_size > 1)
         self._results = {"totals": totals, "by_class": by_class, "metrics": metrics} | extra
 
-    def _report(self, trainer: Trainer, pl_module: LightningModule, stage: Stage) -> None:
-        if not trainer.is_global_zero or not makes(pl_module, self.kind):
+    def report(self, trainer: Trainer, module: LightningModule, stage: Stage) -> None:
+        """Print the table and write the files."""
+        if not trainer.is_global_zero or not produces(module, self.kind):
             return
-        method = type(pl_module).__name__
+        method = type(module).__name__
         results = dict(self._results)
         totals = {f"{stage}/{name}": value for name, value in results.pop("totals").items()}
         by_class = results.pop("by_class")

@@ -1,4 +1,4 @@
-"""Masks of COCO's objects, drawn once and kept as PNG files."""
+"""Masks of COCO's objects, rasterised once and kept as PNG files."""
 
 import importlib
 import io
@@ -17,13 +17,14 @@ from PIL import Image
 from rich.progress import Progress
 from torch.utils.data import DataLoader, Dataset
 
+from wsss_zoo.atomic import replacing, write_json
 from wsss_zoo.data.coco_annotations import CocoAnnotations, CocoIndex, CocoObject
 from wsss_zoo.data.image_files import IGNORE_INDEX, UInt8Array
-from wsss_zoo.data.pseudo_labels import MANIFEST, voc_palette, write_json
+from wsss_zoo.data.pseudo_labels import MANIFEST, voc_palette
 
 logger = logging.getLogger(__name__)
 
-# Counted up when the rules of drawing change, so that older masks are drawn again.
+# Counted up when the rules below change, so that older masks are made again.
 _RULES = 1
 _IMAGES_A_TASK = 32
 
@@ -43,19 +44,14 @@ def need_pycocotools() -> Any:
         ) from error
 
 
-def draw_mask(
+def rasterise_mask(
     objects: Sequence[CocoObject], height: int, width: int, *, crowd_as_class: bool = False
 ) -> UInt8Array:
-    """Draw an image's objects into one mask, (height, width): class index, 0 background.
+    """Rasterise an image's objects into one mask, (height, width): class index, 0 background.
 
     Objects overlap; the one of smaller annotated area lies on top (the first in the file of two
-    equals), as in ``alicranck/coco2voc``. Crowds lie below all single objects.
-
-    Args:
-        objects: The objects.
-        height: Height, pixels.
-        width: Width, pixels.
-        crowd_as_class: Give the pixels of a crowd its class; else they are ignored, 255.
+    equals), as in ``alicranck/coco2voc``. Crowds lie below all single objects; their pixels are
+    ignored, 255, unless ``crowd_as_class``.
     """
     api = need_pycocotools()
     mask = np.zeros((height, width), dtype=np.uint8, order="F")
@@ -83,14 +79,7 @@ def _decode(code: Any, api: Any) -> Any:
 
 
 def has_masks(directory: Path, index: CocoIndex, digest: str, *, crowd_as_class: bool) -> bool:
-    """Whether a folder holds all masks of an annotation file, drawn by the rules in force.
-
-    Args:
-        directory: The folder.
-        index: The images of the annotation file.
-        digest: SHA-256 of the annotation file.
-        crowd_as_class: See `draw_mask`.
-    """
+    """Whether a folder holds all masks of an annotation file, made by the rules in force."""
     try:
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
         with os.scandir(directory) as entries:
@@ -109,17 +98,10 @@ def build_masks(
     crowd_as_class: bool,
     num_workers: int,
 ) -> None:
-    """Draw the masks of all images of an annotation file into a folder, ``<image id>.png``.
+    """Rasterise the masks of all images of an annotation file to ``<image id>.png``.
 
     The manifest is written last and removed first, so that a folder whose build was cut off is
-    never taken for complete.
-
-    Args:
-        directory: The folder, made when missing.
-        annotations: The annotation file.
-        digest: Its SHA-256.
-        crowd_as_class: See `draw_mask`.
-        num_workers: Processes that draw.
+    never taken for complete. ``digest`` is the annotation file's SHA-256.
 
     Raises:
         ImportError: If pycocotools is not installed.
@@ -154,7 +136,7 @@ def _identity(digest: str, crowd_as_class: bool) -> dict[str, Any]:
 
 
 class _MaskFiles(Dataset[None]):
-    """Draws and writes the mask of an image when it is asked for; for the processes of a loader."""
+    """Rasterises and writes the mask of an image when it is asked for; for loader processes."""
 
     def __init__(self, directory: Path, annotations: CocoAnnotations, crowd_as_class: bool) -> None:
         self.directory, self.annotations = directory, annotations
@@ -169,7 +151,7 @@ class _MaskFiles(Dataset[None]):
         height, width = self.annotations.index.sizes[position].tolist()
         try:
             objects = self.annotations.objects(position)
-            mask = draw_mask(objects, height, width, crowd_as_class=self.crowd_as_class)
+            mask = rasterise_mask(objects, height, width, crowd_as_class=self.crowd_as_class)
         except ImportError:
             raise
         except Exception as error:  # pycocotools lets many kinds through for a damaged outline
@@ -185,6 +167,5 @@ class _MaskFiles(Dataset[None]):
         buffer = io.BytesIO()
         # Run lengths are what these masks are made of: smaller and faster than the default.
         image.save(buffer, "png", compress_level=1, compress_type=zlib.Z_RLE)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_bytes(buffer.getvalue())
-        temporary.replace(path)
+        with replacing(path, sync=False) as unfinished:
+            unfinished.write_bytes(buffer.getvalue())

@@ -11,11 +11,11 @@ from typing import Any
 from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.data.class_files import ClassFile, find_class_file, read_class_file
 from wsss_zoo.data.color_masks import ColorMaskFiles, ColorTable
-from wsss_zoo.data.file_listing import Listing, list_files
+from wsss_zoo.data.file_listing import Listing, ids_by_name, list_files
 from wsss_zoo.data.image_decoding import readable_suffixes
 from wsss_zoo.data.image_files import ImageFiles
-from wsss_zoo.data.image_labels import TAG_FILES, Tags, check_tags, find_tag_file, read_tag_file
 from wsss_zoo.data.splits import read_split
+from wsss_zoo.data.tag_files import TAG_FILES, Tags, check_tags, find_tag_file, read_tag_file
 from wsss_zoo.data.text_files import Report, refuse
 
 logger = logging.getLogger(__name__)
@@ -80,50 +80,35 @@ class Folder(BaseDataModule):
 
     def setup(self, stage: str) -> None:
         """See `BaseDataModule.setup`; without any mask there is no validation."""
-        if self.val_split == "val" and stage == "fit" and not self.split_ids("val"):
+        if self.val_split == "val" and stage == "fit" and not self.ids_of("val"):
             logger.warning("%s: no images are held out, there will be no validation", self.root)
             self.val_split = None
         super().setup(stage)
 
     @property
-    def background(self) -> bool:
-        """Whether index 0 of the masks is a background class."""
-        return self.has_background
-
-    @property
     def known_classes(self) -> list[str]:
-        """Names in ``classes.txt`` or ``classes.json``.
-
-        Raises:
-            FileNotFoundError: If the root or the file is missing.
-            ValueError: If it is empty, has a name twice or colours for some classes only.
-        """
+        """Names in ``classes.txt`` or ``classes.json``."""
         return self._class_file.names
 
     def split_ids(self, split: str) -> list[str]:
-        """Ids of ``splits/<split>.txt``, of a list file given by its path, or of a default split.
-
-        Raises:
-            FileNotFoundError: If there is no such split.
-            ValueError: If a list has an id twice or one that leads out of the root.
-        """
+        """Ids of ``splits/<split>.txt``, of a list file by its path, or of a default split."""
         for path in (self._list(split), Path(split)):
             if path.is_file():
                 return self._ids_of(path)
-        files = self._files
+        files = self.files
         if split == "all":
             return list(files.images)
         if split == "tagged":
-            return [i for i in self.split_ids("train") if i in self._file_tags or i in files.masks]
+            return [i for i in self.ids_of("train") if i in self._file_tags or i in files.masks]
         if split == "masked":
-            return [i for i in self.split_ids("train") if i in files.masks]
+            return [i for i in self.ids_of("train") if i in files.masks]
         if split not in ("train", "val", "extra"):
             lists = sorted(path.stem for path in (self.root / "splits").glob("*.txt"))
             raise FileNotFoundError(
                 f"split {split!r}: neither {self._list(split)} nor a list file of that path "
                 f"exists; there are {', '.join([*lists, *_DEFAULT_SPLITS])}"
             )
-        listed = {i for name in _LISTS if self._list(name).is_file() for i in self.split_ids(name)}
+        listed = {i for name in _LISTS if self._list(name).is_file() for i in self.ids_of(name)}
         free = [image_id for image_id in files.images if image_id not in listed]
         has_train, has_val = (self._list(name).is_file() for name in ("train", "val"))
         share = 0.0 if has_val else 1.0 if has_train else self.val_fraction
@@ -133,13 +118,7 @@ class Folder(BaseDataModule):
         return [image_id for image_id in free if (image_id in val) == (split == "val")]
 
     def open_source(self) -> ImageFiles:
-        """Index the image and mask folders.
-
-        Raises:
-            FileNotFoundError: If there are no images.
-            ValueError: If two files have the same id, a mask has no image, or a link leads out of
-                the root.
-        """
+        """Index the image and mask folders, and report masks without an image."""
         colors = self._class_file.colors
         images, masks = (self._listings[name].files for name in ("images", "masks"))
         for name, listing in self._listings.items():
@@ -168,11 +147,7 @@ class Folder(BaseDataModule):
         return ImageFiles(images, masks, self.index_map)
 
     def read_tags(self, image_ids: Sequence[str]) -> Tags:
-        """Tags from ``image_labels.csv`` or ``image_labels.json``; none where neither exists.
-
-        Raises:
-            ValueError: If a tag or an image of the tag file is unknown.
-        """
+        """Tags from ``image_labels.csv`` or ``image_labels.json``; none where neither exists."""
         tags = self._file_tags
         return {image_id: tags[image_id] for image_id in image_ids if image_id in tags}
 
@@ -183,7 +158,7 @@ class Folder(BaseDataModule):
     def labeled_ids(self) -> list[str]:
         """Training images with masks that may be used; see the class."""
         if isinstance(self.labeled_split, str):
-            return self.split_ids(self.labeled_split)
+            return self.ids_of(self.labeled_split)
         return self._usable("masked") if self.labeled_split is None else super().labeled_ids()
 
     def unread_files(self) -> list[str]:
@@ -194,10 +169,10 @@ class Folder(BaseDataModule):
         return [str(path) for path in entries if path.name not in known] + others
 
     def _usable(self, split: str) -> list[str]:
-        ids = self.split_ids(self.train_split)
+        ids = self.ids_of(self.train_split)
         if self.train_split != "train" or self._list("train").is_file():
             return ids
-        usable = self.split_ids(split)
+        usable = self.ids_of(split)
         if len(usable) < len(ids):
             logger.info(
                 "%s: %d of %d training images are %s", self.root, len(usable), len(ids), split
@@ -210,25 +185,15 @@ class Folder(BaseDataModule):
         return self.root / "splits" / f"{split}.txt"
 
     def _ids_of(self, path: Path) -> list[str]:
-        times = Counter(self._id(name) for name in read_split(path, self.report))
+        times = Counter(self._id_by_name.get(name, name) for name in read_split(path, self.report))
         for image_id, count in times.items():
             if count > 1:
                 self.report(f"split list {path} names image {image_id!r} more than once")
         return list(times)
 
-    def _id(self, name: str) -> str:
-        """The id for a name in a list or tag file, which may have the image's suffix."""
-        return name if name in self._files.images else self._names.get(name, name)
-
     @cached_property
-    def _names(self) -> dict[str, str]:
-        return {i + Path(path).suffix: i for i, path in self._files.images.items()}
-
-    @property
-    def _files(self) -> ImageFiles:
-        source = self.source
-        assert isinstance(source, ImageFiles)
-        return source
+    def _id_by_name(self) -> dict[str, str]:
+        return ids_by_name(self.files.images)
 
     @cached_property
     def _class_file(self) -> ClassFile:
@@ -257,7 +222,7 @@ class Folder(BaseDataModule):
         known = self.known_classes[int(self.background) :]
         tags: Tags = {}
         for name, names in read_tag_file(path, known, self.report).items():
-            tags.setdefault(self._id(name), []).extend(names)
+            tags.setdefault(self._id_by_name.get(name, name), []).extend(names)
         first = self.known_classes[0]
         unmeant = self.background and "background" not in first.lower()
         if unmeant and any(first in names for names in tags.values()):
@@ -270,7 +235,7 @@ class Folder(BaseDataModule):
             tags,
             origin=str(path),
             known_classes=known,
-            is_image=self._files.images.__contains__,
+            is_image=self.files.images.__contains__,
             report=self.report,
         )
 

@@ -14,13 +14,12 @@ from typing import Any
 
 from PIL import Image
 
-from wsss_zoo.data.image_files import UInt8Array
+from wsss_zoo.atomic import write_atomic, write_json
+from wsss_zoo.data.image_decoding import UInt8Array
 from wsss_zoo.data.pseudo_labels import (
     HEADER,
     MANIFEST,
     label_path,
-    write_atomic,
-    write_json,
     write_label,
 )
 
@@ -105,7 +104,7 @@ class LabelFolder:
         buffer = io.BytesIO()
         legend.save(buffer, "PNG")
         write_atomic(self.directory / LEGEND, buffer.getvalue())
-        write_atomic(self.directory / CLASSES, class_lines.encode())
+        write_atomic(self.directory / CLASSES, class_lines)
 
     def finish(self, images: Mapping[str, str], problems: Sequence[str]) -> int:
         """Write the manifest: the folder is finished.

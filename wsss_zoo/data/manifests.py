@@ -7,20 +7,18 @@ written, ``manifest.partial.json`` says by which run.
 import dataclasses
 import hashlib
 import json
-import os
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wsss_zoo.atomic import TEMPORARY, write_json
 from wsss_zoo.data.text_files import id_problem
 
 MANIFEST = "manifest.json"
 HEADER = "manifest.partial.json"
 
 _HASH_BLOCK = 1 << 20
-_TEMPORARY = ".tmp"
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ def begin_folder_of(
             f"{directory} holds {contents.name} of another run {_differences(found, manifest)}; "
             f"choose another folder ({contents.choose}) or {contents.delete}"
         )
-    for leftover in directory.rglob(f".*{_TEMPORARY}"):
+    for leftover in directory.rglob(f".*{TEMPORARY}"):
         leftover.unlink()
     done = {image_id for image_id in image_ids if is_done(image_id)}
     if finished is None or len(done) < len(image_ids):
@@ -204,30 +202,6 @@ def sha256_file(path: Path) -> str:
         while block := file.read(_HASH_BLOCK):
             digest.update(block)
     return digest.hexdigest()
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write JSON, keys sorted; the file appears complete or not at all."""
-    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    write_atomic(path, (text + "\n").encode())
-
-
-def write_atomic(path: Path, data: bytes | memoryview) -> None:
-    """Write a file under a name of its own, force it to the disk, then rename it to ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_TEMPORARY}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            # Without it a power cut can leave the new name on an empty file.
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        # Neither write nor fsync says to which file.
-        raise OSError(error.errno, f"{error.strerror or error}, not written", str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _differences(found: Manifest, wanted: Manifest) -> str:

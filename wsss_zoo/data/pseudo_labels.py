@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsss_zoo.data.image_files import UInt8Array, read_index_mask
+from wsss_zoo.atomic import write_atomic
+from wsss_zoo.data.image_decoding import UInt8Array, read_index_mask
 from wsss_zoo.data.manifests import (
     HEADER,
     MANIFEST,
@@ -24,8 +25,6 @@ from wsss_zoo.data.manifests import (
     checked_id,
     read_manifest_of,
     sha256_file,
-    write_atomic,
-    write_json,
     write_manifest,
 )
 
@@ -44,9 +43,7 @@ __all__ = [
     "read_manifest",
     "sha256_file",
     "voc_palette",
-    "write_atomic",
     "write_cam",
-    "write_json",
     "write_label",
     "write_manifest",
 ]
@@ -90,11 +87,6 @@ def cam_path(directory: Path, image_id: str) -> Path:
 def write_label(directory: Path, image_id: str, label: UInt8Array) -> None:
     """Write a label map as a palette PNG; the file appears complete or not at all.
 
-    Args:
-        directory: Folder of the pseudo-labels, made when missing.
-        image_id: Image the map belongs to.
-        label: Class index per pixel, 255 = ignored, (H, W).
-
     Raises:
         ValueError: If the map is not (H, W) uint8, or the id would lead out of the folder.
     """
@@ -123,11 +115,8 @@ def write_cam(
 ) -> None:
     """Write the activation maps of the classes an image has, one byte per value.
 
-    Args:
-        directory: Folder of the pseudo-labels, made when missing.
-        image_id: Image the maps belong to.
-        cam: Maps in [0, 1], (k, H, W); rounding to 1/255 moves a value by at most 0.002.
-        classes: Foreground index, from 0, of each map, (k,).
+    ``cam`` are maps in [0, 1], (k, H, W), rounded to 1/255; ``classes`` are their foreground
+    indices, from 0, (k,).
 
     Raises:
         ValueError: If the shapes do not fit or the id would lead out of the folder.
@@ -162,38 +151,17 @@ def read_cam(directory: Path, image_id: str) -> tuple[UInt8Array, NDArray[np.int
 
 
 def read_manifest(directory: Path, class_names: list[str] | None = None) -> Manifest:
-    """Manifest of a finished folder, checked against the data set that will use it.
-
-    Args:
-        directory: Folder of pseudo-labels.
-        class_names: Names by class index of the data set; None accepts any.
-
-    Raises:
-        FileNotFoundError: If there is no manifest: the folder is unfinished or somebody else's.
-        ValueError: If the manifest is damaged, has other class names, or another number of label
-            maps than the folder.
-    """
+    """Manifest of a finished folder of pseudo-labels; see `read_manifest_of`."""
     return read_manifest_of(directory, LABELS, class_names)
 
 
 def begin_folder(
     directory: Path, manifest: Manifest, image_ids: list[str], *, overwrite: bool = False
 ) -> set[str]:
-    """Take a folder for a run, whether it is new, begun or finished by the same run.
+    """Take a folder of pseudo-labels for a run; see `begin_folder_of`.
 
-    Args:
-        directory: Folder of pseudo-labels, made when missing.
-        manifest: The manifest that the run will write. With option ``save_cams`` an image counts as
-            done only if its activation maps are there too.
-        image_ids: All images that the run goes over.
-        overwrite: Delete the labels that are there first.
-
-    Returns:
-        Ids of the images that need no work. ``manifest.json`` exists afterwards if that is all of
-        them and the run was finished; else ``manifest.partial.json`` does.
-
-    Raises:
-        ValueError: If the folder is another run's or holds other things than pseudo-labels.
+    With the manifest's option ``save_cams`` an image is done only if its activation maps are there
+    too. ``overwrite`` deletes the labels that are there first.
     """
     save_cams = manifest.options.get("save_cams")
 

@@ -8,10 +8,10 @@ import numpy as np
 import scipy.io
 
 from wsss_zoo.data.image_files import ImageFiles, UInt8Array
-from wsss_zoo.data.image_labels import Tags, check_tags, read_voc_xml
-from wsss_zoo.data.label_files import load_matlab
-from wsss_zoo.data.official import OfficialDataModule, list_files
+from wsss_zoo.data.official import OfficialDataModule, files_in
+from wsss_zoo.data.official_masks import load_matlab
 from wsss_zoo.data.splits import read_split
+from wsss_zoo.data.tag_files import Tags, check_tags, read_voc_xml
 
 VOC_CLASSES = [
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
@@ -39,6 +39,7 @@ class VOC2012(OfficialDataModule):
         **kwargs: See `BaseDataModule`.
     """
 
+    known_classes = VOC_CLASSES
     layout = """expected (VOCtrainval_11-May-2012.tar of host.robots.ox.ac.uk/pascal/VOC unpacks to
 VOCdevkit/VOC2012; that folder is the root)
   <root>/JPEGImages/2007_000032.jpg
@@ -61,11 +62,6 @@ and for train_aug (SBD's benchmark.tgz unpacks to benchmark_RELEASE/dataset; tha
         super().__init__(root, image_labels=image_labels, **kwargs)
         self.sbd_root = None if sbd_root is None else Path(sbd_root)
 
-    @property
-    def known_classes(self) -> list[str]:
-        """VOC's 20 classes after the background."""
-        return VOC_CLASSES
-
     def official_splits(self) -> list[str]:
         """The lists in ``ImageSets/Segmentation``, and ``train_aug`` where SBD's lists are."""
         lists = {path.stem for path in self._lists.glob("*.txt")}
@@ -76,35 +72,25 @@ and for train_aug (SBD's benchmark.tgz unpacks to benchmark_RELEASE/dataset; tha
         path = self._lists / f"{split}.txt"
         if split != "train_aug" or path.is_file():
             return read_split(path)
-        held_out = set(self.split_ids("val"))
-        lists = [self.split_ids("train"), *map(read_split, self._sbd_lists)]
+        held_out = set(self.ids_of("val"))
+        lists = [self.ids_of("train"), *map(read_split, self._sbd_lists)]
         return list(dict.fromkeys(i for ids in lists for i in ids if i not in held_out))
 
     def open_source(self) -> ImageFiles:
-        """Index the image and mask folders.
-
-        Raises:
-            FileNotFoundError: If there are no images.
-            ValueError: If two files have the same id.
-        """
+        """Index the image and mask folders."""
         self.need("JPEGImages")
         masks: dict[str, str] = {}
         if self.sbd_root is not None:
-            masks |= list_files(self.sbd_root / "cls", ".mat")
+            masks |= files_in(self.sbd_root / "cls", ".mat")
         for folder in reversed(_MASK_FOLDERS):
-            masks |= list_files(self.root / folder, ".png")
-        images = list_files(self.root / "JPEGImages", ".jpg")
+            masks |= files_in(self.root / folder, ".png")
+        images = files_in(self.root / "JPEGImages", ".jpg")
         if not images:
             raise FileNotFoundError(f"{self.root / 'JPEGImages'} has no .jpg files; {self.layout}")
         return VOCFiles(images, masks, self.index_map)
 
     def read_tags(self, image_ids: Sequence[str]) -> Tags:
-        """Tags from the source that ``image_labels`` names; none for ``masks``.
-
-        Raises:
-            FileNotFoundError: If a tag file or annotation is missing.
-            ValueError: If a tag or an image of the tag file is unknown.
-        """
+        """See `OfficialDataModule.read_tags`; ``xml`` needs an annotation of each image."""
         if self.image_labels != "xml":
             return super().read_tags(image_ids)
         folder = self.root / "Annotations"
@@ -129,7 +115,7 @@ class VOCFiles(ImageFiles):
     """VOC's files; masks may also be SBD's ``.mat`` files."""
 
     def read_mask(self, image_id: str) -> UInt8Array | None:
-        """Class index per pixel, (H, W); see `ImageFiles.read_mask`."""
+        """See `ImageSource.read_mask`."""
         path = self.masks.get(image_id)
         if path is None or not path.endswith(".mat"):
             return super().read_mask(image_id)
@@ -145,11 +131,7 @@ class VOCFiles(ImageFiles):
 
 
 def read_sbd_mask(path: str) -> UInt8Array:
-    """Class indices of an SBD ``cls/<id>.mat`` file (``GTcls.Segmentation``), (H, W).
-
-    Raises:
-        OSError: If the file cannot be read; the message names it.
-    """
+    """Class indices of an SBD ``cls/<id>.mat`` file (``GTcls.Segmentation``), (H, W)."""
 
     def load() -> UInt8Array:
         content = scipy.io.loadmat(path, mat_dtype=True)["GTcls"]["Segmentation"][0, 0]

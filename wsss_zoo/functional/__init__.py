@@ -1,26 +1,35 @@
-"""Losses, maps and measures: tensors (or arrays) in, tensors out."""
+"""Functions of tensors or arrays: losses, activation maps and measures."""
 
 from wsss_zoo.functional.boundary import boundary_counts, boundary_f_score
 from wsss_zoo.functional.calibrated_fusion import calibrated_fusion
-from wsss_zoo.functional.cam import cam_to_label, class_activation_map, grad_cam, multi_scale_cam
+from wsss_zoo.functional.cam import (
+    cam_to_label,
+    class_activation_map,
+    classifier_grad_cam,
+    grad_cam,
+    multi_scale_cam,
+)
 from wsss_zoo.functional.class_targets import (
     ClassTargets,
     class_targets,
     covered_pixels,
     target_masks,
 )
-from wsss_zoo.functional.classifier_grad_cam import classifier_grad_cam
 from wsss_zoo.functional.co_attention import (
     co_attend,
     co_attention,
     co_attention_affinity,
     contrastive_features,
+    merge_co_attention_views,
 )
 from wsss_zoo.functional.co_attention_loss import co_attention_loss, exclusive_labels
-from wsss_zoo.functional.co_attention_maps import merge_co_attention_views
-from wsss_zoo.functional.complementary import complementary_loss, summed_complementary_loss
-from wsss_zoo.functional.confusion import confusion_matrix, intersection_over_union, mean_iou
-from wsss_zoo.functional.consistency import sigmoid_rampup, softmax_mse_loss
+from wsss_zoo.functional.confusion import (
+    confusion_matrix,
+    harmonic_mean,
+    intersection_over_union,
+    mean_iou,
+)
+from wsss_zoo.functional.consistency import masked_squared_error, sigmoid_rampup, softmax_mse_loss
 from wsss_zoo.functional.correction import (
     WriteBack,
     nearest_clean,
@@ -29,13 +38,10 @@ from wsss_zoo.functional.correction import (
     temper,
     write_back,
 )
-from wsss_zoo.functional.cps import cps_loss
 from wsss_zoo.functional.crf import dense_crf
-from wsss_zoo.functional.cross_entropy import masked_cross_entropy
+from wsss_zoo.functional.cross_entropy import masked_cross_entropy, ohem_cross_entropy
 from wsss_zoo.functional.cutmix import cutmix, draw_cutmix_boxes, draw_cutmix_masks
 from wsss_zoo.functional.ensemble import cells_to_crop, crop_to_cells, ensemble_update
-from wsss_zoo.functional.fixmatch import fixmatch_loss
-from wsss_zoo.functional.harmonic_mean import harmonic_mean
 from wsss_zoo.functional.info_nce import info_nce_loss
 from wsss_zoo.functional.label_noise import (
     DetectionReport,
@@ -45,7 +51,12 @@ from wsss_zoo.functional.label_noise import (
     noise_threshold,
     youden_threshold,
 )
-from wsss_zoo.functional.mask_losses import dice_mask_loss, focal_mask_loss
+from wsss_zoo.functional.mask_losses import (
+    complementary_loss,
+    dice_mask_loss,
+    focal_mask_loss,
+    summed_complementary_loss,
+)
 from wsss_zoo.functional.mask_matching import (
     assign_proposals,
     match_proposal_batch,
@@ -53,8 +64,6 @@ from wsss_zoo.functional.mask_matching import (
     proposal_costs,
     solve_assignment,
 )
-from wsss_zoo.functional.mask_to_image_labels import mask_to_image_labels
-from wsss_zoo.functional.ohem import ohem_cross_entropy
 from wsss_zoo.functional.pair_points import gather_points, sample_points, shared_class_regions
 from wsss_zoo.functional.pair_similarity import (
     DistillationKind,
@@ -67,6 +76,7 @@ from wsss_zoo.functional.pair_similarity import (
     similarity_distillation_loss,
 )
 from wsss_zoo.functional.patches import image_patches
+from wsss_zoo.functional.pseudo_label_loss import cps_loss, fixmatch_loss, soft_label_loss
 from wsss_zoo.functional.region_graph import (
     edge_similarity,
     kept_edges,
@@ -80,10 +90,8 @@ from wsss_zoo.functional.self_regulation import feature_regulation_loss, self_re
 from wsss_zoo.functional.semantic_inference import semantic_inference
 from wsss_zoo.functional.sliding_window import sliding_windows
 from wsss_zoo.functional.small_objects import small_object_counts
-from wsss_zoo.functional.soft_label_loss import soft_label_loss
-from wsss_zoo.functional.squared_error import masked_squared_error
 from wsss_zoo.functional.superpixels import superpixel_backend, superpixels
-from wsss_zoo.functional.tags import gate_by_tags
+from wsss_zoo.functional.tags import gate_by_tags, mask_to_image_labels
 
 __all__ = [
     "ClassTargets",

@@ -1,4 +1,4 @@
-"""How well the outlines of a prediction follow those of the truth."""
+"""Agreement of the outlines in a prediction with the true outlines."""
 
 import math
 
@@ -10,12 +10,12 @@ from torch import Tensor
 def boundary_counts(
     preds: Tensor, target: Tensor, num_classes: int, tolerance: float, ignore_index: int = 255
 ) -> Tensor:
-    """Count boundary pixels of one image that have a counterpart within a distance.
+    """Count the boundary pixels of one image that have a counterpart within a distance.
 
-    A boundary pixel of class c has class c and an upper, lower, left or right neighbour in the
-    image that has not; in the truth, ignored pixels count as such neighbours, so that the ring of
-    255 around VOC's objects does not hide their outlines. A predicted boundary pixel on an ignored
-    pixel counts only if it is matched.
+    A boundary pixel of class c has class c and a 4-neighbour of another class. In the target,
+    ignored pixels count as neighbours of another class. The ring of 255 around VOC's objects
+    therefore does not hide their outlines. A predicted boundary pixel on an ignored pixel counts
+    only if it is matched.
 
     Args:
         preds: Predicted class index per pixel, (H, W).
@@ -25,8 +25,8 @@ def boundary_counts(
         ignore_index: Target value without a truth.
 
     Returns:
-        (C, 4) int64 on the device of the input: matched and all predicted boundary pixels, matched
-        and all true ones. Counts of images add up.
+        (C, 4) int64 on the device of the input: matched predicted, all predicted, matched true and
+        all true boundary pixels. The counts of several images can be added.
 
     Raises:
         ValueError: If the shapes differ or the tolerance is negative.
@@ -51,17 +51,17 @@ def boundary_counts(
 
 
 def boundary_f_score(counts: Tensor) -> Tensor:
-    """F-score of each class's outlines from `boundary_counts` summed over a set.
+    """Compute the F-score of each class's outlines from summed `boundary_counts`.
 
     Args:
         counts: (C, 4).
 
     Returns:
-        2 P R / (P + R) in [0, 1], (C,) float64, with precision P and recall R over all boundary
-        pixels of the set; nan for a class without any, 0 if only one side has some.
+        2 P R / (P + R) in [0, 1], (C,) float64, with precision P and recall R over all counted
+        boundary pixels. nan for a class without boundary pixels, 0 if only one side has some.
 
-    Csurka et al., "What is a good evaluation measure for semantic segmentation?", BMVC 2013, there
-    averaged over images; here the pixels of the set are counted together, as for the mIoU.
+    Csurka et al., "What is a good evaluation measure for semantic segmentation?", BMVC 2013. The
+    paper averages over images; this implementation pools all pixels, as the mIoU does.
 
     >>> boundary_f_score(torch.tensor([[1, 2, 1, 1], [0, 0, 0, 0]]))
     tensor([0.6667,    nan], dtype=torch.float64)
@@ -74,7 +74,7 @@ def boundary_f_score(counts: Tensor) -> Tensor:
 
 
 def _boundaries(labels: Tensor, num_classes: int) -> Tensor:
-    """Boundary pixels of each class, (C, H, W) bool."""
+    """Find the boundary pixels of each class, (C, H, W) bool."""
     differs = torch.zeros_like(labels, dtype=torch.bool)
     below, right = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
     differs[1:] |= below
@@ -86,7 +86,7 @@ def _boundaries(labels: Tensor, num_classes: int) -> Tensor:
 
 
 def _near(pixels: Tensor, distance: float) -> Tensor:
-    """Pixels within a Euclidean distance of one that is set, (C, H, W) bool."""
+    """Find the pixels within a Euclidean distance of a set pixel, (C, H, W) bool."""
     radius = math.floor(distance)
     offset = torch.arange(-radius, radius + 1, device=pixels.device)
     disk = (offset[:, None] ** 2 + offset**2 <= distance**2).float()[None, None]

@@ -1,4 +1,4 @@
-"""What a mask transformer has to find in a batch: one target per class and image."""
+"""Targets of a mask transformer: one per class and image."""
 
 from typing import NamedTuple
 
@@ -11,30 +11,30 @@ from wsss_zoo.functional.pair_similarity import base_pixels
 
 
 class ClassTargets(NamedTuple):
-    """Targets of N images, those with a mask first; T is the largest number in an image."""
+    """Targets of N images, those with a mask first; T is the largest number in one image."""
 
-    #: Class of each target, ascending in each of the two groups, (N, T) int64; 0 behind the last.
+    #: Class of each target, ascending within each of the two groups, (N, T) int64; padded with 0.
     labels: Tensor
-    #: Whether the target has a mask: the pixels of its class; (N, T) bool.
+    #: Whether the target has a mask (the pixels of its class), (N, T) bool.
     has_mask: Tensor
-    #: Targets of each image.
+    #: Number of targets of each image.
     counts: list[int]
-    #: Of them, those with a mask.
+    #: Number of targets with a mask of each image.
     mask_counts: list[int]
     #: ``labels`` on the host.
     host_labels: NDArray[np.int64]
 
 
 def class_targets(mask: Tensor, num_classes: int, tags: Tensor | None = None) -> ClassTargets:
-    """One target for each class that a mask shows, then one for each that is only tagged.
+    """List one target per class that a mask shows, then one per class that is only tagged.
 
-    The host waits for the device here, for it has to know how many targets there are.
+    Synchronises with the device, because the host needs the number of targets.
 
     Args:
         mask: Class index per pixel, (N, H, W) int64; values outside [0, K) are ignored.
         num_classes: Number of classes K.
-        tags: Presence of the classes that have tags, (N, K); None for masks alone. A class that is
-            tagged and shown has its mask.
+        tags: Presence of each class, (N, K); None without tags. A class that is tagged and shown
+            counts as shown.
 
     Raises:
         ValueError: If the tags have another shape.
@@ -49,7 +49,7 @@ def class_targets(mask: Tensor, num_classes: int, tags: Tensor | None = None) ->
     if tags is not None and tags.shape != (N, num_classes):
         raise ValueError(f"tags have shape {tuple(tags.shape)}; give ({N}, {num_classes})")
     inside = (mask >= 0) & (mask < num_classes)
-    # One column more takes what is no class.
+    # The extra column collects the pixels without a class.
     column = torch.where(inside, mask, num_classes).flatten(1)
     seen = mask.new_zeros(N, num_classes + 1, dtype=torch.bool).scatter_(1, column, True)[:, :-1]
     only_tagged = torch.zeros_like(seen) if tags is None else (tags > 0) & ~seen
@@ -71,7 +71,7 @@ def class_targets(mask: Tensor, num_classes: int, tags: Tensor | None = None) ->
 
 
 def target_masks(targets: ClassTargets, labels: Tensor) -> Tensor:
-    """Masks of all targets at any resolution, empty for those without, (N, T, h, w) bool.
+    """Make the masks of all targets at any resolution, empty without a mask, (N, T, h, w) bool.
 
     Args:
         targets: From `class_targets`.
@@ -82,5 +82,5 @@ def target_masks(targets: ClassTargets, labels: Tensor) -> Tensor:
 
 
 def covered_pixels(mask: Tensor, num_classes: int) -> Tensor:
-    """Where a mask shows any class, (N, H, W) bool; the rest is novel or ignored."""
+    """Find the pixels where a mask shows any class, (N, H, W) bool."""
     return base_pixels(mask, torch.ones(num_classes, dtype=torch.bool, device=mask.device))

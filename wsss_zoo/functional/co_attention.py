@@ -1,22 +1,25 @@
-"""Co-attention between two images: what they have in common, and what one has alone."""
+"""Co-attention between two images: shared and own features, and maps merged over views."""
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_EPS = 1e-8
+
 
 def co_attention(feat_m: Tensor, feat_n: Tensor, w_p: Tensor) -> tuple[Tensor, Tensor]:
-    """Rebuild each image's feature map from the other's, by likeness of positions.
+    """Rebuild each image's feature map from the other's by affinity of positions.
 
-    With the positions flattened, P = F_m^T W_P F_n (HW_m x HW_n); each position of m takes the mean
-    of n's features under the softmax of its row of P, each position of n the mean of m's under the
-    softmax of its column. So ``co_m`` lies on m's grid and is made of n's features. Nothing scales
-    the affinity: neither 1/sqrt(C) nor a temperature.
+    With the positions flattened, P = F_m^T W_P F_n (HW_m x HW_n). ``co_m`` lies on the grid of m:
+    each position is the mean of n's features, weighted by the softmax of its row of P. ``co_n``
+    lies on the grid of n and uses the columns of P. P is not scaled, neither by 1/sqrt(C) nor by a
+    temperature.
 
-    Affinity, softmax and sums are float32 under autocast too. Fused attention kernels make both
-    results without ever holding P; where torch has none for device and shape, a training step holds
-    four matrices of N HW_m HW_n floats at its peak, 4 x 67 MB per pair of 512 x 512 images at
-    stride 8, 4 x 4 MB at stride 16.
+    Affinity, softmax and sums are float32, also under autocast. Fused attention kernels never hold
+    P. Without such a kernel, a training step holds four matrices of N HW_m HW_n floats at its peak:
+    4 x 67 MB per pair of 512 x 512 images at stride 8, 4 x 4 MB at stride 16.
 
     Args:
         feat_m: Feature maps of the first images, (N, C, hm, wm).
@@ -30,7 +33,7 @@ def co_attention(feat_m: Tensor, feat_n: Tensor, w_p: Tensor) -> tuple[Tensor, T
         ValueError: If the shapes do not fit together.
 
     Sun et al., "Mining Cross-Image Semantics for Weakly Supervised Semantic Segmentation" (MCIS),
-    ECCV 2020, eq. (2) to (4). The released code's linear layer holds W_P transposed.
+    ECCV 2020, eq. (2) to (4). The linear layer of the authors' code holds W_P transposed.
 
     >>> feat_m, feat_n = torch.ones(1, 2, 1, 1), torch.tensor([[[[4.0, 6.0]], [[1.0, 1.0]]]])
     >>> co_m, co_n = co_attention(feat_m, feat_n, torch.zeros(2, 2))
@@ -41,16 +44,16 @@ def co_attention(feat_m: Tensor, feat_n: Tensor, w_p: Tensor) -> tuple[Tensor, T
 
 
 def co_attend(feat: Tensor, other: Tensor, w_p: Tensor, values: Tensor | None = None) -> Tensor:
-    """One half of `co_attention`: what an image gathers from the other.
+    """Gather features, or other maps, of the other image: one half of `co_attention`.
 
-    Class maps are linear in the features, so gathering the other's class maps is the same as
-    mapping the gathered features, at the cost of K instead of C channels.
+    Class maps are linear in the features. Gathering class maps therefore equals mapping the
+    gathered features, at the cost of K instead of C channels.
 
     Args:
         feat: Feature maps of the images that gather, (N, C, h, w).
         other: Feature maps of the others, (N, C, ho, wo).
         w_p: Affinity matrix with the gathering image's side first, (C, C) or (N, C, C).
-        values: What is gathered, (N, V, ho, wo); None for ``other`` itself.
+        values: Maps to gather, (N, V, ho, wo); None for ``other`` itself.
 
     Returns:
         (N, V, h, w), float32 (float64 for float64 features).
@@ -81,7 +84,7 @@ def co_attend(feat: Tensor, other: Tensor, w_p: Tensor, values: Tensor | None = 
 
 
 def co_attention_affinity(feat_m: Tensor, feat_n: Tensor, w_p: Tensor) -> Tensor:
-    """The affinity P of `co_attention` itself, for pictures of it and for checks.
+    """Compute the affinity P of `co_attention`, for plots and checks.
 
     Args:
         feat_m: See `co_attention`.
@@ -105,12 +108,12 @@ def co_attention_affinity(feat_m: Tensor, feat_n: Tensor, w_p: Tensor) -> Tensor
 
 
 def contrastive_features(feat: Tensor, co_feat: Tensor, w_b: Tensor) -> Tensor:
-    """An image's own features where its co-attention features show nothing shared.
+    """Keep an image's own features where its co-attention features show nothing shared.
 
     Args:
         feat: Feature maps of the images, (N, C, h, w).
         co_feat: Their co-attention features, (N, C, h, w).
-        w_b: Weight W_B of the class-agnostic map of what is shared, (1, C).
+        w_b: Weight W_B of the class-agnostic map of shared content, (1, C).
 
     Returns:
         feat (1 - sigmoid(W_B co_feat)), (N, C, h, w), float32 (float64 for float64 features); the
@@ -137,8 +140,50 @@ def contrastive_features(feat: Tensor, co_feat: Tensor, w_b: Tensor) -> Tensor:
     return feat * (1 - shared)
 
 
+def merge_co_attention_views(
+    views: Sequence[Tensor], size: tuple[int, int], min_score: float = 0.1
+) -> Tensor:
+    """Average an image's raw maps over views, leaving out views that deny the class.
+
+    The first view always counts. Another view counts for a class only if the sigmoid of its mean
+    score exceeds ``min_score``. Each counted map is rectified and divided by (its maximum + 1e-8).
+    The sum is divided by the number of *all* views, so a class that most views deny stays weak.
+
+    Args:
+        views: Raw class scores by position, each (K, h, w), mirrored views mirrored back. Views of
+            other sizes are resized to the size of the first one (bicubic).
+        size: Height and width of the image, pixels.
+        min_score: Least probability of the class in a view.
+
+    Returns:
+        Maps in [0, 1], (K, H, W), float32 (float64 for float64 views).
+
+    Raises:
+        ValueError: If there is no view.
+
+    GuoleiSun/MCIS_wsss @ 1fc8f75, ``test.py``: five views, in the order [image beside its mirror;
+    that mirror; image at 0.75; at 2; mean over the references]. Difference: the maps are not
+    truncated to 8 bits before the bicubic resize to the image size; its overshoot is clamped.
+
+    >>> deny = torch.full((1, 1, 2), -9.0)
+    >>> merge_co_attention_views([torch.tensor([[[1.0, 2.0]]]), deny], (1, 2))
+    tensor([[[0.2500, 0.5000]]])
+    """
+    if not views:
+        raise ValueError("views is empty; give at least the map of the image itself")
+    grid = views[0].shape[-2:]
+    total = torch.zeros((), device=views[0].device)
+    for place, view in enumerate(views):
+        raw = _resized(view.to(torch.promote_types(view.dtype, torch.float32)), grid)
+        counts = raw.mean((1, 2), keepdim=True).sigmoid() > min_score
+        rectified = raw.relu()
+        rectified = rectified / (rectified.amax((1, 2), keepdim=True) + _EPS)
+        total = total + (rectified if place == 0 else rectified * counts)
+    return _resized(total / len(views), size).clamp(0, 1)
+
+
 def _positions(feat_m: Tensor, feat_n: Tensor, w_p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Features by position, (N, HW, C), and W_P, in one type of at least float32."""
+    """Flatten features to (N, HW, C), and convert them and W_P to one type, at least float32."""
     fits = feat_m.ndim == feat_n.ndim == 4 and feat_m.shape[:2] == feat_n.shape[:2]
     channels = feat_m.shape[1] if fits else 0
     if not fits or w_p.shape[-2:] != (channels, channels) or w_p.ndim not in (2, 3):
@@ -156,3 +201,9 @@ def _floats(*tensors: Tensor) -> list[Tensor]:
     for tensor in tensors:
         dtype = torch.promote_types(dtype, tensor.dtype)
     return [tensor.to(dtype) for tensor in tensors]
+
+
+def _resized(maps: Tensor, size: Sequence[int]) -> Tensor:
+    if maps.shape[-2:] == tuple(size):
+        return maps
+    return F.interpolate(maps[None], size=tuple(size), mode="bicubic", align_corners=False)[0]

@@ -11,7 +11,7 @@ Variant = Literal["paper", "code"]
 
 
 def exclusive_labels(labels: Tensor, other: Tensor) -> Tensor:
-    """Tags that an image has and its partner has not, l - l l', (N, K), from two (N, K).
+    """Select the tags that an image has and its partner has not, l - l l', (N, K).
 
     >>> exclusive_labels(torch.tensor([[1, 1, 0]]), torch.tensor([[1, 0, 1]]))
     tensor([[0, 1, 0]])
@@ -27,23 +27,23 @@ def co_attention_loss(
     labels_n: Tensor,
     variant: Variant,
 ) -> dict[str, Tensor]:
-    """Cross-entropy of a pair's own, its common and its exclusive classes.
+    """Compute the cross-entropies of a pair's own, common and exclusive classes.
 
-    ``basic`` is held against the tags of each image, ``common`` against their intersection,
-    ``exclusive`` against what an image has alone. CE is the binary cross-entropy of a score, its
-    mean taken over images and classes.
+    The targets are the tags of each image (``basic``), their intersection (``common``), and the
+    tags that an image has alone (``exclusive``). CE is the binary cross-entropy, averaged over
+    images and classes.
 
     * ``paper``: each key is the sum of the two images' CE.
-    * ``code``: ``basic`` and ``common`` are the mean over all 2N rows (half of that); ``exclusive``
-      is the sum, where a side counts 0 unless some image of it has a class alone.
+    * ``code``: ``basic`` and ``common`` are the mean over all 2N rows, half of that sum.
+      ``exclusive`` is the sum; a side counts 0 if none of its images has a class alone.
 
-    ``total`` is the plain sum of the three in both. The released code adds ``exclusive`` from the
-    third epoch on only: the caller does that.
+    ``total`` is the plain sum of the three. The authors' code adds ``exclusive`` only from the
+    third epoch on; this is left to the caller.
 
     Args:
         basic: Class scores before the sigmoid of the images' own features, 2 x (N, K).
-        common: Those of their co-attention features.
-        exclusive: Those of their contrastive features.
+        common: Scores of their co-attention features.
+        exclusive: Scores of their contrastive features.
         labels_m: Tags of the first images, (N, K), 0 or 1.
         labels_n: Tags of the second images, (N, K), 0 or 1.
         variant: "paper" or "code".
@@ -53,7 +53,7 @@ def co_attention_loss(
         scores).
 
     Raises:
-        ValueError: If the shapes differ or the variant is another.
+        ValueError: If the shapes differ or the variant is unknown.
 
     Sun et al. (MCIS), ECCV 2020, eq. (1), (5), (8), (9); GuoleiSun/MCIS_wsss @ 1fc8f75.
 

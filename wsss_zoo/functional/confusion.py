@@ -1,4 +1,4 @@
-"""Confusion matrix and the overlap measures that come from it."""
+"""Confusion matrix, the overlap measures that come from it, and their harmonic mean."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -18,16 +18,16 @@ def confusion_matrix(
         preds: Predicted class index per pixel, any shape, any integer type.
         target: True class index per pixel, same shape.
         num_classes: C, with background.
-        ignore_index: Target value whose pixels are not counted, whatever was predicted there.
+        ignore_index: Target value of the pixels that are not counted, whatever the prediction.
 
     Returns:
-        Counts, (C, C) int64 on the device of the input; row = truth, column = prediction. Matrices
-        of parts of a set add up to the matrix of the set.
+        Counts, (C, C) int64 on the device of the input; row = truth, column = prediction. The
+        matrices of several images can be added.
 
     Raises:
-        ValueError: If the shapes differ, a tensor is not of integers, or `num_classes` is below 1;
-            on the CPU also if an index of a counted pixel is outside [0, C). On other devices that
-            check would make the host wait: there such pixels are left out.
+        ValueError: If the shapes differ, a tensor is not of integers, or `num_classes` is below 1.
+            On the CPU also if a counted pixel has an index outside [0, C). Other devices leave such
+            pixels out, because the check would synchronise.
 
     >>> confusion_matrix(torch.tensor([0, 1, 1, 1]), torch.tensor([0, 0, 1, 255]), num_classes=2)
     tensor([[1, 1],
@@ -48,7 +48,7 @@ def confusion_matrix(
     ignored = target == ignore_index
     inside = (preds >= 0) & (preds < num_classes) & (target >= 0) & (target < num_classes)
     size = num_classes * num_classes
-    # Two bins behind the matrix take what does not belong into it, so no pixel has to be selected.
+    # Two extra bins collect the pixels that do not count, so no pixel has to be selected.
     cell = torch.where(inside, target * num_classes + preds, size)
     cell = torch.where(ignored, size + 1, cell)
     counts = torch.zeros(size + 2, dtype=torch.int64, device=cell.device)
@@ -58,7 +58,7 @@ def confusion_matrix(
         raise ValueError(
             f"{int(counts[size])} of {cell.numel()} pixels have a class index outside "
             f"[0, {num_classes}): {_first(preds, target, ~(inside | ignored))}; "
-            f"give the right num_classes, or mark what is to be ignored with {ignore_index}"
+            f"give the right num_classes, or mark pixels to ignore with {ignore_index}"
         )
     return counts[:size].view(num_classes, num_classes)
 
@@ -69,14 +69,14 @@ def _first(preds: Tensor, target: Tensor, where: Tensor) -> str:
 
 
 def intersection_over_union(confusion: Tensor) -> Tensor:
-    """Intersection over union of each class.
+    """Compute the intersection over union of each class.
 
     Args:
         confusion: Counts, row = truth, (C, C).
 
     Returns:
-        Overlap in [0, 1] per class, (C,) float64; nan for a class that occurs in neither truth nor
-        prediction, 0 for one that occurs in only one of them.
+        (C,) float64 in [0, 1]; nan for a class that occurs in neither truth nor prediction, 0 for a
+        class that occurs in only one of them.
 
     Raises:
         ValueError: If the matrix is not square.
@@ -94,22 +94,21 @@ def intersection_over_union(confusion: Tensor) -> Tensor:
 def mean_iou(
     confusion: Tensor, rule: MeanRule = "nan-mean", classes: Sequence[int] | None = None
 ) -> float:
-    """Mean intersection over union of the classes that occur in truth or prediction.
+    """Average the intersection over union over the classes that occur in truth or prediction.
 
     Args:
         confusion: Counts, row = truth, (C, C).
-        rule: Which classes the mean is over. "nan-mean" (jiwoon-ahn/irn): those in truth or
-            prediction; "present" (ToCo): those in the truth; "all" (SEAM, UniMatch): all C, one
-            that occurs nowhere counting 0. On full VOC all three agree, on small sets they do not.
-        classes: Indices of the classes to take, of which those are left out that the rule leaves
-            out; None for all C.
+        rule: Classes in the mean. "nan-mean" (jiwoon-ahn/irn): those in truth or prediction.
+            "present" (ToCo): those in the truth. "all" (SEAM, UniMatch): all C, a class that occurs
+            nowhere counts 0. On full VOC all three agree, on small sets they do not.
+        classes: Indices of the classes to consider; the rule applies to them. None for all C.
 
     Returns:
-        Mean in [0, 1]; nan if nothing was counted. Reads the matrix back to the host: once per
+        Mean in [0, 1]; nan if nothing was counted. Synchronises with the device: call it once per
         epoch, not per step.
 
     Raises:
-        ValueError: If the matrix is not square or the rule is none of the three.
+        ValueError: If the matrix is not square or the rule is unknown.
 
     >>> confusion = torch.tensor([[2, 1, 0], [1, 4, 0], [0, 0, 0]])
     >>> [round(mean_iou(confusion, rule), 4) for rule in ("nan-mean", "present", "all")]
@@ -123,3 +122,17 @@ def mean_iou(
     elif rule != "nan-mean":
         raise ValueError(f"rule is {rule!r}; give 'nan-mean', 'present' or 'all'")
     return float((iou if classes is None else iou[list(classes)]).nanmean())
+
+
+def harmonic_mean(first: float, second: float) -> float:
+    """Compute 2 a b / (a + b); 0 if both are 0, nan if one is.
+
+    Args:
+        first: A mean IoU, not negative, such as that of the base classes.
+        second: Another, such as that of the novel classes.
+
+    >>> harmonic_mean(0.6, 0.2), harmonic_mean(0.0, 0.0)
+    (0.3, 0.0)
+    """
+    total = first + second
+    return 2 * first * second / total if total != 0 else 0.0

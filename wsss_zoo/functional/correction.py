@@ -1,4 +1,4 @@
-"""From the labels that are believed to those of all regions, and back to the pixels."""
+"""Labels for all regions from the trusted ones, and back to the pixels."""
 
 from typing import Literal, get_args
 
@@ -14,18 +14,18 @@ WriteBack = Literal["all", "keep_nodes", "keep_pixels"]
 def region_loss(
     logits: Tensor, node_labels: Tensor, balance: bool = False, ignore_index: int = 255
 ) -> Tensor:
-    """Mean cross-entropy over the regions that have a label.
+    """Average the cross-entropy over the labelled regions.
 
     Args:
-        logits: Scores, (V, C); -inf rules a class out, and may not be a region's label.
+        logits: Scores, (V, C); -inf excludes a class, which must not be a region's label.
         node_labels: Class of each region, (V,) int64.
-        balance: Count every class that occurs alike, however few regions it has.
+        balance: Weight all classes that occur equally, however few regions they have.
         ignore_index: Label of the regions that do not count.
 
     Returns:
         A float32 scalar; 0 with a zero gradient if no region has a label.
 
-    Yi et al., arXiv:2103.14242: the sum over the clean nodes, here their mean.
+    Yi et al., arXiv:2103.14242. The paper sums over the clean nodes; this implementation averages.
 
     >>> logits = torch.tensor([[0.0, 0.0], [0.0, 0.0], [9.0, -9.0]])
     >>> region_loss(logits, torch.tensor([0, 1, 255]))
@@ -49,21 +49,18 @@ def region_loss(
 def seed_missing_classes(
     node_labels: Tensor, counts: Tensor, loss: Tensor, tags: Tensor, ignore_index: int = 255
 ) -> Tensor:
-    """Give each tagged class without any labelled region the one that is most likely its own.
+    """Label one region for each tagged class that no labelled region has, (V,) int64.
 
-    That is, of the regions without label in which it is the most frequent class, the one whose
-    pixels have the lowest loss. Without it a network that learns from this image alone could not
-    know the class. A class without any such region stays out.
+    The seed is an unlabelled region whose most frequent class is the missing one; among several,
+    the region with the lowest loss. Without seeds, a network trained on this image alone could not
+    learn the class. A class without such a region gets no seed.
 
     Args:
         node_labels: Class of each region, (V,) int64.
         counts: Pixels of each region by their noisy label, (V, C).
-        loss: Mean loss of a region's labelled pixels, (V,); inf where it has none.
+        loss: Mean loss of a region's labelled pixels, (V,); inf without any.
         tags: Presence of the foreground classes, (K,) with K = C - 1.
         ignore_index: Label of the regions without one.
-
-    Returns:
-        The labels with the seeds, (V,) int64.
 
     >>> labels, counts = torch.tensor([0, 255, 255]), torch.tensor([[9, 0], [1, 8], [0, 9]])
     >>> seed_missing_classes(labels, counts, torch.tensor([0.1, 2.0, 1.0]), torch.ones(1)).tolist()
@@ -76,7 +73,7 @@ def seed_missing_classes(
             continue
         candidates = (node_labels == ignore_index) & (major == label) & (most > 0)
         if candidates.any():
-            # inf among the losses would tie with what is no candidate.
+            # A loss of inf would tie with the regions that are no candidates.
             ranked = torch.where(candidates, loss.nan_to_num(posinf=1e30), torch.inf)
             result[ranked.argmin()] = label
     return result
@@ -85,10 +82,10 @@ def seed_missing_classes(
 def nearest_clean(
     node_labels: Tensor, x: Tensor, edge_index: Tensor, ignore_index: int = 255
 ) -> Tensor:
-    """Label each region as the labelled region that is nearest in the graph. Learns nothing.
+    """Label each region like the nearest labelled region in the graph, without learning.
 
-    Of the labelled regions that are the fewest edges away the one with the most similar features
-    counts; where no edges lead to any, the most similar of all.
+    Nearest means the fewest edges away, then the most similar features. A region without a path to
+    a labelled one takes the most similar of all.
 
     Args:
         node_labels: Class of each region, (V,) int64.
@@ -108,7 +105,7 @@ def nearest_clean(
         return node_labels.clone()
     x = x.float()
     distance = torch.cdist(x, x[sources], compute_mode="donot_use_mm_for_euclid_dist")
-    # (V, P): which sources are within so many steps of a region, beginning with 0.
+    # (V, P): the sources within a growing number of steps of each region, starting with 0.
     reached = torch.zeros_like(distance)
     reached[sources, torch.arange(len(sources), device=x.device)] = 1
     settled = node_labels != ignore_index
@@ -134,25 +131,21 @@ def write_back(
     rule: WriteBack,
     ignore_index: int = 255,
 ) -> Tensor:
-    """Label the pixels after their regions.
+    """Assign labels to the pixels from their regions, (H, W) int64.
 
     Args:
         node_labels: Corrected class of each region, (V,) int64.
-        node_votes: Class of the regions whose clean pixels agreed on it, else `ignore_index`, (V,)
+        node_votes: Class agreed on by the clean pixels of a region, else `ignore_index`, (V,)
             int64.
         segments: Region of each pixel, (H, W) int64.
         label: Noisy label of each pixel, (H, W) int64.
-        clean: Pixels whose label is believed, (H, W) bool. Ignored pixels are never clean.
-        rule: "all": every pixel takes its region's corrected class; "keep_nodes": regions with a
-            vote take that; "keep_pixels": so, and clean pixels keep their label: only noisy ones
-            change.
-        ignore_index: Label of what has none.
-
-    Returns:
-        Corrected labels, (H, W) int64.
+        clean: Pixels whose label is trusted, (H, W) bool. Ignored pixels are never clean.
+        rule: "all": every pixel takes its region's corrected class. "keep_nodes": the vote of a
+            region takes precedence. "keep_pixels": in addition, clean pixels keep their label.
+        ignore_index: Value of missing labels.
 
     Raises:
-        ValueError: If the rule is another.
+        ValueError: If the rule is unknown.
 
     arXiv:2103.14242 leaves the rule open; "all" is the most literal reading.
 
@@ -175,16 +168,14 @@ def write_back(
 
 
 def temper(probs: Tensor, cap: float) -> Tensor:
-    """Mix distributions with the uniform one until no probability is above `cap`.
+    """Mix distributions with the uniform one until no probability exceeds `cap`.
 
-    A CRF cannot move what is certain. Order and sum stay; what is below the cap stays as it is.
+    A CRF cannot change a certain label. Order and sum stay, and distributions below the cap do not
+    change.
 
     Args:
         probs: Probabilities along dimension 0, (C, ...).
         cap: Largest probability, in (1 / C, 1].
-
-    Returns:
-        Probabilities of the same shape.
 
     Raises:
         ValueError: If the cap is not above the uniform probability, or above 1.

@@ -1,4 +1,4 @@
-"""CutMix: pasting regions of one image, and of all that belongs to it, into another."""
+"""CutMix: pasting a region of one image, and of its labels, into another image."""
 
 import torch
 from torch import Tensor
@@ -12,14 +12,10 @@ def cutmix(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
         b: The same of the images to paste from.
         mask: Region to paste, (N, H, W) bool, one for each image.
 
-    Returns:
-        The mixture, of the shape and dtype of `a` and `b`.
-
     Raises:
         ValueError: If shapes do not fit or the dtypes differ.
 
-    Yun et al., "CutMix", ICCV 2019. What is trained on a mixed image needs its label, confidence
-    and validity mixed by the same mask.
+    Yun et al., "CutMix", ICCV 2019. Mix images, labels, confidences and validity by the same mask.
 
     >>> cutmix(torch.tensor([[[1, 2]]]), torch.tensor([[[3, 4]]]), torch.tensor([[[False, True]]]))
     tensor([[[1, 4]]])
@@ -42,22 +38,20 @@ def draw_cutmix_boxes(
     ratio: float = 0.3,
     device: torch.device | None = None,
 ) -> Tensor:
-    """Masks of one box each, or of none, as UniMatch draws them.
+    """Draw masks (N, H, W) bool of one box each, or of none, as UniMatch does.
 
-    The area is drawn once, then height / width and place together until the box fits, which favours
-    boxes with more room. Here the ratio is drawn from that law directly (on a grid of 256), so that
-    nothing is tried twice and a GPU need not be waited for.
+    UniMatch draws the area once, then the ratio height / width and the place together until the box
+    fits. This rejection sampling favours boxes with more room. This implementation draws the ratio
+    directly from the resulting distribution (on a grid of 256 ratios), without retries or
+    synchronisation with the device.
 
     Args:
         count: Number of masks N.
         size: Height and width (H, W) in pixels.
         prob: Probability that a mask has a box.
-        area: Smallest and largest share of the image that a box covers.
+        area: Smallest and largest share of the image in a box.
         ratio: Smallest height / width, at most 1; the largest is its inverse.
         device: Where to draw; None for torch's default.
-
-    Returns:
-        (N, H, W) bool.
 
     Raises:
         ValueError: If `ratio` is not in (0, 1], or `prob` or `area` are not in [0, 1].
@@ -74,7 +68,7 @@ def draw_cutmix_boxes(
     ratios = torch.linspace(ratio, 1 / ratio, 256, device=device)
     heights, widths = (pixels * ratios).sqrt(), (pixels / ratios).sqrt()
     room = (height - heights).clamp_min(0) * (width - widths).clamp_min(0)
-    # The largest of weight / exponential noise falls on each place with its weight's probability.
+    # The maximum of weight / exponential noise falls on each place in proportion to its weight.
     chosen = (room / torch.empty_like(room).exponential_()).argmax(1, keepdim=True)
     box_height, box_width = heights.gather(1, chosen), widths.gather(1, chosen)
     top = (height - box_height).clamp_min(0) * torch.rand(count, 1, device=device)
@@ -90,18 +84,14 @@ def draw_cutmix_masks(
     area: tuple[float, float] = (0.25, 0.5),
     device: torch.device | None = None,
 ) -> Tensor:
-    """Masks of several boxes each, overlaps cancelling, as CPS and CutMix-Seg draw them.
+    """Draw masks (N, H, W) bool of several boxes each, overlaps cancelling, as in CPS.
 
     Args:
         count: Number of masks N.
         size: Height and width (H, W) in pixels.
         boxes: Boxes in a mask; each toggles its pixels.
-        area: Smallest and largest share of the image that the boxes of a mask would cover without
-            overlap.
+        area: Smallest and largest share of the image in all boxes of a mask, without overlap.
         device: Where to draw; None for torch's default.
-
-    Returns:
-        (N, H, W) bool.
 
     Raises:
         ValueError: If there is no box, or `area` is not in (0, 1].
@@ -130,7 +120,7 @@ def draw_cutmix_masks(
 def _boxes(
     top: Tensor, left: Tensor, box_height: Tensor, box_width: Tensor, size: tuple[int, int]
 ) -> Tensor:
-    """Masks (N, H, W) of boxes whose edges are (N, 1) each; a pixel belongs by its centre."""
+    """Fill boxes with edges (N, 1) each; a pixel belongs to a box by its centre, (N, H, W) bool."""
     y = torch.arange(size[0], device=top.device) + 0.5
     x = torch.arange(size[1], device=top.device) + 0.5
     rows = (y >= top) & (y < top + box_height)

@@ -1,4 +1,4 @@
-"""Running average of predictions, and its way between crops and a grid over the whole image."""
+"""Running average of predictions, resampled between crops and a grid over the whole image."""
 
 import torch
 from torch import Tensor
@@ -7,14 +7,14 @@ from torch import Tensor
 def ensemble_update(
     z: Tensor, probs: Tensor, alpha: float, step: int | Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Add a prediction to a running average, and correct the average's bias towards its zero start.
+    """Add a prediction to a running average and correct its bias towards the initial zeros.
 
     Args:
-        z: Uncorrected average before this step, zeros before the first; any shape.
+        z: Uncorrected average before this step, zeros at first; any shape.
         probs: Prediction of this step, of the same shape.
         alpha: Share of the old average, in [0, 1).
-        step: Number of predictions that the result holds, this one included, so from 1; a number,
-            or a tensor that broadcasts to `z` where places have seen different numbers.
+        step: Number of predictions in the result, this one included, so from 1: a number, or a
+            tensor that broadcasts to `z`.
 
     Returns:
         alpha z + (1 - alpha) probs, and the same divided by 1 - alpha^step.
@@ -41,20 +41,21 @@ def crop_to_cells(
 ) -> tuple[Tensor, Tensor]:
     """Average a map over a crop's pixels in each cell of a grid over the whole image.
 
-    A pixel counts with the area that it shares with the cell, so that any scale of the crop and
-    any ratio of cells to pixels is right. Sums run in a fixed order: the result is deterministic.
+    Each pixel is weighted by the area that it shares with the cell, which is exact for any scale of
+    the crop and any ratio of cells to pixels. The order of summation is fixed: the result is
+    deterministic.
 
     Args:
         probs: Map over the crop, (M, C, H, W).
-        valid: Pixels that count, (M, H, W) bool; padding must not.
+        valid: Pixels that count, (M, H, W) bool; False on padding.
         geometry: Place of the crop, (M, 5): top, left, vertical and horizontal scale (crop pixels
             per image pixel), mirrored (0 or 1).
         image_size: Height and width of the whole images, (M, 2), pixels.
         cells: Rows and columns of the grid, G.
 
     Returns:
-        The average in each cell (M, C, G, G), 0 where no pixel counts, and the share of the cell's
-        area in [0, 1] that counting pixels cover (M, G, G); float32.
+        The average in each cell, (M, C, G, G), 0 where no pixel counts, and the share of each
+        cell's area in [0, 1] that counting pixels cover, (M, G, G); float32.
 
     >>> crop = torch.tensor([[[[1.0, 3.0], [5.0, 7.0]]]])
     >>> place, size = torch.tensor([[0.0, 0.0, 1.0, 1.0, 0.0]]), torch.tensor([[4, 4]])
@@ -62,7 +63,7 @@ def crop_to_cells(
     >>> mean[0, 0].tolist(), covered[0].tolist()
     ([[4.0, 0.0], [0.0, 0.0]], [[1.0, 0.0], [0.0, 0.0]])
     """
-    # The products below must not be rounded to half precision.
+    # Autocast would round the products to half precision.
     with torch.autocast(probs.device.type, enabled=False):
         rows, columns = (
             _overlaps(geometry, image_size, axis, valid.shape[1 + axis], cells) for axis in (0, 1)
@@ -79,8 +80,8 @@ def cells_to_crop(
 ) -> tuple[Tensor, Tensor]:
     """Sample a grid over the whole image at the pixels of a crop.
 
-    Bilinear between the centres of the known cells: unknown ones take no part and the weights of
-    the others sum to 1, so that probabilities stay probabilities.
+    Interpolation is bilinear between the centres of the known cells. Unknown cells have weight 0
+    and the other weights sum to 1, so probabilities stay probabilities.
 
     Args:
         cells: Values, (M, C, G, G).
@@ -90,9 +91,9 @@ def cells_to_crop(
         crop_size: Height and width of the crop (H, W), pixels.
 
     Returns:
-        Values (M, C, H, W), float32, and whether a pixel has one (M, H, W) bool: whether the cell
-        that its centre lies in is known. Values of the others are not defined; on padding, which
-        has no place in the image, the nearest cells stand.
+        Values (M, C, H, W), float32, and whether a pixel has one, (M, H, W) bool: whether the cell
+        that contains its centre is known. Other values are undefined; padding, outside the image,
+        gets the nearest cells.
 
     >>> grid, place = torch.tensor([[[[0.0, 1.0]] * 2]]), torch.tensor([[0.0, 0.0, 1.0, 1.0, 0.0]])
     >>> known, size = torch.ones(1, 2, 2, dtype=torch.bool), torch.tensor([[4, 4]])
@@ -117,8 +118,8 @@ def cells_to_crop(
 def _cell_coordinates(
     geometry: Tensor, image_size: Tensor, axis: int, length: int, offset: float, cells: int
 ) -> Tensor:
-    """Coordinate in cells of the point `offset` into each crop pixel along an axis, (M, length)."""
-    # Under 64-true batches, and what divides integers, are in double precision.
+    """Locate the point `offset` into each crop pixel along an axis, in cells, (M, length)."""
+    # 64-true batches and quotients of integers are in double precision.
     geometry = geometry.float()
     pixel = torch.arange(length, device=geometry.device, dtype=torch.float32) + offset
     pixel = pixel.expand(len(geometry), length)
@@ -129,7 +130,7 @@ def _cell_coordinates(
 
 
 def _overlaps(geometry: Tensor, image_size: Tensor, axis: int, length: int, cells: int) -> Tensor:
-    """Share of each cell that each crop pixel covers along an axis, (M, cells, length)."""
+    """Compute the share of each cell that each crop pixel covers on an axis, (M, cells, length)."""
     one, other = (
         _cell_coordinates(geometry, image_size, axis, length, offset, cells)[:, None]
         for offset in (0.0, 1.0)
@@ -140,13 +141,13 @@ def _overlaps(geometry: Tensor, image_size: Tensor, axis: int, length: int, cell
 
 
 def _bilinear(centre: Tensor, cells: int) -> Tensor:
-    """Weight of each cell at each point, (M, length, cells); constant beyond the outer centres."""
+    """Compute each cell's weight at each point, (M, length, cells); constant past the centres."""
     index = torch.arange(cells, device=centre.device, dtype=torch.float32)
     position = (centre - 0.5).clamp(0, cells - 1)
     return (1 - (position[..., None] - index).abs()).clamp_min(0)
 
 
 def _one_hot_cell(centre: Tensor, cells: int) -> Tensor:
-    """1 for the cell that a point lies in, or is nearest to, (M, length, cells)."""
+    """Mark the cell that contains a point, or the nearest one, with 1, (M, length, cells)."""
     index = torch.arange(cells, device=centre.device, dtype=torch.float32)
     return (centre.floor().clamp(0, cells - 1)[..., None] == index).float()

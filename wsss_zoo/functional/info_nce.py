@@ -1,4 +1,4 @@
-"""InfoNCE: which of many is the one that was predicted."""
+"""InfoNCE loss: picking the predicted target out of many."""
 
 import torch
 import torch.nn.functional as F
@@ -8,27 +8,27 @@ from torch import Tensor
 def info_nce_loss(
     preds: Tensor, targets: Tensor, positives: Tensor, temperature: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of finding the true target of each prediction among all targets.
+    """Compute the cross-entropy of picking each prediction's own target among all targets.
 
-    The score of target p for prediction m is their inner product over the temperature; every target
-    but the own one is a negative. Blind guessing has the loss log P and the accuracy 1 / P.
+    The score of target p for prediction m is their inner product divided by the temperature. All
+    other targets are negatives. Random guessing has the loss log P and the accuracy 1 / P.
 
     Args:
         preds: Predicted vectors, (M, D).
-        targets: What is to be predicted, (P, D); own targets and negatives alike.
-        positives: Index in [0, P) of the own target of each prediction, (M,) int64.
+        targets: Candidate vectors, own targets and negatives alike, (P, D).
+        positives: Index in [0, P) of each prediction's own target, (M,) int64.
         temperature: Divisor of the scores, above 0.
 
     Returns:
         Mean loss over the predictions, a float32 scalar (float64 for float64 vectors), and the
-        share of predictions that score their own target highest, without gradient.
+        share of predictions that score their own target highest, detached.
 
     Raises:
         ValueError: If the shapes do not fit, there is no prediction or the temperature is not
             positive.
 
     van den Oord et al., "Representation Learning with Contrastive Predictive Coding",
-    arXiv:1807.03748, equation 4 (there the sum is divided by no temperature).
+    arXiv:1807.03748, equation 4, which has no temperature.
 
     >>> targets = torch.eye(3)
     >>> info_nce_loss(4 * targets, targets, torch.tensor([0, 1, 0]))
@@ -43,7 +43,7 @@ def info_nce_loss(
     if temperature <= 0:
         raise ValueError(f"temperature is {temperature}; give a number above 0")
     precise = torch.promote_types(preds.dtype, torch.float32)
-    # Autocast would take the product itself down to half precision.
+    # Autocast would compute the product in half precision.
     with torch.autocast(preds.device.type, enabled=False):
         scores = preds.to(precise) @ targets.to(precise).T / temperature
     loss = F.cross_entropy(scores, positives)

@@ -1,13 +1,15 @@
-"""Which pixel labels are noise, by the loss of a network trained on true masks."""
+"""Detection of noisy pixel labels by the loss of a network trained on true masks."""
 
 from typing import TypedDict
 
 import torch
 from torch import Tensor
 
+from wsss_zoo.functional.regions import class_indices
+
 
 class DetectionReport(TypedDict):
-    """Shares in [0, 1] that `detection_report` measures, each None where nothing was counted."""
+    """Shares in [0, 1] measured by `detection_report`; None where nothing was counted."""
 
     precision: float | None
     coverage: float | None
@@ -19,20 +21,20 @@ class DetectionReport(TypedDict):
 
 
 def label_loss(logits: Tensor, labels: Tensor, ignore_index: int = 255) -> Tensor:
-    """Cross-entropy of each pixel between a network's prediction and a given label.
+    """Compute the cross-entropy of each pixel between a prediction and a given label.
 
     Args:
-        logits: Scores of C classes, (N, C, H, W), any float type; -inf rules a class out (see
+        logits: Scores of C classes, (N, C, H, W), any float type; -inf excludes a class (see
             `gate_by_tags`).
         labels: Label of each pixel, (N, H, W), any integer type.
-        ignore_index: Label of the pixels that have none.
+        ignore_index: Value of pixels without a label.
 
     Returns:
-        (N, H, W) float32, >= 0, +inf for a label that is ruled out, never NaN for logits without
-        NaN and +inf; 0 where there is no label.
+        (N, H, W) float32, >= 0; 0 without a label, +inf for an excluded label. Never NaN for logits
+        without NaN and +inf.
 
     Raises:
-        ValueError: If the shapes do not fit, or the labels are not integers; on the CPU also if a
+        ValueError: If the shapes do not fit or the labels are not integers. On the CPU also if a
             label is neither in [0, C) nor `ignore_index`.
 
     >>> logits = torch.tensor([0.0, 0.0, -torch.inf]).view(1, 3, 1, 1).expand(1, 3, 1, 3)
@@ -44,7 +46,7 @@ def label_loss(logits: Tensor, labels: Tensor, ignore_index: int = 255) -> Tenso
             f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)} do not fit; give "
             "(N, C, H, W) and (N, H, W)"
         )
-    labels = _class_indices(labels)
+    labels = class_indices(labels)
     num_classes = logits.shape[1]
     given = labels != ignore_index
     outside = given & ((labels < 0) | (labels >= num_classes))
@@ -55,7 +57,7 @@ def label_loss(logits: Tensor, labels: Tensor, ignore_index: int = 255) -> Tenso
         )
     logits = logits.float()
     own = logits.gather(1, labels.clamp(0, num_classes - 1)[:, None])[:, 0]
-    # Where every class is ruled out the difference is -inf - -inf.
+    # With every class excluded the difference is -inf - -inf.
     losses = (logits.logsumexp(1) - own).nan_to_num(nan=torch.inf, posinf=torch.inf)
     return torch.where(given, losses, 0)
 
@@ -63,16 +65,13 @@ def label_loss(logits: Tensor, labels: Tensor, ignore_index: int = 255) -> Tenso
 def clean_pixels(
     losses: Tensor, labels: Tensor, threshold: float | Tensor, ignore_index: int = 255
 ) -> Tensor:
-    """Which labels a threshold takes for right.
+    """Select the labels whose loss does not exceed a threshold, bool of the same shape.
 
     Args:
         losses: Loss of each label, any shape (see `label_loss`).
-        labels: The labels, of the same shape, any integer type.
+        labels: Labels of the same shape, any integer type.
         threshold: Highest loss of a clean label: one number, or one for each class, (C,).
-        ignore_index: Label of the pixels that have none; they are not clean.
-
-    Returns:
-        bool, of the same shape.
+        ignore_index: Value of pixels without a label; they are never clean.
 
     Raises:
         ValueError: If the shapes differ, the labels are not integers, or the threshold is neither a
@@ -82,8 +81,8 @@ def clean_pixels(
     >>> clean_pixels(losses, labels, torch.tensor([0.2, 0.6])).tolist()
     [True, False, True, False]
     """
-    _check_pixels(losses, labels=labels)
-    labels = _class_indices(labels)
+    _check_pixels(losses, "labels", labels)
+    labels = class_indices(labels)
     given = labels != ignore_index
     if isinstance(threshold, Tensor):
         if threshold.ndim > 1:
@@ -94,22 +93,22 @@ def clean_pixels(
 
 
 def noise_threshold(losses: Tensor, is_correct: Tensor, precision: float) -> float:
-    """Highest threshold whose clean labels are right often enough.
+    """Find the highest threshold at which clean labels reach a given precision.
 
     Args:
         losses: Loss of each label of pixels whose true class is known, (P,).
         is_correct: Whether the label is the true class, (P,) bool.
-        precision: Least share, in [0, 1], of right ones among the labels with at most that loss.
+        precision: Least share in [0, 1] of correct labels among those with at most that loss.
 
     Returns:
-        The highest of the losses with that share; -inf if none has it, so that nothing is clean.
+        The highest loss with that share; -inf if none has it, so that nothing is clean.
 
     Raises:
         ValueError: If the shapes are not (P,), `is_correct` is not bool, a loss is NaN or
             `precision` is outside [0, 1].
 
-    Yi et al., "Learning from Pixel-Level Label Noise", TIP 2021, choose the threshold by the
-    losses of the images with masks; the rule is this package's own.
+    Yi et al., "Learning from Pixel-Level Label Noise", TIP 2021, choose the threshold by the losses
+    of the images with masks. The rule is this implementation's own.
 
     >>> losses = torch.tensor([0.1, 0.2, 0.3, 0.4])
     >>> round(noise_threshold(losses, torch.tensor([True, True, False, True]), 0.7), 3)
@@ -123,16 +122,16 @@ def noise_threshold(losses: Tensor, is_correct: Tensor, precision: float) -> flo
 
 
 def youden_threshold(losses: Tensor, is_correct: Tensor) -> float:
-    """Threshold that tells right from wrong labels best, whatever the share of each.
+    """Find the threshold that best separates correct from wrong labels, whatever their shares.
 
     Args:
         losses: Loss of each label of pixels whose true class is known, (P,).
         is_correct: Whether the label is the true class, (P,) bool.
 
     Returns:
-        The lowest of the losses at which Youden's J is highest: share of the right labels with at
-        most that loss, less that of the wrong ones; a share of none counts as 0. -inf if J is above
-        0 nowhere.
+        The lowest loss with the highest Youden's J: the share of correct labels with at most that
+        loss, minus the same share of wrong labels. An empty share counts 0. -inf if J is nowhere
+        above 0.
 
     Raises:
         ValueError: If the shapes are not (P,), `is_correct` is not bool or a loss is NaN.
@@ -147,7 +146,7 @@ def youden_threshold(losses: Tensor, is_correct: Tensor) -> float:
     if not len(levels):
         return -torch.inf
     wrong = count - correct
-    # J times both totals: as integers, equal values are equal.
+    # J times both totals is an integer, so equal values compare equal.
     index = correct * wrong[-1].clamp_min(1) - wrong * correct[-1].clamp_min(1)
     # argmax of torch may return any of several maxima.
     best = (index == index.max()).nonzero()[0]
@@ -161,20 +160,20 @@ def detection_report(
     threshold: float | Tensor,
     num_classes: int,
 ) -> DetectionReport:
-    """How well a threshold finds the right labels.
+    """Measure how well a threshold separates correct from wrong labels.
 
     Args:
         losses: Loss of each label of pixels whose true class is known, (P,).
-        labels: The labels, (P,), in [0, C): without the pixels that have none.
+        labels: The labels, (P,), in [0, C); leave out pixels without a label.
         is_correct: Whether the label is the true class, (P,) bool.
         threshold: Highest loss of a clean label: one number, or one for each class, (C,).
         num_classes: C, with background.
 
     Returns:
-        `precision` (right share of the clean labels), `coverage` (clean share of all) and `recall`
-        (clean share of the right ones), and lists of the same by the class of the label
-        (`class_precision`, ...) with `class_pixels`, the number of labels of each. A share of
-        nothing is None. It can be written as JSON.
+        JSON-serialisable shares; None where nothing was counted. `precision`: correct share of the
+        clean labels. `coverage`: clean share of all. `recall`: clean share of the correct ones. The
+        lists `class_precision`, ... are the same by class of the label; `class_pixels` is the
+        number of labels of each class.
 
     Raises:
         ValueError: If the shapes differ, `is_correct` is not bool, a loss is NaN, a label is
@@ -193,8 +192,8 @@ def detection_report(
     [1.0, 0.0, None]
     """
     _check_losses(losses, is_correct)
-    _check_pixels(losses, labels=labels)
-    labels = _class_indices(labels)
+    _check_pixels(losses, "labels", labels)
+    labels = class_indices(labels)
     if ((labels < 0) | (labels >= num_classes)).any():
         raise ValueError(
             f"labels hold {int(labels.min())} to {int(labels.max())}, outside [0, {num_classes}); "
@@ -221,11 +220,11 @@ def detection_report(
 
 
 def _cumulated(losses: Tensor, is_correct: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Each distinct loss, ascending, with how many labels reach up to it: right ones, and all."""
+    """List the distinct losses, ascending, with the counts of correct and all labels up to each."""
     _check_losses(losses, is_correct)
     ascending, order = losses.sort()
     correct = is_correct[order].cumsum(0)
-    # Equal losses are clean together: only the last of them counts.
+    # Equal losses are clean together, so only the last of them counts.
     last = torch.ones_like(is_correct)
     last[:-1] = ascending[1:] != ascending[:-1]
     where = last.nonzero().flatten()
@@ -233,10 +232,10 @@ def _cumulated(losses: Tensor, is_correct: Tensor) -> tuple[Tensor, Tensor, Tens
 
 
 def _check_losses(losses: Tensor, is_correct: Tensor) -> None:
-    """Refuse what is not one loss and one bool for each pixel."""
+    """Raise a ValueError unless each pixel has one loss, not NaN, and one bool."""
     if losses.ndim != 1:
         raise ValueError(f"losses have shape {tuple(losses.shape)}; give (P,)")
-    _check_pixels(losses, is_correct=is_correct)
+    _check_pixels(losses, "is_correct", is_correct)
     if is_correct.dtype != torch.bool:
         raise ValueError(f"is_correct is {is_correct.dtype}; give bool, labels == mask")
     if losses.isnan().any():
@@ -245,23 +244,15 @@ def _check_losses(losses: Tensor, is_correct: Tensor) -> None:
         )
 
 
-def _check_pixels(losses: Tensor, **others: Tensor) -> None:
-    """Refuse tensors of another shape than the losses."""
-    for name, tensor in others.items():
-        if tensor.shape != losses.shape:
-            raise ValueError(
-                f"losses {tuple(losses.shape)} and {name} {tuple(tensor.shape)} differ; give one "
-                "of each for every pixel"
-            )
-
-
-def _class_indices(labels: Tensor) -> Tensor:
-    """The labels as int64."""
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise ValueError(f"labels are {labels.dtype}; give class indices")
-    return labels.long()
+def _check_pixels(losses: Tensor, name: str, other: Tensor) -> None:
+    """Raise a ValueError if a tensor has another shape than the losses."""
+    if other.shape != losses.shape:
+        raise ValueError(
+            f"losses {tuple(losses.shape)} and {name} {tuple(other.shape)} differ; give one of "
+            "each for every pixel"
+        )
 
 
 def _share(part: int, whole: int) -> float | None:
-    """Part of a whole, None where there is no whole."""
+    """Divide, giving None if the whole is 0."""
     return part / whole if whole else None

@@ -1,6 +1,6 @@
-"""Losses of the masks of matched proposals."""
+"""Losses of proposed masks: against masks, and against the pixels that no mask covers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -9,21 +9,22 @@ from torch.autograd.function import once_differentiable
 
 Count = int | float | Tensor
 
-# Elements worked on at a time: see mask_matching.
+FOCAL_WEIGHT = 20.0
+# Elements processed at a time: several times as many fit into a processor's cache or a GPU.
 CPU_BLOCK, GPU_BLOCK = 2**18, 2**24
 
 
 def focal_mask_loss(mask_logits: Tensor, masks: Tensor, num_masks: Count) -> Tensor:
-    """Focal loss of mask logits: mean over the pixels, summed over targets, over `num_masks`.
+    """Compute the focal loss: mean over pixels, sum over targets, divided by `num_masks`.
 
-    alpha 0.25, gamma 2: of a pixel with probability p of its own truth it is
-    -0.25 (1 - p)^2 log p inside the mask and -0.75 (1 - p)^2 log p outside. The gradient is in
-    closed form, so that nothing but the two inputs is kept for it; it has no second derivative.
+    With alpha 0.25, gamma 2 and a probability p of a pixel's truth, it is -0.25 (1 - p)^2 log p
+    inside the mask and -0.75 (1 - p)^2 log p outside. The closed-form gradient stores only the two
+    inputs; it has no second derivative.
 
     Args:
         mask_logits: (T, H, W); T may be 0, which gives 0.
         masks: 0 or 1 (or bool), (T, H, W).
-        num_masks: Divisor, above 0: the targets with a mask in the whole batch, at least 1.
+        num_masks: Divisor, above 0: number of targets with a mask in the whole batch, at least 1.
 
     Returns:
         A float32 scalar (float64 for float64 logits), finite for saturated logits.
@@ -43,7 +44,7 @@ def focal_mask_loss(mask_logits: Tensor, masks: Tensor, num_masks: Count) -> Ten
 
 
 def dice_mask_loss(mask_logits: Tensor, masks: Tensor, num_masks: Count) -> Tensor:
-    """Dice loss of mask logits: 1 - (2 sum(m g) + 1) / (sum(m) + sum(g) + 1) over `num_masks`.
+    """Compute the dice loss 1 - (2 sum(m g) + 1) / (sum(m) + sum(g) + 1), over `num_masks`.
 
     m is the sigmoid of the logits and g the mask; the sums are over the pixels of each target.
 
@@ -68,26 +69,97 @@ def dice_mask_loss(mask_logits: Tensor, masks: Tensor, num_masks: Count) -> Tens
     logits = _checked(mask_logits, masks, num_masks)
     m, g = logits.sigmoid().flatten(1), masks.to(logits.dtype).flatten(1)
     with torch.autocast(logits.device.type, enabled=False):
-        # A product of vectors instead of a sum of products: m g is not stored.
+        # A product of vectors does not store m g.
         overlap = torch.bmm(m[:, None], g[:, :, None])[:, 0, 0]
     dice = 1 - (2 * overlap + 1) / (m.sum(1) + g.sum(1) + 1)
     return dice.sum() / num_masks
 
 
+def complementary_loss(
+    novel_mask_logits: Tensor, base_masks: Tensor, valid: Tensor, tau: float = -2.9444
+) -> Tensor:
+    """Compute 20 focal + dice of the union of the novel proposals against the uncovered pixels.
+
+    The union is the highest logit of the proposals, floored at tau. The floor acts as a proposal
+    for "ignored": unlabelled pixels need no novel class. In each pixel the gradient reaches only
+    the highest proposal, and only where it is above tau.
+
+    Args:
+        novel_mask_logits: Logits of the proposals matched to a target without mask, (T, H, W); 0 if
+            there is none (T = 0).
+        base_masks: Masks of the base classes, 0 or 1, (B, H, W). With B = 0 all valid pixels are
+            the target.
+        valid: False on padding, which counts as not novel, (H, W) bool.
+        tau: Floor of the union, a logit; -2.9444 is the probability 0.05, -1e4 disables it.
+
+    Returns:
+        A float32 scalar (float64 for float64 logits) for one image. A batch's loss is the mean over
+        its images with such a target. The authors' code divides by their number + 1e-5.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+
+    Chen et al. (SimFormer), NeurIPS 2022, as in the authors' code: base predictions take no part in
+    the union.
+
+    >>> logits, base = torch.tensor([[[9.0, -9.0, -9.0]]]), torch.tensor([[[0, 1, 1]]])
+    >>> free = complementary_loss(logits, base, torch.ones(1, 3).bool(), tau=-1e4)
+    >>> floored = complementary_loss(logits, base, torch.ones(1, 3).bool())
+    >>> bool(free < 1e-3), bool(floored > free)
+    (True, True)
+    """
+    H, W = valid.shape if valid.ndim == 2 else (-1, -1)
+    if novel_mask_logits.shape[1:] != (H, W) or base_masks.shape[1:] != (H, W):
+        raise ValueError(
+            f"novel_mask_logits {tuple(novel_mask_logits.shape)}, base_masks "
+            f"{tuple(base_masks.shape)} and valid {tuple(valid.shape)} do not fit; give (T, H, W), "
+            "(B, H, W) and (H, W)"
+        )
+    count = len(novel_mask_logits)
+    target = valid & ~(base_masks != 0).any(0)
+    targets = target[None].expand(min(1, count), H, W)
+    return summed_complementary_loss(novel_mask_logits, [count] * len(targets), targets, tau)
+
+
+def summed_complementary_loss(
+    novel_mask_logits: Tensor, counts: Sequence[int], targets: Tensor, tau: float = -2.9444
+) -> Tensor:
+    """Sum `complementary_loss` over images with at least one such target, in one pass.
+
+    Args:
+        novel_mask_logits: Logits of all images' proposals, concatenated, (sum of counts, H, W).
+        counts: Proposals of each image, at least 1.
+        targets: Pixels that are valid and not covered by a base mask, (images, H, W) bool. No image
+            gives 0.
+        tau: See `complementary_loss`.
+
+    >>> logits = torch.tensor([[[9.0]], [[-9.0]], [[9.0]]])
+    >>> summed_complementary_loss(logits, [2, 1], torch.ones(2, 1, 1)).round()
+    tensor(0.)
+    """
+    precise = torch.promote_types(novel_mask_logits.dtype, torch.float32)
+    logits = novel_mask_logits.to(precise)
+    if len(targets) == 0:
+        return logits.sum()
+    unions = torch.stack([part.max(0).values for part in torch.split(logits, list(counts))])
+    unions = torch.where(unions > tau, unions, tau)
+    return FOCAL_WEIGHT * focal_mask_loss(unions, targets, 1) + dice_mask_loss(unions, targets, 1)
+
+
 def _checked(mask_logits: Tensor, masks: Tensor, num_masks: Count) -> Tensor:
-    """The logits, in float32 at least."""
+    """Check shapes and divisor; convert the logits to at least float32."""
     if mask_logits.ndim != 3 or mask_logits.shape != masks.shape:
         raise ValueError(
             f"mask_logits {tuple(mask_logits.shape)} and masks {tuple(masks.shape)} do not fit; "
             "give both as (T, H, W), the logits resized to the masks"
         )
     if not isinstance(num_masks, Tensor) and num_masks <= 0:
-        raise ValueError(f"num_masks is {num_masks}; give at least 1, also for a batch without any")
+        raise ValueError(f"num_masks is {num_masks}; give at least 1, also without masks")
     return mask_logits.to(torch.promote_types(mask_logits.dtype, torch.float32))
 
 
 class _FocalSum(torch.autograd.Function):
-    """Sum of the focal loss over all elements, a block at a time."""
+    """Sum of the focal loss over all elements, computed in blocks."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, masks: Tensor) -> Tensor:
@@ -119,10 +191,10 @@ def _blocks(logits: Tensor, masks: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _terms(logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Probability of the truth, its log, alpha, and 1 inside and -1 outside the mask."""
+    """Compute probability of the truth, its log, alpha, and the sign (1 inside, -1 outside)."""
     sign = masks.to(logits.dtype).mul(2).sub_(1)
     x = logits * sign
     p = x.sigmoid()
-    # A log is several times as fast as log1p; the minimum is exact where the sigmoid underflows.
+    # log is several times as fast as log1p. The minimum is exact where the sigmoid underflows.
     log_p = torch.minimum(p.clamp_min(torch.finfo(p.dtype).tiny).log_(), x)
     return p, log_p, 0.5 - 0.25 * sign, sign

@@ -1,4 +1,4 @@
-"""Which proposal of a mask transformer stands for which target."""
+"""Matching of a mask transformer's proposals with targets."""
 
 from collections.abc import Sequence
 
@@ -9,44 +9,43 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from wsss_zoo.functional.mask_losses import CPU_BLOCK, FOCAL_WEIGHT, GPU_BLOCK
+
 Match = tuple[Tensor, Tensor]
 HostMatch = tuple[NDArray[np.int64], NDArray[np.int64]]
 
-FOCAL_WEIGHT = 20.0
-# What a proposal with overflowed scores costs: it is taken when no other is left.
+# Cost of a proposal with overflowed scores: taken only when no other is left.
 UNUSABLE = 1e9
-# Elements worked on at a time: what a processor's cache, or a GPU's memory, holds several times.
-CPU_BLOCK, GPU_BLOCK = 2**18, 2**24
 
 
 @torch.no_grad()
 def proposal_costs(
     class_logits: Tensor, mask_logits: Tensor, labels: Tensor, masks: Tensor, has_mask: Tensor
 ) -> Tensor:
-    """Cost of each proposal for each target, for many images at a time.
+    """Compute the cost of each proposal for each target, for many images at once.
 
-    Minus the probability of the target's class; for a target with a mask that is not empty also
-    20 times the focal and once the dice loss of the proposal against it. Works over blocks of
-    pixels in float32 (float64 for float64 logits), without a copy of the mask logits, and without
-    waiting for the device.
+    The cost is minus the probability of the target's class. A target with a non-empty mask adds 20
+    times the focal and once the dice loss of the proposal against it. The computation runs over
+    blocks of pixels in float32 (float64 for float64 logits). It neither copies the mask logits nor
+    synchronises with the device.
 
     Args:
         class_logits: (N, Q, K + 1), the last for "no object".
         mask_logits: (N, Q, h, w).
-        labels: Class in [0, K) of each target, (N, T) int64; images with fewer than T targets are
-            filled up with any class.
+        labels: Class in [0, K) of each target, (N, T) int64; padded with any class in images with
+            fewer than T targets.
         masks: 0 or 1, at the resolution of the logits, (N, T, h, w).
         has_mask: Whether a target's mask is known, (N, T) bool.
 
     Returns:
-        (N, Q, T), finite: logits that are not finite make a proposal cost 1e9.
+        (N, Q, T), finite: a proposal with logits that are not finite costs 1e9.
 
     Raises:
         ValueError: If the shapes do not fit.
 
-    Chen et al. (SimFormer), NeurIPS 2022; the cost of MaskFormer, Cheng et al., NeurIPS 2021. In
-    the released code the mask cost of a target without mask is multiplied by 0, which saturated
-    logits turn into NaN; here it is left out.
+    Chen et al. (SimFormer), NeurIPS 2022; the cost of MaskFormer, Cheng et al., NeurIPS 2021. The
+    authors' code multiplies the mask cost of a target without mask by 0, which turns saturated
+    logits into NaN. This implementation leaves it out.
 
     >>> costs = proposal_costs(
     ...     torch.zeros(1, 2, 3), 50 * torch.tensor([[[[1.0, -1]], [[-1.0, 1]]]]),
@@ -83,12 +82,12 @@ def proposal_costs(
 
 
 def _mask_costs(logits: Tensor, masks: Tensor) -> Tensor:
-    """20 focal + dice of all proposals (N, Q, P) against all targets (N, T, P): (N, Q, T)."""
+    """Compute 20 focal + dice of proposals (N, Q, P) against targets (N, T, P): (N, Q, T)."""
     N, Q, P = logits.shape
     step = _block_size(N * Q, logits.device)
     dtype = torch.promote_types(logits.dtype, torch.float32)
-    # For each proposal the focal loss of its pixels inside a target less that outside, then the
-    # sigmoids: one product with the targets does for both.
+    # Per proposal: the difference of the focal loss inside and outside a target, and the sigmoids.
+    # One product with the targets serves both.
     rows = torch.empty(N, 2 * Q, min(step, P), dtype=dtype, device=logits.device)
     space = rows.new_empty(N, Q, min(step, P))
     products = rows.new_zeros(N, masks.shape[1], 2 * Q)
@@ -99,8 +98,8 @@ def _mask_costs(logits: Tensor, masks: Tensor) -> Tensor:
         both, log_m = rows[..., : x.shape[2]], space[..., : x.shape[2]]
         difference, m = both[:, :Q], both[:, Q:]
         torch.sigmoid(x, out=m)
-        # log sigmoid(x): a log is several times as fast as log1p, and the minimum is exact where
-        # the sigmoid underflows.
+        # log sigmoid(x): log is several times as fast as log1p. The minimum is exact where the
+        # sigmoid underflows.
         torch.clamp_min(m, torch.finfo(dtype).tiny, out=log_m).log_()
         torch.minimum(log_m, x, out=log_m)
         # The focal loss is -0.25 (1 - m)^2 log m inside and 0.75 m^2 (x - log m) outside.
@@ -117,23 +116,23 @@ def _mask_costs(logits: Tensor, masks: Tensor) -> Tensor:
 
 
 def _block_size(rows: int, device: torch.device) -> int:
-    """Pixels of all proposals at a time, a power of two."""
+    """Choose the number of pixels processed at a time, a power of two."""
     elements = CPU_BLOCK if device.type == "cpu" else GPU_BLOCK
     return 1 << (max(1, elements // max(1, rows)).bit_length() - 1)
 
 
 def solve_assignment(costs: Tensor, counts: Sequence[int]) -> list[HostMatch]:
-    """One proposal per target and image so that the sum of costs is the least, on the host.
+    """Assign one proposal per target and image at the least total cost, on the host.
 
-    The one place of the matching where the host waits for the device: one copy of all costs.
+    The only synchronisation of the matching: one copy of all costs to the host.
 
     Args:
         costs: Finite, (N, Q, T).
-        counts: Targets of each image; what is behind them in `costs` is filling.
+        counts: Number of targets of each image; the rest of `costs` is padding.
 
     Returns:
-        For each image the proposals, ascending, and the target of each, both int64 arrays of length
-        min(Q, count). With more targets than proposals those that cost most go without.
+        Per image the proposals, ascending, and the target of each, both int64 arrays of length
+        min(Q, count). With more targets than proposals the most costly ones stay unassigned.
 
     Raises:
         ValueError: If there is not one count per image, or a count is outside [0, T].
@@ -149,15 +148,11 @@ def solve_assignment(costs: Tensor, counts: Sequence[int]) -> list[HostMatch]:
 
 
 def assign_proposals(costs: Tensor, counts: Sequence[int]) -> list[Match]:
-    """`solve_assignment` with its result on the device of the costs.
+    """Run `solve_assignment` and copy its result to the device of the costs, as int64 tensors.
 
     Args:
-        costs: Finite, (N, Q, T).
-        counts: Targets of each image; what is behind them in `costs` is filling.
-
-    Returns:
-        For each image the proposals, ascending, and the target of each, both int64 of length
-        min(Q, count).
+        costs: See `solve_assignment`.
+        counts: See `solve_assignment`.
 
     Raises:
         ValueError: If there is not one count per image, or a count is outside [0, T].
@@ -180,7 +175,7 @@ def match_proposal_batch(
     masks: Sequence[Tensor],
     has_mask: Sequence[Tensor],
 ) -> list[Match]:
-    """`match_proposals` of each image of a batch, with one pass over all of them.
+    """Run `match_proposals` on each image of a batch, in one pass over all of them.
 
     Args:
         class_logits: (N, Q, K + 1).
@@ -189,11 +184,8 @@ def match_proposal_batch(
         masks: For each image (T, h, w), 0 or 1.
         has_mask: For each image (T,) bool.
 
-    Returns:
-        For each image what `match_proposals` gives.
-
     Raises:
-        ValueError: If the shapes do not fit or a list has not N entries.
+        ValueError: If the shapes do not fit or a list does not have N entries.
 
     >>> labels, masks = [torch.tensor([1]), torch.tensor([]).long()], [torch.ones(1, 2, 2)] * 2
     >>> logits = torch.tensor([[0.0, 0.0, 9.0], [0.0, 9.0, 0.0]]).repeat(2, 1, 1)
@@ -223,27 +215,27 @@ def match_proposal_batch(
 def match_proposals(
     class_logits: Tensor, mask_logits: Tensor, labels: Tensor, masks: Tensor, has_mask: Tensor
 ) -> Match:
-    """Hungarian matching of an image's proposals with its targets.
+    """Match one image's proposals with its targets by the Hungarian algorithm.
 
-    The cost is that of `proposal_costs`. Without gradient; the host waits for the device.
+    The cost is that of `proposal_costs`. No gradient; synchronises with the device.
 
     Args:
         class_logits: (Q, K + 1), the last for "no object".
         mask_logits: (Q, h, w).
         labels: Class in [0, K) of each target, (T,) int64; T may be 0.
-        masks: 0 or 1, at the resolution of the logits, (T, h, w); of any content where `has_mask`
-            is false.
+        masks: 0 or 1, at the resolution of the logits, (T, h, w); arbitrary without `has_mask`.
         has_mask: Whether a target's mask is known, (T,) bool.
 
     Returns:
-        Matched queries, ascending, and the index of the target of each in the order given, both
+        Matched queries, ascending, and the index of each one's target in the order given, both
         int64 of length min(Q, T).
 
     Raises:
-        ValueError: If the shapes do not fit, or a label is none of the classes.
+        ValueError: If the shapes do not fit, or a label is outside [0, K).
 
-    Chen et al. (SimFormer), NeurIPS 2022. The released code counts targets whose mask vanishes at
-    this resolution in another order than their labels; here all indices are those of the input.
+    Chen et al. (SimFormer), NeurIPS 2022. The authors' code numbers targets whose mask vanishes at
+    this resolution in another order than their labels. This implementation uses the order of the
+    input.
 
     >>> match_proposals(torch.tensor([[0.0, 5.0, 0.0], [5.0, 0.0, 0.0]]), torch.zeros(2, 4, 4),
     ...                 torch.tensor([0, 1]), torch.zeros(2, 4, 4), torch.zeros(2).bool())

@@ -1,24 +1,24 @@
-"""Points of an image for the losses of pairs of pixels."""
+"""Sampling of an image's points for the losses of pairs of pixels."""
 
 import torch
 from torch import Tensor
 
 from wsss_zoo.functional.pair_similarity import base_pixels
 
-# Above 0 and below 1: a point of the region then always precedes one that is not.
+# Between 0 and 1, so that points of the region always rank before the others.
 NOISE = 0.1
 
 
 def sample_points(region: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
-    """Draw distinct pixels of a region; if it has too few, all of them and random others.
+    """Sample distinct pixels of a region; if it has too few, all of them and random others.
 
-    The highest `count` of region + 0.1 U[0, 1): no step depends on how large the region is, so
-    nothing waits for the device.
+    Takes the highest `count` values of region + 0.1 U[0, 1). No shape depends on the size of the
+    region, so nothing synchronises with the device.
 
     Args:
         region: (..., H, W) bool.
         count: Points per map, from 1 to H W.
-        generator: On the device of the region; None is torch's own.
+        generator: On the device of the region; None for torch's own.
 
     Returns:
         Positions y W + x, (..., count) int64, those of the region first, in random order.
@@ -26,8 +26,8 @@ def sample_points(region: Tensor, count: int, generator: torch.Generator | None 
     Raises:
         ValueError: If `count` is below 1 or above the number of pixels.
 
-    Chen et al. (SimFormer), NeurIPS 2022, as the released code has it; its bilinear sampling at
-    these points is a gather (`gather_points`).
+    Chen et al. (SimFormer), NeurIPS 2022, as in the authors' code, whose bilinear sampling at these
+    points is a gather (`gather_points`).
 
     >>> points = sample_points(torch.tensor([[0, 1, 0], [0, 0, 1]]).bool(), 3)
     >>> sorted(points[:2].tolist()), len(set(points.tolist()))
@@ -44,14 +44,11 @@ def sample_points(region: Tensor, count: int, generator: torch.Generator | None 
 
 
 def gather_points(maps: Tensor, points: Tensor) -> Tensor:
-    """Vectors of a map at points of it.
+    """Gather the vectors of a map at given points, (N, P, D).
 
     Args:
         maps: (N, D, H, W).
         points: Positions y W + x, (N, P) int64.
-
-    Returns:
-        (N, P, D).
 
     >>> gather_points(torch.arange(8).view(1, 2, 2, 2), torch.tensor([[3, 0]])).tolist()
     [[[3, 7], [0, 4]]]
@@ -64,22 +61,22 @@ def gather_points(maps: Tensor, points: Tensor) -> Tensor:
 def shared_class_regions(
     labels: Tensor, partner: Tensor, is_base: Tensor, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Where two images show a base class that both have, one class per pair drawn uniformly.
+    """Find where two images show the same base class, drawn uniformly per pair.
 
     Args:
         labels: Classes of one image of each pair, (N, H, W) int64; 255 where unknown.
-        partner: Those of the other, (N, H, W) int64.
+        partner: Classes of the other image, (N, H, W) int64.
         is_base: Whether a class has masks, (K,) bool.
-        generator: On the device of the labels; None is torch's own.
+        generator: On the device of the labels; None for torch's own.
 
     Returns:
-        The region of each image, (N, H, W) bool: its pixels of the class, or all its base pixels
-        if the two have no base class in common.
+        Region of each image, (N, H, W) bool: its pixels of the class, or all its base pixels if the
+        two have no base class in common.
 
     Raises:
         ValueError: If the labels are not two of (N, H, W).
 
-    Chen et al. (SimFormer), NeurIPS 2022, as the released code has it.
+    Chen et al. (SimFormer), NeurIPS 2022, as in the authors' code.
 
     >>> labels, partner = torch.tensor([[[0, 1, 255]]]), torch.tensor([[[1, 1, 2]]])
     >>> [side.tolist() for side in shared_class_regions(labels, partner, torch.ones(3).bool())]
@@ -102,9 +99,9 @@ def shared_class_regions(
 
 
 def _presence(labels: Tensor, is_base: Tensor) -> Tensor:
-    """Base classes that occur in each image, (N, K) bool."""
+    """Find the base classes that occur in each image, (N, K) bool."""
     K = len(is_base)
-    # One column more takes what is no base class.
+    # The extra column collects the pixels of no base class.
     column = torch.where(base_pixels(labels, is_base), labels, K).flatten(1)
     seen = torch.zeros(len(labels), K + 1, dtype=torch.bool, device=labels.device)
     return seen.scatter_(1, column, True)[:, :K]

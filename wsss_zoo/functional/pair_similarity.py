@@ -1,4 +1,4 @@
-"""Pairs of pixels: whether they are of one class, and what that teaches the scores."""
+"""Similarity of pairs of pixels: whether they share a class, and losses from it."""
 
 from typing import Literal
 
@@ -8,19 +8,16 @@ from torch import Tensor
 
 DistillationKind = Literal["cce", "ce", "b0.5"]
 
-# Every fifth row and column of the pairs is counted.
+# Pairs are counted in every fifth row and column.
 COUNT_STRIDE = 5
 
 
 def base_pixels(labels: Tensor, is_base: Tensor) -> Tensor:
-    """Where a label is of a base class; what is outside [0, K), as 255, never is.
+    """Find the labels of base classes, bool; values outside [0, K), such as 255, are none.
 
     Args:
         labels: Class indices, any shape, int64.
         is_base: (K,) bool.
-
-    Returns:
-        The shape of `labels`, bool.
 
     >>> base_pixels(torch.tensor([0, 1, 2, 255]), torch.tensor([True, False, True]))
     tensor([ True, False,  True, False])
@@ -30,7 +27,7 @@ def base_pixels(labels: Tensor, is_base: Tensor) -> Tensor:
 
 
 def pair_targets(labels: Tensor, partner: Tensor, is_base: Tensor) -> tuple[Tensor, Tensor]:
-    """Which pairs of pixels are of one class, and which of them are known.
+    """Determine which pairs of pixels share a class, and which of them are known.
 
     Args:
         labels: Classes of the points of an image, (..., P) int64; 255 where unknown.
@@ -38,8 +35,8 @@ def pair_targets(labels: Tensor, partner: Tensor, is_base: Tensor) -> tuple[Tens
         is_base: Whether a class has masks, (K,) bool.
 
     Returns:
-        `same` and `valid`, (..., P, R) bool. Two equal labels are the same, 255 and 255 too; a
-        pair is valid if one of the two at least is of a base class.
+        `same` and `valid`, (..., P, R) bool. Equal labels are the same, also 255 and 255. A pair is
+        valid if at least one of its labels is of a base class.
 
     Raises:
         ValueError: If the leading sizes differ.
@@ -59,7 +56,7 @@ def pair_targets(labels: Tensor, partner: Tensor, is_base: Tensor) -> tuple[Tens
 
 
 def pair_counts(same: Tensor) -> Tensor:
-    """Positive and negative pairs in every fifth row and column, the invalid ones included.
+    """Count positive and negative pairs in every fifth row and column, also invalid ones.
 
     Args:
         same: (..., P, R) bool.
@@ -76,15 +73,15 @@ def pair_counts(same: Tensor) -> Tensor:
 
 
 def pair_balance(counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights that make positive and negative pairs count alike.
+    """Compute weights that balance positive and negative pairs.
 
     Args:
-        counts: Positive and negative pairs, (..., 2); summed over all else. The released code
-            keeps the last 25, from a first entry (1, 1) on, and adds before use.
+        counts: Positive and negative pairs, (..., 2), summed over the leading dimensions. The
+            authors' code sums a queue of the last 25, which starts with an entry (1, 1).
 
     Returns:
-        `w_neg`, the share of the positives, and `w_pos`, that of the negatives: scalars that sum
-        to 1 (0 and 0 if nothing was counted).
+        `w_neg`, the share of the positives, and `w_pos`, that of the negatives: scalars that sum to
+        1, or both 0 if nothing was counted.
 
     >>> pair_balance(torch.tensor([[1.0, 1.0], [1.0, 5.0]]))
     (tensor(0.2500), tensor(0.7500))
@@ -101,15 +98,15 @@ def pair_similarity_loss(
     w_neg: float | Tensor,
     w_pos: float | Tensor,
 ) -> Tensor:
-    """Weighted binary cross-entropy summed over the valid pairs and divided by their number.
+    """Average a weighted binary cross-entropy over the valid pairs.
 
     Args:
-        similarity: Probability that a pair is of one class, any shape, in [0, 1]; a log is no less
-            than -100.
+        similarity: Probability that a pair shares a class, in [0, 1], any shape; its log is at
+            least -100.
         same: Whether it is, the same shape, bool.
         valid_pairs: Which pairs count, the same shape, bool.
-        w_neg: Weight of a pair of two classes.
-        w_pos: Weight of a pair of one class.
+        w_neg: Weight of a pair of different classes.
+        w_pos: Weight of a pair of the same class.
 
     Returns:
         A float32 scalar (float64 for float64 input); 0 with a zero gradient if no pair is valid.
@@ -117,8 +114,7 @@ def pair_similarity_loss(
     Raises:
         ValueError: If the shapes differ.
 
-    Chen et al. (SimFormer), NeurIPS 2022. The divisor is the number of pairs, not the sum of their
-    weights.
+    Chen et al. (SimFormer), NeurIPS 2022. The divisor is the number of pairs, not of weights.
 
     >>> similarity, valid = torch.tensor([0.5, 0.5, 0.9]), torch.tensor([True, True, False])
     >>> pair_similarity_loss(similarity, torch.tensor([True, False, False]), valid, 0.2, 0.8)
@@ -131,26 +127,26 @@ def pair_similarity_loss(
         )
     similarity = similarity.to(torch.promote_types(similarity.dtype, torch.float32))
     truth = same.to(similarity.dtype)
-    # Autocast refuses the cross-entropy of probabilities. Its own argument for weights would load
-    # sympy first, which takes seconds.
+    # Autocast refuses the cross-entropy of probabilities. Its weight argument would import sympy,
+    # which takes seconds.
     with torch.autocast(similarity.device.type, enabled=False):
-        # NaN ends the process on a GPU.
+        # NaN would abort the process on a GPU.
         entropy = F.binary_cross_entropy(similarity.nan_to_num(0.5), truth, reduction="none")
     weight = (w_neg + (w_pos - w_neg) * truth) * valid_pairs
-    # The loss is NaN all the same.
+    # Restores a NaN in the loss.
     entropies = (weight * entropy).sum() + 0 * similarity.detach().sum()
     return entropies / valid_pairs.sum().clamp_min(1)
 
 
 def score_similarity(scores: Tensor, partner: Tensor) -> Tensor:
-    """Cosine of the class scores of all pairs of pixels, 0 where it is negative.
+    """Compute the cosine of the class scores of all pairs of pixels, clamped at 0.
 
     Args:
         scores: Scores of the novel classes at the points of an image, (..., P, D).
-        partner: Those at the points it is paired with, (..., R, D).
+        partner: Scores at the partner's points, (..., R, D).
 
     Returns:
-        (..., P, R) in [0, 1], float32 (float64 for float64 scores); 0 for scores that are all 0.
+        (..., P, R) in [0, 1], float32 (float64 for float64 scores); 0 for all-zero scores.
 
     Raises:
         ValueError: If the shapes do not fit.
@@ -174,25 +170,25 @@ def score_similarity(scores: Tensor, partner: Tensor) -> Tensor:
 def similarity_distillation_loss(
     student: Tensor, teacher: Tensor, kind: DistillationKind
 ) -> Tensor:
-    """Teach the similarity of scores (s) that of the similarity network (t), mean over all pairs.
+    """Distil the network's similarity t into the similarity s of scores, averaged over all pairs.
 
-    * ``cce``: -relu(t - 0.5) log(1 + s) - relu(0.5 - t) log(2 - s); never above 0, and idle where
-      the teacher is undecided.
+    * ``cce``: -relu(t - 0.5) log(1 + s) - relu(0.5 - t) log(2 - s). It is never above 0, and 0
+      where the teacher is undecided.
     * ``ce``: binary cross-entropy, t and s both clamped to [0.01, 0.99].
     * ``b0.5``: -(t - 0.5) s.
 
     Args:
         student: In [0, 1], any shape.
-        teacher: In [0, 1], the same shape; detached here.
-        kind: One of the three.
+        teacher: In [0, 1], the same shape; detached.
+        kind: "cce", "ce" or "b0.5".
 
     Returns:
         A float32 scalar (float64 for float64 input); 0 if there is no pair.
 
     Raises:
-        ValueError: If the shapes differ or the kind is another.
+        ValueError: If the shapes differ or the kind is unknown.
 
-    Chen et al. (SimFormer), NeurIPS 2022; the three of the released code.
+    Chen et al. (SimFormer), NeurIPS 2022; the three kinds of the authors' code.
 
     >>> student, teacher = torch.tensor([1.0, 0.5]), torch.tensor([1.0, 0.5])
     >>> similarity_distillation_loss(student, teacher, "b0.5")

@@ -1,12 +1,12 @@
-"""Cutting an image into a grid of overlapping patches."""
+"""Grid of overlapping patches of an image."""
 
 from torch import Tensor
 
 
 def image_patches(image: Tensor, size: int, stride: int) -> Tensor:
-    """Cut square patches on a regular grid, from the top left corner on.
+    """Cut square patches on a regular grid, starting at the top left corner.
 
-    What is left over at the right and at the bottom, less than one stride, is in no patch.
+    A rest of less than one stride at the right and the bottom is left out.
 
     Args:
         image: Images, (N, D, H, W).

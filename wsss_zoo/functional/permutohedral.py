@@ -1,4 +1,4 @@
-"""Gaussian filtering in high dimensions on the permutohedral lattice, with numpy and scipy."""
+"""Gaussian filter in high dimensions on the permutohedral lattice, with numpy and scipy."""
 
 from dataclasses import dataclass
 
@@ -10,26 +10,27 @@ FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.int8]
 KeyArray = npt.NDArray[np.int64]
 
-# Up to here, float32 places a point in its cell to 1/64 or better.
+# Up to this distance float32 places a point in its cell to 1/64 or better.
 MAX_DISTANCE = 2**16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PermutohedralLattice:
-    """Gaussian filter of N points, as products with sparse matrices over V lattice vertices.
+    """Gaussian filter of N points: products with sparse matrices over V lattice vertices.
 
     Attributes:
-        slicing: (N, V) with d + 1 non-zeros per row, the weights of the vertices around the point
-            times the root of what makes up for the gain of the blurs. Its transpose splats.
-        blurs: d + 1 matrices (V, V), one per lattice direction: half of either neighbour, where
-            that vertex exists. The blur of a direction adds this to the vertex itself.
+        slicing: (N, V) with d + 1 non-zeros per row: the weights of the vertices around the point,
+            times the root of the factor that compensates for the gain of the blurs. Its transpose
+            splats.
+        blurs: d + 1 matrices (V, V), one per lattice direction, with 0.5 for each existing
+            neighbour. A blur adds the product to the vertex itself.
     """
 
     slicing: sparse.csr_array
     blurs: tuple[sparse.csr_array, ...]
 
     def filter(self, values: FloatArray) -> FloatArray:
-        """Sum the values of all points, weighted by a Gaussian of the distance of the points.
+        """Sum the values of all points, weighted by a Gaussian of their distance.
 
         Args:
             values: (N, M) float32, one row per point.
@@ -45,13 +46,13 @@ class PermutohedralLattice:
         return filtered
 
     def scaled(self, factor: FloatArray) -> "PermutohedralLattice":
-        """Make the filter `diag(factor) K diag(factor)`, as symmetric normalisation wants it.
+        """Make the filter `diag(factor) K diag(factor)`, for symmetric normalisation.
 
         Args:
             factor: (N,) float32, one factor per point.
 
         Returns:
-            The new filter, at the price of the old one.
+            The new filter, as fast as the old one.
         """
         scaled = self.slicing.copy()
         scaled.data *= np.repeat(factor, len(self.blurs))
@@ -64,14 +65,11 @@ def permutohedral_lattice(features: npt.ArrayLike) -> PermutohedralLattice:
     Points of one simplex share its vertices, so vertices are looked up per simplex, not per point.
 
     Args:
-        features: (d, N) coordinates in units of the standard deviation wanted; d, N >= 1.
-
-    Returns:
-        The filter of these points.
+        features: (d, N) coordinates in units of the desired standard deviation; d, N >= 1.
 
     Raises:
-        ValueError: If the features are not (d, N), not finite, or spread over more lattice cells
-            than can be told apart (far too small standard deviations).
+        ValueError: If the features are not (d, N) or not finite, or if the standard deviations are
+            so small that the lattice cells cannot be told apart.
 
     Adams, Baek and Davis, "Fast High-Dimensional Filtering Using the Permutohedral Lattice",
     Eurographics 2010. Equals the hash table of the authors' code up to float rounding.
@@ -94,11 +92,11 @@ def permutohedral_lattice(features: npt.ArrayLike) -> PermutohedralLattice:
         )
     remainder, rank, weights = _enclosing_simplex(_elevate(points))
 
-    # The last coordinate follows from the others. From 2 up, so that no step of a blur turns a
-    # coordinate negative, where its key would be that of another vertex.
+    # The last coordinate follows from the others. The offset 2 keeps coordinates non-negative in
+    # every step of a blur: a negative one would have the key of another vertex.
     remainder = remainder[:d] - remainder[:d].min(axis=1, keepdims=True) + 2
     strides = _key_strides((d + 1) * (remainder.max(axis=1) + 2))
-    # (d + 1) * remainder - rank names the simplex: it determines both of them.
+    # (d + 1) * remainder - rank identifies the simplex.
     simplex_keys = strides @ ((d + 1) * remainder.astype(np.int64) - rank[:d])
     unique_keys, simplex = np.unique(simplex_keys, return_inverse=True)
     member = np.empty(len(unique_keys), np.int64)
@@ -117,7 +115,7 @@ def permutohedral_lattice(features: npt.ArrayLike) -> PermutohedralLattice:
 def _elevate(points: FloatArray) -> FloatArray:
     """Map (d, N) points onto the plane of d + 1 coordinates that sum to 0."""
     d, count = points.shape
-    # The blur itself has variance 2/3 (d + 1)^2 in lattice units.
+    # The blur has variance 2/3 (d + 1)^2 in lattice units.
     axis = np.arange(1, d + 1)
     scale = (np.sqrt(2 / 3) * (d + 1) / np.sqrt(axis * (axis + 1))).astype(np.float32)
     elevated = np.empty((d + 1, count), np.float32)
@@ -147,7 +145,7 @@ def _enclosing_simplex(elevated: FloatArray) -> tuple[FloatArray, ByteArray, Flo
             smaller = (offset[i] < offset[j]).view(np.int8)
             rank[i] += smaller
             rank[j] += 1 - smaller
-    # The rounded point may lie off the plane; the coordinates rounded furthest give way.
+    # The rounded point may lie off the plane; the coordinates with the largest errors change.
     rank += remainder.sum(axis=0).astype(np.int8)
     step = (rank < 0).view(np.int8) - (rank > d).view(np.int8)
     rank += step * np.int8(d + 1)
@@ -172,7 +170,7 @@ def _sort_rows_descending(values: FloatArray) -> FloatArray:
 
 
 def _key_strides(extents: FloatArray) -> KeyArray:
-    """Strides (d,) that pack coordinates in [0, extent) into one integer."""
+    """Compute strides (d,) that pack coordinates in [0, extent) into one integer."""
     strides = [1]
     for extent in extents.tolist():
         strides.append(strides[-1] * int(extent))
@@ -190,13 +188,13 @@ def _vertex_keys(remainder: FloatArray, rank: ByteArray, strides: KeyArray) -> K
     keys = np.empty((count, d + 1), np.int64)
     keys[:, 0] = ((d + 1) * strides) @ remainder.astype(np.int64)
     for k in range(1, d + 1):
-        # One step along all coordinates, and the coordinate of rank d + 1 - k moves back.
+        # Move one step along all coordinates, and the coordinate of rank d + 1 - k back.
         keys[:, k] = keys[:, k - 1] + strides.sum() - (d + 1) * (strides @ (rank == d + 1 - k))
     return keys
 
 
 def _blur_matrices(keys: KeyArray, strides: KeyArray) -> tuple[sparse.csr_array, ...]:
-    """Matrices that fetch half of both neighbours of V vertices, per direction of the lattice."""
+    """Build matrices that sum half of both neighbours of V vertices, per lattice direction."""
     count, d = len(keys), len(strides)
     matrices = []
     for step in [*(strides.sum() - (d + 1) * strides), strides.sum()]:

@@ -1,4 +1,4 @@
-"""Graph of neighbouring regions, and which of its edges to keep."""
+"""Graph of neighbouring regions and the pruning of its edges."""
 
 import torch
 from torch import Tensor
@@ -7,18 +7,18 @@ from wsss_zoo.functional.regions import num_regions
 
 
 def region_adjacency(segments: Tensor) -> Tensor:
-    """Pairs of regions that share a border.
+    """List the pairs of regions that share a border.
 
     Args:
         segments: Region of each pixel, (H, W), any integer type.
 
     Returns:
         edge_index (2, E) int64, every pair in both directions, without self loops or duplicates,
-        sorted by the first end, then the second. A border is between pixels that share a side
-        (4-connectivity).
+        sorted by the first end, then the second. Regions share a border if two of their pixels
+        share a side (4-connectivity).
 
     Raises:
-        ValueError: If the segments are not what `num_regions` takes.
+        ValueError: If `num_regions` rejects the segments.
 
     >>> region_adjacency(torch.tensor([[0, 0, 1], [0, 2, 1]]))
     tensor([[0, 0, 1, 1, 2, 2],
@@ -27,7 +27,7 @@ def region_adjacency(segments: Tensor) -> Tensor:
     count = num_regions(segments)
     segments = segments.long()
     sides = ((segments[:, :-1], segments[:, 1:]), (segments[:-1], segments[1:]))
-    # Unique among the pixels of borders only: the rest need not be sorted.
+    # Only the pixels at borders are sorted.
     borders = [(first[first != second], second[first != second]) for first, second in sides]
     ends = torch.cat([torch.stack(pair) for pair in borders], dim=1)
     pairs = torch.unique(ends.amin(0) * count + ends.amax(0))
@@ -37,17 +37,14 @@ def region_adjacency(segments: Tensor) -> Tensor:
 
 
 def edge_similarity(x: Tensor, edge_index: Tensor) -> Tensor:
-    """Likeness of the two ends of each edge, w = exp(-||xi - xj|| / (2 D)).
+    """Compute the similarity of each edge's ends, w = exp(-||xi - xj|| / (2 D)), (E,) float32.
 
-    The norm is not squared, and D is the number of features, not a bandwidth: values lie close
+    The norm is not squared, and D is the number of features, not a bandwidth. Values lie close
     below 1, too close for half precision.
 
     Args:
         x: Features of the nodes, (V, D), any float type.
         edge_index: Edges, (2, E) int64.
-
-    Returns:
-        (E,) float32 in [0, 1].
 
     Raises:
         ValueError: If a shape or type does not fit, or x holds NaN or infinite values.
@@ -62,14 +59,11 @@ def edge_similarity(x: Tensor, edge_index: Tensor) -> Tensor:
 
 
 def kept_edges(x: Tensor, edge_index: Tensor) -> Tensor:
-    """Which edges `prune_edges` keeps.
+    """Mark the edges that `prune_edges` keeps, (E,) bool.
 
     Args:
         x: Features of the nodes, (V, D), any float type.
         edge_index: Edges, (2, E) int64.
-
-    Returns:
-        (E,) bool.
 
     Raises:
         ValueError: As `edge_similarity` does.
@@ -80,7 +74,7 @@ def kept_edges(x: Tensor, edge_index: Tensor) -> Tensor:
     """
     similarity = _similarity(x, edge_index)
     mean = similarity.mean()
-    # Not torch's std, which warns about no edges at all.
+    # torch's std would warn without edges.
     deviation = (similarity - mean).square().mean().sqrt()
     most = similarity.new_full((len(x),), -torch.inf)
     for ends in edge_index:
@@ -90,23 +84,20 @@ def kept_edges(x: Tensor, edge_index: Tensor) -> Tensor:
 
 
 def prune_edges(x: Tensor, edge_index: Tensor) -> Tensor:
-    """Leave out the edges between unlike regions.
+    """Remove the edges between dissimilar regions; the others, (2, E'), keep their order.
 
-    An edge goes if its similarity w (see `edge_similarity`) is below mu - sigma and the highest of
-    neither of its ends; mu is the mean and sigma the standard deviation (of the population) over
-    the edges. So every node keeps its best edge, and both directions of an edge go or stay.
+    An edge is removed if its similarity w (see `edge_similarity`) is below mu - sigma and is the
+    highest at neither end. mu is the mean, sigma the standard deviation (of the population) over
+    the edges. Every node keeps its best edge, and both directions of an edge stay or go.
 
     Args:
         x: Features of the nodes, (V, D), any float type.
         edge_index: Edges, (2, E) int64.
 
-    Returns:
-        The kept edges, (2, E') int64, in their order.
-
     Raises:
         ValueError: As `edge_similarity` does.
 
-    GraphNet (Pu et al., ACM MM 2018), section 3.1; there the rule looks at one end only, which
+    GraphNet (Pu et al., ACM MM 2018), section 3.1. The paper's rule looks at one end only, which
     would keep some edges in one direction.
 
     >>> x = torch.tensor([[0.0], [0.1], [9.0], [9.1], [0.2]])
@@ -118,13 +109,13 @@ def prune_edges(x: Tensor, edge_index: Tensor) -> Tensor:
 
 
 def _similarity(x: Tensor, edge_index: Tensor) -> Tensor:
-    """`edge_similarity` in float64: its mean and deviation are those of nearly equal numbers."""
+    """Compute `edge_similarity` in float64, for the mean and deviation of nearly equal numbers."""
     if x.ndim != 2 or x.shape[1] == 0 or not x.is_floating_point():
         raise ValueError(f"x has shape {tuple(x.shape)} and type {x.dtype}; give floats (V, D)")
     if edge_index.ndim != 2 or len(edge_index) != 2 or edge_index.dtype != torch.int64:
         raise ValueError(
             f"edge_index has shape {tuple(edge_index.shape)} and type {edge_index.dtype}; give "
-            "(2, E) int64, as of region_adjacency"
+            "(2, E) int64, as from region_adjacency"
         )
     if not x.isfinite().all():
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Features and labels of regions, from those of pixels, and back."""
+"""Pooling of pixel features and labels over regions, and the way back."""
 
 import torch
 import torch.nn.functional as F
@@ -6,17 +6,17 @@ from torch import Tensor
 
 
 def num_regions(segments: Tensor) -> int:
-    """Number of regions, V = highest id + 1.
+    """Return the number of regions, V = highest id + 1.
 
     Args:
         segments: Region of each pixel, (H, W), any integer type.
 
     Returns:
-        V; ids below the highest that do not occur are counted: regions of no pixel.
+        V; also counts unused ids below the highest: regions without pixels.
 
     Raises:
-        ValueError: If the shape is not (H, W) with H, W >= 1, the type is not one of integers, or
-            an id is negative.
+        ValueError: If the shape is not (H, W) with H, W >= 1, the type is not an integer, or an id
+            is negative.
 
     >>> num_regions(torch.tensor([[0, 0, 2]]))
     3
@@ -24,7 +24,7 @@ def num_regions(segments: Tensor) -> int:
     if segments.ndim != 2 or segments.numel() == 0:
         raise ValueError(f"segments have shape {tuple(segments.shape)}; give (H, W) with H, W >= 1")
     if segments.is_floating_point() or segments.is_complex() or segments.dtype == torch.bool:
-        raise ValueError(f"segments are {segments.dtype}; give integer ids, such as superpixels'")
+        raise ValueError(f"segments are {segments.dtype}; give integer ids, as of superpixels")
     lowest, highest = (int(bound) for bound in segments.long().aminmax())
     if lowest < 0:
         raise ValueError(f"segments hold the id {lowest}; number the regions from 0")
@@ -32,23 +32,23 @@ def num_regions(segments: Tensor) -> int:
 
 
 def pool_regions(features: Tensor, segments: Tensor) -> Tensor:
-    """Mean over each region of a feature map brought to the size of the segments.
+    """Average a feature map, resized to the segments, over each region.
 
-    As `F.interpolate(mode="bilinear", align_corners=False)` to (H, W) and a mean over the pixels of
-    each region, but both are linear: each mean is a weighted sum of few cells of the map, and the
-    resized map, D * H * W numbers, is never made.
+    Equals `F.interpolate(mode="bilinear", align_corners=False)` to (H, W) and a mean over the
+    pixels of each region. Both are linear: each mean is a weighted sum of few cells of the map, so
+    the resized map of D * H * W numbers is never made.
 
     Args:
         features: Feature map, (D, h, w), smaller or larger than the segments, any float type.
         segments: Region of each pixel, (H, W), any integer type, on the device of the features.
 
     Returns:
-        (V, D) float32, V = highest id + 1; 0 for ids of no pixel. Sums are made in float32 whatever
-        comes in, under autocast too.
+        (V, D) float32, V = highest id + 1; 0 for ids without pixels. Sums are float32 for every
+        input type, also under autocast.
 
     Raises:
-        ValueError: If the features are not a float map (D, h, w) with D, h, w >= 1, or the segments
-            are not what `num_regions` takes.
+        ValueError: If the features are not a float map (D, h, w) with D, h, w >= 1, or
+            `num_regions` rejects the segments.
 
     >>> features = torch.tensor([[[0.0, 1.0]]])
     >>> pool_regions(features, torch.tensor([[0, 0, 1, 1]])).flatten().tolist()
@@ -63,7 +63,7 @@ def pool_regions(features: Tensor, segments: Tensor) -> Tensor:
     _, height, width = features.shape
     regions, cells, weights = _cell_weights(segments.long(), height, width)
     sizes = torch.bincount(segments.long().flatten(), minlength=count).clamp_min(1)
-    # The cells of each region follow one another: a bag of weighted rows of the map.
+    # The cells of a region are consecutive: an embedding bag of weighted rows of the map.
     starts = torch.searchsorted(regions, torch.arange(count, device=regions.device))
     rows = features.flatten(1).T.float().contiguous()
     weights = (weights / sizes[regions]).float()
@@ -71,16 +71,15 @@ def pool_regions(features: Tensor, segments: Tensor) -> Tensor:
 
 
 def _cell_weights(segments: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """What every cell of a (height, width) map contributes to the sum over each region.
+    """Compute what every cell of a (height, width) map contributes to the sum over each region.
 
-    Returns:
-        Region, cell and weight of each contribution, (M,), sorted by the region. Pixels next to one
-        another between the same four cells are summed first: M is far below 4 * H * W.
+    Region, cell and weight of each contribution, (M,), are sorted by the region. Adjacent pixels
+    between the same four cells are summed first, so M is far below 4 * H * W.
     """
     y, part_y = _source(height, segments.shape[0], segments.device)
     x, part_x = _source(width, segments.shape[1], segments.device)
     row, start, length = _runs(segments, x)
-    # Of the pixels of a run: how many, and the sum of their parts of the right cell.
+    # Per run: the number of pixels, and the sum of their weights of the right cell.
     before = F.pad(part_x.cumsum(0), (1, 0))
     right = before[start + length] - before[start]
     left, lower = length - right, part_y[row]
@@ -100,10 +99,10 @@ def _cell_weights(segments: Tensor, height: int, width: int) -> tuple[Tensor, Te
 
 
 def _source(size: int, pixels: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """First of the two cells that each pixel of one axis lies between, and the second's part.
+    """Find the first of the two cells around each pixel of one axis, and the second one's weight.
 
-    In the float32 of `F.interpolate`, in the order of its operations; the sums over parts are made
-    in float64, where the device has it.
+    Uses the float32 and the order of operations of `F.interpolate`. The weights are float64 where
+    the device has it, for the sums over them.
     """
     scale = torch.tensor(size, dtype=torch.float32) / pixels
     position = torch.arange(pixels, dtype=torch.float32, device=device) + 0.5
@@ -114,7 +113,7 @@ def _source(size: int, pixels: int, device: torch.device) -> tuple[Tensor, Tenso
 
 
 def _runs(segments: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Row, first column and length of the runs of pixels of one region and one cell."""
+    """Find row, first column and length of the runs of pixels of one region and one cell."""
     starts = torch.ones_like(segments, dtype=torch.bool)
     starts[:, 1:] = (segments[:, 1:] != segments[:, :-1]) | (x[1:] != x[:-1])
     first = starts.flatten().nonzero().flatten()
@@ -130,21 +129,21 @@ def vote(
     quorum: float = 0.5,
     ignore_index: int = 255,
 ) -> Tensor:
-    """Label of each region by the majority of its pixels.
+    """Label each region by the majority of its pixels.
 
     Args:
         labels: Class index per pixel, (H, W), any integer type.
         segments: Region of each pixel, (H, W), any integer type.
         num_classes: C, with background.
-        quorum: Least share of a region, in [0, 1], that its pixels with a label must be.
-        ignore_index: Label of the pixels that do not vote, and of regions without a majority.
+        quorum: Least share in [0, 1] of labelled pixels in a region.
+        ignore_index: Label of pixels without a vote, and of regions without a majority.
 
     Returns:
-        (V,) int64: the class of most pixels, the lowest of those with equally many; `ignore_index`
-        where the pixels with a label are too few, or none.
+        (V,) int64: the most frequent class, the lowest on a tie; `ignore_index` where no pixel or
+        too few are labelled.
 
     Raises:
-        ValueError: As `vote_counts` and `majority` do.
+        ValueError: See `vote_counts` and `majority`.
 
     >>> labels = torch.tensor([[2, 2, 1, 255, 1, 255, 255]])
     >>> vote(labels, torch.tensor([[0, 0, 0, 0, 1, 1, 1]]), num_classes=3)
@@ -158,7 +157,7 @@ def vote(
 def vote_counts(
     labels: Tensor, segments: Tensor, num_classes: int, ignore_index: int = 255
 ) -> Tensor:
-    """Number of pixels of each class in each region.
+    """Count the pixels of each class in each region, (V, C) int64 with V = highest id + 1.
 
     Args:
         labels: Class index per pixel, (H, W), any integer type.
@@ -166,13 +165,9 @@ def vote_counts(
         num_classes: C, with background.
         ignore_index: Label of the pixels that are not counted.
 
-    Returns:
-        (V, C) int64, V = highest id + 1.
-
     Raises:
-        ValueError: If the shapes differ, `num_classes` is below 1, the labels are not integers or
-            one is neither in [0, C) nor `ignore_index`, or the segments are not what `num_regions`
-            takes.
+        ValueError: If the shapes differ, `num_classes` is below 1, a label is neither an
+            integer in [0, C) nor `ignore_index`, or `num_regions` rejects the segments.
 
     >>> vote_counts(torch.tensor([[2, 2, 255]]), torch.tensor([[0, 0, 1]]), num_classes=3)
     tensor([[0, 0, 2],
@@ -183,36 +178,42 @@ def vote_counts(
             f"labels {tuple(labels.shape)} and segments {tuple(segments.shape)} differ; make the "
             "superpixels of the image at the size of its labels"
         )
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise ValueError(f"labels are {labels.dtype}; give class indices")
+    labels = class_indices(labels).flatten()
     if num_classes < 1:
         raise ValueError(f"num_classes is {num_classes}; count the background too")
     count = num_regions(segments)
-    labels, segments = labels.long().flatten(), segments.long().flatten()
+    segments = segments.long().flatten()
     ignored = labels == ignore_index
     outside = ((labels < 0) | (labels >= num_classes)) & ~ignored
     if outside.any():
         raise ValueError(
             f"labels hold {int(labels[outside][0])}, outside [0, {num_classes}); give the right "
-            f"num_classes, or mark what is to be ignored with {ignore_index}"
+            f"num_classes, or mark pixels to ignore with {ignore_index}"
         )
-    # One bin behind the table takes the ignored pixels, so none has to be selected.
+    # The extra bin collects the ignored pixels, so none has to be selected.
     cell = torch.where(ignored, count * num_classes, segments * num_classes + labels)
     counts = torch.bincount(cell, minlength=count * num_classes + 1)
     return counts[:-1].view(count, num_classes)
 
 
+def class_indices(labels: Tensor) -> Tensor:
+    """Convert labels to int64; raise a ValueError if they are not integers."""
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise ValueError(f"labels are {labels.dtype}; give class indices")
+    return labels.long()
+
+
 def majority(counts: Tensor, sizes: Tensor, quorum: float = 0.5, ignore_index: int = 255) -> Tensor:
-    """Class of most of the counted pixels of each region.
+    """Find the most frequent class of each region.
 
     Args:
         counts: Pixels of each class, (V, C), of integers.
         sizes: All pixels of each region, counted or not, (V,).
-        quorum: Least share of a region, in [0, 1], that its counted pixels must be.
-        ignore_index: What regions get whose counted pixels are fewer, or none.
+        quorum: Least share in [0, 1] of counted pixels in a region.
+        ignore_index: Label of regions with fewer counted pixels, or none.
 
     Returns:
-        (V,) int64; of classes with equally many pixels the lowest.
+        (V,) int64; the lowest class on a tie.
 
     Raises:
         ValueError: If the shapes do not fit or `quorum` is outside [0, 1].
@@ -228,7 +229,7 @@ def majority(counts: Tensor, sizes: Tensor, quorum: float = 0.5, ignore_index: i
     if not 0 <= quorum <= 1:
         raise ValueError(f"quorum is {quorum}; give a share in [0, 1]")
     counted = counts.sum(1)
-    # A quotient is rounded as the literal 0.1 is; a product 0.1 * 30 may not be.
+    # The quotient rounds like the literal 0.1; a product 0.1 * 30 may not.
     enough = (counted > 0) & (counted / sizes.clamp_min(1).double() >= quorum)
     # argmax of torch may return any of several maxima.
     best = counts == counts.amax(1, keepdim=True)
@@ -238,18 +239,15 @@ def majority(counts: Tensor, sizes: Tensor, quorum: float = 0.5, ignore_index: i
 
 
 def paint(node_labels: Tensor, segments: Tensor) -> Tensor:
-    """Give every pixel the label of its region.
+    """Assign the label of its region to every pixel, (H, W) of the labels' type.
 
     Args:
         node_labels: Label of each region, (V,), any type.
         segments: Region of each pixel, (H, W), any integer type.
 
-    Returns:
-        (H, W) of the type of `node_labels`.
-
     Raises:
-        ValueError: If there are fewer labels than regions, `node_labels` is not (V,), or the
-            segments are not what `num_regions` takes.
+        ValueError: If `node_labels` is not (V,), has fewer entries than there are regions, or
+            `num_regions` rejects the segments.
 
     >>> paint(torch.tensor([7, 255]), torch.tensor([[0, 1], [0, 0]]))
     tensor([[  7, 255],

@@ -1,4 +1,4 @@
-"""How far a pseudo-label can be trusted, from how steadily the training came to it."""
+"""Reliability of a pseudo-label, from the stability of its prediction during training."""
 
 import torch
 from torch import Tensor
@@ -9,26 +9,27 @@ _IGNORED = 255
 
 
 def image_reliability(earlier: Tensor, last: Tensor, num_classes: int) -> float:
-    """Agreement of an image's earlier predictions with its last one, the ranking of ST++.
+    """Measure how well an image's earlier predictions agree with its last one, as in ST++.
 
-    Mean over the earlier checkpoints of the mean IoU between their prediction and that of the last
-    one, which stands for the truth (Yang et al., "ST++: Make Self-training Work Better for
-    Semi-supervised Semantic Segmentation", CVPR 2022). The mean IoU is over the classes that occur
-    in either of the two. As in the released code it is a mean of means, not of one matrix.
+    The reliability is the mean, over the earlier checkpoints, of the mean IoU between their
+    prediction and the last one, which serves as truth. Each mean IoU covers the classes that occur
+    in either prediction. As in the authors' code, it is a mean of means, not of one pooled matrix.
 
     Args:
         earlier: Class index per pixel of K earlier checkpoints, (K, H, W), any integer type.
-        last: That of the last checkpoint, (H, W). Pixels that are 255 in either of two predictions
+        last: Prediction of the last checkpoint, (H, W). Pixels that are 255 in either prediction
             are left out of their comparison.
         num_classes: C, with background.
 
     Returns:
-        Reliability in [0, 1], never nan: two predictions without a common pixel count 0, as nothing
-        speaks for the label then.
+        Reliability in [0, 1], never nan: two predictions without a common pixel count 0.
 
     Raises:
-        ValueError: If the shapes do not fit, there is no earlier prediction, or a prediction is not
-            of class indices below `num_classes` and 255.
+        ValueError: If the shapes do not fit, there is no earlier prediction, or a prediction has a
+            value other than 255 and the class indices.
+
+    Yang et al., "ST++: Make Self-training Work Better for Semi-supervised Semantic Segmentation",
+    CVPR 2022.
 
     >>> last = torch.tensor([[0, 0, 1, 1]])
     >>> earlier = torch.stack([last, torch.tensor([[0, 0, 0, 1]])])

@@ -1,4 +1,4 @@
-"""Label map of one image from its activation maps and a saliency map."""
+"""Label map of one image, made from its activation maps and a saliency map."""
 
 import torch
 import torch.nn.functional as F
@@ -18,36 +18,39 @@ def saliency_label(
     saliency_threshold: float = 32 / 255,
     min_foreground: float = 0.01,
 ) -> Tensor:
-    """Label pixels by their strongest map, where what is not salient counts as background.
+    """Label pixels by their strongest map; pixels without saliency become background.
 
-    Each map of a tagged class is stretched to [0, 1] (minus its minimum, divided by its range +
-    1e-8); the background scores 1 - saliency. Scores below `fg_threshold`, the background's too,
-    become 0 and the highest one wins; ties go to the lower index, all zeros to the background.
-    255 are then: pixels where more than one score exceeds `conflict_threshold`; background pixels
-    that are salient, or where a map exceeds `attention_threshold`; and the whole image if less than
-    `min_foreground` of it has a foreground class.
+    Each map of a tagged class is scaled to [0, 1]: minus its minimum, divided by its range + 1e-8.
+    The background scores 1 - saliency. Scores below `fg_threshold`, also the background's, become 0
+    and the highest score wins. Ties go to the lower index, all zeros to the background. Then 255 is
+    set
+
+    * where more than one score exceeds `conflict_threshold`,
+    * on background that is salient, or where a map exceeds `attention_threshold`,
+    * on the whole image, if its share of foreground pixels is below `min_foreground`.
 
     Args:
         cam: Maps of the foreground classes, (K, H, W), of any range.
         image_labels: Tags, (K,); above 0 means present.
-        saliency: How much a pixel stands out, in [0, 1], (H, W); of 8-bit files value / 255.
+        saliency: Saliency in [0, 1], (H, W); value / 255 for 8-bit files.
         fg_threshold: Least score that counts.
-        conflict_threshold: Score that only one class may exceed.
-        attention_threshold: Stretched map that stands for full saliency.
-        saliency_threshold: Least saliency at which the background is in doubt.
-        min_foreground: Least share of the image's pixels.
+        conflict_threshold: Score that at most one class may exceed.
+        attention_threshold: Scaled map that counts as full saliency.
+        saliency_threshold: Least saliency at which background is doubtful.
+        min_foreground: Least share of the image's pixels with a foreground class.
 
     Returns:
-        Class index per pixel, (H, W) int64: 0 = background, k + 1 = foreground class k, 255 = in
-        doubt. Without tags all is background, as in `cam_to_label`.
+        Class index per pixel, (H, W) int64: 0 = background, k + 1 = foreground class k, 255 =
+        doubtful. Without tags everything is background, as in `cam_to_label`.
 
     Raises:
         ValueError: If the shapes are not (K, H, W), (K,) and (H, W), or the saliency holds
             integers.
 
     Sun et al., "Mining Cross-Image Semantics for Weakly Supervised Semantic Segmentation", ECCV
-    2020; ``gen_gt.py`` of GuoleiSun/MCIS_wsss @ 1fc8f75 with its live constants. The released code
-    has no image without tags. Its maps have 8 bits: there the 1e-8 is added to a range of 255.
+    2020; ``gen_gt.py`` of GuoleiSun/MCIS_wsss @ 1fc8f75 with the constants that it uses. The
+    authors' code has no image without tags, and its maps have 8 bits, so its 1e-8 is added to a
+    range of 255.
 
     >>> cam = torch.tensor([[[0.0, 0.5, 1.0, 0.1]], [[9.0, 9.0, 9.0, 9.0]]])
     >>> saliency = torch.tensor([[0.0, 0.9, 0.9, 0.9]])

@@ -1,4 +1,4 @@
-"""Losses by which the exits of one network teach each other."""
+"""Losses by which the exits of a network supervise each other."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -21,18 +21,18 @@ def self_regulation_loss(
     tau: float = 1.0,
     weights: tuple[float, float, float] = (0.2, 0.8, 1.0),
 ) -> dict[str, Tensor]:
-    """Truth for every exit, detail from the shallowest exit, semantics from the deepest.
+    """Compute losses of all exits: ground truth, shallow detail and deep semantics.
 
-    * ``cls``: binary cross-entropy of each exit's class scores and the presence of the classes.
-    * ``seg``: cross-entropy of each exit's pixels and the mask.
-    * ``sr_f``: each deeper exit's pixels against the shallowest exit's. ``code``: cross-entropy
-      with its arg-max. ``soft``: -sum_c softmax(z_1 / tau)_c log softmax(z_k / tau)_c.
-    * ``sr_l``: each shallower exit's class scores against the deepest exit's probabilities, binary
-      cross-entropy; in ``soft`` of logits divided by tau, on both sides.
+    * ``cls``: binary cross-entropy of each exit's class scores against the presence of classes.
+    * ``seg``: cross-entropy of each exit's pixels against the mask.
+    * ``sr_f``: loss of each deeper exit's pixels against the shallowest exit's. ``code``:
+      cross-entropy with its argmax. ``soft``: -sum_c softmax(z_1 / tau)_c log softmax(z_k / tau)_c.
+    * ``sr_l``: binary cross-entropy of each shallower exit's class scores against the deepest
+      exit's probabilities. ``soft`` divides both sides' logits by tau.
 
     Each is a sum over exits of means over the batch, its classes or the pixels that are not 255;
-    ``total`` = weights[0] cls + weights[1] seg + weights[2] (sr_f + sr_l). Teachers send no
-    gradient. There is no factor tau^2.
+    ``total`` = weights[0] cls + weights[1] seg + weights[2] (sr_f + sr_l). Teachers are detached.
+    There is no factor tau^2.
 
     Args:
         seg_logits: Scores of the exits, shallow to deep, each (N, C, H, W).
@@ -40,7 +40,7 @@ def self_regulation_loss(
         mask: Class index per pixel, (N, H, W) int64; 255 counts in no term.
         image_labels: Presence of each class, the background included, (N, C), 0 or 1.
         variant: "code" or "soft".
-        tau: Temperature of ``soft``, above 0; without effect in ``code``.
+        tau: Temperature of ``soft``, above 0; unused in ``code``.
         weights: Weights of cls, of seg, and of sr_f and sr_l.
 
     Returns:
@@ -50,10 +50,11 @@ def self_regulation_loss(
     Raises:
         ValueError: If there is no exit, the shapes do not fit, or an option is out of range.
 
-    Zhang et al., "Self-Regulation for Semantic Segmentation", ICCV 2021. ``code`` is what
-    dongzhang89/SR-SS @ 90a8e86 does, save that it maps 255 to the background first and counts those
-    pixels. ``soft`` is our reading of the paper's tempered cross-entropy, whose axis and
-    temperature are not known to us: its numbers are not the paper's.
+    Zhang et al., "Self-Regulation for Semantic Segmentation", ICCV 2021. ``code`` follows
+    dongzhang89/SR-SS @ 90a8e86, except that the authors' code maps 255 to the background first and
+    counts those pixels. ``soft`` is this implementation's reading of the paper's tempered
+    cross-entropy. The paper's axis and temperature are unknown, so ``soft`` does not reproduce its
+    numbers.
 
     >>> seg = [torch.zeros(1, 2, 1, 1), torch.zeros(1, 2, 1, 1)]
     >>> labels = torch.tensor([[1.0, 0.0]])
@@ -88,14 +89,14 @@ def self_regulation_loss(
 def feature_regulation_loss(
     features: Sequence[Tensor], teacher: Tensor, valid: Tensor, tau: float = 1.0
 ) -> Tensor:
-    """Deeper feature maps learn the shallowest one's distribution over channels, by position.
+    """Distil the shallowest feature map's channel distributions into the deeper ones.
 
-    -sum_d softmax(t / tau)_d log softmax(s / tau)_d at each position, its mean over the valid ones,
-    summed over the maps that learn.
+    The loss is -sum_d softmax(t / tau)_d log softmax(s / tau)_d per position, averaged over the
+    valid ones and summed over the students.
 
     Args:
-        features: Feature maps that learn, on one grid, each (N, D, h, w).
-        teacher: Feature map they learn from, (N, D, h, w); sends no gradient.
+        features: Feature maps of the students, on one grid, each (N, D, h, w).
+        teacher: Feature map of the teacher, (N, D, h, w); detached.
         valid: Positions that count, (N, h, w) bool.
         tau: Temperature, above 0.
 
@@ -105,8 +106,8 @@ def feature_regulation_loss(
     Raises:
         ValueError: If the shapes differ or tau is not above 0.
 
-    Zhang et al., ICCV 2021, as a note on the paper describes its self-regulation on features; how
-    the paper matches channels and sizes is not known to us. The released code has nothing like it.
+    Zhang et al., ICCV 2021, as a note on the paper describes its self-regulation on features. How
+    the paper matches channels and sizes is unknown. The authors' code has no such loss.
 
     >>> teacher = torch.zeros(1, 2, 1, 1)
     >>> feature_regulation_loss([teacher, teacher], teacher, torch.ones(1, 1, 1).bool())
@@ -135,9 +136,9 @@ def _detail_loss(
 
 
 def _soft_mean(student: Tensor, teacher: Tensor, valid: Tensor, tau: float) -> Tensor:
-    """Mean over valid positions of the cross-entropy of tempered softmaxes over dim 1."""
+    """Average the cross-entropy of tempered softmaxes over dim 1, over valid positions."""
     entropy = -((teacher / tau).softmax(1) * (student / tau).log_softmax(1)).sum(1)
-    # where, not a product: what is ignored may hold anything.
+    # where, not a product: ignored positions may hold anything.
     return torch.where(valid, entropy, 0.0).sum() / valid.sum().clamp_min(1)
 
 

@@ -1,14 +1,15 @@
-"""From the proposals of a mask transformer to scores of the classes."""
+"""Class scores from the proposals of a mask transformer."""
 
 import torch
 from torch import Tensor
 
 
 def semantic_inference(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
-    """Sum over the queries of softmax(class)[:K] times sigmoid(mask).
+    """Sum softmax(class)[:K] times sigmoid(mask) over the queries.
 
-    "No object" is dropped after the softmax, so a query that is sure of it adds nothing. Resize the
-    logits before, to the input's size, and the scores after.
+    "No object" is dropped after the softmax, so a query certain of it adds nothing. Resize the mask
+    logits to the size of the network's input before the call, and the scores to any other size
+    after it.
 
     Args:
         class_logits: (Q, K + 1), the last for "no object"; or (N, Q, K + 1).

@@ -1,4 +1,4 @@
-"""Windows that cover an image."""
+"""Sliding windows that cover an image."""
 
 from typing import Literal
 
@@ -10,9 +10,8 @@ def sliding_windows(
 ) -> list[tuple[int, int, int, int]]:
     """List square windows that together cover every pixel of an image.
 
-    The last window of a row or column is shifted back, so that every window has the full crop, or
-    left where its turn is and cut off by the image. Along a side that is not longer than the crop
-    there is one window, which ends with the image.
+    The last window of a row or column is either shifted back to the full crop, or kept in place and
+    cut off by the image. A side not longer than the crop has one window, which ends with the image.
 
     Args:
         height: Height of the image, in pixels.
@@ -25,8 +24,7 @@ def sliding_windows(
         (y0, x0, y1, x1) of each window, row by row, ends exclusive.
 
     Raises:
-        ValueError: If a number is below 1, the stride is larger than the crop and would leave gaps,
-            or `last` is neither of the two.
+        ValueError: If a number is below 1, the stride exceeds the crop, or `last` is unknown.
 
     >>> sliding_windows(4, 7, crop=4, stride=2)
     [(0, 0, 4, 4), (0, 2, 4, 6), (0, 3, 4, 7)]

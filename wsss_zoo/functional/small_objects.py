@@ -1,32 +1,32 @@
-"""How much of the small objects a prediction finds."""
+"""Recall of small objects."""
 
 import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
 
-# Pixels that touch at a corner are of one object.
+# Pixels that touch at a corner belong to one object.
 _NEIGHBOURS = np.ones((3, 3), dtype=np.uint8)
 
 
 def small_object_counts(
     preds: Tensor, target: Tensor, num_classes: int, max_area: float = 0.02
 ) -> Tensor:
-    """Sum of the recalls of the small objects of one image, and their number.
+    """Sum the recalls of the small objects of one image, and count the objects.
 
-    An object is a connected component of a class in the truth, 8 neighbours; its recall is the
-    share of its pixels that are predicted as that class. Small is what covers less than
-    ``max_area`` of the image.
+    An object is a connected component (8 neighbours) of one class in the truth. Its recall is the
+    share of its pixels that are predicted as that class. Objects below ``max_area`` of the image
+    are small.
 
     Args:
         preds: Predicted class index per pixel, (H, W).
-        target: True class index per pixel, (H, W); 255 is of no class.
+        target: True class index per pixel, (H, W); 255 has no class.
         num_classes: C, with background.
-        max_area: Share of the image's pixels that a small object stays below, in (0, 1].
+        max_area: Upper bound of a small object's share of the image, in (0, 1].
 
     Returns:
-        (C, 2) float32 on the device of the input: sum of recalls, number of objects. Counts of
-        images add up. The work is done on the CPU.
+        (C, 2) float32 on the device of the input: sum of recalls, number of objects. The counts of
+        several images can be added. Computed on the CPU.
 
     Raises:
         ValueError: If the shapes differ or the share is out of range.

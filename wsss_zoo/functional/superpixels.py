@@ -10,7 +10,7 @@ import numpy.typing as npt
 SuperpixelBackend = Literal["auto", "fast_slic", "skimage"]
 
 COMPACTNESS = 10.0
-# fast_slic ends the process (SIGFPE) where it finds more seeds than it has cells for.
+# fast_slic aborts the process (SIGFPE) where it finds more seeds than it has cells for.
 MIN_PIXELS_PER_SEED = 64
 # Its labels are int16.
 MAX_SEEDS = np.iinfo(np.int16).max
@@ -26,18 +26,18 @@ def superpixels(
 ) -> npt.NDArray[np.int64]:
     """Divide an image into superpixels by SLIC.
 
-    The same image, request and backend give the same answer on every call. The two backends give
-    different regions: do not mix them within one run (see `superpixel_backend`).
+    Deterministic for an image, a request and a backend. The two backends give different regions: do
+    not mix them within one run (see `superpixel_backend`).
 
     Args:
         image: RGB image before normalisation, (H, W, 3) uint8, any memory layout.
-        num_segments: Number of regions asked for; SLIC gives about as many. At most one region per
-            64 pixels is asked for, and at most 32,767.
+        num_segments: Number of regions to ask for, which SLIC approximates. Capped at one region
+            per 64 pixels and at 32,767.
         backend: `"fast_slic"` (C++, 20-40 times faster, no dependency of this package), `"skimage"`
-            (scikit-image), or `"auto"`: fast_slic where it can be imported, else skimage.
+            (scikit-image), or `"auto"`: fast_slic if it can be imported, else skimage.
 
     Returns:
-        Region of each pixel, (H, W) int64, with the ids 0..V-1 all in use.
+        Region of each pixel, (H, W) int64, with contiguous ids 0..V-1.
 
     Raises:
         ValueError: If the image has another shape or type or no pixels, `num_segments` is below 1,
@@ -45,7 +45,7 @@ def superpixels(
         ImportError: If the backend is `"fast_slic"` and it cannot be imported.
 
     Achanta et al., "SLIC Superpixels Compared to State-of-the-Art Superpixel Methods", TPAMI 2012,
-    with compactness 10 and colours in CIELAB, which both backends convert to themselves.
+    with compactness 10. Both backends convert colours to CIELAB themselves.
 
     >>> image = np.zeros((16, 32, 3), np.uint8)
     >>> image[:, 16:] = 255
@@ -70,15 +70,13 @@ def superpixels(
 
 
 def superpixel_backend(backend: SuperpixelBackend = "auto") -> str:
-    """Name and version of the library that `superpixels` uses with this backend.
-
-    For the key of a cache of superpixels, which differ between the backends.
+    """Return name and version of the library behind a backend, for the key of a cache.
 
     Args:
         backend: As in `superpixels`.
 
     Returns:
-        Such as `"fast_slic 0.4.0"` or `"scikit-image 0.26.0"`.
+        For example `"fast_slic 0.4.0"` or `"scikit-image 0.26.0"`.
 
     Raises:
         ValueError: If the backend is unknown.
@@ -93,7 +91,7 @@ def superpixel_backend(backend: SuperpixelBackend = "auto") -> str:
 
 
 def _import_fast_slic(backend: str) -> Any:
-    """The fast_slic class that this backend asks for, None stands for scikit-image."""
+    """Import the fast_slic class of this backend; None stands for scikit-image."""
     if backend not in get_args(SuperpixelBackend):
         raise ValueError(
             f"backend is {backend!r}; give one of {', '.join(get_args(SuperpixelBackend))}"
@@ -116,16 +114,16 @@ def _import_fast_slic(backend: str) -> Any:
 
 
 def _fast_slic(slic_class: Any, image: npt.NDArray[np.uint8], seeds: int) -> npt.NDArray[np.int64]:
-    """Labels of fast_slic by a new instance: a used one would start at its last centres."""
-    # One thread: its OpenMP threads wait for one another on a busy machine, 100 times longer.
+    """Run a new instance of fast_slic, because a used one would start at its last centres."""
+    # One thread: OpenMP threads wait for each other on a busy machine, 100 times longer.
     slic = slic_class(num_components=seeds, compactness=COMPACTNESS, num_threads=1)
     labels: npt.NDArray[np.int64] = slic.iterate(np.require(image, requirements=["C", "W"]))
     return labels
 
 
 def _skimage(image: npt.NDArray[np.uint8], seeds: int) -> npt.NDArray[np.int64]:
-    """Labels of scikit-image."""
-    # Slow to import, and not needed with the other backend.
+    """Run SLIC of scikit-image."""
+    # Slow to import, and only needed by this backend.
     from skimage.segmentation import slic
 
     labels: npt.NDArray[np.int64] = slic(image, seeds, compactness=COMPACTNESS, start_label=0)
@@ -133,9 +131,9 @@ def _skimage(image: npt.NDArray[np.uint8], seeds: int) -> npt.NDArray[np.int64]:
 
 
 def _without_gaps(segments: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Number the ids that occur from 0 on, in their order."""
+    """Renumber the used ids from 0 on, in their order."""
     shifted = segments.astype(np.int64) - segments.min()
-    # A table of the ids, not np.unique: that would sort the pixels.
+    # Unlike np.unique, a table of the ids does not sort the pixels.
     occurs = np.bincount(shifted.ravel()) > 0
     renumbered: npt.NDArray[np.int64] = (np.cumsum(occurs) - 1)[shifted]
     return renumbered

@@ -1,27 +1,41 @@
-"""What image-level tags say about the pixels."""
+"""Image-level tags: read from a mask, and imposed on the scores of pixels."""
 
 import torch
 from torch import Tensor
+
+_VALUES = 256
+
+
+def mask_to_image_labels(mask: Tensor, num_classes: int) -> Tensor:
+    """Find the foreground classes that a mask shows, 0 or 1, (N, C - 1) float32.
+
+    Args:
+        mask: Class index per pixel, (N, H, W) int64 in 0..255, 0 the background; values from
+            `num_classes` on, such as 255, are no class.
+        num_classes: Number of classes C, background included.
+
+    >>> mask_to_image_labels(torch.tensor([[[0, 2, 255]]]), 4)
+    tensor([[0., 1., 0.]])
+    """
+    present = torch.zeros(len(mask), _VALUES, device=mask.device)
+    return present.scatter_(1, mask.flatten(1), 1.0)[:, 1:num_classes]
 
 
 def gate_by_tags(
     logits: Tensor, image_labels: Tensor, has_image_labels: Tensor | None = None
 ) -> Tensor:
-    """Rule out the foreground classes that an image is known not to show.
+    """Set the logits of the foreground classes that an image is known not to show to -inf.
 
-    After a softmax the background and the tagged classes share the probability.
+    After a softmax, the background and the tagged classes share the probability.
 
     Args:
         logits: Scores of the background (index 0) and K classes, (N, C, H, W) with C = K + 1.
         image_labels: Presence of each foreground class, (N, K), 0 or 1.
-        has_image_labels: Whether an image's tags are known, (N,) bool; None if all are. Images
-            without keep their logits.
-
-    Returns:
-        The logits, with -inf for absent classes.
+        has_image_labels: Whether an image's tags are known, (N,) bool; None if all are. The
+            other images keep their logits.
 
     Raises:
-        ValueError: If the tags are not of the logits' foreground classes.
+        ValueError: If the tags do not fit the foreground classes of the logits.
 
     >>> logits = torch.zeros(1, 3, 1, 1)
     >>> gate_by_tags(logits, torch.tensor([[0, 1]])).softmax(1).flatten().tolist()

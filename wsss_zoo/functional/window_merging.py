@@ -1,4 +1,4 @@
-"""Maps of overlapping windows, averaged without ever holding the whole image."""
+"""Averaging of overlapping windows without holding the whole map."""
 
 import bisect
 import itertools
@@ -13,19 +13,19 @@ Box = tuple[int, int, int, int]
 def merge_windows(
     windows: Sequence[Box], maps_of: Callable[[Box], Tensor]
 ) -> Iterator[tuple[Box, Tensor]]:
-    """Average maps where windows overlap, and give every part away as soon as it is complete.
+    """Average maps where windows overlap, and yield every part as soon as it is complete.
 
-    The edges of the windows cut the image into cells. A cell is complete when all windows that
-    cover it were run; only the begun ones are held. With windows row by row these are the rows that
-    the next row of windows will see again.
+    The edges of the windows divide the image into cells. A cell is complete when all windows that
+    cover it have run; only started cells are held. With windows row by row these are the rows that
+    the next row of windows covers again.
 
     Args:
         windows: (y0, x0, y1, x1) of each window, ends exclusive, in the order to run them.
-        maps_of: Gives the maps (C, y1 - y0, x1 - x0) of a window.
+        maps_of: Computes the maps (C, y1 - y0, x1 - x0) of a window.
 
     Yields:
-        (y0, x0, y1, x1) of a cell and the mean of its maps, (C, y1 - y0, x1 - x0). Each pixel that
-        a window covers is in exactly one cell.
+        (y0, x0, y1, x1) of a cell and the mean of its maps, (C, y1 - y0, x1 - x0). Each covered
+        pixel is in exactly one cell.
 
     >>> import torch
     >>> windows = [(0, 0, 1, 2), (0, 1, 1, 3)]
@@ -56,7 +56,7 @@ def merge_windows(
             if cell in sums:
                 sums[cell] += part
             else:
-                # A view would keep the maps of the whole window.
+                # A view would keep the maps of the whole window in memory.
                 sums[cell] = part.clone() if left[cell] else part
             if left[cell] == 0:
                 yield cell, sums.pop(cell) / visits[cell]

@@ -1,11 +1,11 @@
-"""Networks and their parts: plain torch modules on timm and segmentation_models_pytorch."""
+"""Networks and their parts: plain torch modules based on timm and segmentation_models_pytorch."""
 
 from wsss_zoo.modules.backbone import Backbone
 from wsss_zoo.modules.co_attention import CoAttentionBlock, PairClassifier, score
 from wsss_zoo.modules.cpc import RowContext, RowPrediction
 from wsss_zoo.modules.ensemble import ProbabilityEnsemble
 from wsss_zoo.modules.evaluation import Evaluation, rescale
-from wsss_zoo.modules.grad_cam_branch import GradCAMBranch
+from wsss_zoo.modules.grad_cam_branch import GradCAMBranch, SelfAttentionCAM
 from wsss_zoo.modules.mask_transformer import MaskTransformer, Proposals, undecayed
 from wsss_zoo.modules.multi_exit import (
     ExitHead,
@@ -17,11 +17,9 @@ from wsss_zoo.modules.multi_exit import (
 )
 from wsss_zoo.modules.pixel_decoder import PixelDecoder
 from wsss_zoo.modules.region_network import Layer, RegionNetwork
-from wsss_zoo.modules.segmenter import Architecture, DeepLabV3Plus, LargeFOV, Segmenter
-from wsss_zoo.modules.self_attention import SelfAttentionCAM
+from wsss_zoo.modules.segmenter import Architecture, DeepLabV3Plus, LargeFOV, Segmenter, UNet
 from wsss_zoo.modules.sim_net import SimNet
 from wsss_zoo.modules.transformer_decoder import TransformerDecoder, sine_positions
-from wsss_zoo.modules.unet import UNet
 from wsss_zoo.modules.weight_average import WeightAverage
 from wsss_zoo.modules.weights import (
     load_backbone_weights,

@@ -1,4 +1,4 @@
-"""Any timm feature extractor, with its normalisation, weights and freezable BatchNorm."""
+"""Feature extractor from timm with normalisation, weights and freezable BatchNorm."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -15,24 +15,24 @@ from wsss_zoo.modules.weights import canonical, load_backbone_weights
 
 
 class Backbone(nn.Module):
-    """Feature maps of an image in [0, 1], from any timm network that can keep a dense last map.
+    """Feature extractor for images in [0, 1]: any timm network with a dense last feature map.
 
-    The image is normalised with the backbone's own mean and standard deviation, then padded on the
-    right and at the bottom with the mean colour until the output stride divides it, so that every
-    size works and level i covers the image at exactly ``strides[i]``.
+    Images are normalised with the backbone's own mean and standard deviation. Their right and
+    bottom are then padded with the mean colour to a multiple of the output stride. Every image size
+    works, and level i covers the image at exactly ``strides[i]``.
 
     Args:
         name: Name of a timm model with ``features_only``; "vgg16" is `VGG16`, for output stride 8.
-        weights: None for random initialisation, "imagenet" for timm's download, else the path of a
+        weights: None for random initialisation, "imagenet" for timm's download, or the path of a
             ``.safetensors`` or ``.pth`` file; see `load_backbone_weights`.
-        output_stride: Stride of the last feature map, in pixels: 8, 16 or 32. Below 32 timm
-            dilates.
-        freeze_bn: Keep the running statistics of every BatchNorm as they are, also in training;
-            their affine parameters are trained.
+        output_stride: Stride of the last feature map, in pixels: 8, 16 or 32. timm dilates below
+            32.
+        freeze_bn: Keep the running statistics of every BatchNorm fixed, also in training. The
+            affine parameters are trained.
 
     Raises:
-        ValueError: If timm does not know the name, or the network cannot give feature maps at this
-            stride for images of any size, or the weights do not fit.
+        ValueError: If timm does not know the name, the network has no feature maps at this stride
+            for images of any size, or the weights do not fit.
         FileNotFoundError: If the weights file does not exist.
         RuntimeError: If the download of the ImageNet weights fails.
     """
@@ -58,39 +58,39 @@ class Backbone(nn.Module):
         #: Name of the module behind each feature map, as in ``model.named_modules()``.
         self.stages: list[str] = _stage_modules(self.model)
         config = self.model.pretrained_cfg
-        #: Mean colour in [0, 1]; what padding has.
+        #: Mean colour in [0, 1], also the colour of padding.
         self.image_mean: tuple[float, float, float] = tuple(config["mean"])
         #: Standard deviation of the colours.
         self.image_std: tuple[float, float, float] = tuple(config["std"])
-        # Constants of the architecture: in no checkpoint, but moved between devices with the rest.
+        # Constants of the architecture: not in checkpoints, but moved between devices.
         self.register_buffer("mean", _per_channel(self.image_mean), persistent=False)
         self.register_buffer("std", _per_channel(self.image_std), persistent=False)
         if weights is not None and weights != "imagenet":
             load_backbone_weights(self.model, weights)
-        # Lightning's fit leaves the modes as it finds them.
+        # Lightning's fit does not change the modes.
         self.train()
 
     def prepare(self, image: Tensor) -> Tensor:
-        """Normalise an image (N, 3, H, W) in [0, 1], pad it to multiples of the output stride."""
+        """Normalise an image (N, 3, H, W) in [0, 1], and pad it to multiples of the stride."""
         stride = self.strides[-1]
-        # Written so that torch.export sees a multiple of the stride in the padded side.
+        # In this form torch.export recognises a multiple of the stride.
         below, right = ((n + stride - 1) // stride * stride - n for n in image.shape[-2:])
         normalised = (image - self.mean) / self.std
         return F.pad(normalised, (0, right, 0, below))
 
     def extract(self, prepared: Tensor) -> list[Tensor]:
-        """Feature maps of what `prepare` returns, shallow to deep, each (N, D, H' / s, W' / s)."""
+        """Extract the feature maps of a prepared image, shallow to deep: (N, D, H' / s, W' / s)."""
         features: list[Tensor] = self.model(prepared)
         return features
 
     def extract_from(self, prepared: Tensor, layer: str | None) -> tuple[Tensor, Tensor]:
-        """Output of a layer as a leaf of the graph, and the last feature map as a function of it.
+        """Return a layer's output as a leaf of the graph, and the last feature map as its function.
 
-        For Grad-CAM: gradients reach the leaf, and nothing before it.
+        For Grad-CAM: gradients reach the leaf, but nothing before it.
 
         Args:
             prepared: What `prepare` returns, (N, 3, H', W').
-            layer: Name as in ``model.named_modules()``; None is the last feature map itself.
+            layer: Name as in ``model.named_modules()``; None for the last feature map itself.
 
         Returns:
             The leaf (N, D, h, w), which requires a gradient, and the last feature map.
@@ -106,10 +106,11 @@ class Backbone(nn.Module):
 
         def cut(module: nn.Module, inputs: Any, output: Any) -> Tensor:
             if not isinstance(output, Tensor) or output.ndim != 4:
-                raise ValueError(f"layer {layer!r} of {self.name} does not give one feature map")
+                raise ValueError(
+                    f"layer {layer!r} of {self.name} does not give one feature map; take another"
+                )
             leaves.append(output.detach().requires_grad_())
-            # The network goes on with a copy: an in-place activation may follow, and would change
-            # the leaf.
+            # A copy, because an in-place activation may follow and would change the leaf.
             return leaves[-1].clone()
 
         with self.model.get_submodule(layer).register_forward_hook(cut):
@@ -117,7 +118,7 @@ class Backbone(nn.Module):
         return leaves[-1], last
 
     def check_layer(self, layer: str | None) -> None:
-        """Raise a ValueError that lists the layers if there is none of this name."""
+        """Raise a ValueError that lists the layers if none has this name."""
         if layer is None or layer in dict(self.model.named_modules()):
             return
         names = sorted({*self.stages, *(name for name, _ in self.model.named_children())})
@@ -127,26 +128,26 @@ class Backbone(nn.Module):
         )
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Feature maps of an image (N, 3, H, W) in [0, 1], shallow to deep."""
+        """Extract the feature maps of an image (N, 3, H, W) in [0, 1], shallow to deep."""
         return self.extract(self.prepare(image))
 
     def train(self, mode: bool = True) -> "Backbone":
-        """Switch to training, except BatchNorm where it is frozen; parents call this too."""
+        """Switch to training mode, except BatchNorm where it is frozen; parents call this too."""
         super().train(mode)
         if self.freeze_bn:
             for module in self.modules():
-                # timm's BatchNormAct2d and SyncBatchNorm are subclasses as well.
+                # Includes timm's BatchNormAct2d and SyncBatchNorm.
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
 
     def freeze_stages(self, count: int) -> None:
-        """Stop training everything up to feature map number `count`, counted from 1; 0 is nothing.
+        """Freeze everything up to feature map number `count`, counted from 1; 0 freezes nothing.
 
-        No gradient is computed there, as if the feature map were detached.
+        No gradient is computed for these parts, as if the feature map were detached.
 
         Raises:
-            ValueError: If the backbone does not have so many feature maps.
+            ValueError: If the backbone has fewer feature maps.
         """
         if not 0 <= count <= len(self.stages):
             raise ValueError(
@@ -163,7 +164,7 @@ class Backbone(nn.Module):
 
 
 def _create(name: str, output_stride: int, pretrained: bool) -> Any:
-    """The timm feature extractor, or an error that says why there is none."""
+    """Create the timm feature extractor, or raise an error with the reason."""
     if not timm.is_model(name):
         similar = get_close_matches(name, timm.list_models(), n=5)
         raise ValueError(
@@ -174,7 +175,7 @@ def _create(name: str, output_stride: int, pretrained: bool) -> Any:
         raise ValueError(f"output_stride is {output_stride}; give 8, 16 or 32")
     if name == "vgg16":
         return _create_vgg16(output_stride, pretrained)
-    # Networks without dilation do not even accept the argument; 32 is what most have anyway.
+    # Networks without dilation reject the argument; 32 is what most have anyway.
     options: dict[str, Any] = {} if output_stride == 32 else {"output_stride": output_stride}
     try:
         model: Any = timm.create_model(name, features_only=True, **options)
@@ -184,27 +185,30 @@ def _create(name: str, output_stride: int, pretrained: bool) -> Any:
     channels_first = getattr(model, "output_fmt", None) in (None, "NCHW")
     if model.feature_info.reduction()[-1] != output_stride or not any_size or not channels_first:
         raise ValueError(_refusal(name, output_stride))
-    if pretrained:
-        try:
-            model = timm.create_model(name, features_only=True, pretrained=True, **options)
-        except Exception as error:
-            raise RuntimeError(
-                f"timm could not load ImageNet weights for {name!r}: {error}; "
-                "give weights the path of a downloaded .safetensors or .pth file instead"
-            ) from error
-    return model
+    return _pretrained(name, name, features_only=True, **options) if pretrained else model
 
 
 def _create_vgg16(output_stride: int, pretrained: bool) -> VGG16:
     if output_stride != 8:
         raise ValueError(
-            f"backbone 'vgg16' has no feature maps at output stride {output_stride}, its last two "
-            "poolings are gone; set output_stride to 8"
+            f"backbone 'vgg16' has no feature maps at output stride {output_stride}, because its "
+            "last two poolings are removed; set output_stride to 8"
         )
     model = VGG16()
     if pretrained:
-        model.load_imagenet()
+        classifier = _pretrained("vgg16", "vgg16.tv_in1k")
+        model.features.load_state_dict(classifier.features.state_dict())
     return model
+
+
+def _pretrained(name: str, timm_name: str, **options: Any) -> Any:
+    try:
+        return timm.create_model(timm_name, pretrained=True, **options)
+    except Exception as error:
+        raise RuntimeError(
+            f"timm could not load ImageNet weights for {name!r}: {error}; "
+            "give weights the path of a downloaded .safetensors or .pth file instead"
+        ) from error
 
 
 def _refusal(name: str, output_stride: int) -> str:
@@ -215,7 +219,7 @@ def _refusal(name: str, output_stride: int) -> str:
 
 
 def _stage_modules(model: Any) -> list[str]:
-    """The feature maps' modules; timm flattens "stages.0" to "stages_0" but keeps its name."""
+    """Name the feature maps' modules; timm flattens "stages.0" to "stages_0" in its list only."""
     names = {canonical(name): name for name, _ in model.named_modules()}
     return [names[canonical(name)] for name in model.feature_info.module_name()]
 

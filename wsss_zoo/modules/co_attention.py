@@ -1,4 +1,4 @@
-"""Networks of co-attention: affinity by domain, map of what is shared, pair classifier."""
+"""Co-attention networks: affinity, contrast and a classifier of image pairs."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,26 +10,29 @@ from torch import Tensor, nn
 from wsss_zoo.functional import co_attend, co_attention, contrastive_features
 from wsss_zoo.modules.backbone import Backbone
 
-# Start of W_P where features have unit length: a position then looks at a few alike ones.
+# Initial scale of W_P for unit features: a position attends to a few similar ones.
 _COSINE_SCALE = 10.0
 
 
 class CoAttentionBlock(nn.Module):
     """Affinity W_P and contrast W_B of a pair of images.
 
-    With ``by_domain`` there are three W_P: both images from the data set itself, one of them from
-    extra data, both from extra data. The paper leaves the orientation of the mixed one open: here
-    the data set's own image comes first, and the matrix is transposed where it comes second.
+    ``by_domain`` uses three W_P: both images from the data set itself, one from extra data, both
+    from extra data. The paper leaves the orientation of the mixed one open. In this implementation
+    the data set's own image comes first; the matrix is transposed where it comes second.
 
     Args:
         channels: Channels C of the feature maps.
         by_domain: Whether W_P depends on the domains of the pair.
-        cosine: Compare features at unit length, W_P starting at 10 times the identity. What is
-            gathered are the features themselves.
+        cosine: Compare features at unit length, with W_P initialised to 10 times the identity. The
+            features themselves are gathered.
 
-    Sun et al. (MCIS), ECCV 2020, compare features of any length: ``cosine`` is ours. The released
-    code has one W_P whatever the data; the start values are its framework's, uniform in
-    +-1/sqrt(C).
+    Sun et al. (MCIS), ECCV 2020. Differences:
+
+    * ``cosine`` is not in the paper, which compares features of any length.
+    * The authors' code has one W_P for all data.
+
+    Initial values are those of the authors' framework, uniform in +-1/sqrt(C).
     """
 
     def __init__(self, channels: int, by_domain: bool = False, cosine: bool = False) -> None:
@@ -51,13 +54,13 @@ class CoAttentionBlock(nn.Module):
         domain_m: Tensor | None = None,
         domain_n: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Co-attention features of both, (N, C, hm, wm) and (N, C, hn, wn), float32.
+        """Compute both images' co-attention features, (N, C, hm, wm) and (N, C, hn, wn), float32.
 
         Args:
             feat_m: Feature maps of the first images, (N, C, hm, wm).
             feat_n: Feature maps of the second images, (N, C, hn, wn).
-            domain_m: 0 for the data set itself, above for extra data, (N,); None is 0 for all.
-            domain_n: The same of the second images.
+            domain_m: 0 for the data set itself, above 0 for extra data, (N,); None for all 0.
+            domain_n: Likewise of the second images.
         """
         w_p = self.affinity(domain_m, domain_n)
         if not self.cosine:
@@ -67,7 +70,7 @@ class CoAttentionBlock(nn.Module):
     def gather(
         self, feat: Tensor, other: Tensor, w_p: Tensor, values: Tensor | None = None
     ) -> Tensor:
-        """`co_attend`, of features as they are compared here; by default ``other`` is gathered."""
+        """Call `co_attend`, on unit features if ``cosine``; by default ``other`` is gathered."""
         if not self.cosine:
             return co_attend(feat, other, w_p, values)
         values = other if values is None else values
@@ -76,7 +79,7 @@ class CoAttentionBlock(nn.Module):
         return co_attend(unit, unit_other, w_p, values)
 
     def affinity(self, domain_m: Tensor | None = None, domain_n: Tensor | None = None) -> Tensor:
-        """W_P of each pair, (N, C, C), or (C, C) without domains."""
+        """Select W_P of each pair, (N, C, C), or (C, C) without domains."""
         if len(self.w_p) == 1 or domain_m is None or domain_n is None:
             return self.w_p[0]
         extra_m, extra_n = domain_m > 0, domain_n > 0
@@ -84,28 +87,28 @@ class CoAttentionBlock(nn.Module):
         return torch.where((extra_m & ~extra_n)[:, None, None], matrix.mT, matrix)
 
     def contrast(self, feat: Tensor, co_feat: Tensor) -> Tensor:
-        """What an image has alone, (N, C, h, w), from its own and its co-attention features."""
+        """Compute what an image has alone, (N, C, h, w); see `contrastive_features`."""
         return contrastive_features(feat, co_feat, self.w_b)
 
 
 class PairClassifier(nn.Module):
-    """Backbone, 3x3 convolutions with ReLU, class layers, and the co-attention of two images.
+    """Classifier of image pairs: backbone, 3x3 convolutions with ReLU, co-attention, class layers.
 
     Args:
         backbone: The backbone; its last feature map is used.
         num_fg_classes: Number of foreground classes K.
-        convs: Number of 3x3 convolutions with 512 channels; 0 takes the feature map as it is.
-        shared: One class layer without bias for everything; else one with bias for the images
-            themselves and one without for what they share and what they have alone.
+        convs: Number of 3x3 convolutions with 512 channels; 0 uses the feature map unchanged.
+        shared: Use one class layer without bias. Otherwise use one with bias for the images
+            themselves, and one without for common and exclusive features.
         by_domain: See `CoAttentionBlock`.
         cosine: See `CoAttentionBlock`.
 
     Raises:
         ValueError: If the number of convolutions is negative.
 
-    Sun et al. (MCIS), ECCV 2020: three convolutions on VGG-16 and one class layer. With two layers
-    it is the released code's, start values included (normal, variance 2 / (k^2 channels out), for
-    the convolutions and the first class layer).
+    Sun et al. (MCIS), ECCV 2020: three convolutions on VGG-16 and one class layer. The authors'
+    code has two class layers; the initial values are those of that code (normal, variance 2 / (k^2
+    channels out), for the convolutions and the first class layer).
     """
 
     def __init__(
@@ -138,16 +141,16 @@ class PairClassifier(nn.Module):
             self.common = nn.Linear(channels[-1], num_fg_classes, bias=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Class scores (N, K) of images (N, 3, H, W) in [0, 1] alone."""
+        """Compute class scores (N, K) of single images (N, 3, H, W) in [0, 1]."""
         return score(self.own, self.features(image))
 
     def features(self, image: Tensor) -> Tensor:
-        """Feature maps that are compared and classified, (N, C, h, w)."""
+        """Extract the feature maps to compare and classify, (N, C, h, w)."""
         features: Tensor = self.convs(self.backbone(image)[-1])
         return features
 
     def features_of(self, images: Sequence[Tensor]) -> list[Tensor]:
-        """Feature maps of several batches (N, 3, H, W); those of one size share a pass."""
+        """Extract feature maps of several batches (N, 3, H, W); equal sizes share a pass."""
         maps: list[Tensor] = [torch.empty(0)] * len(images)
         for size in dict.fromkeys(image.shape[-2:] for image in images):
             places = [i for i, image in enumerate(images) if image.shape[-2:] == size]
@@ -159,6 +162,6 @@ class PairClassifier(nn.Module):
 
 
 def score(layer: nn.Linear, features: Tensor) -> Tensor:
-    """Class scores (N, K) of feature maps (N, C, h, w): the mean of the class maps."""
+    """Compute class scores (N, K) of feature maps (N, C, h, w): the mean of the class maps."""
     scores: Tensor = layer(features.mean((2, 3)))
     return scores

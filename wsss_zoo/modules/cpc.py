@@ -1,4 +1,4 @@
-"""Parts of contrastive predictive coding: context over rows of patches, and its predictions."""
+"""Parts of contrastive predictive coding: context over rows of patches, and predictions."""
 
 import torch
 import torch.nn.functional as F
@@ -8,15 +8,15 @@ from wsss_zoo.functional import info_nce_loss
 
 
 class RowContext(nn.Module):
-    """What a patch, its neighbours and the rows above say, row by row from the top.
+    """Context of a patch from its neighbours and the rows above, computed from the top row down.
 
-    Residual blocks of 1x1, 1x3 (all of the row), 2x1 (the row and the one above it) and 1x1
-    convolutions: row i of the result depends on rows 0 to i of the input only.
+    The residual blocks consist of 1x1, 1x3 (within the row), 2x1 (the row and the one above) and
+    1x1 convolutions. Row i of the result depends only on rows 0 to i of the input.
 
     Args:
         channels: Channels D of the patches' features and of the context.
         hidden: Channels inside the blocks.
-        blocks: Number of blocks; a block sees one row further up and one column to either side.
+        blocks: Number of blocks; each sees one row further up and one column to either side.
 
     Raises:
         ValueError: If there is no block.
@@ -32,7 +32,7 @@ class RowContext(nn.Module):
         self.blocks = nn.ModuleList(_CausalBlock(channels, hidden) for _ in range(blocks))
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Context (N, D, rows, columns) of the patches' features (N, D, rows, columns)."""
+        """Compute the context (N, D, rows, columns) of features (N, D, rows, columns)."""
         for block in self.blocks:
             latents = latents + block(latents)
         return F.relu(latents)
@@ -54,17 +54,17 @@ class _CausalBlock(nn.Module):
 
 
 class RowPrediction(nn.Module):
-    """Predicts rows of patches below the context, one linear map per distance, and scores that.
+    """Prediction of rows of patches below the context: one linear map per distance, with a score.
 
-    The targets are a linear map of the patches' features, so that the score of a patch for a
-    context is the paper's bilinear form, of rank ``target_dim``. Negatives are all other patches of
-    the batch, those of the same image included.
+    The targets are a linear map of the patches' features. The score of a patch for a context is
+    therefore the paper's bilinear form, of rank ``target_dim``. Negatives are all other patches of
+    the batch, including those of the same image.
 
     Args:
         channels: Channels D of features and context.
-        skip_rows: Rows right below the context that are not predicted.
-        predict_rows: Rows predicted after them, at most.
-        target_dim: Length of the vectors that are compared.
+        skip_rows: Number of rows right below the context that are not predicted.
+        predict_rows: Largest number of rows predicted after them.
+        target_dim: Length of the compared vectors.
         temperature: Divisor of the scores.
 
     Raises:
@@ -89,14 +89,11 @@ class RowPrediction(nn.Module):
         self.maps = nn.ModuleList(nn.Conv2d(channels, target_dim, 1) for _ in range(predict_rows))
 
     def forward(self, latents: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """InfoNCE loss and accuracy, the means over the distances that the grid has room for.
+        """Compute InfoNCE loss and accuracy, scalars averaged over the distances that fit the grid.
 
         Args:
-            latents: The patches' features, (N, D, rows, columns).
+            latents: Features of the patches, (N, D, rows, columns).
             context: Their context, of the same shape.
-
-        Returns:
-            Loss and share of patches found, two float32 scalars.
 
         Raises:
             ValueError: If the grid has no row that could be predicted.
@@ -121,6 +118,6 @@ class RowPrediction(nn.Module):
             for distance, linear in zip(reachable, self.maps, strict=False)
         ]
         losses, accuracies = zip(*results, strict=True)
-        # Their gradient is 0, not missing, which distributed training refuses.
+        # Gives them a zero gradient; distributed training refuses a missing one.
         idle = [value.sum() for value in self.maps[len(losses) :].parameters()]
         return torch.stack(losses).mean() + 0 * sum(idle), torch.stack(accuracies).mean()

@@ -1,6 +1,6 @@
-"""How a segmenter is run on an image: whole or in windows, at scales, mirrored, with a CRF."""
+"""Inference of a segmenter: whole or in windows, at scales, mirrored, with a CRF."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from wsss_zoo.functional.sliding_window import LastWindow
 
 Forward = Callable[[Tensor], Tensor]
 
-# The usual post-processing of DeepLab's test time, as ToCo and AFA use it.
+# The usual post-processing of DeepLab at test time, as in ToCo and AFA.
 _CRF_OPTIONS: dict[str, Any] = {
     "iterations": 10,
     "gaussian_sxy": 1.0,
@@ -26,27 +26,28 @@ _CRF_OPTIONS: dict[str, Any] = {
 class Evaluation:
     """Class probabilities of an image at its own size, from any function image -> logits.
 
-    With the defaults this is the softmax of one forward pass. Otherwise the probabilities are
-    averaged over scales, over the image and its mirror (both in one batch), and within a scale over
-    the windows that see a pixel. Memory does not grow with the number of windows or scales.
+    By default this is the softmax of one forward pass. Otherwise the probabilities are averaged
+    over scales, over the image and its mirror (in one batch), and over the windows of a scale that
+    see a pixel. Memory does not grow with the number of windows or scales.
 
     Args:
-        window: Side of the sliding windows in pixels of the scaled image; None runs it whole.
+        window: Side of the sliding windows in pixels of the scaled image; None for the whole image.
         window_stride: Step between windows as a fraction of their side, in (0, 1].
         scales: Factors by which the image is resized, to (round(H s), round(W s)).
         flip: Average with the mirrored image.
         crf: Refine the averaged probabilities with a dense CRF over the classes that win at least
-            one pixel; the others get probability 0.
-        last_window: Whether the last window of a row or column is shifted back into the image
-            ("shift") or cut off by it ("truncate").
-        gate_by_tags: In ``predict`` let only the background and the classes of an image's tags win,
-            in every view; ``validate`` and ``test`` never look at tags.
+            one pixel. The others get probability 0.
+        last_window: Shift the last window of a row or column back into the image ("shift"), or cut
+            it off ("truncate").
+        gate_by_tags: In ``predict`` allow only the background and the classes of an image's tags,
+            in every view. ``validate`` and ``test`` never use tags.
 
     Raises:
         ValueError: If a number is outside its range.
 
-    Sliding windows as in MCIS (ECCV 2020) with 401 and 2/3; its released code overwrites
-    probabilities where windows overlap and still divides by the visits, here they are summed.
+    Sliding windows follow MCIS (ECCV 2020), with 401 and 2/3. The authors' code overwrites
+    probabilities where windows overlap and still divides by the visits. This implementation adds
+    them.
     """
 
     def __init__(
@@ -78,12 +79,12 @@ class Evaluation:
         self.gate_by_tags = gate_by_tags
 
     def gated(self, forward: Forward, batch: Mapping[str, Any]) -> Forward:
-        """The function to predict a batch with: ``forward``, or that gated by the batch's tags.
+        """Return ``forward``, or a version gated by the batch's tags.
 
         Args:
-            forward: Logits (M, C, H, W) of images (M, 3, H, W), where M is a multiple of N: those
-                of the batch, one time after the other. C counts the background.
-            batch: Its ``image_labels`` (N, C - 1) are the tags.
+            forward: Maps images (M, 3, H, W) to logits (M, C, H, W). M is a multiple of N: the
+                batch, repeated. C includes the background.
+            batch: Holds the tags, ``image_labels`` (N, C - 1).
 
         Raises:
             ValueError: If the batch has no tags and ``gate_by_tags`` asks for them.
@@ -104,7 +105,7 @@ class Evaluation:
         return gated_forward
 
     def __call__(self, forward: Forward, image: Tensor) -> Tensor:
-        """Probabilities (N, C, H, W), float32, of an image (N, 3, H, W) in [0, 1]."""
+        """Compute probabilities (N, C, H, W), float32, of an image (N, 3, H, W) in [0, 1]."""
         size = (image.shape[-2], image.shape[-1])
         total: Tensor | None = None
         for scale in self.scales:
@@ -115,20 +116,23 @@ class Evaluation:
         return _refine(probs, image) if self.crf else probs
 
     def preds(self, forward: Forward, image: Tensor) -> Tensor:
-        """Most probable class per pixel (N, H, W) int64 of an image (N, 3, H, W) in [0, 1]."""
+        """Find each pixel's most probable class, (N, H, W) int64; image (N, 3, H, W) in [0, 1]."""
         views = (self.window, self.scales, self.flip, self.crf)
         # The softmax of a single view keeps the order of its logits.
         is_single = views == (None, (1.0,), False, False)
         scores = forward(image) if is_single else self(forward, image)
-        # On a CPU argmax takes five times as long as max, which finds the same class.
+        # On a CPU max is five times as fast as argmax.
         return scores.max(1).indices
 
     def _one_scale(self, forward: Forward, image: Tensor) -> Tensor:
-        """Probabilities at the size of the given image, averaged over its windows and mirrors."""
+        """Compute probabilities at the given image's size, averaged over windows and mirrors."""
         if self.window is None:
             return self._one_view(forward, image)
         total, visits = None, image.new_zeros(image.shape[-2:], dtype=torch.float32)
-        for y0, x0, y1, x1 in self._windows(image):
+        stride = max(1, int(self.window * self.window_stride))
+        height, width = image.shape[-2:]
+        windows = sliding_windows(height, width, self.window, stride, self.last_window)
+        for y0, x0, y1, x1 in windows:
             probs = self._one_view(forward, image[..., y0:y1, x0:x1])
             if total is None:
                 total = probs.new_zeros(*probs.shape[:2], *image.shape[-2:])
@@ -136,12 +140,6 @@ class Evaluation:
             visits[y0:y1, x0:x1] += 1
         assert total is not None
         return total / visits
-
-    def _windows(self, image: Tensor) -> Iterator[tuple[int, int, int, int]]:
-        assert self.window is not None
-        stride = max(1, int(self.window * self.window_stride))
-        height, width = image.shape[-2:]
-        yield from sliding_windows(height, width, self.window, stride, self.last_window)
 
     def _one_view(self, forward: Forward, image: Tensor) -> Tensor:
         if not self.flip:
@@ -156,21 +154,20 @@ def rescale(image: Tensor, scale: float) -> Tensor:
     height, width = (max(1, round(side * scale)) for side in image.shape[-2:])
     if (height, width) == tuple(image.shape[-2:]):
         return image
-    # With antialias torch has Pillow's kernel also for enlarging; it overshoots as Pillow's does
-    # before clipping.
+    # With antialias, torch uses Pillow's kernel also for enlarging, with the same overshoot.
     resized = F.interpolate(image, (height, width), mode="bicubic", antialias=True)
     return resized.clamp(0, 1)
 
 
 def _resize(probs: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, which keeps probabilities in [0, 1] and their sum over classes at 1."""
+    """Resize bilinearly, which keeps probabilities in [0, 1] and their sum at 1."""
     if tuple(probs.shape[-2:]) == size:
         return probs
     return F.interpolate(probs, size=size, mode="bilinear", align_corners=False)
 
 
 def _refine(probs: Tensor, image: Tensor) -> Tensor:
-    """CRF of each image over the classes that win a pixel; with one such class nothing changes."""
+    """Run the CRF over each image's winning classes; a single class stays unchanged."""
     refined = probs.clone()
     for i in range(len(probs)):
         present = torch.unique(probs[i].argmax(0))

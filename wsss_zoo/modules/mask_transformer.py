@@ -12,27 +12,28 @@ from wsss_zoo.modules.backbone import Backbone
 from wsss_zoo.modules.pixel_decoder import PixelDecoder
 from wsss_zoo.modules.transformer_decoder import TransformerDecoder
 
-# Those whose weights are not decayed, timm's variants included.
+# Layers without weight decay, including timm's variants.
 _UNDECAYED = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.Embedding)
 
 
 class Proposals(NamedTuple):
-    """What the L layers of a `MaskTransformer` propose for a batch; h and w are of stride 4."""
+    """Proposals of the L layers of a `MaskTransformer` for a batch, with h and w at stride 4."""
 
     #: Class logits (N, L, Q, K + 1), the last for "no object"; the final layer is last.
     class_logits: Tensor
     #: Mask logits (N, L, Q, h, w).
     mask_logits: Tensor
-    #: Pixel embeddings (N, E, h, w); their products with the queries' are the mask logits.
+    #: Pixel embeddings (N, E, h, w); the mask logits are their products with the queries'.
     pixel_embeddings: Tensor
 
 
 class MaskTransformer(nn.Module):
-    """Backbone, pixel decoder, transformer decoder on the last feature map, class and mask heads.
+    """MaskFormer: backbone, pixel decoder, transformer decoder, and heads for classes and masks.
 
-    A query's class logits are linear in it; its mask logits are the products of its embedding (an
-    MLP of two hidden layers) with those of the pixels. Both heads are shared by the layers. Images
-    of any size are padded as `Backbone` says; the transformer is not told what is padding.
+    The transformer decoder reads the last feature map. Class logits are linear in a query. Mask
+    logits are the products of the query's embedding (an MLP of two hidden layers) with those of the
+    pixels. All layers share both heads. Images of any size are padded as in `Backbone`; the
+    transformer does not know the padding.
 
     Args:
         num_classes: Number of classes K, background included if there is one.
@@ -46,14 +47,14 @@ class MaskTransformer(nn.Module):
         dropout: Probability in [0, 1), in the transformer decoder.
         output_stride: Stride of the last feature map in pixels; 32 is the paper's.
         freeze_backbone_bn: Keep the backbone's running BatchNorm statistics in training. The
-            paper's code freezes their affine parameters too.
+            authors' code freezes their affine parameters too.
 
     Raises:
-        ValueError: If there is no class, the backbone has no feature map of stride 4 with one after
-            it, or an option of the decoders is out of range.
+        ValueError: If there is no class, the backbone has no feature map of stride 4 and a deeper
+            one, or an option of the decoders is out of range.
 
     Cheng et al., "Per-Pixel Classification is Not All You Need for Semantic Segmentation"
-    (MaskFormer), NeurIPS 2021, with its start values; in the form of Chen et al., "Weak-shot
+    (MaskFormer), NeurIPS 2021, with its initial values; in the form of Chen et al., "Weak-shot
     Semantic Segmentation via Dual Similarity Transfer" (SimFormer), NeurIPS 2022.
     """
 
@@ -88,7 +89,7 @@ class MaskTransformer(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Proposals:
-        """Proposals of every layer for images (N, 3, H, W) in [0, 1]; stride 4 of the padded."""
+        """Compute every layer's proposals for images (N, 3, H, W) in [0, 1], at stride 4."""
         layers, embeddings = self._decode(image)
         class_logits, mask_logits = self._heads(torch.cat(layers, 1), embeddings)
         shape = (len(image), len(layers), -1)
@@ -99,45 +100,39 @@ class MaskTransformer(nn.Module):
         )
 
     def scores(self, image: Tensor) -> Tensor:
-        """Scores (N, K, H, W), float32 from 0 to Q, of images (N, 3, H, W) in [0, 1].
+        """Compute scores (N, K, H, W), float32 from 0 to Q, of images (N, 3, H, W) in [0, 1].
 
-        `semantic_inference` of the last layer, whose mask logits are resized bilinearly. No
-        probabilities, but their order is that of the classes.
+        Runs `semantic_inference` on the last layer with bilinearly resized mask logits. Scores rank
+        the classes but are no probabilities.
         """
         layers, embeddings = self._decode(image)
         class_logits, mask_logits = self._heads(layers[-1], embeddings)
         height, width = image.shape[-2:]
-        masks = _enlarged(mask_logits)[..., :height, :width]
-        return semantic_inference(class_logits, masks)
+        padded = [4 * side for side in mask_logits.shape[-2:]]
+        masks = F.interpolate(mask_logits.float(), padded, mode="bilinear", align_corners=False)
+        return semantic_inference(class_logits, masks[..., :height, :width])
 
     def log_scores(self, image: Tensor) -> Tensor:
-        """Logs of `scores`: logits (N, K, H, W), float32, whose softmax is each class's share."""
+        """Compute logs of `scores`: logits (N, K, H, W), float32, with softmax as class shares."""
         scores = self.scores(image)
         return scores.clamp_min(torch.finfo(scores.dtype).tiny).log()
 
     def _decode(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Queries (N, Q, E) of each layer and pixel embeddings (N, E, h, w)."""
+        """Compute each layer's queries (N, Q, E) and the pixel embeddings (N, E, h, w)."""
         features = self.backbone(image)
         return self.decoder(features[-1]), self.pixel_decoder(features)
 
     def _heads(self, queries: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of classes (N, M, K + 1) and masks (N, M, h, w) of queries (N, M, E)."""
+        """Compute logits of classes (N, M, K + 1) and masks (N, M, h, w) from queries (N, M, E)."""
         masks = self.mask_head(queries) @ embeddings.flatten(2)
         return self.class_head(queries), masks.view(*masks.shape[:2], *embeddings.shape[2:])
 
 
 def undecayed(module: nn.Module) -> list[nn.Parameter]:
-    """Parameters of norm layers and embeddings, which MaskFormer trains without weight decay."""
+    """List the parameters of norm layers and embeddings, which have no weight decay."""
     return [
         parameter
         for part in module.modules()
         if isinstance(part, _UNDECAYED)
         for parameter in part.parameters(recurse=False)
     ]
-
-
-def _enlarged(mask_logits: Tensor) -> Tensor:
-    """Mask logits (N, Q, h, w) of stride 4 at the size of the padded image, float32."""
-    height, width = mask_logits.shape[-2:]
-    size = (4 * height, 4 * width)
-    return F.interpolate(mask_logits.float(), size, mode="bilinear", align_corners=False)

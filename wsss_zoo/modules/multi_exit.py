@@ -1,4 +1,4 @@
-"""Heads on the inner feature maps of a segmenter, needed in training only."""
+"""Training-time heads on the inner feature maps of a segmenter."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -7,36 +7,36 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss_zoo.modules.backbone import Backbone
-from wsss_zoo.modules.segmenter import Segmenter
-from wsss_zoo.modules.unet import UNet
+from wsss_zoo.modules.segmenter import Segmenter, UNet
 
 ExitHead = Literal["light", "full"]
 _FULL, _LIGHT = 256, 64
-# Side in pixels of the cells that light heads are compared on.
+# Side in pixels of the cells on which light heads are compared.
 _CELL = 4
 
 
 class MultiExit(nn.Module):
-    """An exit at each inner feature map: a segmentation head, and a class layer on its logits.
+    """Exits at the inner feature maps of a segmenter: a segmentation head and a class layer each.
 
-    Exits go along the network, shallow to deep: the backbone's feature maps but the last, in U-Net
-    the last one too and the decoder's blocks; the network's own output is the deepest exit, to
-    which only the class layer is added. The network itself is not part of this module.
+    Exits run from shallow to deep: the backbone's feature maps except the last; in U-Net also the
+    last one and the decoder's blocks. The network's own output is the deepest exit and only gets a
+    class layer. The network itself is not part of this module.
 
     Args:
         network: The segmenter.
         num_classes: Number of classes C, background included.
-        exits: Number of exits, the network's own included; the deepest so many. None for all.
-        head: "full", the released code's: two 3x3 convolutions of 256 channels with BatchNorm and
-            ReLU and a 1x1, compared at the size of the image. "light": 1x1 to 64 channels, one 3x3
-            of 64, 1x1, compared on cells of 4 x 4 pixels.
+        exits: Number of exits from the deepest on, the network's own included; None for all.
+        head: "full", as in the authors' code: two 3x3 convolutions of 256 channels with BatchNorm
+            and ReLU and a 1x1, compared at the size of the image. "light": 1x1 to 64 channels, one
+            3x3 of 64, 1x1, compared on cells of 4 x 4 pixels.
         projections: Also project the deeper exits' feature maps to the shallowest one's channels.
 
     Raises:
-        ValueError: If the network has fewer exits, or there are fewer than two.
+        ValueError: If the network has fewer exits, or fewer than two are requested.
 
     Zhang et al., "Self-Regulation for Semantic Segmentation", ICCV 2021. The class layer reads the
-    averaged logits, as in dongzhang89/SR-SS @ 90a8e86, whose heads' BatchNorm is never in training.
+    averaged logits, as in the authors' code (dongzhang89/SR-SS @ 90a8e86), whose heads never train
+    their BatchNorm.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class MultiExit(nn.Module):
         self.projections = nn.ModuleList(nn.Conv2d(width, channels[0], 1) for width in deeper)
 
     def forward(self, inner: Sequence[Tensor], logits: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Segmentation logits, each at its own size, and class logits (N, C), shallow to deep.
+        """Compute segmentation logits, each at its own size, and class logits (N, C).
 
         Args:
             inner: Inner feature maps, shallow to deep; see `inner_features`.
@@ -80,7 +80,7 @@ class MultiExit(nn.Module):
         return maps, scores
 
     def project(self, inner: Sequence[Tensor], decoded: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Deeper feature maps on the shallowest one's channels, each at its own size; and that."""
+        """Project the deeper feature maps to the shallowest one's channels; return all."""
         first, *deeper = inner[-self.inner :]
         students = [
             layer(map_) for layer, map_ in zip(self.projections, [*deeper, decoded], strict=True)
@@ -89,14 +89,14 @@ class MultiExit(nn.Module):
 
 
 def inner_channels(network: Segmenter) -> list[int]:
-    """Channels of the maps of `inner_features`."""
+    """List the channels of the maps of `inner_features`."""
     if isinstance(network.decoder, UNet):
         return [*network.backbone.channels, *network.decoder.channels[:-1]]
     return network.backbone.channels[:-1]
 
 
 def inner_features(network: Segmenter, image: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Maps on the way through the network, shallow to deep, and its decoded map, in one pass.
+    """Run the network once; return its inner maps, shallow to deep, and its decoded map.
 
     Args:
         network: The segmenter.
@@ -110,20 +110,20 @@ def inner_features(network: Segmenter, image: Tensor) -> tuple[list[Tensor], Ten
 
 
 def to_cells(maps: Sequence[Tensor], padded: tuple[int, int], cell: int) -> list[Tensor]:
-    """Maps (N, C, h, w) of the padded image resized to cells of so many pixels a side."""
+    """Resize maps (N, C, h, w) of the padded image to cells with this side in pixels."""
     size = [-(-side // cell) for side in padded]
     return [F.interpolate(map_, size, mode="bilinear", align_corners=False) for map_ in maps]
 
 
 def mask_of_cells(mask: Tensor, padded: tuple[int, int], cell: int) -> Tensor:
-    """Mask (N, H, W) by the pixel in the middle of each cell; 255 on padding."""
+    """Sample a mask (N, H, W) at the middle pixel of each cell; 255 on padding."""
     below, right = (whole - side for whole, side in zip(padded, mask.shape[-2:], strict=True))
     middle = cell // 2
     return F.pad(mask, (0, right, 0, below), value=255)[:, middle::cell, middle::cell]
 
 
 def padded_size(backbone: Backbone, image: Tensor) -> tuple[int, int]:
-    """Height and width that a backbone pads an image to, pixels."""
+    """Compute height and width of an image padded by a backbone, in pixels."""
     stride = backbone.strides[-1]
     height, width = (-(-side // stride) * stride for side in image.shape[-2:])
     return height, width

@@ -1,4 +1,4 @@
-"""MaskFormer's pixel decoder: a feature pyramid from a backbone's maps to one map of stride 4."""
+"""MaskFormer's pixel decoder: a feature pyramid that ends in one map of stride 4."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -6,29 +6,29 @@ from torch import Tensor, nn
 from wsss_zoo.modules.backbone import Backbone
 
 _FINEST = 4
-# The paper's 32 groups at 256 channels; a group of one channel would fail on maps of one pixel.
+# Equals the paper's 32 groups at 256 channels. Groups of one channel fail on maps of one pixel.
 _GROUP = 8
 
 
 class PixelDecoder(nn.Module):
-    """Feature maps from stride 4 on, joined from deep to shallow.
+    """Fusion of the feature maps from stride 4 on, from deep to shallow.
 
-    ``y = ReLU(GN(conv3x3(x)))`` of the deepest map; going up
-    ``y = ReLU(GN(conv3x3(GN(conv1x1(x)) + nearest(y))))``, where maps of equal stride (a dilated
-    backbone) need no resizing; at the end a 3x3 convolution with bias.
+    The deepest map becomes ``y = ReLU(GN(conv3x3(x)))``. Each shallower map is joined by ``y =
+    ReLU(GN(conv3x3(GN(conv1x1(x)) + nearest(y))))``; maps of equal stride (of a dilated backbone)
+    are not resized. The last layer is a 3x3 convolution with bias.
 
     Args:
-        backbone: The backbone whose feature maps come in.
+        backbone: The backbone of the feature maps.
         channels: Channels E of the result, a multiple of 8.
 
     Raises:
-        ValueError: If the backbone has no feature map of stride 4 or none after it, or the channels
-            are not a multiple of 8.
+        ValueError: If the backbone has no feature map of stride 4 with a deeper one, or the
+            channels are not a multiple of 8.
 
     Cheng et al., "Per-Pixel Classification is Not All You Need for Semantic Segmentation"
-    (MaskFormer), NeurIPS 2021. Convolutions start as there: uniform (Kaiming's with a = 1), biases
-    0. Its GroupNorm has 32 groups whatever the channels; here a group has 8 channels, which is the
-    same at its 256.
+    (MaskFormer), NeurIPS 2021. Convolutions are initialised as in the paper: uniform (Kaiming's
+    with a = 1), biases 0. The paper's GroupNorm always has 32 groups. In this implementation a
+    group has 8 channels, which is the same at the paper's 256.
     """
 
     def __init__(self, backbone: Backbone, channels: int = 256) -> None:
@@ -42,10 +42,10 @@ class PixelDecoder(nn.Module):
                 "as resnet50"
             )
         self.out_channels = channels
-        #: Places of the feature maps that are used, shallow to deep.
+        #: Indices of the used feature maps, shallow to deep.
         self.inputs = tuple(range(backbone.strides.index(_FINEST), len(backbone.strides)))
         *shallower, deepest = (backbone.channels[place] for place in self.inputs)
-        #: 1x1 convolutions of all maps but the deepest, shallow to deep.
+        #: 1x1 convolutions of all maps except the deepest, shallow to deep.
         self.lateral = nn.ModuleList(_conv(width, channels, 1) for width in shallower)
         #: 3x3 convolutions of all maps, shallow to deep.
         self.smooth = nn.ModuleList(
@@ -56,7 +56,7 @@ class PixelDecoder(nn.Module):
         init_conv(self.last)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """Pixel embeddings (N, E, H/4, W/4) from the backbone's feature maps, shallow to deep."""
+        """Compute pixel embeddings (N, E, H/4, W/4) from feature maps, shallow to deep."""
         *shallower, deepest = (features[place] for place in self.inputs)
         current: Tensor = self.smooth[-1](deepest)
         for i in reversed(range(len(shallower))):
@@ -67,7 +67,7 @@ class PixelDecoder(nn.Module):
 
 
 def init_conv(conv: nn.Conv2d) -> None:
-    """Start a convolution uniformly in +-sqrt(3 / fan-in) and its bias, if any, at 0."""
+    """Initialise a convolution uniformly in +-sqrt(3 / fan-in), and its bias, if any, with 0."""
     nn.init.kaiming_uniform_(conv.weight, a=1)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)

@@ -1,4 +1,4 @@
-"""Two layers of graph attention or graph convolution over the regions of images."""
+"""Graph attention or graph convolution in two layers over the regions of images."""
 
 import warnings
 from typing import Literal, get_args
@@ -11,17 +11,19 @@ Layer = Literal["gat", "gcn"]
 
 
 class RegionNetwork(nn.Module):
-    """Class scores of regions from their features and their neighbours'.
+    """Class scores of regions from their own and their neighbours' features.
 
-    ``gat``: ``e_ij = LeakyReLU_0.2(a^T [W x_i || W x_j])``, ``alpha_ij`` its softmax over the
-    neighbours j of i and i itself; ``heads`` heads of ``hidden`` channels, each
-    ``ELU(sum_j alpha_ij W x_j)``, side by side; then one head of C channels without ELU.
-    ``gcn``: ``A^ ReLU(A^ x W_0) W_1`` with ``A^ = D~^-1/2 (A + I) D~^-1/2`` and, for comparison,
-    the same width ``heads * hidden``. Both have biases, and dropout before each layer; ``gat`` also
-    on the attention.
+    * ``gat``: ``e_ij = LeakyReLU_0.2(a^T [W x_i || W x_j])`` and ``alpha_ij``, its softmax over the
+      neighbours j of i and i itself. The first layer concatenates ``heads`` heads of ``hidden``
+      channels, each ``ELU(sum_j alpha_ij W x_j)``. The second layer is one head of C channels
+      without ELU. Dropout also acts on the attention.
+    * ``gcn``: ``A^ ReLU(A^ x W_0) W_1`` with ``A^ = D~^-1/2 (A + I) D~^-1/2`` and, for comparison,
+      the same width ``heads * hidden``.
 
-    Features are standardised by `Standardize`: without it dropout and learning rate would mean
-    something else for each clean network. Everything is computed in float32, under autocast too.
+    Both have biases, and dropout before each layer.
+
+    `Standardize` standardises the features, so that dropout and learning rate mean the same for
+    every clean network. All computation is float32, also under autocast.
 
     Args:
         in_channels: Length D of the features.
@@ -33,12 +35,12 @@ class RegionNetwork(nn.Module):
         extra_channels: Further channels, after the D, that are not standardised (probabilities).
 
     Raises:
-        ValueError: If the layer is another, a number is too small or the dropout outside [0, 1).
+        ValueError: If the layer is unknown, a number too small or the dropout outside [0, 1).
 
     Velickovic et al., "Graph Attention Networks", ICLR 2018, with its sizes for transductive
     learning; Kipf and Welling, "Semi-Supervised Classification with Graph Convolutional Networks",
-    ICLR 2017. The layers are torch_geometric's, which is imported when a network is made: its
-    import takes seconds.
+    ICLR 2017. The layers come from torch_geometric, which is imported lazily because its import
+    takes seconds.
     """
 
     def __init__(
@@ -68,16 +70,13 @@ class RegionNetwork(nn.Module):
         self.activation = nn.ELU() if layer == "gat" else nn.ReLU()
 
     def forward(self, x: Tensor, edge_index: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Scores of all regions, of one graph or of several that share no edge.
+        """Compute logits (V, C), float32, of all regions of one graph, or of several disjoint ones.
 
         Args:
             x: Features, (V, D + extra_channels), any float type.
-            edge_index: Regions that are connected, both directions, without self loops, (2, E).
-            kept: Edges that count, (E,) bool; None for all. The sum over a neighbourhood is the
-                same as over ``edge_index[:, kept]``, whose size a GPU would have to be asked for.
-
-        Returns:
-            Logits (V, C), float32.
+            edge_index: Connected regions, both directions, without self loops, (2, E).
+            kept: Edges that count, (E,) bool; None for all. Equals passing ``edge_index[:, kept]``,
+                whose size would need a synchronisation with the GPU.
 
         Raises:
             ValueError: If the features have another length.
@@ -92,7 +91,7 @@ class RegionNetwork(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             x = x.float()
             x = torch.cat([self.standardize(x[:, :channels]), x[:, channels:]], 1)
-            # One more region, connected to nothing, takes the edges that do not count.
+            # An extra region, connected to nothing, collects the edges that do not count.
             x = F.pad(x, (0, 0, 0, 1))
             edges = _with_loops(edge_index, kept, len(x))
             x = self.activation(self._apply_layer(self.first, x, edges))
@@ -107,11 +106,11 @@ class RegionNetwork(nn.Module):
 
 
 class Standardize(nn.Module):
-    """Each channel minus its mean, divided by its standard deviation, over all rows seen so far.
+    """Standardisation of each channel by mean and standard deviation over all rows seen so far.
 
-    In training mode the rows (V, D) are added to the statistics before these are used, so that they
-    are soon the same for all batches, and one row is enough; after that they stay. Under DDP they
-    are those of rank 0, as of any buffer.
+    In training mode the rows (V, D) enter the statistics before these are used. The statistics soon
+    agree for all batches, and a single row is enough. In eval mode they stay. Under DDP they are
+    those of rank 0, as of any buffer.
 
     Args:
         channels: Number of channels D.
@@ -128,15 +127,15 @@ class Standardize(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Standardised rows (V, D); a channel without any spread gives 0."""
+        """Standardise rows (V, D); a channel without any spread gives 0."""
         if self.training:
             self._include(x.detach())
-        # Before any training the features pass as they are.
+        # Before any training the features pass unchanged.
         scale = torch.where(self.count > 0, (self.variance + 1e-5).rsqrt(), 1.0)
         return (x - self.mean) * scale
 
     def _include(self, x: Tensor) -> None:
-        """Chan's update of mean and variance by the rows of one batch."""
+        """Update mean and variance by the rows of one batch (Chan's formula)."""
         total = self.count + len(x)
         share = len(x) / total.clamp_min(1)
         variance, mean = torch.var_mean(x, 0, correction=0) if len(x) else (x.sum(0), x.sum(0))
@@ -150,13 +149,13 @@ def _layers(
     layer: Layer, in_channels: int, num_classes: int, hidden: int, heads: int, dropout: float
 ) -> tuple[nn.Module, nn.Module]:
     with warnings.catch_warnings():
-        # It uses torch.jit.script, which torch has begun to call deprecated.
+        # torch_geometric uses torch.jit.script, which newer torch versions call deprecated.
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
         from torch_geometric.nn import GATConv, GCNConv
     width = heads * hidden
     if layer == "gat":
-        # Its own self loops begin with a selection of edges: see `_with_loops`.
+        # GATConv's own self loops begin with a selection of edges: see `_with_loops`.
         first = GATConv(in_channels, hidden, heads, dropout=dropout, add_self_loops=False)
         return first, GATConv(width, num_classes, 1, dropout=dropout, add_self_loops=False)
     return GCNConv(in_channels, width, normalize=False), GCNConv(
@@ -165,7 +164,7 @@ def _layers(
 
 
 def _with_loops(edge_index: Tensor, kept: Tensor | None, count: int) -> Tensor:
-    """Edges and self loops (2, E + V) of V nodes; edges that do not count lead to the last."""
+    """Add self loops of V nodes, (2, E + V); edges that do not count lead to the last node."""
     if kept is not None:
         edge_index = torch.where(kept, edge_index, count - 1)
     loops = torch.arange(count, device=edge_index.device).expand(2, -1)
@@ -173,7 +172,7 @@ def _with_loops(edge_index: Tensor, kept: Tensor | None, count: int) -> Tensor:
 
 
 def _symmetric_norm(edges: Tensor, count: int) -> Tensor:
-    """Entries of D~^-1/2 (A + I) D~^-1/2 at the edges and self loops (2, E), (E,) float32."""
+    """Compute D~^-1/2 (A + I) D~^-1/2 at the edges and self loops (2, E), (E,) float32."""
     ones = torch.ones(edges.shape[1], device=edges.device)
     degree = torch.zeros(count, device=edges.device).index_add(0, edges[1], ones)
     scale = degree.rsqrt()

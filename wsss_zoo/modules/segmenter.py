@@ -4,19 +4,20 @@ from typing import Literal
 
 import torch.nn.functional as F
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3PlusDecoder
+from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 from torch import Tensor, nn
 
 from wsss_zoo.modules.backbone import Backbone
-from wsss_zoo.modules.unet import UNet
 
 Architecture = Literal["deeplabv3plus", "largefov", "unet"]
+_UNET_CHANNELS = (256, 128, 64, 32, 16)
 
 
 class Segmenter(nn.Module):
-    """Backbone, decoder and a 1x1 class layer; logits at the size of the image, whatever it is.
+    """Segmentation network: backbone, decoder and 1x1 class layer; logits at the image's size.
 
-    `features`, `decode` and the attributes ``backbone``, ``decoder`` and ``head`` are for methods
-    that reach between them, for example to perturb features.
+    Methods that work on intermediate results, for example to perturb features, use `features`,
+    `decode` and the attributes ``backbone``, ``decoder`` and ``head``.
 
     Args:
         num_classes: Number of classes C, background included.
@@ -29,10 +30,10 @@ class Segmenter(nn.Module):
         freeze_backbone_bn: Keep the backbone's running BatchNorm statistics in training.
 
     Raises:
-        ValueError: If there is no class, or the backbone cannot carry the decoder.
+        ValueError: If there is no class, or the decoder does not fit the backbone.
 
-    Unlike segmentation_models_pytorch's own DeepLabV3Plus, which wants sizes that the stride
-    divides, the image is padded; and the last upsampling has align_corners=False.
+    Differences from segmentation_models_pytorch's DeepLabV3Plus: images of any size are padded, and
+    the last upsampling has align_corners=False.
     """
 
     def __init__(
@@ -63,12 +64,12 @@ class Segmenter(nn.Module):
         self.head = nn.Conv2d(self.decoder.out_channels, num_classes, kernel_size=1)
 
     def features(self, image: Tensor) -> list[Tensor]:
-        """The backbone's feature maps of an image (N, 3, H, W) in [0, 1], shallow to deep."""
+        """Extract the backbone's feature maps of an image (N, 3, H, W) in [0, 1]."""
         features: list[Tensor] = self.backbone(image)
         return features
 
     def decode(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
-        """Logits (N, C, H, W) of an image of `size` = (H, W), from its feature maps."""
+        """Compute logits (N, C, H, W) of an image of `size` = (H, W) from its feature maps."""
         logits = self.head(self.decoder(features))
         stride = self.backbone.strides[-1]
         # Not -(-side // stride): ONNX rounds quotients of integers towards zero.
@@ -77,25 +78,24 @@ class Segmenter(nn.Module):
         return logits[..., : size[0], : size[1]]
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (N, C, H, W) of an image (N, 3, H, W) in [0, 1]."""
+        """Compute logits (N, C, H, W) of an image (N, 3, H, W) in [0, 1]."""
         return self.decode(self.features(image), (image.shape[-2], image.shape[-1]))
 
 
 class DeepLabV3Plus(nn.Module):
-    """Atrous spatial pyramid on the last feature map, fused with the one of stride 4.
+    """DeepLabV3+ decoder: atrous spatial pyramid on the last map, fused with the map of stride 4.
 
     Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image
-    Segmentation", ECCV 2018; the decoder of segmentation_models_pytorch, in which a training batch
-    whose pooled branch has one value per channel raises: here that BatchNorm uses its running
-    statistics then.
+    Segmentation", ECCV 2018; the decoder of segmentation_models_pytorch. That decoder raises on a
+    training batch whose pooled branch has one value per channel. In this implementation its
+    BatchNorm then uses the running statistics.
 
     Args:
-        backbone: The backbone whose feature maps come in.
+        backbone: The backbone of the feature maps.
         out_channels: Channels of the result.
 
     Raises:
-        ValueError: If the backbone has no feature map of stride 4, or its output stride is not 8 or
-            16.
+        ValueError: If the backbone has no map of stride 4, or its output stride is not 8 or 16.
     """
 
     def __init__(self, backbone: Backbone, out_channels: int = 256) -> None:
@@ -109,9 +109,9 @@ class DeepLabV3Plus(nn.Module):
                 "architecture 'largefov'"
             )
         self._shallow = backbone.strides.index(4)
-        #: Places of the feature maps that are used.
+        #: Indices of the used feature maps.
         self.inputs = (self._shallow, len(backbone.strides) - 1)
-        # The decoder reads places 2 and -1 only.
+        # The decoder reads indices 2 and -1 only.
         channels = [0, 0, backbone.channels[self._shallow], backbone.channels[-1]]
         self.layers = DeepLabV3PlusDecoder(
             encoder_channels=channels,
@@ -125,16 +125,16 @@ class DeepLabV3Plus(nn.Module):
         _accept_single_values(self.layers)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """Decoded map (N, out_channels, H/4, W/4) from feature maps, shallow to deep."""
+        """Decode feature maps, shallow to deep, into one map (N, out_channels, H/4, W/4)."""
         shallow, deep = features[self._shallow], features[-1]
         decoded: Tensor = self.layers([shallow, shallow, shallow, deep])
         return decoded
 
 
 class LargeFOV(nn.Module):
-    """DeepLab's large field of view: a strongly dilated 3x3 convolution and a 1x1, with ReLU.
+    """DeepLab's large field of view: a strongly dilated 3x3 and a 1x1 convolution with ReLU.
 
-    Chen et al., "DeepLab", TPAMI 2018, in the form that weakly supervised work uses (MCIS, ECCV
+    Chen et al., "DeepLab", TPAMI 2018, in the usual form of weakly supervised work (MCIS, ECCV
     2020): dilation 12, no bias, no dropout. The paper's output stride is 8.
 
     Args:
@@ -143,7 +143,7 @@ class LargeFOV(nn.Module):
         dilation: Dilation of the 3x3 convolution, in cells of the feature map.
     """
 
-    #: Places of the feature maps that are used.
+    #: Indices of the used feature maps.
     inputs = (-1,)
 
     def __init__(self, in_channels: int, out_channels: int = 1024, dilation: int = 12) -> None:
@@ -159,9 +159,52 @@ class LargeFOV(nn.Module):
         self.out_channels = out_channels
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """Decoded map (N, out_channels, h, w) from feature maps, of which the last is used."""
+        """Decode the last of the feature maps into one map (N, out_channels, h, w)."""
         decoded: Tensor = self.layers(features[-1])
         return decoded
+
+
+class UNet(nn.Module):
+    """U-Net decoder with one block per feature map.
+
+    A block upsamples, concatenates the next shallower map and applies two 3x3 convolutions. The
+    last block has the size of the padded image. Ronneberger et al., "U-Net", MICCAI 2015; the
+    blocks of segmentation_models_pytorch.
+
+    Args:
+        backbone: The backbone of the feature maps.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        count = len(backbone.channels)
+        self._first_stride = backbone.strides[0]
+        #: Indices of the used feature maps.
+        self.inputs = tuple(range(count))
+        #: Channels of each block's output, deep to shallow.
+        self.channels: tuple[int, ...] = _UNET_CHANNELS[-count:]
+        self.out_channels = self.channels[-1]
+        self.layers = UnetDecoder(
+            # The first entry stands for the image, which is not concatenated.
+            encoder_channels=[3, *backbone.channels],
+            decoder_channels=list(self.channels),
+            n_blocks=count,
+        )
+
+    def blocks(self, features: list[Tensor]) -> list[Tensor]:
+        """Compute each block's output, of `channels` channels, from feature maps."""
+        height, width = (self._first_stride * side for side in features[0].shape[-2:])
+        skips = [*features[-2::-1], None]
+        sizes = [*(tuple(skip.shape[-2:]) for skip in features[-2::-1]), (height, width)]
+        outputs, current = [], self.layers.center(features[-1])
+        for block, skip, size in zip(self.layers.blocks, skips, sizes, strict=True):
+            current = block(current, *size, skip_connection=skip)
+            outputs.append(current)
+        return outputs
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Decode feature maps, shallow to deep, into one map (N, out_channels, H, W)."""
+        return self.blocks(features)[-1]
 
 
 class _BatchNorm2d(nn.BatchNorm2d):

@@ -1,15 +1,15 @@
-"""SimNet: whether two pixels are of the same class, from the embeddings of both."""
+"""SimNet: a classifier of pixel pairs as same or different class, from their embeddings."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class SimNet(nn.Module):
-    """Probability that both pixels of a pair are of the same class.
+    """Probability that both pixels of a pair have the same class.
 
-    Residual blocks on the 2E channels of a pair, then two logits, of whose softmax the second is
-    taken. A pair is one sample of the BatchNorms, whose mode is the caller's: the paper's teacher
-    pass is in training mode as well.
+    Residual blocks act on the 2E channels of a pair. The result is the second entry of a softmax
+    over two logits. A pair is one sample of the BatchNorms, whose mode the caller sets. The paper's
+    teacher pass is in training mode as well.
 
     Args:
         channels: Channels E of a pixel's embedding, and of the blocks.
@@ -19,8 +19,8 @@ class SimNet(nn.Module):
         ValueError: If a number is below 1.
 
     Chen et al., "Weak-shot Semantic Segmentation via Dual Similarity Transfer" (SimFormer), NeurIPS
-    2022, whose 1x1 convolutions on a grid of pairs are linear layers here. It is not symmetric in
-    the two pixels. Start values are torch's own.
+    2022. The paper's 1x1 convolutions on a grid of pairs are linear layers in this implementation.
+    The network is not symmetric in the two pixels. Initial values are torch's own.
     """
 
     def __init__(self, channels: int = 256, blocks: int = 3) -> None:
@@ -33,13 +33,10 @@ class SimNet(nn.Module):
         self.last = nn.Linear(channels, 2)
 
     def forward(self, pairs: Tensor) -> Tensor:
-        """Probabilities in [0, 1], float32, of pairs of embeddings one behind the other.
+        """Compute probabilities in [0, 1], float32, of pairs of concatenated embeddings.
 
         Args:
-            pairs: (P, 2E), or a grid (N, 2E, a, b).
-
-        Returns:
-            (P,), or (N, a, b).
+            pairs: (P, 2E), which gives (P,), or a grid (N, 2E, a, b), which gives (N, a, b).
 
         Raises:
             ValueError: If the pairs have another shape.
@@ -55,14 +52,14 @@ class SimNet(nn.Module):
         return probs.view(rows.shape[:-1])
 
     def all_pairs(self, first: Tensor, second: Tensor) -> Tensor:
-        """Probabilities (..., A, B), float32, of every pair of two sets of pixels.
+        """Compute probabilities (..., A, B), float32, of every pair of two sets of pixels.
 
-        The same as `forward` of all pairs, but the layers that read them are applied to the pixels
-        and added, ``W [f_i; f_j] = W_a f_i + W_b f_j``: the pairs' embeddings are never formed.
+        Equals `forward` of all pairs, but the layers that read pairs are applied per pixel and
+        added: ``W [f_i; f_j] = W_a f_i + W_b f_j``. The pairs' embeddings are never formed.
 
         Args:
             first: Embeddings of the pairs' first pixels, (..., A, E).
-            second: Embeddings of the second ones, (..., B, E).
+            second: Embeddings of the pairs' second pixels, (..., B, E).
         """
         probs = self._finish(self.first.all_pairs(first, second))
         return probs.view(*first.shape[:-1], second.shape[-2])
@@ -73,13 +70,13 @@ class SimNet(nn.Module):
 
 
 class SimBlock(nn.Module):
-    """Two linear layers with BatchNorm and ReLU, added to the input, with nothing after the sum.
+    """Residual block: two linear layers with BatchNorm and ReLU, nothing after the sum.
 
-    Where the widths differ, the input goes through a linear layer and ReLU before it is added.
+    If the widths differ, the skip connection has a linear layer and ReLU.
 
     Args:
-        in_channels: Channels that come in.
-        out_channels: Channels of the result.
+        in_channels: Number of input channels.
+        out_channels: Number of output channels.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -94,24 +91,24 @@ class SimBlock(nn.Module):
         self.skip = None if same else nn.Linear(in_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Result (P, out_channels) of (P, in_channels)."""
+        """Map (P, in_channels) to (P, out_channels)."""
         skip = x if self.skip is None else self.skip(x).relu()
         return self._sum(self.enter(x), skip)
 
     def all_pairs(self, first: Tensor, second: Tensor) -> Tensor:
-        """Result of all pairs of (..., A, E) and (..., B, E), in rows; only where widths differ."""
+        """Map all pairs of (..., A, E) and (..., B, E) to rows; needs different widths."""
         assert self.skip is not None
         skip = _of_pairs(self.skip, first, second).relu()
         return self._sum(_of_pairs(self.enter, first, second), skip)
 
     def _sum(self, entered: Tensor, skip: Tensor) -> Tensor:
-        # A new tensor: the ReLU's backward pass needs its own output as it was.
+        # Not in place: the ReLU's backward pass needs its own output.
         result: Tensor = self.rest(entered) + skip
         return result
 
 
 def _of_pairs(layer: nn.Linear, first: Tensor, second: Tensor) -> Tensor:
-    """The layer on all pairs of (..., A, E) and (..., B, E), in rows (... A B, D)."""
+    """Apply the layer to all pairs of (..., A, E) and (..., B, E), in rows (... A B, D)."""
     weight_first, weight_second = layer.weight.chunk(2, dim=1)
     left = F.linear(first, weight_first, layer.bias)
     right = F.linear(second, weight_second)

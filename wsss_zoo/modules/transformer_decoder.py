@@ -1,4 +1,4 @@
-"""DETR's transformer decoder: learned queries that look at a feature map and at each other."""
+"""DETR's transformer decoder: learned queries attend to a feature map and to each other."""
 
 import math
 
@@ -12,11 +12,11 @@ _TEMPERATURE = 10_000.0
 
 
 class TransformerDecoder(nn.Module):
-    """Queries after each layer, all through one shared LayerNorm; there is no encoder.
+    """Transformer decoder that returns the queries after each layer; it has no encoder.
 
-    The feature map is projected by a 1x1 convolution; `sine_positions` are added where it is a
-    key, the learned embeddings of the queries where those are queries or keys. The queries
-    themselves start at 0.
+    A 1x1 convolution projects the feature map. `sine_positions` are added to it as keys. The
+    learned embeddings are added to the queries wherever these are queries or keys. The queries
+    start at 0. All layers share one final LayerNorm.
 
     Args:
         in_channels: Channels D of the feature map.
@@ -32,8 +32,8 @@ class TransformerDecoder(nn.Module):
             multiple of 4 and of the heads.
 
     Carion et al., "End-to-End Object Detection with Transformers" (DETR), ECCV 2020, as in
-    MaskFormer: weights of the layers Xavier-uniform, embeddings from N(0, 1). The first
-    layer's queries have equal values, so what compares them there has gradient 0, as in DETR.
+    MaskFormer: Xavier-uniform layers, embeddings from N(0, 1). The first layer's queries have equal
+    values, so its weights that compare queries with each other have gradient 0, as in DETR.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class TransformerDecoder(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, features: Tensor) -> list[Tensor]:
-        """The queries (N, Q, E) after each layer, from a feature map (N, D, h, w)."""
+        """Compute the queries (N, Q, E) after each layer from a feature map (N, D, h, w)."""
         projected = self.project(features)
         memory = projected.flatten(2).transpose(1, 2)
         height, width = projected.shape[-2:]
@@ -81,7 +81,7 @@ class TransformerDecoder(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, cross-attention and feed-forward, each added, then normalised ("post-norm").
+    """Decoder layer: self-attention, cross-attention and feed-forward with post-norm.
 
     Args:
         channels: Channels E.
@@ -105,13 +105,13 @@ class DecoderLayer(nn.Module):
                 nn.init.xavier_uniform_(parameter)
 
     def forward(self, queries: Tensor, embeddings: Tensor, memory: Tensor, keys: Tensor) -> Tensor:
-        """The queries (N, Q, E) after this layer.
+        """Compute the queries (N, Q, E) after this layer.
 
         Args:
-            queries: The queries before, (N, Q, E).
-            embeddings: What is added to them for comparing, (N, Q, E).
-            memory: The feature map's pixels, (N, h w, E).
-            keys: The same with their positions, (N, h w, E).
+            queries: Queries before this layer, (N, Q, E).
+            embeddings: Embeddings added to the queries for the comparison, (N, Q, E).
+            memory: Pixels of the feature map, (N, h w, E).
+            keys: The memory with positions, (N, h w, E).
         """
         placed = queries + embeddings
         looked = self.self_attention(placed, placed, queries)
@@ -123,14 +123,14 @@ class DecoderLayer(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention of several heads: torch's ``MultiheadAttention``, its parameters and start values.
+    """Multi-head attention with parameters and initialisation of torch's ``MultiheadAttention``.
 
-    Unlike that, torch.export leaves the size of the batch open.
+    Unlike torch's module, it lets torch.export keep the batch size dynamic.
 
     Args:
         channels: Channels E.
         heads: Number of heads; divides the channels.
-        dropout: Probability in [0, 1) of leaving a place out.
+        dropout: Probability in [0, 1) of dropping a position.
     """
 
     def __init__(self, channels: int, heads: int, dropout: float = 0.0) -> None:
@@ -144,7 +144,7 @@ class Attention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Values where the keys fit the queries (N, A, E), from keys and values (N, B, E)."""
+        """Attend with queries (N, A, E) to keys and values (N, B, E); the result is (N, A, E)."""
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         query, key, value = (
             self._split(F.linear(x, weight, bias))
@@ -156,24 +156,24 @@ class Attention(nn.Module):
         return result
 
     def _split(self, x: Tensor) -> Tensor:
-        """By heads: (N, A, E) to (N, heads, A, E / heads)."""
+        """Split into heads: (N, A, E) to (N, heads, A, E / heads)."""
         return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 def sine_positions(
     height: int, width: int, channels: int, device: torch.device | None = None
 ) -> Tensor:
-    """Positions of the pixels of a map as sines and cosines, (height, width, channels) float32.
+    """Encode the pixels' positions by sines and cosines, (height, width, channels) float32.
 
-    The first half of the channels is for y, the second for x. Row i of h is at
-    ``y = 2 pi (i + 1) / (h + 1e-6)``; channels 2k and 2k + 1 of its half D are sine and cosine of
-    ``y / 10000^(2k / D)``.
+    The first half of the channels encodes y, the second x. Row i of h is at
+    ``y = 2 pi (i + 1) / (h + 1e-6)``. Channels 2k and 2k + 1 of its half D are the sine and cosine
+    of ``y / 10000^(2k / D)``.
 
     Args:
-        height: Rows.
-        width: Columns.
-        channels: Channels, a multiple of 4.
-        device: Where the result is made.
+        height: Number of rows.
+        width: Number of columns.
+        channels: Number of channels, a multiple of 4.
+        device: Device of the result.
 
     Carion et al. (DETR), ECCV 2020, without padding masks.
 

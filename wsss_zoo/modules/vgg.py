@@ -1,14 +1,13 @@
-"""VGG-16 at output stride 8, as weakly supervised segmentation uses it."""
+"""VGG-16 at output stride 8, as in weakly supervised segmentation."""
 
 from typing import Any
 
-import timm
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import FeatureInfo
 from torch import Tensor, nn
 
 # Per block: width, number of 3x3 convolutions, their dilation, and (size, stride, padding) of the
-# pooling before it.
+# pooling before the block.
 _BLOCKS = (
     (64, 2, 1, None),
     (128, 2, 1, (2, 2, 0)),
@@ -19,16 +18,17 @@ _BLOCKS = (
 
 
 class VGG16(nn.Module):
-    """The convolutions of VGG-16 without BatchNorm, of which the last block is dilated.
+    """VGG-16's convolutions without BatchNorm, with a dilated last block.
 
-    The fourth pooling is 3x3 of stride 1 with padding 1, the fifth block has dilation 2 and no
-    pooling follows it, so that the last map has stride 8. Parameters have the names and shapes of
-    torchvision's and timm's vgg16 (``features.0.weight`` .. ``features.28.bias``), so files of
-    either fit. Convolutions start as there: normal with variance 2 / (9 * width), biases 0.
+    The fourth pooling is 3x3 of stride 1 with padding 1. The fifth block has dilation 2 and no
+    pooling after it, so the last map has stride 8. Parameters have the names and shapes of
+    torchvision's and timm's vgg16 (``features.0.weight`` .. ``features.28.bias``), so both
+    libraries' files fit. The initial values are also theirs: normal with variance 2 / (9 * width),
+    biases 0.
 
     Simonyan, Zisserman, "Very Deep Convolutional Networks", ICLR 2015; in the form of Sun et al.,
-    "Mining Cross-Image Semantics", ECCV 2020 (GuoleiSun/MCIS_wsss @ 1fc8f75). The paper's three 3x3
-    convolutions in place of the fully connected layers are not part of it.
+    "Mining Cross-Image Semantics", ECCV 2020 (GuoleiSun/MCIS_wsss @ 1fc8f75). The three 3x3
+    convolutions that replace the fully connected layers in that paper are not included.
 
     >>> import torch
     >>> [tuple(f.shape[1:]) for f in VGG16()(torch.zeros(1, 3, 16, 24))]
@@ -62,26 +62,11 @@ class VGG16(nn.Module):
             else:
                 nn.init.kaiming_normal_(parameter, mode="fan_out", nonlinearity="relu")
 
-    def load_imagenet(self) -> None:
-        """Take the weights of timm's ``vgg16.tv_in1k``, which timm downloads.
-
-        Raises:
-            RuntimeError: If the download fails.
-        """
-        try:
-            classifier: Any = timm.create_model("vgg16.tv_in1k", pretrained=True)
-        except Exception as error:
-            raise RuntimeError(
-                f"timm could not load ImageNet weights for 'vgg16': {error}; "
-                "give weights the path of a downloaded .safetensors or .pth file instead"
-            ) from error
-        self.features.load_state_dict(classifier.features.state_dict())
-
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Maps after the last ReLU of each block (conv1_2 .. conv5_3), strides 1, 2, 4, 8, 8.
+        """Extract maps after each block's last ReLU (conv1_2 .. conv5_3), strides 1, 2, 4, 8, 8.
 
         Args:
-            image: Normalised image, (N, 3, H, W); other sides than multiples of 8 lose the rest.
+            image: Normalised image, (N, 3, H, W); sides are cut to multiples of 8.
         """
         maps: list[Tensor] = []
         for index, layer in enumerate(self.features):

@@ -1,4 +1,4 @@
-"""A network whose weights are the running average of another's."""
+"""Network whose weights are the running average of another network's."""
 
 from copy import deepcopy
 from itertools import chain
@@ -9,19 +9,19 @@ from torch import Tensor, nn
 
 
 class WeightAverage(nn.Module):
-    """Exponential moving average of a network, as teachers and for evaluation.
+    """Exponential moving average of a network, for teachers and evaluation.
 
     Args:
         network: The network to follow; it is copied.
-        decay: Share of the old average that a step keeps, in [0, 1).
-        buffers: What becomes of the BatchNorm statistics: "average" them like the weights, "copy"
-            those of the network, or "own": leave them to the average's own passes in train mode.
+        decay: Share of the old average kept by a step, in [0, 1).
+        buffers: Handling of the BatchNorm statistics: "average" them like the weights, "copy" the
+            network's, or "own": keep those of the average's own passes in train mode.
 
     Raises:
         ValueError: If `decay` is not in [0, 1).
 
     Tarvainen & Valpola, "Mean teachers are better role models", NIPS 2017: in step t the decay is
-    min(1 - 1 / (t + 1), decay), so that the first weights are forgotten early.
+    min(1 - 1 / (t + 1), decay), so that the initial weights are forgotten early.
     """
 
     def __init__(
@@ -34,32 +34,32 @@ class WeightAverage(nn.Module):
         if not 0 <= decay < 1:
             raise ValueError(f"decay is {decay}; give a share in [0, 1)")
         self.decay, self.buffers_from = decay, buffers
-        # Cloned by hand: deepcopy cannot copy the fake tensors that tests of device code use.
+        # Cloned by hand, because deepcopy fails on the fake tensors of device tests.
         tensors = chain(network.parameters(), network.buffers())
         memo = {id(tensor): _clone(tensor) for tensor in tensors}
         self.network = deepcopy(network, memo).requires_grad_(False).eval()
 
     def forward(self, image: Tensor) -> Tensor:
-        """What the averaged network gives, without gradients and in the mode that it is in."""
+        """Run the averaged network in its current mode, without gradients."""
         with torch.no_grad():
             result: Tensor = self.network(image)
         return result
 
     def train(self, mode: bool = True) -> "WeightAverage":
-        """Leave the average in eval mode, unless its statistics are its own."""
+        """Keep the average in eval mode, unless its statistics are its own."""
         return super().train(mode and self.buffers_from == "own")
 
     @torch.no_grad()
     def reset(self, network: nn.Module) -> None:
-        """Start again from a network's weights and buffers."""
+        """Restart from a network's weights and buffers."""
         self.network.load_state_dict(network.state_dict())
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """Follow a network after an optimiser step.
+        """Update the average after an optimiser step.
 
         Args:
-            network: The network.
+            network: The network to follow.
             step: Number of the step, from 1.
         """
         weight = 1 - min(1 - 1 / (step + 1), self.decay)

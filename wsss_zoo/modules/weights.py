@@ -1,4 +1,4 @@
-"""Reading weights from files, and putting them into a backbone or a whole network."""
+"""Loading of weights from files into a backbone or a whole network."""
 
 import logging
 import zipfile
@@ -14,24 +14,21 @@ from torch import Tensor, nn
 logger = logging.getLogger(__name__)
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".tar")
-# The names under which training scripts keep the tensors, most specific first.
+# Keys under which training scripts store the tensors, most specific first.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Read the tensors of a weights file or of a checkpoint, without running code from it.
+    """Read a weights file's or checkpoint's tensors by name to the CPU, without executing code.
 
     Args:
         path: A ``.safetensors`` file, or a torch file (``.pth``, ``.pt``, ``.ckpt``, ``.bin``,
             ``.tar``) that holds a state dict, bare or under "state_dict", "model_state_dict" or
             "model".
 
-    Returns:
-        Tensors on the CPU by name.
-
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the suffix is none of these, or the file is corrupt, holds other objects than
+        ValueError: If the suffix is not supported, or the file is corrupt, holds objects other than
             tensors and plain containers, or no tensor at all.
     """
     path = Path(path)
@@ -65,13 +62,13 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def damaged_part(path: str | Path) -> str | None:
-    """Part of a torch file whose checksum does not fit, which ``torch.load`` does not look at.
+    """Find a part of a torch file with a wrong checksum, which ``torch.load`` does not check.
 
     Args:
-        path: A file that exists; other files than torch's have no such parts.
+        path: An existing file; formats other than torch's have no checksums.
 
     Returns:
-        Its name, or what is wrong with the whole; None if nothing is.
+        The part's name, or an error of the whole file; None if everything is intact.
     """
     if not zipfile.is_zipfile(path):
         return None
@@ -94,14 +91,14 @@ def _read(path: Path) -> Any:
 
 
 def load_backbone_weights(module: nn.Module, path: str | Path) -> None:
-    """Fill a backbone from a classifier's file, or from a checkpoint that contains it.
+    """Load a backbone's weights from a classifier's file, or from a checkpoint that contains it.
 
     Names match up to a common prefix ("module.", "backbone.model.", ...) and up to "." against "_",
-    since timm's feature extractors flatten "stages.0" to "stages_0". Tensors that the backbone has
-    no place for, such as the classifier's head, are left out and named in the log.
+    since timm's feature extractors flatten "stages.0" to "stages_0". Superfluous tensors, such as
+    the classifier's head, are skipped and logged.
 
     Args:
-        module: The timm network; of an encoder of segmentation_models_pytorch its ``model``.
+        module: The timm network; for an encoder of segmentation_models_pytorch its ``model``.
         path: The file; see `read_state_dict`.
 
     Raises:
@@ -116,7 +113,7 @@ def load_backbone_weights(module: nn.Module, path: str | Path) -> None:
         name: state[given[prefix + key]] for key, name in wanted.items() if prefix + key in given
     }
     used = {given[prefix + key] for key in wanted if prefix + key in given}
-    # Files converted from other frameworks have no batch counters; nothing reads them.
+    # Files converted from other frameworks have no batch counters, which nothing reads.
     missing = [
         name
         for name in module.state_dict()
@@ -139,13 +136,13 @@ def load_backbone_weights(module: nn.Module, path: str | Path) -> None:
 def load_network_weights(
     module: nn.Module, path: str | Path, optional_prefixes: Sequence[str] = ()
 ) -> None:
-    """Start a whole network from a checkpoint.
+    """Initialise a whole network from a checkpoint.
 
     Args:
         module: The network.
         path: A Lightning checkpoint or weights file; see `read_state_dict`.
-        optional_prefixes: Beginnings of the names that the checkpoint may lack (they keep their
-            initial values) or hold in addition or in another shape (they are left out).
+        optional_prefixes: Prefixes of names that the checkpoint may lack (they keep their initial
+            values), or hold in addition or in another shape (they are skipped).
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -174,12 +171,12 @@ def load_network_weights(
 
 
 def canonical(name: str) -> str:
-    """A module's or tensor's name, as it is whether or not timm has flattened the network."""
+    """Convert a module's or tensor's name to timm's flattened form."""
     return name.replace(".", "_")
 
 
 def _prefix(wanted: dict[str, str], given: dict[str, str]) -> str:
-    """What stands before the names in the file: the prefix under which most are found."""
+    """Find the prefix of the file's names under which most wanted names exist."""
     probe = next(iter(wanted))
     candidates = [name.removesuffix(probe) for name in given if name.endswith(probe)]
     found = Counter({prefix: sum(prefix + key in given for key in wanted) for prefix in candidates})

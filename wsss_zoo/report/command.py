@@ -9,7 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from wsss_zoo.report.comparison import Comparison, compare
+from wsss_zoo.report import comparison
+from wsss_zoo.report.comparison import Comparison
 from wsss_zoo.report.find_runs import Found, find_runs
 from wsss_zoo.report.packed_runs import origin
 from wsss_zoo.report.runs import read_json
@@ -23,55 +24,74 @@ from wsss_zoo.report.tables import (
 
 
 def main(args: list[str]) -> int:
-    """Compare runs.
+    """Run ``wsss-zoo compare`` with the arguments after ``compare``; see `compare` for errors."""
+    options = _parser().parse_args(args)
+    compare(**vars(options), command=shlex.join(["wsss-zoo", "compare", *args]))
+    return 0
+
+
+def compare(
+    runs: Sequence[Path],
+    baseline: str | None = None,
+    metric: Sequence[str] = (),
+    confidence: float = 0.95,
+    json: Path | None = None,
+    csv: Path | None = None,
+    markdown: str | None = None,
+    by_seed: bool = False,
+    html: Path = Path("report.html"),
+    no_html: bool = False,
+    num_images: int = 4,
+    command: str = "",
+) -> None:
+    """Compare runs: print a table, write a page and other files.
 
     Args:
-        args: Arguments after ``compare``.
-
-    Returns:
-        0.
+        runs: Folders of runs or of pipelines, or folders that hold such.
+        baseline: Group, run or method to compare to; may hold ``*``.
+        metric: Metrics of the columns; empty takes the most telling that there are.
+        confidence: Of the intervals, in (0, 1).
+        json: File for everything as JSON.
+        csv: File for the table as CSV.
+        markdown: File for the table as Markdown; "-" prints it and nothing else.
+        by_seed: In Markdown a column for each seed.
+        html: File for the page.
+        no_html: Write no page.
+        num_images: Example images on the page.
+        command: Command line that the page names as its own.
 
     Raises:
         FileNotFoundError: If a folder does not exist.
         OSError: If a file cannot be written.
         ValueError: If there is no run in the folders, no such baseline or metric.
     """
-    options = _parser().parse_args(args)
     console = Console(highlight=False)
-    printed = options.markdown == "-"
-    found, comparison = _compare(options)
-    if options.markdown is not None:
-        text = _markdown(comparison, found, options)
-        if printed:
-            print(text)
-        else:
-            write_text(Path(options.markdown), text + "\n")
-    if not printed:
-        print_comparison(comparison, console)
-    for name, make in (("json", json_text), ("csv", csv_text)):
-        path = getattr(options, name)
-        if path is not None:
-            write_text(path, make(comparison))
-    if options.html is not None and not (options.no_html or printed):
-        from wsss_zoo.report.examples import collect_examples
+    found, compared = _compared(runs, baseline, metric, confidence)
+    text = "" if markdown is None else _markdown(compared, found, metric, by_seed=by_seed)
+    if markdown == "-":
+        print(text)
+    else:
+        if markdown is not None:
+            write_text(Path(markdown), text + "\n")
+        print_comparison(compared, console)
+    if json is not None:
+        write_text(json, json_text(compared))
+    if csv is not None:
+        write_text(csv, csv_text(compared))
+    if not no_html and markdown != "-":
         from wsss_zoo.report.page import page
+        from wsss_zoo.report.page.examples import collect_examples
 
-        examples = collect_examples(comparison, options.num_images)
-        command = shlex.join(["wsss-zoo", "compare", *args])
-        write_text(options.html, page(comparison, examples, command))
-        console.print(f"page: {options.html}", markup=False, soft_wrap=True)
-    return 0
+        examples = collect_examples(compared, num_images)
+        write_text(html, page(compared, examples, command))
+        console.print(f"page: {html}", markup=False, soft_wrap=True)
 
 
 def table(args: Sequence[str]) -> str:
-    """The Markdown table that ``wsss-zoo compare ARGS`` prints with ``--markdown``.
-
-    Args:
-        args: Arguments after ``compare``.
-    """
+    """Make the Markdown table that ``wsss-zoo compare ARGS --markdown`` prints."""
     options = _parser().parse_args(args)
-    found, comparison = _compare(options)
-    return _markdown(comparison, found, options)
+    found, compared = _compared(options.runs, options.baseline, options.metric, options.confidence)
+    return _markdown(compared, found, options.metric, by_seed=options.by_seed)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -91,15 +111,18 @@ def write_text(path: Path, text: str) -> None:
         raise OSError(f"{path} cannot be written: {error.strerror}; name another file") from error
 
 
-def _compare(options: argparse.Namespace) -> tuple[Found, Comparison]:
-    found = find_runs(options.runs)
-    metrics = [name for name in options.metric if ":" not in name]
-    return found, compare(found, metrics, options.baseline, options.confidence)
+def _compared(
+    runs: Sequence[Path], baseline: str | None, metrics: Sequence[str], confidence: float
+) -> tuple[Found, Comparison]:
+    found = find_runs(runs)
+    # STAGE:NAME is a line of the table of pipelines.
+    columns = [name for name in metrics if ":" not in name]
+    return found, comparison.compare(found, columns, baseline, confidence)
 
 
-def _markdown(comparison: Comparison, found: Found, options: argparse.Namespace) -> str:
-    if not (options.by_seed and all(run.recipe for run in found.runs)):
-        return markdown_table(comparison, by_seed=options.by_seed)
+def _markdown(compared: Comparison, found: Found, metrics: Sequence[str], *, by_seed: bool) -> str:
+    if not (by_seed and all(run.recipe for run in found.runs)):
+        return markdown_table(compared, by_seed=by_seed)
     pipelines = {run.folder.parent: run.seed for run in found.runs}
     summaries = {}
     for folder, seed in pipelines.items():
@@ -112,7 +135,7 @@ def _markdown(comparison: Comparison, found: Found, options: argparse.Namespace)
         summaries[seed] = summary
     if len({summary.get("recipe") for summary in summaries.values()}) > 1:
         raise ValueError("--by-seed makes a table of pipelines of one recipe; give its folders")
-    return pipeline_table(summaries, found.runs, [m for m in options.metric if ":" in m])
+    return pipeline_table(summaries, found.runs, [name for name in metrics if ":" in name])
 
 
 def _parser() -> argparse.ArgumentParser:

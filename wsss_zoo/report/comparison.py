@@ -21,13 +21,9 @@ _SHARES = {
 
 @dataclass
 class Row:
-    """A group in the table.
+    """A group in the table: its metrics over its runs, the first one's difference to the baseline.
 
-    Args:
-        group: The group.
-        cells: Mean and spread of each metric over its runs; None where no run has it.
-        delta: Difference of the first metric to the baseline; None if there is none.
-        notes: What to know of it.
+    None stands where no run has the metric, or where there is no difference.
     """
 
     group: Group

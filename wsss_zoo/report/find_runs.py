@@ -17,12 +17,7 @@ _NOT_WALKED = {"pseudo_labels", "checkpoints", "pictures", "earlier", "wandb", "
 
 @dataclass
 class Found:
-    """Runs that were found.
-
-    Args:
-        runs: All of them, damaged ones too, in the order of the folders given.
-        problems: What is wrong with the folders given, a line each.
-    """
+    """Runs in the order of the folders given, damaged ones too; what is wrong with the folders."""
 
     runs: list[Run] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -143,26 +138,27 @@ def _recipe_of(folder: Path) -> str | None:
 
 def _give_names(found: Found, lengths: list[int]) -> None:
     """Name runs by their path in the folder given, longer where two would be called the same."""
-    full = [run.folder.absolute().parts[1:] for run in found.runs]
-    first = True
-    while True:
-        names = ["/".join(path[-n:]) for path, n in zip(full, lengths, strict=True)]
-        counts = Counter(names)
-        doubles = [i for i, name in enumerate(names) if counts[name] > 1]
-        longer = [i for i in doubles if lengths[i] < len(full[i])]
-        if first and doubles:
-            same = sorted({names[i] for i in doubles})
-            found.problems.append(
-                f"runs of the same name are told apart by their folders: {', '.join(same[:5])}"
-                + (f" and {len(same) - 5} more" if len(same) > 5 else "")
-            )
-        first = False
-        if not longer:
-            break
-        for i in longer:
-            lengths[i] += 1
-    for run, name in zip(found.runs, names, strict=True):
-        run.name = name
+    paths = [run.folder.absolute().parts[1:] for run in found.runs]
+    ambiguous: list[str] = []
+    longer = True
+    while longer:
+        for run, path, length in zip(found.runs, paths, lengths, strict=True):
+            run.name = "/".join(path[-length:])
+        counts = Counter(run.name for run in found.runs)
+        doubles = [index for index, run in enumerate(found.runs) if counts[run.name] > 1]
+        ambiguous = ambiguous or sorted({found.runs[index].name for index in doubles})
+        longer = False
+        for index in doubles:
+            if lengths[index] < len(paths[index]):
+                lengths[index] += 1
+                longer = True
+    if ambiguous:
+        more = f" and {len(ambiguous) - 5} more" if len(ambiguous) > 5 else ""
+        found.problems.append(
+            "runs of the same name are told apart by their folders: "
+            + ", ".join(ambiguous[:5])
+            + more
+        )
 
 
 def _natural(name: str) -> tuple[str, int]:

@@ -22,12 +22,9 @@ _SHOWN_SETTINGS = 3
 
 @dataclass
 class Group:
-    """Runs that differ in nothing but seed and paths.
+    """Runs, at least one, that differ in nothing but seed and paths; their other settings.
 
-    Args:
-        runs: At least one.
-        settings: Their options, without seeds and paths.
-        name: What it is called; tells it from all other groups.
+    Its name tells it from all other groups.
     """
 
     runs: list[Run]

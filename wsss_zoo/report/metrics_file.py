@@ -1,16 +1,12 @@
-"""A run's ``metrics.csv``: curves, last values, and what is wrong with the file.
+"""Curves and last values in a run's ``metrics.csv``."""
 
-Apart from `wsss_zoo.run_folder`, which writes the file, because that needs Lightning.
-"""
-
-import csv
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from wsss_zoo.metrics_csv import parse_metrics
 
 # A loss of one batch says little: numbers of the training are means over its last steps.
 LAST_STEPS = 100
@@ -20,12 +16,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Curve:
-    """A metric over the training.
-
-    Args:
-        steps: Steps, rising, (n,).
-        values: Finite values, (n,).
-    """
+    """A metric over the training: finite values at rising steps, (n,) each."""
 
     steps: Floats
     values: Floats
@@ -33,7 +24,7 @@ class Curve:
 
 @dataclass
 class Metrics:
-    """What a metrics file holds.
+    """Content of a metrics file.
 
     Args:
         curves: Metrics by name, as they came during the training.
@@ -54,8 +45,8 @@ class Metrics:
 def read_metrics_file(path: Path) -> Metrics:
     """Read a metrics file, as far as it can be read.
 
-    Rows whose step is smaller than that of a row before them were measured after the training (by
-    ``validate`` in the same folder): they count as last values and are no part of a curve.
+    A row whose step is smaller than that of an earlier row was measured after the training, by
+    ``validate`` in the same folder. It counts as last value and is no part of a curve.
     """
     found = Metrics()
     try:
@@ -63,65 +54,22 @@ def read_metrics_file(path: Path) -> Metrics:
     except OSError as error:
         found.problems.append(f"metrics.csv cannot be read: {error.strerror}")
         return found
-    complete, _, rest = text.rpartition("\n")
-    if rest:
-        found.problems.append("the last line of metrics.csv is cut short; it is left out")
+    rows, found.problems = parse_metrics(text)
     points: dict[str, list[tuple[int, float]]] = {}
-    for step, row in _rows(complete, found):
-        training = step >= found.step
-        if training:
-            found.step = step
-            found.epoch = int(row.get("epoch", found.epoch))
-        for name, value in row.items():
-            if name == "epoch":
-                continue
-            found.last[name] = value
-            if training:
+    for row in rows:
+        values = {name: float(cell) for name, cell in row.items()}
+        step, epoch = int(values.pop("step")), int(values.pop("epoch", found.epoch))
+        found.last |= values
+        if step >= found.step:
+            found.step, found.epoch = step, epoch
+            for name, value in values.items():
                 points.setdefault(name, []).append((step, value))
     for name, pairs in points.items():
-        table = np.array(pairs, dtype=np.float64)
+        steps, numbers = np.array(pairs, dtype=np.float64).T
+        late = steps > found.step - LAST_STEPS
         if name.startswith("train/"):
-            found.last[name] = (
-                float(table[table[:, 0] > found.step - LAST_STEPS, 1].mean())
-                if (table[-1, 0] > found.step - LAST_STEPS)
-                else float(table[-1, 1])
-            )
-        finite = table[np.isfinite(table[:, 1])]
-        if len(finite):
-            found.curves[name] = Curve(finite[:, 0], finite[:, 1])
+            found.last[name] = float(numbers[late].mean() if late.any() else numbers[-1])
+        finite = np.isfinite(numbers)
+        if finite.any():
+            found.curves[name] = Curve(steps[finite], numbers[finite])
     return found
-
-
-def _rows(text: str, found: Metrics) -> Iterator[tuple[int, dict[str, float]]]:
-    """Step and numbers of each line; lines that are not as the header says are reported."""
-    lines = csv.reader(text.splitlines())
-    try:
-        header = next(lines, [])
-        if "step" not in header:
-            found.problems.append("metrics.csv has no header with a column 'step'; it is not read")
-            return
-        place = header.index("step")
-        bad = 0
-        for cells in lines:
-            try:
-                if len(cells) != len(header):
-                    raise ValueError
-                step = float(cells[place])
-                if not math.isfinite(step):
-                    raise ValueError
-                row = {
-                    name: float(cell)
-                    for name, cell in zip(header, cells, strict=True)
-                    if cell and name != "step"
-                }
-                if not math.isfinite(row.get("epoch", 0)):
-                    raise ValueError
-            except ValueError:
-                bad += 1
-                continue
-            yield int(step), row
-        if bad:
-            lines_are = "lines of metrics.csv are" if bad > 1 else "line of metrics.csv is"
-            found.problems.append(f"{bad} damaged {lines_are} left out")
-    except csv.Error as error:
-        found.problems.append(f"metrics.csv is damaged ({error}); its rest is left out")

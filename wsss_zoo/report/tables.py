@@ -91,7 +91,7 @@ def markdown_table(comparison: Comparison, *, by_seed: bool = False) -> str:
         cells = [shown(values[seed], metric) if seed in values else "" for seed in seeds]
         lines.append([row.group.name, *cells, _mean(row.cells[metric], metric)])
         if comparison.baseline is not None:
-            lines[-1] += [_gain(row.delta, metric), _interval(row.delta, metric)]
+            lines[-1] += [_mean(row.delta, metric, signed=True), _interval(row.delta, metric)]
         lines[-1] += [_mean(row.cells[other], other) for other in others]
         lines[-1] += ["; ".join(row.notes)] if noted else []
     return _markdown([*header, *others, *noted], lines)
@@ -208,32 +208,25 @@ def _cells(comparison: Comparison, row: Row) -> list[str]:
     cells = [row.group.name, str(len(row.group.runs)), _mean(row.cells[metric], metric)]
     if comparison.baseline is not None:
         baseline = row.group is comparison.baseline
-        cells.append("baseline" if baseline else difference(row.delta, metric))
+        cells.append("baseline" if baseline else _difference(row.delta, metric))
     cells += [_mean(row.cells[other], other) for other in others]
     return [*cells, "; ".join(row.notes)]
 
 
-def _mean(cell: Estimate | None, metric: str) -> str:
+def _mean(cell: Estimate | None, metric: str, *, signed: bool = False) -> str:
+    """A mean and its standard deviation; a difference, which is signed, says where it has none."""
     if cell is None:
-        return "-"
-    spread = "" if cell.spread is None else f" ± {shown(cell.spread, metric)}"
-    return shown(cell.mean, metric) + spread
+        return "" if signed else "-"
+    spread = " (1 seed)" if signed else ""
+    if cell.spread is not None:
+        spread = f" ± {shown(cell.spread, metric)}"
+    return shown(cell.mean, metric, signed=signed) + spread
 
 
-def difference(delta: Estimate | None, metric: str) -> str:
-    """A difference and its interval, or how few seeds it is from."""
+def _difference(delta: Estimate | None, metric: str) -> str:
     if delta is None:
         return ""
-    interval = _interval(delta, metric)
-    return f"{shown(delta.mean, metric, signed=True)} {interval or '(1 seed)'}"
-
-
-def _gain(delta: Estimate | None, metric: str) -> str:
-    if delta is None:
-        return ""
-    if delta.spread is None:
-        return f"{shown(delta.mean, metric, signed=True)} (1 seed)"
-    return f"{shown(delta.mean, metric, signed=True)} ± {shown(delta.spread, metric)}"
+    return f"{shown(delta.mean, metric, signed=True)} {_interval(delta, metric) or '(1 seed)'}"
 
 
 def _interval(delta: Estimate | None, metric: str) -> str:
