@@ -1,11 +1,16 @@
-"""Draw what a CoAttention checkpoint looks at: one marked position, and its attention elsewhere.
+"""Draw the attention of a CoAttention checkpoint: one marked position, and where it attends.
 
     python experiments/attention_pictures.py CKPT ROOT OUT.png ID:ID ... [--classes cat dog ...]
 
-Each pair of VOC 2012 images is a row: the first image with its strongest position of the first
-class that both have, the attention of that position over the second image, the single-round map of
-the first image, and the map of what it gathers from the second. Each is shown over its own
-maximum; the share of attention on the ten strongest positions is printed.
+Each pair of VOC 2012 images is a row of four pictures:
+
+* the first image with its strongest position of the first common class;
+* the attention of that position over the second image;
+* the single-round map of the first image;
+* the map of the features that the first image gathers from the second.
+
+Each map is divided by its maximum. The script prints the share of attention on the ten strongest
+positions.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Keep what ``make bench`` measured, and make BENCHMARKS.md's tables of it.
+"""Keep the measurements of ``make bench``, and write the tables of BENCHMARKS.md from them.
 
     python experiments/benchmark_tables.py runs/bench.json [FILE ...]
 
-Rows of later files replace those of earlier ones, so that a part may be measured again; a file
-alone replaces all. Without a file the page is made of what is kept.
+Rows of later files replace those of earlier ones, so a part can be measured again. A single file
+replaces all. Without a file the page is written from the kept measurements.
 """
 
 import json
@@ -20,9 +20,9 @@ Rows = list[dict[str, Any]]
 
 
 def merged(files: list[dict[str, Any]]) -> dict[str, Any]:
-    """One set of rows, with the machine, and the last one's date.
+    """Merge files into one set of rows, with the machine and the last date.
 
-    A row that held its bound only when it was measured again keeps what it had missed it with.
+    A row that met its bound only when measured again keeps the value that missed it.
     """
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in (row for content in files for row in content["rows"]):
@@ -31,7 +31,9 @@ def merged(files: list[dict[str, Any]]) -> dict[str, Any]:
         rows[_key(row)] = row | again
     machines = {json.dumps(content["machine"], sort_keys=True) for content in files}
     if len(machines) > 1:
-        raise SystemExit(f"measured on {len(machines)} machines; a page is of one: {machines}")
+        raise SystemExit(
+            f"the files come from {len(machines)} machines; pass files of one machine: {machines}"
+        )
     return {"date": files[-1]["date"], "machine": files[-1]["machine"], "rows": [*rows.values()]}
 
 
@@ -40,7 +42,7 @@ def _key(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def tables(content: dict[str, Any]) -> str:
-    """The machine, what fell short, and a table for each file of benchmarks."""
+    """Write the machine, missed bounds, and a table per file of benchmarks."""
     machine, rows = content["machine"], content["rows"]
     missed = [row for row in rows if not _held(row)]
     broken = _broken(rows)
@@ -49,13 +51,13 @@ def tables(content: dict[str, Any]) -> str:
         f"{machine['system']}, Python {machine['python']}, torch {machine['torch']}, numpy "
         f"{machine['numpy']}; one thread. {len(rows)} numbers, "
         f"{sum(_bound(row) != '' for row in rows)} with a bound, {len(missed)} of them missed; "
-        f"{len(broken)} promises are known not to hold.",
+        f"{len(broken)} promises are known to be broken.",
         "",
     ]
     lines += [f"* {text}" for text in [*broken, *_again(rows)]]
     if lines[-1]:
         lines.append("")
-    rows = sorted(rows, key=lambda row: row["benchmark"])  # stable: as they came within
+    rows = sorted(rows, key=lambda row: row["benchmark"])  # stable: keeps the order within
     for name, group in groupby(rows, key=lambda row: row["benchmark"]):
         lines += [f"### {name.replace('_', ' ')}", ""]
         lines += [
@@ -68,7 +70,7 @@ def tables(content: dict[str, Any]) -> str:
 
 
 def _broken(rows: Rows) -> list[str]:
-    """What was promised and does not hold: by what and why, once for all its cases."""
+    """List broken promises with values and cause, once for all cases."""
     reasons: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in rows:
         limit = row.get("promised")
@@ -85,7 +87,7 @@ def _broken(rows: Rows) -> list[str]:
 
 
 def _again(rows: Rows) -> list[str]:
-    """What held its bound only when its file was measured again."""
+    """List rows that met their bound only when their file was measured again."""
     return [
         f"{' '.join(filter(None, [row['benchmark'].replace('_', ' '), row['case']]))}, "
         f"{row['what']}: {row['missed_before']:.4g} at first, {row['value']:.4g} when its file was "
@@ -116,14 +118,14 @@ def _held(row: dict[str, Any]) -> bool:
 
 
 def page(content: dict[str, Any]) -> str:
-    """BENCHMARKS.md with its tables made anew."""
+    """Return BENCHMARKS.md with new tables."""
     text = PAGE.read_text()
     before, after = text.partition(BEGIN)[0], text.partition(END)[2]
     return f"{before}{BEGIN}{tables(content)}{END}{after}"
 
 
 def main() -> None:
-    """Keep the files given, if any, and write the page."""
+    """Keep the given files, if any, and write the page."""
     files = [json.loads(Path(name).read_text()) for name in sys.argv[1:]]
     if files:
         KEPT.write_text(json.dumps(merged(files), indent=1) + "\n")

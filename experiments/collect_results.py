@@ -1,20 +1,23 @@
-"""Keep the small files of counted runs; `wsss-zoo compare` makes the tables of RESULTS.md of them.
+"""Keep the small files of counted runs; write the tables of RESULTS.md with `wsss-zoo compare`.
 
     python experiments/collect_results.py add FAMILY/ROW RUN [RUN ...]   # folders of pipelines
     python experiments/collect_results.py add-rows FAMILY FOLDER         # of semi_rows.py
     python experiments/collect_results.py add-steps FAMILY RUN [RUN ...] # X and X_val of pipelines
-    python experiments/collect_results.py add-memory FAMILY BENCHMARK   # what `make bench` writes
+    python experiments/collect_results.py add-memory FAMILY BENCHMARK   # of `make bench`
     python experiments/collect_results.py tables                        # rewrite RESULTS.md
-    python experiments/collect_results.py unpack FAMILY FOLDER          # to look at the kept files
+    python experiments/collect_results.py unpack FAMILY FOLDER          # to inspect the kept files
 
-A run is kept as ``<row>/seed<N>`` in ``experiments/results/<family>.runs.zip``. The name of the
-option replaces each path of the machine that it ran on. ``wsss-zoo compare`` reads such a file like
-a folder; ``unpack`` makes a folder of it.
+A run is kept as ``<row>/seed<N>`` in ``experiments/results/<family>.runs.zip``. The name of an
+option replaces each path of the machine that the run used. ``wsss-zoo compare`` reads such a file
+like a folder. ``unpack`` writes it as a folder.
 
-Tables stand between ``<!-- KIND NAME -->`` and ``<!-- end -->``: ``table FAMILY/ROW`` is one
-pipeline, ``rows FAMILY`` all rows against ``supervised`` (weak-shot ones against ``masks``),
-``classes FAMILY`` their IoU by class, ``pretext FAMILY`` what a pretext task finds, ``memory
-FAMILY`` what the benchmarks measured.
+Tables stand between ``<!-- KIND NAME -->`` and ``<!-- end -->``. Kinds of tables:
+
+* ``table FAMILY/ROW``: one pipeline.
+* ``rows FAMILY``: all rows compared with ``supervised`` (weak-shot rows with ``masks``).
+* ``classes FAMILY``: IoU per class.
+* ``pretext FAMILY``: accuracy of a pretext task.
+* ``memory FAMILY``: memory measured by the benchmarks.
 """
 
 import argparse
@@ -53,19 +56,19 @@ PATHS = {
     ("model", "init_args", "init_from"),
     ("model", "init_args", "partner_init_from"),
 }
-# What the memory benchmarks call their number.
+# Name of the measure in the memory benchmarks.
 _MEMORY = "MB over Supervised"
-# Measured in validation besides the mIoU.
+# Measured in validation in addition to the mIoU.
 SMALL_OBJECTS = "val/small_recall"
-# Where some classes have tags only; the first is what rows are compared by.
+# If some classes have tags only. Rows are compared by the first.
 WEAK_SHOT = ("val/miou_novel", "val/miou_base", "val/miou_harmonic")
-# Share of all and of the kept pseudo-labels that are right, and share of pixels that are kept.
+# Accuracy of all and of the kept pseudo-labels, and share of kept pixels.
 LABEL_QUALITY = ("train/pseudo_acc", "train/pseudo_acc_kept", "train/mask_ratio")
 
 
 @contextmanager
 def unpacked_family(family: str) -> Iterator[Path]:
-    """Unpack a family of runs, new or kept, and pack it again with what was added."""
+    """Unpack a family of runs, new or kept, and pack it again after the block."""
     archive = RESULTS / f"{family}{SUFFIX}"
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -76,12 +79,12 @@ def unpacked_family(family: str) -> Iterator[Path]:
 
 
 def kept(place: str) -> Path:
-    """Folder with the kept files of a family, or of a row ``FAMILY/ROW``, to read."""
+    """Return a folder with the kept files of a family, or of a row ``FAMILY/ROW``, to read."""
     return unpacked(RESULTS / place)[0]
 
 
 def add(row: str, run: Path) -> None:
-    """Copy what counts of one finished pipeline."""
+    """Copy the counted files of a finished pipeline."""
     family, _, name = row.partition("/")
     with unpacked_family(family) as folder:
         _add_pipeline(folder / name, run)
@@ -91,7 +94,7 @@ def _add_pipeline(row: Path, run: Path) -> None:
     summary = json.loads((run / "summary.json").read_text())
     seeds = {_config(run / step)["seed_everything"] for step in summary["steps"]}
     if len(seeds) != 1:
-        raise SystemExit(f"{run}: its steps have the seeds {sorted(seeds)}; one run has one seed")
+        raise SystemExit(f"{run}: its steps have the seeds {sorted(seeds)}; run them with one seed")
     target = row / f"seed{seeds.pop()}"
     if target.exists():
         shutil.rmtree(target)
@@ -112,7 +115,7 @@ def _config(step: Path) -> dict[str, Any]:
 
 
 def _without_paths(config: dict[str, Any]) -> dict[str, Any]:
-    """Replace what only the machine of the run knows."""
+    """Replace paths of the machine that the run used."""
     for path in PATHS:
         *parents, last = path
         place = config
@@ -148,7 +151,7 @@ def _listed(value: list[str] | str) -> list[str]:
 
 
 def table(row: str) -> str:
-    """Markdown table of pipelines: one column a seed; CAM mIoU at thresholds that are not tuned."""
+    """Write a Markdown table of pipelines, one column per seed; CAM mIoU at untuned thresholds."""
     with_sweep = {
         path.parent.name
         for path in sorted(kept(row).glob("seed*/*/quality.json"))
@@ -163,25 +166,25 @@ def table(row: str) -> str:
 
 
 def _compared(place: str, metrics: list[str], *options: str) -> str:
-    """What ``wsss-zoo compare`` writes about kept runs, and the command."""
+    """Return the output of ``wsss-zoo compare`` for kept runs, and the command."""
     options = (*options, "--by-seed", *(part for name in metrics for part in ("--metric", name)))
     command = ["wsss-zoo", "compare", f"experiments/results/{place}", *options, "--markdown"]
     return f"{compared_table([str(RESULTS / place), *options])}\n\n`{shlex.join(command)}`"
 
 
 def add_rows(family: str, folder: Path) -> None:
-    """Copy what counts of the finished runs ``<row>/seed<N>`` in a folder."""
+    """Copy the counted files of the finished runs ``<row>/seed<N>`` in a folder."""
     with unpacked_family(family) as kept_family:
         _add_rows(kept_family, folder)
 
 
 def _add_rows(kept_family: Path, folder: Path) -> None:
     for run in sorted(folder.glob("*/seed*")):
-        # Warm starts of the other networks, and of other encoders, are no rows.
+        # Warm starts of second networks and of other encoders are not rows.
         other_start = run.parent.name.startswith("warm_")
         if other_start or (run.parent.name == "warm" and int(run.name[4:]) >= 100):
             continue
-        # Of a pipeline its last training and the check of it count.
+        # In a pipeline only the last training and its check count.
         check = run / "check" if (run / "check").exists() else run
         trained = next((run / step for step in ("final", "student") if (run / step).exists()), run)
         if not (check / "val_results.json").exists():
@@ -191,7 +194,7 @@ def _add_rows(kept_family: Path, folder: Path) -> None:
 
 
 def add_steps(family: str, run: Path) -> None:
-    """Copy what counts of each training ``X`` of a pipeline that has a check ``X_val``."""
+    """Copy the counted files of each training ``X`` of a pipeline with a check ``X_val``."""
     with unpacked_family(family) as kept_family:
         _add_steps(kept_family, run)
 
@@ -215,7 +218,7 @@ def _keep_row(target: Path, trained: Path, check: Path) -> None:
 
 
 def rows_table(family: str) -> str:
-    """Markdown table of a family: val mIoU by seed, and differences to the same seed's baseline."""
+    """Write a Markdown table of a family: val mIoU per seed, difference to the baseline."""
     logged: set[str] = set()
     for path in kept(family).glob("*/seed*/metrics.csv"):
         logged |= {name for row in read_metrics(path) for name in row}
@@ -229,25 +232,25 @@ def rows_table(family: str) -> str:
 
 
 def classes_table(family: str) -> str:
-    """Markdown table of a family: IoU by class, mean over seeds."""
+    """Write a Markdown table of a family: IoU per class, mean over seeds."""
     names = [name for name in _validated(family) if name.startswith("val/iou/")]
     return _compared(family, ["val/miou", *names])
 
 
 def _validated(family: str) -> list[str]:
-    """Names of what the checks of a family measured."""
+    """Return the names of the metrics that the checks of a family measured."""
     found = sorted(kept(family).glob("*/seed*/val_results.json"))
     return sorted(json.loads(found[0].read_text())["metrics"]) if found else []
 
 
 def pretext_table(family: str) -> str:
-    """Markdown table of what pretext tasks find, and what guessing gives."""
+    """Write a Markdown table of the accuracy of pretext tasks, and of guessing."""
     names = ("train/infonce_acc", "val/infonce_acc", "val/infonce_chance")
     return _compared(family, list(names))
 
 
 def add_memory(family: str, benchmark: Path) -> None:
-    """Keep the memory that the benchmarks of a family have measured."""
+    """Keep the memory that the benchmarks of a family measured."""
     file = RESULTS / f"{family}_memory.json"
     measured = json.loads(file.read_text()) if file.exists() else {}
     for row in json.loads(benchmark.read_text())["rows"]:
@@ -257,7 +260,7 @@ def add_memory(family: str, benchmark: Path) -> None:
 
 
 def memory_table(family: str) -> str:
-    """Markdown table of peak memory above that of ``Supervised``."""
+    """Write a Markdown table of peak memory above that of ``Supervised``."""
     measured = json.loads((RESULTS / f"{family}_memory.json").read_text())
     rows = [f"| {name} | {extra} |" for name, extra in sorted(measured.items())]
     return "\n".join(["| method | MB over Supervised |", "| --- | --- |", *rows])

@@ -1,4 +1,4 @@
-"""Plot of the label-noise runs in experiments/results: mIoU against the number of strong masks.
+"""Plot mIoU against the number of strong masks, for the label-noise runs in experiments/results.
 
 python experiments/plot_strong_masks.py        # writes docs/images/strong_masks.png
 """
@@ -12,7 +12,7 @@ from wsss_zoo.report.packed_runs import unpacked
 
 HERE = Path(__file__).parent
 PICTURE = HERE.parent / "docs" / "images" / "strong_masks.png"
-#: What a report calls it, and how it is drawn: labels of the weak images, segmenters on val.
+#: Name in a report and line style. Dashed: labels of the weak images; solid: segmenters on val.
 LINES = {
     "CAM": "C7--",
     "clean net": "C0--",

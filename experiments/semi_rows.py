@@ -2,10 +2,9 @@
 
     python experiments/semi_rows.py OUT ROW ... --root DIR --weights FILE [--labels 55 28]
 
-Each row is a configuration of ``experiments/voc_animals``. It goes on from a warm start, which is
-made first where it is missing: ``Supervised``, 400 steps. All results lie in
-``OUT/l<labels>/<row>/seed<seed>``; what is there already is not run again. The calls of the command
-line are printed.
+Each row is a configuration of ``experiments/voc_animals``. It continues from a warm start:
+``Supervised``, 400 steps, trained first if it is missing. The results are written to
+``OUT/l<labels>/<row>/seed<seed>``. Finished rows are skipped. All commands are printed.
 """
 
 import argparse
@@ -15,7 +14,7 @@ import sys
 from pathlib import Path
 
 CONFIGS = Path(__file__).parent / "voc_animals"
-# Row: its configuration, and what it changes there.
+# Row: its configuration, and the options that it changes.
 ROWS: dict[str, tuple[str, list[str]]] = {
     "supervised": ("supervised", []),
     "all_masks": ("supervised", ["--data.labeled_split", "train"]),
@@ -33,7 +32,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         "pi_model",
         ["--model.detach_first", "false", "--model.unlabeled_weight", "100"],
     ),
-    # It needs to see an image more than once.
+    # It has to visit each image more than once.
     "temporal_ensembling": ("temporal_ensembling", ["--data.unlabeled_split", "null"]),
     "pseudoseg": ("pseudoseg", ["--model.use_tags", "false"]),
     "pseudoseg_tags": ("pseudoseg", []),
@@ -58,7 +57,7 @@ def main() -> None:
 
 
 def _row(args: argparse.Namespace, row: str, labels: int, seed: int) -> Path:
-    """Train and measure one row; the path of its last checkpoint."""
+    """Train and measure one row; return the path of its last checkpoint."""
     name = row if args.steps is None or row == "warm" else f"{row}_{args.steps}"
     folder = args.out / f"l{labels}" / name / f"seed{seed}"
     checkpoint = folder / "checkpoints" / "last.ckpt"
@@ -69,7 +68,7 @@ def _row(args: argparse.Namespace, row: str, labels: int, seed: int) -> Path:
     else:
         config, options = ROWS[row]
         warm = _row(args, "warm", labels, seed)
-        # Other crops than those of the warm start, which the labelled images would show again.
+        # Crops differ from those of the warm start.
         fresh = ["--data.seed", str(seed + 1000)]
         options = ["--model.init_from", str(warm), *fresh, *options]
         if config == "cps":
@@ -90,7 +89,7 @@ def _row(args: argparse.Namespace, row: str, labels: int, seed: int) -> Path:
 
 
 def _earlier(folder: Path) -> list[str]:
-    """Options that keep the checkpoints after a third and two thirds, which ST++ compares."""
+    """Return options that keep the checkpoints after a third and two thirds, for ST++."""
     callback = "--trainer.callbacks"
     return [
         *[f"{callback}+=ModelCheckpoint", f"{callback}.dirpath", str(folder / "earlier")],

@@ -1,17 +1,17 @@
-"""What a page may hold besides Markdown, filled in when the site is built.
+"""Fill in equations, files and measured numbers on the pages when the site is built.
 
 ``$$ .. $$`` and ``$ .. $``
-    LaTeX, on a line of its own or within one, as MathML, which browsers draw themselves.
+    LaTeX, as a block or inline. Converted to MathML, which browsers draw themselves.
 ``<!-- insert: file PATH -->``
     A file of the repository, as a block of code.
 ``<!-- insert: page PATH -->``
     A Markdown file of the repository without its links to files.
 ``<!-- insert: methods -->``, ``<!-- insert: labels -->``, ``<!-- insert: measured -->``
-    The table of all methods; of this page's method, the labels needed and what was measured.
+    The table of all methods; the labels that the page's method needs; its measured numbers.
 ``<!-- insert: batches -->``
-    The keys of each batch.
+    The keys of each batch, from the contract.
 ``<!-- insert: api LAYER -->``
-    What a layer of the package exports.
+    All names that a layer of the package exports.
 """
 
 import ast
@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from batch_table import batch_table
 from method_table import ROOT, measured, methods_table, paper_scale
 
-# What is code stays as it is.
+# Code is left unchanged.
 _EQUATION = re.compile(
     r"(?P<code>```.*?```|`[^`\n]*`)|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+)\$", re.S
 )
@@ -70,7 +70,7 @@ def _page(path: str) -> str:
 def _api(layer: str) -> str:
     """One entry for each name that the layer exports, under the module that defines it.
 
-    Not the layer's own name: where a function is called like its module, that is the module's.
+    The path of the layer would be ambiguous: a function may have the name of its module.
     """
     tree = ast.parse((ROOT / "wsss_zoo" / layer / "__init__.py").read_text(encoding="utf-8"))
     homes = {
@@ -88,16 +88,16 @@ def _api(layer: str) -> str:
 
 
 def _measured(head: dict[str, Any]) -> str:
-    """Phrases of the kept runs and whether the paper's setting was run."""
+    """List the measurements of the kept runs, and whether the paper's setting was run."""
     phrases = measured(head)
-    lines = [f"* {phrase}" for phrase in phrases] or ["* no run of it is kept yet"]
+    lines = [f"* {phrase}" for phrase in phrases] or ["* no kept run yet"]
     if "rows" in head and phrases:
         lines.append(
-            "* the numbers with a sign are points of val mIoU over `Supervised` trained on from "
-            "the same warm start, on the same masks, by seed"
+            "* signed numbers are differences in validation mIoU (points) to `Supervised`, "
+            "continued from the same checkpoint on the same masks; mean over seeds"
         )
     lines.append(f"* at paper scale (`{head['config']}`): {paper_scale(head)}")
-    return "\n".join(lines) + "\n\nTask, commands, seeds and all rows: [Results](../results.md)."
+    return "\n".join(lines) + "\n\nData, commands, seeds and all rows: [Results](../results.md)."
 
 
 def _equation(match: re.Match[str]) -> str:
@@ -111,7 +111,7 @@ def _equation(match: re.Match[str]) -> str:
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:
-    """Refuse a page that would load something from elsewhere."""
+    """Refuse a page that loads anything from another server."""
     found = _FOREIGN.findall(output)
     if found:
         raise PluginError(f"{page.file.src_path} loads {', '.join(found)}; ship it or leave it out")

@@ -1,4 +1,4 @@
-"""Makes code blocks of the doctests that docstrings hold between their paragraphs."""
+"""Turn doctests between the paragraphs of docstrings into code blocks."""
 
 import re
 from typing import Any
@@ -9,7 +9,7 @@ _DOCTEST = re.compile(r"(?m)^>>> .*(?:\n(?!\s*$).*)*")
 
 
 class DoctestBlocks(Extension):
-    """Fences doctests: Markdown takes ``>>>`` for a quotation."""
+    """Fences doctests, because Markdown reads ``>>>`` as a quotation."""
 
     def on_object(self, *, obj: Object, **_: Any) -> None:
         """Rewrite the docstring of an object."""

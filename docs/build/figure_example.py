@@ -1,4 +1,4 @@
-"""What the figures show: generated images, and what two trained networks say of them."""
+"""Make the example of the figures: generated images, and predictions of two trained networks."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ _CHECKPOINT = "checkpoints/last.ckpt"
 
 @dataclass(frozen=True)
 class Example:
-    """What is drawn: two unlabelled images, a labelled one, and what the networks say of them.
+    """Two unlabelled images, a labelled one, and two networks.
 
     Args:
         weak: Weak views, (2, 3, S, S).
@@ -42,13 +42,13 @@ class Example:
     cam: CAM
 
     def labels(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Confidence and class index per pixel, each (N, S, S)."""
+        """Predict confidence and class index per pixel, each (N, S, S)."""
         with torch.no_grad():
             confidence, label = self.segmenter(image).softmax(1).max(1)
         return confidence, label
 
     def maps(self) -> Tensor:
-        """Class activation maps of the first unlabelled image, (1, K, S, S)."""
+        """Compute class activation maps of the first unlabelled image, (1, K, S, S)."""
         batch = {"image": self.weak[:1], "image_labels": self.tags}
         with torch.no_grad():
             maps: Tensor = self.cam.predict_step(batch, 0)["cam"]
@@ -56,7 +56,7 @@ class Example:
 
 
 def make_example(run: Path | None) -> Example:
-    """Images and networks; without a finished demo, networks that are not trained."""
+    """Make images and networks. Without a finished demo, the networks are not trained."""
     if run is None:
         torch.manual_seed(0)
         segmenter, cam = Supervised(7, backbone="test_resnet"), CAM(7, backbone="test_resnet")
@@ -92,12 +92,12 @@ def make_example(run: Path | None) -> Example:
 
 
 def photo(image: Tensor) -> Picture:
-    """RGB picture (S, S, 3) of an image (3, S, S) in [0, 1]."""
+    """Convert an image (3, S, S) in [0, 1] to an RGB picture (S, S, 3)."""
     return (255 * image).round().byte().permute(1, 2, 0).numpy()
 
 
 def colored(label: Tensor, kept: Tensor | None = None) -> Picture:
-    """Colours of a label map (S, S); pixels that are not kept are hatched."""
+    """Colour a label map (S, S); hatch pixels that are not kept."""
     if kept is not None:
         label = torch.where(kept, label, 255)
     return color_label(label.byte().numpy())

@@ -2,8 +2,8 @@
 
     make demo && python docs/build/figures.py runs/demo [NAME ...]
 
-Pictures are of Shapes; labels and maps in them are what the demo's two networks say, which were
-trained from tags alone: they are wrong in places, as pseudo-labels are.
+Pictures show Shapes. The two networks of the demo predict the labels and maps. They were trained on
+tags alone, so their labels are partly wrong, as pseudo-labels are.
 """
 
 import argparse
@@ -28,7 +28,7 @@ SHEET = ("train_000002", "train_000003", "train_000005")
 
 
 def supervised(example: Example) -> FlowChart:
-    """Image and mask."""
+    """Draw image and mask."""
     chart = FlowChart(6.4, 1.65)
     _, label = example.labels(example.image)
     image = chart.picture(0.7, 0.85, photo(example.image[0]), "image")
@@ -44,7 +44,7 @@ def supervised(example: Example) -> FlowChart:
 
 
 def cam(example: Example) -> FlowChart:
-    """Training from tags, and what becomes of the maps."""
+    """Draw training on tags, and the labels made from the maps."""
     chart = FlowChart(8.3, 3.2)
     maps = example.maps()
     image = chart.picture(0.7, 0.85, photo(example.weak[0]), "image")
@@ -71,7 +71,7 @@ def cam(example: Example) -> FlowChart:
 
 
 def co_attention(example: Example) -> FlowChart:
-    """Two images, what they share, what each has alone."""
+    """Draw two images, their common features, and the features of each alone."""
     chart = FlowChart(8.9, 3.2)
     images = [
         chart.picture(0.7, y, photo(example.weak[index]), f"image {name}")
@@ -103,7 +103,7 @@ def co_attention(example: Example) -> FlowChart:
 
 
 def cpc(example: Example) -> FlowChart:
-    """Rows of patches: known, skipped, to be predicted."""
+    """Draw rows of patches: known, skipped, to be predicted."""
     chart = FlowChart(8.2, 3.1)
     image = chart.picture(
         1.4, 1.65, photo(example.weak[0]), "patches of 32 pixels, half overlapping", 2.4
@@ -133,7 +133,7 @@ def cpc(example: Example) -> FlowChart:
 
 
 def self_regulation(example: Example) -> FlowChart:
-    """Exits along the network, and who teaches whom."""
+    """Draw exits along the network, and which exit teaches which."""
     chart = FlowChart(8.6, 3.1)
     image = chart.picture(0.7, 2.2, photo(example.image[0]), "image")
     places = (2.2, 3.8, 5.4, 7.0)
@@ -164,7 +164,7 @@ def self_regulation(example: Example) -> FlowChart:
 
 
 def st(example: Example) -> FlowChart:
-    """Self-training in one round."""
+    """Draw self-training in one round."""
     chart = FlowChart(8.2, 1.75)
     _, label = example.labels(example.weak)
     masks = chart.picture(0.65, 0.95, colored(example.mask[0]), "a few masks")
@@ -181,7 +181,7 @@ def st(example: Example) -> FlowChart:
 
 
 def st_plus_plus(example: Example) -> FlowChart:
-    """Self-training in two rounds, the reliable half first."""
+    """Draw self-training in two rounds, the reliable half first."""
     chart = FlowChart(8.4, 3.05)
     _, label = example.labels(example.weak)
     times = [
@@ -230,7 +230,7 @@ FIGURES: dict[str, Callable[[Example], FlowChart]] = {
 
 
 def draw_demo(run: Path, path: Path) -> None:
-    """Some rows of the demo's picture sheet."""
+    """Draw some rows of the contact sheet of the demo."""
     data = Shapes()
     maps = {name: read_cam(run / "cam_labels" / "pseudo_labels", name)[0] for name in SHEET}
     rows = [
@@ -248,7 +248,7 @@ def draw_demo(run: Path, path: Path) -> None:
 
 
 def main() -> None:
-    """Draw all figures, or those named."""
+    """Draw all figures, or the named ones."""
     parser = argparse.ArgumentParser(description="Draw the figures of the documentation.")
     parser.add_argument("run", type=Path, help="folder of a finished `make demo`")
     parser.add_argument("names", nargs="*", help="figures to draw; default all")

@@ -1,4 +1,4 @@
-"""Data-flow diagrams: pictures, boxes and arrows on one sheet."""
+"""Draw data-flow diagrams: pictures, boxes and arrows on one sheet."""
 
 import io
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ _SIDE = 0.95
 
 @dataclass(frozen=True)
 class Node:
-    """A place that arrows go from and to.
+    """Start or end of arrows.
 
     Args:
         x: Centre, inches from the left.
@@ -43,7 +43,7 @@ class Node:
 
 
 class FlowChart:
-    """A sheet to draw on; coordinates are inches from the top left.
+    """Sheet with drawing methods; coordinates are inches from the top left.
 
     Args:
         width: Inches.

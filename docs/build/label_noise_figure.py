@@ -1,4 +1,4 @@
-"""Figure of GATCorrector."""
+"""Draw the figure of GATCorrector."""
 
 import torch
 import torch.nn.functional as F
@@ -25,10 +25,10 @@ REGIONS, PRECISION, NUM_CLASSES = 250, 0.97, 7
 
 
 def gat_corrector(example: Example) -> FlowChart:
-    """A label, what is believed of it, and what a graph network makes of the rest.
+    """Draw a label, its clean part, and the labels that a graph network gives the rest.
 
-    The label is the true mask, moved and smeared; the network trained on true masks is the true
-    mask, blurred: those of the demo never saw a mask.
+    The networks of the demo never saw a mask. So the label is the true mask, moved and smeared. The
+    network trained on true masks is the true mask, blurred.
     """
     image, picture = example.image, photo(example.image[0])
     true = F.one_hot(example.mask, NUM_CLASSES).permute(0, 3, 1, 2).float()

@@ -1,8 +1,8 @@
-"""The table of methods in README.md and in these pages, from the heads of the methods' pages.
+"""Write the table of methods in README.md and docs/ from the heads of the methods' pages.
 
     python docs/build/method_table.py        # rewrite the table of README.md
 
-No number in it is typed: what was measured comes from the kept runs in ``experiments/results``.
+All numbers come from the kept runs in ``experiments/results``.
 """
 
 import json
@@ -24,26 +24,27 @@ _TABLE = re.compile(r"(<!-- methods -->\n).*?(<!-- end of methods -->)", re.DOTA
 
 
 def read_head(page: Path) -> dict[str, Any]:
-    """YAML between the first two lines of dashes of a page."""
+    """Read the YAML between the first two lines of dashes of a page."""
     head: dict[str, Any] = yaml.safe_load(page.read_text(encoding="utf-8").split("---\n")[1])
     return head
 
 
 def read_heads() -> dict[str, dict[str, Any]]:
-    """Head of each method's page, by the page's name, in the order of their ``place``."""
+    """Read the head of each method's page, by name of the page, sorted by ``place``."""
     pages = [page for page in PAGES.glob("*.md") if page.stem != "index"]
     heads = {page.stem: read_head(page) for page in pages}
     return dict(sorted(heads.items(), key=lambda item: item[1]["place"]))
 
 
 class Measurement(NamedTuple):
-    """What a family of kept runs says of a method.
+    """Measurement of a method in one family of kept runs.
 
     Args:
         row: Name of the row; "" for that of a pipeline.
-        values: By seed: points of val mIoU over the baseline, or a pipeline's mIoU in percent.
-        labels: What the runs learn from; "" for a pipeline.
-        masks: Number of masks that they learn from, 0 if it is not known.
+        values: Per seed: difference in val mIoU (points) to the baseline, or mIoU of a pipeline in
+            percent.
+        labels: Labels that the runs learn from; "" for a pipeline.
+        masks: Number of masks that the runs learn from, 0 if unknown.
     """
 
     row: str
@@ -64,7 +65,7 @@ class Measurement(NamedTuple):
 
 
 def measured(head: dict[str, Any], results: Path = RESULTS) -> list[str]:
-    """Phrase what the kept runs say of a method, once for each family of runs that has it."""
+    """Phrase the measurements of a method, one per family of kept runs."""
     phrases = []
     for found in measurements(head, results):
         if not found.row:
@@ -78,7 +79,7 @@ def measured(head: dict[str, Any], results: Path = RESULTS) -> list[str]:
 def one_number(head: dict[str, Any], results: Path = RESULTS) -> str:
     """Phrase the main measurement of a method, "" if there is none.
 
-    That is its pipeline, or its first row where it has the most seeds, then the most masks.
+    A pipeline comes first. Otherwise it is the first row in the family with most seeds, then masks.
     """
     found = measurements(head, results)
     main = [one for one in found if one.row in ("", *head.get("rows", [])[:1])]
@@ -91,7 +92,7 @@ def one_number(head: dict[str, Any], results: Path = RESULTS) -> str:
 
 
 def measurements(head: dict[str, Any], results: Path = RESULTS) -> list[Measurement]:
-    """Read what the kept runs say of a method.
+    """Read the measurements of a method from the kept runs.
 
     Args:
         head: Its ``rows`` are names of rows in families with a baseline, its ``pipeline`` is
@@ -111,7 +112,7 @@ def measurements(head: dict[str, Any], results: Path = RESULTS) -> list[Measurem
 
 
 def _gains(family: Path, row: str) -> Measurement:
-    """Points of val mIoU over the baseline of the same seed, and the labels that both have."""
+    """Differences in val mIoU (points) to the baseline of the same seed, and the labels of both."""
     gains, labels, masks = [], "", 0
     for run in sorted((family / row).glob("seed*")):
         base = family / BASELINE / run.name
@@ -130,17 +131,17 @@ def _miou(run: Path) -> float:
 
 
 def paper_scale(head: dict[str, Any]) -> str:
-    """Whether the paper-scale configuration was run, as its first line says."""
+    """Tell whether the paper-scale configuration was run, from its first line."""
     first = (ROOT / head["config"]).read_text(encoding="utf-8").splitlines()[0]
     return "not run" if "not run" in first else "run"
 
 
 def methods_table(pages: str, results: str) -> str:
-    """Markdown table of all methods: labels and one number each.
+    """Write a Markdown table of all methods: labels and one number each.
 
     Args:
-        pages: What stands before a page's name in links to it.
-        results: Where a measured number links to.
+        pages: Prefix of links to pages.
+        results: Target of links of measured numbers.
     """
     lines = ["| method | labels it needs | measured |", "| --- | --- | --- |"]
     for name, head in read_heads().items():
@@ -155,7 +156,7 @@ def methods_table(pages: str, results: str) -> str:
 
 
 def with_table(readme: str) -> str:
-    """README's text with the table as it is now."""
+    """Return README's text with the current table."""
     table = methods_table("docs/methods/", "experiments/RESULTS.md")
     return _TABLE.sub(lambda match: f"{match[1]}{table}\n{match[2]}", readme)
 

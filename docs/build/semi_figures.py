@@ -1,4 +1,4 @@
-"""Figures of the semi-supervised methods."""
+"""Draw the figures of the semi-supervised methods."""
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ SURE = 0.9
 
 
 def pi_model(example: Example) -> FlowChart:
-    """Two views of an image."""
+    """Draw two views of an image."""
     chart = FlowChart(7.4, 3.0)
     first = chart.picture(0.75, 0.85, photo(example.weak[0]), "view 1")
     second = chart.picture(0.75, 2.35, photo(example.strong[0, 0]), "view 2")
@@ -30,7 +30,7 @@ def pi_model(example: Example) -> FlowChart:
 
 
 def temporal_ensembling(example: Example) -> FlowChart:
-    """A view and the average of what was said before."""
+    """Draw a view and the average of earlier predictions."""
     chart = FlowChart(7.6, 3.1)
     _, label = example.labels(example.strong[:, 0])
     with torch.no_grad():
@@ -52,7 +52,7 @@ def temporal_ensembling(example: Example) -> FlowChart:
 
 
 def mean_teacher(example: Example) -> FlowChart:
-    """Teacher and student."""
+    """Draw teacher and student."""
     chart = FlowChart(7.4, 3.0)
     loss = chart.box(6.1, 1.6, "squared\ndifference", "loss", 1.2)
     weak = chart.picture(0.75, 0.85, photo(example.weak[0]), "weak view")
@@ -72,7 +72,7 @@ def mean_teacher(example: Example) -> FlowChart:
 
 
 def _box() -> Tensor:
-    """The region that CutMix fills from the other image, (1, S, S)."""
+    """Return the region that CutMix fills from the other image, (1, S, S)."""
     region = torch.zeros(1, 128, 128, dtype=torch.bool)
     region[:, 62:122, 8:70] = True
     return region
@@ -83,7 +83,7 @@ def _mixed(value: Tensor) -> Tensor:
 
 
 def fixmatch(example: Example) -> FlowChart:
-    """Labels of two weak views, mixed as their strong views are."""
+    """Draw labels of two weak views, mixed like their strong views."""
     chart = FlowChart(8.4, 3.15)
     confidence, label = example.labels(example.weak)
     kept = confidence >= SURE
@@ -112,7 +112,7 @@ def fixmatch(example: Example) -> FlowChart:
 
 
 def unimatch(example: Example) -> FlowChart:
-    """One label for three predictions."""
+    """Draw one label for three predictions."""
     chart = FlowChart(8.4, 4.75)
     confidence, label = example.labels(example.weak)
     weak = chart.picture(0.7, 0.85, photo(example.weak[0]), "weak view")
@@ -142,7 +142,7 @@ def unimatch(example: Example) -> FlowChart:
 
 
 def cps(example: Example) -> FlowChart:
-    """Two networks, each the other's teacher."""
+    """Draw two networks that teach each other."""
     chart = FlowChart(7.9, 3.0)
     image = chart.picture(0.75, 1.6, photo(example.weak[0]), "image")
     shown = []
@@ -164,7 +164,7 @@ def cps(example: Example) -> FlowChart:
 
 
 def pseudoseg(example: Example) -> FlowChart:
-    """Decoder and Grad-CAMs fused."""
+    """Draw the fusion of decoder and Grad-CAMs."""
     chart = FlowChart(8.9, 3.3)
     maps = example.maps()
     with torch.no_grad():

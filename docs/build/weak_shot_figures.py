@@ -1,4 +1,4 @@
-"""Figures of SimFormer and MaskFormer."""
+"""Draw the figures of SimFormer and MaskFormer."""
 
 import torch
 from figure_example import Example, colored, photo
@@ -9,7 +9,7 @@ IGNORE_INDEX = 255
 
 
 def sim_former(example: Example) -> FlowChart:
-    """Base masks, what they leave over, and pairs of pixels of two images."""
+    """Draw base masks, the uncovered area, and pairs of pixels of two images."""
     image, mask = photo(example.image[0]), example.mask[0]
     shown = [int(index) for index in mask.unique() if index not in (0, IGNORE_INDEX)]
     novel = mask == shown[-1]
@@ -45,7 +45,7 @@ def sim_former(example: Example) -> FlowChart:
 
 
 def mask_former(example: Example) -> FlowChart:
-    """Image to proposals to one target for each class."""
+    """Draw image, proposals, and one target per class."""
     image, mask = photo(example.image[0]), example.mask[0]
     chart = FlowChart(7.6, 1.6)
     photograph = chart.picture(0.7, 0.85, image, "image")
