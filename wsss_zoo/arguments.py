@@ -1,6 +1,5 @@
 """What a command line and the config files on it say, read before any parser applies links."""
 
-import inspect
 import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,7 +79,7 @@ def _takes(method: str | None, key: str) -> bool:
         found = pkgutil.resolve_name(method if "." in method else f"wsss_zoo.methods.{method}")
     except (ImportError, AttributeError, ValueError):
         return True
-    return key.partition(".")[0] in inspect.signature(found).parameters
+    return not hasattr(found, "option_types") or key.partition(".")[0] in found.option_types()
 
 
 def class_first(args: Sequence[str], key: str) -> list[str]:

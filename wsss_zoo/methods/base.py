@@ -12,7 +12,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from wsss_zoo.methods.optimizer import make_optimizer, polynomial_schedule
-from wsss_zoo.methods.options import check_choices
+from wsss_zoo.methods.options import check_choices, option_types
 from wsss_zoo.modules import (
     Backbone,
     Evaluation,
@@ -55,11 +55,16 @@ class BaseMethod(LightningModule):
         super().__init__()
         # Called from here, it collects the arguments of all subclasses.
         self.save_hyperparameters(ignore=self.fixed_options)
-        check_choices(type(self), self.hparams)
+        check_choices(self.option_types(), self.hparams)
         #: How images are run in validation, test and prediction; may be replaced.
         self.evaluation = Evaluation()
         #: Running average of ``network``'s weights, where a method or an option asks for one.
         self.average: WeightAverage | None = None
+
+    @classmethod
+    def option_types(cls) -> dict[str, Any]:
+        """Types of all options by name, those that are handed on to the bases included."""
+        return option_types(cls)
 
     @property
     def image_mean(self) -> tuple[float, float, float]:

@@ -1,7 +1,7 @@
 """Checks of the options that methods take."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
@@ -13,10 +13,10 @@ def option_types(kind: type) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for base in kind.__mro__:
-        if "__init__" not in vars(base):
+        make = vars(base).get("__init__")
+        if make is None:
             continue
-        parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
-        hints = _hints(base)
+        parameters, hints = list(inspect.signature(make).parameters.values())[1:], _hints(make)
         for parameter in parameters:
             if parameter.kind is not parameter.VAR_KEYWORD:
                 found.setdefault(parameter.name, hints.get(parameter.name, Any))
@@ -26,24 +26,24 @@ def option_types(kind: type) -> dict[str, Any]:
     return {name: hint for name, hint in found.items() if name not in fixed}
 
 
-def _hints(base: type) -> dict[str, Any]:
+def _hints(make: Callable[..., None]) -> dict[str, Any]:
     try:
-        return get_type_hints(base.__init__)
+        return get_type_hints(make)
     except (NameError, TypeError):  # names that exist for type checkers only
         return {}
 
 
-def check_choices(kind: type, options: Mapping[str, Any]) -> None:
-    """Check the options of a method whose type is a `Literal`.
+def check_choices(types: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Check the options whose type is a `Literal`.
 
     Args:
-        kind: Class of the method.
+        types: Types by name; see `option_types`.
         options: Values by name.
 
     Raises:
         ValueError: If a value is not one of its choices.
     """
-    for name, hint in option_types(kind).items():
+    for name, hint in types.items():
         choices = get_args(hint) if get_origin(hint) is Literal else ()
         if choices and name in options and options[name] not in choices:
             *others, last = map(repr, choices)

@@ -79,24 +79,17 @@ class PseudoSeg(SemiMethod):
         conf_thresh: float = 0.0,
         use_tags: bool = True,
         attention_dim: int = 128,
-        gate_by_tags: bool = False,
         **shared: Any,
     ) -> None:
         check_not_negative(unlabeled_weight=unlabeled_weight)
         check_shares(conf_thresh=conf_thresh)
         if temperature <= 0:
             raise ValueError(f"temperature is {temperature}; give a positive number")
-        if gate_by_tags and not use_tags:
-            raise ValueError("gate_by_tags needs the tags that use_tags false leaves out; set one")
         super().__init__(
-            num_classes,
-            backbone,
-            gate_by_tags=gate_by_tags,
-            loss="ce",
-            ohem_thresh=0.7,
-            ohem_min_kept=100_000,
-            **shared,
+            num_classes, backbone, loss="ce", ohem_thresh=0.7, ohem_min_kept=100_000, **shared
         )
+        if self.hparams["gate_by_tags"] and not use_tags:
+            raise ValueError("gate_by_tags needs the tags that use_tags false leaves out; set one")
         self.branch = GradCAMBranch(self.network.backbone.channels, num_classes, attention_dim)
         self.start_from(self.hparams["init_from"])
 

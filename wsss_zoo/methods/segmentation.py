@@ -69,9 +69,14 @@ class SegmentationMethod(BaseMethod, ABC):
 
     def make_network(self) -> Segmenter:
         """Make a network from the options, freshly initialised."""
-        options = ("num_classes", "backbone", "architecture", "weights", "output_stride")
+        options = self.hparams
         return Segmenter(
-            *(self.hparams[name] for name in options), self.hparams["freeze_backbone_bn"]
+            options["num_classes"],
+            options["backbone"],
+            options["architecture"],
+            options["weights"],
+            options["output_stride"],
+            options["freeze_backbone_bn"],
         )
 
     def forward(self, image: Tensor) -> Tensor:

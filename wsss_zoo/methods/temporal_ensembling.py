@@ -41,9 +41,9 @@ class TemporalEnsembling(ConsistencyMethod):
         ensemble_size: Rows and columns of cells that an image is divided into.
         warm_fill: Before the first step, write the predictions of the start weights for all
             unlabelled images, whole and in eval mode, as first visit; sensible with ``init_from``.
-        ensemble_storage: Ignored, as Z is always in memory; taken for the sake of old
-            configurations.
-        ensemble_memory: Ignored, likewise.
+        ensemble_storage: Without effect, whether "auto", "memory" or "disk": Z is always in memory.
+            Configurations of earlier versions have it.
+        ensemble_memory: Without effect, likewise.
 
     Laine & Aila, "Temporal Ensembling for Semi-Supervised Learning", ICLR 2017, algorithm 2
     (smlaine2/tempens @ a32743a), for classification. Differences from the authors' code:

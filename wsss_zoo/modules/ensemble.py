@@ -151,7 +151,8 @@ class ProbabilityEnsemble:
                 f"one {self.cells} and {self.num_classes}; give the options of the run"
             )
         self._rows = {image_id: row for row, image_id in enumerate(state["image_ids"])}
-        self.z, self.count = z.to(device, copy=True), count.to(device, copy=True)
+        self.z = z.to(device, torch.float16, copy=True)
+        self.count = count.to(device, torch.int16, copy=True)
 
     def _read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Averages (M, C, G, G) and counts (M, G, G) as float32."""
