@@ -5,7 +5,6 @@ import pytest
 from wsss_zoo.arguments import (
     Setting,
     class_first,
-    constructor_arguments,
     given_settings,
     option_groups,
     option_key,
@@ -88,23 +87,6 @@ def test_options_of_the_model_go_to_the_methods_that_have_them():
         ["--model.init_args.layer", "gcn", *both],
         options,
     ]
-
-
-def test_arguments_that_are_handed_on_to_the_base_class():
-    class Base:
-        def __init__(self, lr=0.1, seed=0):
-            pass
-
-    class Own(Base):
-        def __init__(self, queries=3, **shared):
-            super().__init__(**shared)
-
-    class Fixed(Own):
-        def __init__(self, classes=2):
-            super().__init__()
-
-    assert constructor_arguments(Own) >= {"queries", "lr", "seed"}
-    assert {"lr", "queries"}.isdisjoint(constructor_arguments(Fixed))
 
 
 def test_an_option_that_no_method_has_goes_to_all():

@@ -17,7 +17,7 @@ from wsss_zoo.method_table import read_methods
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(page for page in (DOCS / "methods").glob("*.md") if page.stem != "index")
-METHODS = [name for name in wsss_zoo.methods.__all__ if name != "BaseMethod"]
+METHODS = [name for name in wsss_zoo.methods.__all__ if not name.endswith("Method")]
 TEXTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",

@@ -15,8 +15,6 @@ from wsss_zoo.data.pseudo_labels import read_cam, read_label, write_cam, write_l
 from wsss_zoo.data.region_graphs import read_graph, write_graph
 from wsss_zoo.last_checkpoint import LastCheckpoint
 from wsss_zoo.metrics_csv import MetricsFile
-from wsss_zoo.modules import ProbabilityEnsemble
-from wsss_zoo.modules.ensemble_files import read_version, write_version
 from wsss_zoo.modules.weights import read_state_dict
 from wsss_zoo.run_checkpoint import read_checkpoint
 from wsss_zoo.run_folder import CHECKPOINT
@@ -65,16 +63,6 @@ def plain(folder):
     save_supervised(str(checkpoint(folder.parent / "some.ckpt")), method, folder / "plain.ckpt")
 
 
-def ensemble(folder):
-    write_version(torch.from_numpy(noise(50, 40)).to(torch.uint8), folder, 5)
-
-
-def mapped_ensemble(folder):
-    held = ProbabilityEnsemble(7, 16, 0.5)
-    held.keep_on_disk(folder)
-    held.add(["a"], torch.device("cpu"))
-
-
 def metrics(folder):
     file = MetricsFile(folder / "metrics.csv")
     file.log_metrics({f"name {n}": 0.5 for n in range(200)}, 1)
@@ -86,8 +74,6 @@ WRITERS = {
     "cams/a.npz": lambda d: write_cam(d, "a", noise(2, 90, 90) / 7, np.arange(2)),
     "a.npz": lambda d: write_graph(d, "a", grid_graph(channels=200)),
     "manifest.json": lambda d: write_manifest(d, a_manifest()),
-    "ensemble-00000005-": ensemble,
-    "ensemble of": mapped_ensemble,
     "plain.ckpt": plain,
     "metrics.csv": metrics,
 }
@@ -155,11 +141,6 @@ def test_full_disk_at_a_checkpoint_leaves_the_one_before(tmp_path, monkeypatch):
     assert differences(whole, resumed) == []
 
 
-def kept_ensemble(folder):
-    state = torch.from_numpy(noise(50, 40)).to(torch.uint8)
-    return folder / write_version(state, folder, 5)
-
-
 # Writes a file and gives its path; and how it is read.
 FILES = {
     "label": (
@@ -179,7 +160,6 @@ FILES = {
         lambda path: read_checkpoint(str(path))["state_dict"],
     ),
     "weights": (lambda d: checkpoint(d / "start.ckpt"), read_state_dict),
-    "ensemble": (kept_ensemble, lambda path: read_version(path.name, [path.parent], (50, 40))),
     "manifest": (
         lambda d: [write_manifest(d, a_manifest()), d / "manifest.json"][1],
         find_manifest,

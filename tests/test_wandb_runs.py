@@ -30,7 +30,9 @@ from wsss_zoo.wandb_runs import (
 from wsss_zoo.zoo_cli import ZooCLI
 
 # GATCorrector has no photographs to fit to; its files come from a pipeline.
-METHODS = sorted(set(methods.__all__) - {"BaseMethod", "GATCorrector"})
+METHODS = [
+    name for name in methods.__all__ if not name.endswith("Method") and name != "GATCorrector"
+]
 TINY = [
     *["--data", "Shapes", "--data.image_size", "64", "--data.crop_size", "64"],
     *["--data.num_train", "8", "--data.num_val", "2", "--data.batch_size", "2"],

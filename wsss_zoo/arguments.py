@@ -1,6 +1,5 @@
 """Read what a command line and its config files give, before a parser applies its links."""
 
-import inspect
 import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,19 +79,7 @@ def _has_argument(method: str | None, key: str) -> bool:
         found = pkgutil.resolve_name(method if "." in method else f"wsss_zoo.methods.{method}")
     except (ImportError, AttributeError, ValueError):
         return True
-    return key.partition(".")[0] in constructor_arguments(found)
-
-
-def constructor_arguments(kind: type) -> set[str]:
-    """Names of a class's arguments, with those that ``**kwargs`` hands on to its base classes."""
-    names: set[str] = set()
-    for base in kind.__mro__:
-        if "__init__" in vars(base):
-            parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
-            names |= {parameter.name for parameter in parameters}
-            if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-                break
-    return names
+    return not hasattr(found, "option_types") or key.partition(".")[0] in found.option_types()
 
 
 def class_first(args: Sequence[str], key: str) -> list[str]:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import torch
 
-from wsss_zoo.arguments import constructor_arguments
 from wsss_zoo.atomic import replacing
 from wsss_zoo.methods import BaseMethod, Supervised
 from wsss_zoo.run_checkpoint import read_checkpoint
@@ -28,7 +27,7 @@ def save_supervised(path: str, method: BaseMethod, out: Path) -> None:
         out: File to write; it appears complete or not at all.
     """
     checkpoint = read_checkpoint(path, None)
-    known = constructor_arguments(Supervised)
+    known = Supervised.option_types()
     options = {name: value for name, value in method.hparams.items() if name in known}
     plain = Supervised(**options | {"weights": None, "init_from": None})
     averaged = method.hparams.get("evaluate") == "average" and method.average is not None

@@ -214,7 +214,7 @@ def test_autocast_changes_nothing(layer):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mode": "each"}, "mode is 'each'; give 'per_image', 'shared'"),
+        ({"mode": "each"}, "mode is 'each'; give 'per_image' or 'shared'"),
         ({"fill": "far"}, "fill is 'far'"),
         ({"write_back": "some"}, "write_back is 'some'"),
         ({"layer": "gin"}, "layer is 'gin'"),

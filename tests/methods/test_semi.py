@@ -13,7 +13,6 @@ from wsss_zoo.methods import (
     TemporalEnsembling,
     UniMatch,
 )
-from wsss_zoo.methods.semi import gate, log_pseudo_labels
 from wsss_zoo.modules import Segmenter
 
 METHODS = {
@@ -151,11 +150,11 @@ def test_bad_options(options, message):
         FixMatch(4, TINY, **options)
 
 
-def test_gate_leaves_images_without_tags_alone():
+def test_absent_classes_leave_images_without_tags_alone():
     learner = method("fixmatch", gate_by_tags=True)
     unlabeled = semi_batch()["unlabeled"]
     logits = torch.randn(3, 4, 64, 64)
-    gated = gate(learner, logits, unlabeled)
+    gated = learner.mask_absent_classes(logits, unlabeled)
     assert torch.equal(gated[2], logits[2])
     assert gated[:2, 2].eq(-torch.inf).all()
 
@@ -167,7 +166,7 @@ def test_log_counts_valid_and_known_pixels_only():
         "valid": torch.tensor([[[True, True, True, False]]]),
         "audit_mask": torch.tensor([[[1, 2, 255, 0]]]),
     }
-    log_pseudo_labels(learner, unlabeled, label, torch.tensor([[[True, False, True, True]]]))
+    learner.log_pseudo_labels(unlabeled, label, torch.tensor([[[True, False, True, True]]]))
     assert learner.logged["train/mask_ratio"] == pytest.approx(2 / 3)
     assert learner.logged["train/pseudo_acc"] == pytest.approx(1 / 2)
     assert learner.logged["train/pseudo_acc_kept"] == 1

@@ -12,6 +12,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from wsss_zoo.methods.optimizer import make_optimizer, polynomial_schedule
+from wsss_zoo.methods.options import check_choices, option_types
 from wsss_zoo.modules import (
     Backbone,
     Evaluation,
@@ -20,23 +21,20 @@ from wsss_zoo.modules import (
     load_network_weights,
 )
 
-# Beginnings of the names of what is only needed in training.
-_COMPANIONS = ("average.", "partner.", "exits.")
-# Options that name files, or what timm downloads.
-_START_WEIGHTS = ("weights", "init_from", "partner_init_from")
-
 
 class BaseMethod(LightningModule):
     """One optimiser with a polynomial schedule, and evaluation steps that callbacks act on.
 
     A method defines ``forward(image) -> logits`` and ``training_step``. Its ``__init__`` takes
-    primitives only, which are saved as hyper-parameters here, and calls first
-    ``super().__init__()``, last `start_from`. Every method takes ``backbone``, ``weights``,
-    ``output_stride``, ``freeze_backbone_bn``, ``lr``, ``head_lr_mult``, ``weight_decay``,
-    ``optimizer`` and ``init_from``.
+    primitives only, calls first ``super().__init__()`` and last `start_from`. The arguments of all
+    classes up to this one become hyper-parameters; a subclass's value wins. The optimiser is made
+    from ``lr``, ``head_lr_mult``, ``weight_decay`` and ``optimizer``, which every method takes.
 
-    Every training step seeds torch's generators from (seed, rank, number of the batch), so that
-    dropout and the like are the same after a resume.
+    Every training step seeds torch's generators from (seed, rank, number of the batch). Dropout
+    and the like are therefore the same after a resume.
+
+    Raises:
+        ValueError: If an option is none of the choices that its `Literal` type names.
     """
 
     #: Regime of the data module that a method trains on.
@@ -45,19 +43,28 @@ class BaseMethod(LightningModule):
     output: ClassVar[Literal["segmentation", "classification", "pretext"]] = "segmentation"
     #: Whether class 0 has to be background.
     needs_background: ClassVar[bool] = False
-    #: Beginnings of the names that an ``init_from`` checkpoint may lack or have otherwise.
-    fresh_heads: ClassVar[tuple[str, ...]] = ()
-    #: What segments, in the methods that `start_from` and ``average`` are for.
+    #: Beginning of the names of the weights that an ``init_from`` checkpoint must have. The other
+    #: weights are loaded where the checkpoint has them in the same shape.
+    core: ClassVar[str] = ""
+    #: Options of a base that the class gives a value of its own, so that it does not take them.
+    fixed_options: ClassVar[tuple[str, ...]] = ()
+    #: What segments, in the methods that ``average`` is for.
     network: Segmenter
 
     def __init__(self) -> None:
         super().__init__()
-        # Called from here, it collects the arguments of the subclass.
-        self.save_hyperparameters()
+        # Called from here, it collects the arguments of all subclasses.
+        self.save_hyperparameters(ignore=self.fixed_options)
+        check_choices(self.option_types(), self.hparams)
         #: How images are run in validation, test and prediction; may be replaced.
         self.evaluation = Evaluation()
         #: Running average of ``network``'s weights, where a method or an option asks for one.
         self.average: WeightAverage | None = None
+
+    @classmethod
+    def option_types(cls) -> dict[str, Any]:
+        """Types of all options by name, those that are handed on to the bases included."""
+        return option_types(cls)
 
     @property
     def image_mean(self) -> tuple[float, float, float]:
@@ -67,15 +74,15 @@ class BaseMethod(LightningModule):
     def start_from(self, checkpoint: str | None) -> None:
         """Load the whole network from another method's checkpoint; None leaves it as it is.
 
-        Averages and second networks of the checkpoint are left out; an own average begins as a copy
-        of the network.
+        Averages and second networks of the checkpoint are left out. An average of this method
+        begins as a copy of the network.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is of another network; only ``fresh_heads`` may differ.
+            ValueError: If it is of another network; only weights outside `core` may differ.
         """
         if checkpoint is not None:
-            load_network_weights(self, checkpoint, (*self.fresh_heads, *_COMPANIONS))
+            load_network_weights(self, checkpoint, self.core)
             if self.average is not None:
                 self.average.reset(self.network)
 
@@ -154,4 +161,5 @@ class BaseMethod(LightningModule):
 
 def without_start_weights(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options of a method that start from no file: for weights that come from a checkpoint."""
-    return {name: None if name in _START_WEIGHTS else value for name, value in options.items()}
+    files = {name for name in options if name == "weights" or name.endswith("init_from")}
+    return {name: None if name in files else value for name, value in options.items()}

@@ -36,7 +36,8 @@ class CAM(BaseMethod):
         lr: Learning rate of the backbone.
         head_lr_mult: Factor on it for the linear layer.
         weight_decay: Weight decay of all parameters.
-        optimizer: "sgd" (momentum 0.9) or "adamw".
+        optimizer: "sgd" (momentum 0.9), "nesterov" (the same with Nesterov's momentum), "adam" or
+            "adamw".
         init_from: Checkpoint of a whole network to start from.
 
     Raises:
@@ -77,8 +78,6 @@ class CAM(BaseMethod):
             )
         if not scales or min(scales) <= 0:
             raise ValueError(f"scales is {list(scales)}; give at least one factor, all above 0")
-        if cam_kind not in ("cam", "grad_cam"):
-            raise ValueError(f"cam_kind is {cam_kind!r}; give 'cam' or 'grad_cam'")
         if grad_cam_layer is not None and cam_kind != "grad_cam":
             raise ValueError("grad_cam_layer has no effect with cam_kind 'cam'; give 'grad_cam'")
         self.backbone = Backbone(backbone, weights, output_stride, freeze_backbone_bn)

@@ -66,7 +66,8 @@ class CoAttention(BaseMethod):
         head_lr_mult: Factor on it for everything else.
         bias_lr_mult: Factor on both for biases.
         weight_decay: Weight decay of all parameters.
-        optimizer: "adamw", "sgd" or "nesterov" (momentum 0.9).
+        optimizer: "sgd" (momentum 0.9), "nesterov" (the same with Nesterov's momentum), "adam" or
+            "adamw".
         lr_drop_epochs: Epochs at whose start the learning rate falls to a tenth; null is the
             polynomial schedule.
         init_from: Checkpoint of a whole network to start from.
@@ -113,12 +114,6 @@ class CoAttention(BaseMethod):
                 f"num_classes is {num_classes}; co-attention needs background and a class: give at "
                 "least 2"
             )
-        if variant not in ("paper", "code"):
-            raise ValueError(f"variant is {variant!r}; give 'paper' or 'code'")
-        if maps not in ("single_round", "multi_round"):
-            raise ValueError(f"maps is {maps!r}; give 'single_round' or 'multi_round'")
-        if affinity not in ("raw", "cosine"):
-            raise ValueError(f"affinity is {affinity!r}; give 'raw' or 'cosine'")
         if references < 1:
             raise ValueError(
                 f"references is {references}; give at least 1, or set maps to 'single_round'"

@@ -43,7 +43,8 @@ class CPC(BaseMethod):
         lr: Learning rate of the backbone.
         head_lr_mult: Factor on it for all other parameters.
         weight_decay: Weight decay of all parameters.
-        optimizer: "sgd" (momentum 0.9) or "adamw".
+        optimizer: "sgd" (momentum 0.9), "nesterov" (the same with Nesterov's momentum), "adam" or
+            "adamw".
         init_from: Checkpoint of a whole network to start from.
 
     Raises:

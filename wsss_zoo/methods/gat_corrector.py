@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ from wsss_zoo.functional import (
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.methods.image_network import absent_classes, fit_to_image, image_seed
 from wsss_zoo.methods.optimizer import Optimizer, make_optimizer
-from wsss_zoo.methods.ranks import part_of_mean
+from wsss_zoo.methods.ranks import share_of_global_mean
 from wsss_zoo.methods.region_painting import UNKNOWN, Painting, paint_corrected
 from wsss_zoo.modules import Evaluation, Layer, RegionNetwork
 
@@ -66,7 +66,8 @@ class GATCorrector(BaseMethod):
         crf_weight: Weight of the CRF's colour kernel; more of it erases thin objects.
         lr: Learning rate; with the polynomial schedule in ``fit``, constant in "per_image".
         weight_decay: Weight decay of all parameters.
-        optimizer: "adam", "adamw", "sgd" or "nesterov" (momentum 0.9).
+        optimizer: "sgd" (momentum 0.9), "nesterov" (the same with Nesterov's momentum), "adam" or
+            "adamw".
         init_from: Checkpoint of the same network to start from.
 
     Raises:
@@ -175,7 +176,7 @@ class GATCorrector(BaseMethod):
         logits, labels = self(batch["graph"]), self.node_labels(batch["graph"])
         loss = region_loss(logits, labels, self.hparams["balance"])
         known = labels != UNKNOWN
-        loss = part_of_mean(loss, known.sum())
+        loss = share_of_global_mean(loss, known.sum())
         # Where it is unknown no class equals the label.
         right = logits.detach().argmax(1) == labels
         logged = {
@@ -270,14 +271,6 @@ def _seed() -> int:
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
-    choices = {
-        "mode": ("per_image", "shared"),
-        "fill": ("network", "nearest", "clean_net"),
-        "write_back": get_args(WriteBack),
-    }
-    for name, known in choices.items():
-        if options[name] not in known:
-            raise ValueError(f"{name} is {options[name]!r}; give {', '.join(map(repr, known))}")
     if options["steps"] < 1:
         raise ValueError(f"steps is {options['steps']}; give at least 1")
     if not 0 <= options["quorum"] <= 1:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from pytorch_lightning import LightningModule
 from torch.optim.lr_scheduler import LambdaLR, MultiStepLR
 
 Optimizer = Literal["sgd", "nesterov", "adam", "adamw"]
@@ -89,17 +88,3 @@ def split_biases(groups: list[dict[str, Any]], factor: float) -> list[dict[str, 
             {"name": f"{group['name']} biases", "lr": factor * group["lr"], "params": biases}
         )
     return [group for group in result if group["params"]]
-
-
-def clip_gradients(
-    method: LightningModule,
-    optimizer: torch.optim.Optimizer,
-    value: float | None,
-    algorithm: str | None,
-) -> None:
-    """Clip as the trainer says, else the norm of all gradients to the method's ``grad_clip``."""
-    if value is None:
-        value, algorithm = method.hparams["grad_clip"], "norm"
-    method.clip_gradients(
-        optimizer, gradient_clip_val=value, gradient_clip_algorithm=algorithm or "norm"
-    )

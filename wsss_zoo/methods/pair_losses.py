@@ -18,7 +18,7 @@ from wsss_zoo.functional import (
     shared_class_regions,
     similarity_distillation_loss,
 )
-from wsss_zoo.methods.ranks import mean_over_ranks, number_of_ranks, part_of_mean
+from wsss_zoo.methods.ranks import mean_over_ranks, number_of_ranks, share_of_global_mean
 from wsss_zoo.modules import Proposals, SimNet
 
 Pairing = Literal["cross_image", "code"]
@@ -73,7 +73,7 @@ def sim_net_loss(
     queue = torch.cat([queue[1:], counts[None]])
     similarity = sim_net.all_pairs(features, partners(features))
     loss = pair_similarity_loss(similarity, same, known, *pair_balance(queue))
-    return part_of_mean(loss, known.sum()), queue
+    return share_of_global_mean(loss, known.sum()), queue
 
 
 def distillation_loss(

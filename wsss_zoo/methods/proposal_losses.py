@@ -1,7 +1,6 @@
 """The losses of a mask transformer's layers, shared by the methods that train one."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,15 +33,6 @@ class Matches(NamedTuple):
     unmasked: Tensor
     #: Where ``unmasked`` has matches: image, and how many, for each layer of it.
     groups: list[tuple[int, int]]
-
-
-def check_weights(options: Mapping[str, Any]) -> None:
-    """Refuse a negative ``grad_clip`` or weight (the options whose names end so) of a method."""
-    for name, value in options.items():
-        if name.endswith("_weight") and value < 0:
-            raise ValueError(f"{name} is {value}; give 0, which switches it off, or more")
-    if options["grad_clip"] < 0:
-        raise ValueError(f"grad_clip is {options['grad_clip']}; give 0, for none, or more")
 
 
 def match_layers(proposals: Proposals, mask: Tensor, targets: ClassTargets) -> Matches:

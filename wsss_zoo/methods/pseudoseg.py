@@ -14,21 +14,13 @@ from wsss_zoo.functional import (
     masked_cross_entropy,
     soft_label_loss,
 )
-from wsss_zoo.methods.base import BaseMethod
-from wsss_zoo.methods.optimizer import Optimizer
-from wsss_zoo.methods.ranks import mean_over_ranks, part_of_mean
-from wsss_zoo.methods.semi import (
-    Weights,
-    check_options,
-    evaluated_network,
-    gate,
-    keep_average,
-    log_pseudo_labels,
-)
-from wsss_zoo.modules import Architecture, GradCAMBranch, Segmenter
+from wsss_zoo.methods.options import check_not_negative, check_shares
+from wsss_zoo.methods.ranks import mean_over_ranks, share_of_global_mean
+from wsss_zoo.methods.semi import SemiMethod
+from wsss_zoo.modules import GradCAMBranch
 
 
-class PseudoSeg(BaseMethod):
+class PseudoSeg(SemiMethod):
     """Labels fused from the decoder and from Grad-CAMs of the image's tags.
 
     L = L_seg + unlabeled_weight L_u + L_cls + L_sa.
@@ -48,11 +40,6 @@ class PseudoSeg(BaseMethod):
     Args:
         num_classes: Number of classes C, background included.
         backbone: Name of a timm model that can dilate.
-        architecture: "deeplabv3plus" or "largefov".
-        weights: Weights of the backbone: null, "imagenet" (timm downloads them) or the path of a
-            file.
-        output_stride: Stride of the last feature map, in pixels.
-        freeze_backbone_bn: Keep the running BatchNorm statistics of the backbone.
         unlabeled_weight: Factor on L_u.
         label: "soft", sharpened by ``temperature``, or "hard", the most probable class.
         temperature: Temperature of soft labels, above 0.
@@ -60,16 +47,9 @@ class PseudoSeg(BaseMethod):
         use_tags: Take the tags of unlabelled images where they exist; else, and with False, those
             that the classifier predicts (probability at least 0.5).
         attention_dim: Channels of queries and keys.
-        gate_by_tags: Rule out classes that an unlabelled image's tags do not name, in the fused
-            label too and not only in the Grad-CAMs.
-        evaluate: "student" or "average".
-        ema_decay: Decay of the average in [0, 1).
-        lr: Learning rate of the backbone.
-        head_lr_mult: Factor on it for all other parameters.
-        weight_decay: Weight decay of all parameters but those of the refinement, which has none.
-        optimizer: "sgd" (momentum 0.9) or "adamw".
-        init_from: Checkpoint of a whole network to start from; classifier and refinement may be
-            missing there.
+
+    ``gate_by_tags`` rules classes out of the fused label too, not only of the Grad-CAMs. The
+    refinement has no weight decay. Classifier and refinement may be missing in ``init_from``.
 
     Raises:
         ValueError: If an option is out of range.
@@ -86,52 +66,32 @@ class PseudoSeg(BaseMethod):
     several processes each has its own statistics of the refinement, as of BatchNorm.
     """
 
-    supervision = "semi"
     needs_background = True
-    fresh_heads = ("branch.",)
+    fixed_options = ("loss", "ohem_thresh", "ohem_min_kept")
 
     def __init__(
         self,
         num_classes: int,
         backbone: str = "resnet50",
-        architecture: Architecture = "deeplabv3plus",
-        weights: str | None = None,
-        output_stride: int = 16,
-        freeze_backbone_bn: bool = False,
         unlabeled_weight: float = 1.0,
         label: Literal["soft", "hard"] = "soft",
         temperature: float = 0.5,
         conf_thresh: float = 0.0,
         use_tags: bool = True,
         attention_dim: int = 128,
-        gate_by_tags: bool = False,
-        evaluate: Weights = "student",
-        ema_decay: float = 0.99,
-        lr: float = 1e-4,
-        head_lr_mult: float = 10.0,
-        weight_decay: float = 0.01,
-        optimizer: Optimizer = "adamw",
-        init_from: str | None = None,
+        **shared: Any,
     ) -> None:
-        super().__init__()
-        check_options(self)
-        if label not in ("soft", "hard"):
-            raise ValueError(f"label is {label!r}; give 'soft' or 'hard'")
+        check_not_negative(unlabeled_weight=unlabeled_weight)
+        check_shares(conf_thresh=conf_thresh)
         if temperature <= 0:
             raise ValueError(f"temperature is {temperature}; give a positive number")
-        if gate_by_tags and not use_tags:
-            raise ValueError("gate_by_tags needs the tags that use_tags false leaves out; set one")
-        self.network = Segmenter(
-            num_classes, backbone, architecture, weights, output_stride, freeze_backbone_bn
+        super().__init__(
+            num_classes, backbone, loss="ce", ohem_thresh=0.7, ohem_min_kept=100_000, **shared
         )
+        if self.hparams["gate_by_tags"] and not use_tags:
+            raise ValueError("gate_by_tags needs the tags that use_tags false leaves out; set one")
         self.branch = GradCAMBranch(self.network.backbone.channels, num_classes, attention_dim)
-        keep_average(self)
-        self.start_from(init_from)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits (N, C, H, W) of an image (N, 3, H, W) in [0, 1], of the evaluated weights."""
-        logits: Tensor = evaluated_network(self)(image)
-        return logits
+        self.start_from(self.hparams["init_from"])
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """As in all methods, but the refinement has no weight decay."""
@@ -154,23 +114,17 @@ class PseudoSeg(BaseMethod):
         loss_cls = self._classification_loss(self.branch.scores(features, dropout), tags, unlabeled)
         shown, hidden = zip(*(feature.tensor_split([count]) for feature in features), strict=True)
         refined = self.branch(shown, tags, mask != 255, dropout[:count])
+        known = (mask != 255).sum()
         loss_seg, loss_sa = (
-            part_of_mean(masked_cross_entropy(_resized(value, mask), mask), (mask != 255).sum())
+            share_of_global_mean(masked_cross_entropy(_resized(value, mask), mask), known)
             for value in (logits[:count], refined)
         )
-        probs = self._pseudo_label(hidden, logits[count:], unlabeled)
+        probs = self._fused_probs(hidden, logits[count:], unlabeled)
         loss_u = self._consistency_loss(probs, unlabeled)
         weight: float = self.hparams["unlabeled_weight"]
         loss = loss_seg + weight * loss_u + loss_cls + loss_sa
-        self.log_dict(
-            {
-                "train/loss": loss.detach(),
-                "train/loss_labeled": loss_seg.detach(),
-                "train/loss_unlabeled": loss_u.detach(),
-                "train/loss_classifier": loss_cls.detach(),
-                "train/loss_refinement": loss_sa.detach(),
-            }
-        )
+        parts = {"loss_classifier": loss_cls, "loss_refinement": loss_sa}
+        self.log_losses(loss, loss_seg, loss_u, **parts)
         return loss
 
     def _classification_loss(
@@ -183,10 +137,10 @@ class PseudoSeg(BaseMethod):
             known = torch.cat([known, unlabeled["has_image_labels"].to(known)])
         scores = scores[: len(tags)].float()
         loss = F.binary_cross_entropy_with_logits(scores, tags, reduction="none").mean(1)
-        return part_of_mean((loss * known).sum() / known.sum(), known.sum())
+        return share_of_global_mean((loss * known).sum() / known.sum(), known.sum())
 
     @torch.no_grad()
-    def _pseudo_label(
+    def _fused_probs(
         self, features: Sequence[Tensor], decoder_logits: Tensor, unlabeled: dict[str, Any]
     ) -> Tensor:
         """Probabilities (M, C, h, w) on the decoder's grid of the weak views."""
@@ -203,7 +157,7 @@ class PseudoSeg(BaseMethod):
             return probs
         # With 0 in all classes that are left the softmax would be NaN.
         log_probs = probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
-        return gate(self, log_probs, unlabeled).softmax(1)
+        return self.mask_absent_classes(log_probs, unlabeled).softmax(1)
 
     def _consistency_loss(self, probs: Tensor, unlabeled: dict[str, Any]) -> Tensor:
         """L_u of labels (M, C, h, w), the same for all strong views; logs how good they are."""
@@ -217,10 +171,10 @@ class PseudoSeg(BaseMethod):
         valid = valid[:, ::stride, ::stride]
         if self.hparams["label"] == "soft":
             loss = soft_label_loss(logits, probs.repeat_interleave(views, 0), thresh, valid)
-            return part_of_mean(loss, valid.sum())
+            return share_of_global_mean(loss, valid.sum())
         label, confidence = (value.repeat_interleave(views, 0) for value in (label, confidence))
         loss = fixmatch_loss(logits, label, confidence, thresh, valid)
-        return part_of_mean(loss, valid.sum())
+        return share_of_global_mean(loss, valid.sum())
 
     def _log_labels(self, label: Tensor, kept: Tensor, unlabeled: dict[str, Any]) -> None:
         """Log the labels (M, h, w) at the size of the crop."""
@@ -230,7 +184,7 @@ class PseudoSeg(BaseMethod):
             value.repeat_interleave(stride, 1).repeat_interleave(stride, 2)[:, :height, :width]
             for value in (label, kept)
         )
-        log_pseudo_labels(self, unlabeled, label, kept)
+        self.log_pseudo_labels(unlabeled, label, kept)
 
     def _decode(self, features: list[Tensor]) -> Tensor:
         """Logits on the decoder's grid, which the network's padding is part of."""

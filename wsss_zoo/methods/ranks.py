@@ -27,7 +27,7 @@ def mean_over_ranks(value: Tensor) -> Tensor:
     return total / ranks
 
 
-def part_of_mean(mean: Tensor, count: Tensor) -> Tensor:
+def share_of_global_mean(mean: Tensor, count: Tensor) -> Tensor:
     """What a mean over this process's own values adds to the mean over those of all processes.
 
     The average of the parts, which DDP takes of their gradients, is that mean, however unequal the

@@ -11,14 +11,11 @@ from wsss_zoo.functional import (
     mask_to_image_labels,
     self_regulation_loss,
 )
-from wsss_zoo.methods.base import BaseMethod
-from wsss_zoo.methods.optimizer import Optimizer
-from wsss_zoo.methods.ranks import part_of_mean
+from wsss_zoo.methods.ranks import share_of_global_mean
+from wsss_zoo.methods.segmentation import SegmentationMethod
 from wsss_zoo.modules import (
-    Architecture,
     ExitHead,
     MultiExit,
-    Segmenter,
     inner_features,
     mask_of_cells,
     padded_size,
@@ -28,7 +25,7 @@ from wsss_zoo.modules import (
 Variant = Literal["soft", "code", "features"]
 
 
-class SelfRegulation(BaseMethod):
+class SelfRegulation(SegmentationMethod):
     """Segmenter with exits at its stages in training, which teach each other.
 
     Every exit learns from the mask; besides, the shallowest teaches the deeper ones detail (SR-F),
@@ -46,11 +43,6 @@ class SelfRegulation(BaseMethod):
     Args:
         num_classes: Number of classes C, background included.
         backbone: Name of a timm model that can dilate.
-        architecture: See `Supervised`; "unet" has exits in the decoder too.
-        weights: Weights of the backbone: null, "imagenet" (timm downloads them) or the path of a
-            file.
-        output_stride: Stride of the last feature map, in pixels.
-        freeze_backbone_bn: Keep the running BatchNorm statistics of the backbone.
         variant: "soft", "code" or "features".
         tau: Temperature of ``soft`` and ``features``.
         exits: Number of exits, the deepest ones; null for all that the network has.
@@ -66,11 +58,8 @@ class SelfRegulation(BaseMethod):
             the background: take "tags" for labels that leave whole images open.
         ignored_as_background: Take pixels of 255 for background, as the released code does; only
             with ``code``.
-        lr: Learning rate of the backbone.
-        head_lr_mult: Factor on it for all other parameters.
-        weight_decay: Weight decay of all parameters.
-        optimizer: "sgd", "nesterov" (momentum 0.9) or "adamw".
-        init_from: Checkpoint of a whole network to start from; it may lack the exits.
+
+    ``architecture: unet`` has exits in the decoder too. The exits may be missing in ``init_from``.
 
     Raises:
         ValueError: If an option is out of range, or the network has too few exits.
@@ -84,16 +73,12 @@ class SelfRegulation(BaseMethod):
 
     supervision = "mask"
     needs_background = True
-    fresh_heads = ("exits.",)
+    fixed_options = ("loss", "ohem_thresh", "ohem_min_kept")
 
     def __init__(
         self,
         num_classes: int,
         backbone: str = "resnet50",
-        architecture: Architecture = "deeplabv3plus",
-        weights: str | None = None,
-        output_stride: int = 16,
-        freeze_backbone_bn: bool = False,
         variant: Variant = "soft",
         tau: float = 1.0,
         exits: int | None = None,
@@ -105,35 +90,21 @@ class SelfRegulation(BaseMethod):
         warmup_steps: int = 0,
         presence: Literal["mask", "tags"] = "mask",
         ignored_as_background: bool = False,
-        lr: float = 1e-4,
-        head_lr_mult: float = 10.0,
-        weight_decay: float = 0.01,
-        optimizer: Optimizer = "adamw",
-        init_from: str | None = None,
+        **shared: Any,
     ) -> None:
-        super().__init__()
-        if variant not in ("soft", "code", "features"):
-            raise ValueError(f"variant is {variant!r}; give 'soft', 'code' or 'features'")
         if tau <= 0:
             raise ValueError(f"tau is {tau}; give a temperature above 0")
-        if presence not in ("mask", "tags"):
-            raise ValueError(f"presence is {presence!r}; give 'mask' or 'tags'")
         if ignored_as_background and variant != "code":
             raise ValueError(
                 f"ignored_as_background is the released code's, variant is {variant!r}; set "
                 "variant to 'code' or leave it out"
             )
-        self.network = Segmenter(
-            num_classes, backbone, architecture, weights, output_stride, freeze_backbone_bn
+        super().__init__(
+            num_classes, backbone, loss="ce", ohem_thresh=0.7, ohem_min_kept=100_000, **shared
         )
         projections = variant == "features" and sr_f_weight > 0
         self.exits = MultiExit(self.network, num_classes, exits, exit_head, projections)
-        self.start_from(init_from)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits (N, C, H, W) of an image (N, 3, H, W) in [0, 1]; the exits' heads are not run."""
-        logits: Tensor = self.network(image)
-        return logits
+        self.start_from(self.hparams["init_from"])
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Losses of all exits, and from ``warmup_steps`` on what they learn from each other."""
@@ -154,11 +125,11 @@ class SelfRegulation(BaseMethod):
             self.hparams["tau"],
         )
         known = (cells != 255).sum()
-        losses["seg"] = part_of_mean(losses["seg"], known)
+        losses["seg"] = share_of_global_mean(losses["seg"], known)
         if self.exits.projections:
             losses["sr_f"] = self._feature_loss(inner, decoded, mask, padded)
         else:
-            losses["sr_f"] = part_of_mean(losses["sr_f"], known)
+            losses["sr_f"] = share_of_global_mean(losses["sr_f"], known)
         taught = float(self.trainer.global_step >= self.hparams["warmup_steps"])
         weights = {"cls": 1.0, "seg": 1.0, "sr_f": taught, "sr_l": taught}
         loss = torch.zeros((), device=image.device)
@@ -191,4 +162,4 @@ class SelfRegulation(BaseMethod):
         loss = feature_regulation_loss(
             to_cells(students, padded, 4), teacher, valid, self.hparams["tau"]
         )
-        return part_of_mean(loss, valid.sum())
+        return share_of_global_mean(loss, valid.sum())

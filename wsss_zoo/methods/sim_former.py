@@ -6,11 +6,9 @@ import torch
 from torch import Tensor
 
 from wsss_zoo.functional import DistillationKind, class_targets
-from wsss_zoo.methods.base import BaseMethod
-from wsss_zoo.methods.optimizer import Optimizer, clip_gradients, split_undecayed
+from wsss_zoo.methods.options import check_not_negative
 from wsss_zoo.methods.pair_losses import Pairing, distillation_loss, sim_net_loss
 from wsss_zoo.methods.proposal_losses import (
-    check_weights,
     class_loss,
     complementary_losses,
     mask_losses,
@@ -18,13 +16,14 @@ from wsss_zoo.methods.proposal_losses import (
     padded,
     resized_labels,
 )
-from wsss_zoo.modules import MaskTransformer, Proposals, SimNet, undecayed
+from wsss_zoo.methods.proposals import ProposalMethod
+from wsss_zoo.modules import Proposals, SimNet
 
 # Calls whose numbers of pairs balance the similarity network's loss.
 _QUEUE = 25
 
 
-class SimFormer(BaseMethod):
+class SimFormer(ProposalMethod):
     """Mask transformer for base classes with masks and novel classes with tags.
 
     Queries are matched with the base classes of a crop by class and mask, with the novel ones by
@@ -41,17 +40,6 @@ class SimFormer(BaseMethod):
     Args:
         num_classes: Number of classes K, background included (it counts as a base class).
         backbone: Name of a timm model with a feature map of stride 4.
-        weights: Weights of the backbone: null, "imagenet" (timm downloads them) or the path of a
-            file.
-        output_stride: Stride of the last feature map, in pixels; the paper's is 32.
-        freeze_backbone_bn: Keep the running BatchNorm statistics of the backbone.
-        queries: Number of proposals.
-        channels: Channels of queries and pixel embeddings, a multiple of 8.
-        decoder_layers: Layers of the transformer decoder; each is trained.
-        feedforward: Hidden channels of its feed-forward parts.
-        no_object_weight: Weight of "no object" in the cross-entropy.
-        mask_weight: Weight of the focal loss of base masks.
-        dice_weight: Weight of their dice loss.
         comp_weight: Weight of the complementary loss; 0.2 for ADE20K, 0.15 for COCO-Stuff.
         tau: Floor of the union of the novel masks, a logit; -1e4 switches it off.
         pair_weight: Weight of the similarity network's own loss.
@@ -61,12 +49,6 @@ class SimFormer(BaseMethod):
             and the teacher have it, or "code", the released program's: both of the same image.
         pair_points: Pixels drawn from each image; of those for the similarity network four fifths
             show a base class that both images have.
-        grad_clip: Largest norm of the gradient, unless the trainer has its own.
-        lr: Learning rate of the backbone.
-        head_lr_mult: Factor on it for all other parameters.
-        weight_decay: Weight decay; norm layers and embeddings have none.
-        optimizer: "adamw", or another of `Supervised`'s.
-        init_from: Checkpoint of a whole network to start from; it may lack the similarity network.
 
     Raises:
         ValueError: If an option is out of range.
@@ -81,22 +63,11 @@ class SimFormer(BaseMethod):
     """
 
     supervision = "weak_shot"
-    fresh_heads = ("sim_net.", "pair_queue")
 
     def __init__(
         self,
         num_classes: int,
         backbone: str = "resnet50",
-        weights: str | None = None,
-        output_stride: int = 32,
-        freeze_backbone_bn: bool = False,
-        queries: int = 100,
-        channels: int = 256,
-        decoder_layers: int = 6,
-        feedforward: int = 2048,
-        no_object_weight: float = 0.1,
-        mask_weight: float = 20.0,
-        dice_weight: float = 1.0,
         comp_weight: float = 0.2,
         tau: float = -2.9444,
         pair_weight: float = 1.0,
@@ -104,28 +75,14 @@ class SimFormer(BaseMethod):
         distill_kind: DistillationKind = "cce",
         pairing: Pairing = "cross_image",
         pair_points: int = 100,
-        grad_clip: float = 0.01,
-        lr: float = 1e-5,
-        head_lr_mult: float = 10.0,
-        weight_decay: float = 1e-4,
-        optimizer: Optimizer = "adamw",
-        init_from: str | None = None,
+        **shared: Any,
     ) -> None:
-        super().__init__()
-        check_weights(self.hparams)
-        _check(distill_kind, pairing, pair_points, pair_weight, distill_weight)
-        self.model = MaskTransformer(
-            num_classes,
-            backbone,
-            weights,
-            queries,
-            channels,
-            decoder_layers,
-            feedforward=feedforward,
-            output_stride=output_stride,
-            freeze_backbone_bn=freeze_backbone_bn,
+        check_not_negative(
+            comp_weight=comp_weight, pair_weight=pair_weight, distill_weight=distill_weight
         )
-        self.sim_net = SimNet(channels) if pair_weight > 0 else None
+        _check(pair_points, pair_weight, distill_weight)
+        super().__init__(num_classes, backbone, **shared)
+        self.sim_net = SimNet(self.hparams["channels"]) if pair_weight > 0 else None
         if self.sim_net is not None:
             # The last calls' numbers of positive and negative pairs; the first entry is (1, 1).
             queue = torch.zeros(_QUEUE, 2)
@@ -135,7 +92,7 @@ class SimFormer(BaseMethod):
         # Which classes have masks: known from the data.
         self.register_buffer("is_base", torch.ones(num_classes).bool(), persistent=False)
         self.is_base: Tensor
-        self.start_from(init_from)
+        self.start_from(self.hparams["init_from"])
 
     def setup(self, stage: str) -> None:
         """Ask the data module which classes are novel."""
@@ -144,10 +101,6 @@ class SimFormer(BaseMethod):
         if stage == "fit" and data is not None:
             novel = set(data.novel_classes)
             self.is_base = torch.tensor([name not in novel for name in data.class_names])
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits (N, K, H, W) of an image (N, 3, H, W) in [0, 1]: logs of the classes' scores."""
-        return self.model.log_scores(image)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Losses of both images of each pair, then those of the pair."""
@@ -226,25 +179,8 @@ class SimFormer(BaseMethod):
             )
         return losses
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Backbone and the rest, as for every method; norm layers and embeddings apart."""
-        return split_undecayed(super().parameter_groups(), undecayed(self))
 
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clip the norm to ``grad_clip`` where the trainer has no value of its own."""
-        clip_gradients(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
-
-
-def _check(kind: str, pairing: str, points: int, pair_weight: float, distill_weight: float) -> None:
-    if kind not in ("cce", "ce", "b0.5"):
-        raise ValueError(f"distill_kind is {kind!r}; give 'cce', 'ce' or 'b0.5'")
-    if pairing not in ("cross_image", "code"):
-        raise ValueError(f"pairing is {pairing!r}; give 'cross_image' or 'code'")
+def _check(points: int, pair_weight: float, distill_weight: float) -> None:
     if points < 5:
         raise ValueError(f"pair_points is {points}; give at least 5")
     if distill_weight > 0 and pair_weight <= 0:

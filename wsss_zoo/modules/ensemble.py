@@ -1,17 +1,12 @@
 """What the network has said about each image so far, on a grid over the whole image."""
 
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from wsss_zoo.functional import cells_to_crop, ensemble_update
-from wsss_zoo.modules.ensemble_files import read_version, write_version
 
 _MAX_COUNT = torch.iinfo(torch.int16).max
 
@@ -22,8 +17,7 @@ class ProbabilityEnsemble:
     The images are divided into G x G cells each. A prediction for a crop is added to the cells that
     it covers; the bias of an average is corrected by the number of predictions that its cell has
     seen, so that a cell is unknown before its first and exact after it. Averages are float16 and
-    counts int16: G^2 (2 C + 2) bytes an image, on the device of the network, or in a nameless file
-    that is mapped into memory.
+    counts int16: G^2 (2 C + 2) bytes an image, on the device of the network.
 
     Args:
         num_classes: Number of classes C.
@@ -45,41 +39,15 @@ class ProbabilityEnsemble:
         self.num_classes, self.cells = num_classes, cells
         self.alpha, self.min_cover = alpha, min_cover
         self._rows: dict[str, int] = {}
-        self._folder: Path | None = None
-        self._bytes = torch.zeros(0, self.bytes_per_image, dtype=torch.uint8)
-
-    @property
-    def bytes_per_image(self) -> int:
-        """Memory, or disk, that an image takes: G^2 (2 C + 2)."""
-        return self.cells**2 * (2 * self.num_classes + 2)
+        #: Uncorrected averages, (rows, C, G, G) float16.
+        self.z = torch.zeros(0, num_classes, cells, cells, dtype=torch.float16)
+        #: Predictions that each cell has seen, (rows, G, G) int16.
+        self.count = torch.zeros(0, cells, cells, dtype=torch.int16)
 
     @property
     def image_ids(self) -> list[str]:
         """The images in the order of their rows."""
         return list(self._rows)
-
-    @property
-    def z(self) -> Tensor:
-        """Uncorrected averages, (rows, C, G, G) float16; a view of the memory."""
-        values = self._bytes[:, : self.cells**2 * 2 * self.num_classes].view(torch.float16)
-        return values.view(-1, self.num_classes, self.cells, self.cells)
-
-    @property
-    def count(self) -> Tensor:
-        """Predictions that each cell has seen, (rows, G, G) int16; a view of the memory."""
-        values = self._bytes[:, self.cells**2 * 2 * self.num_classes :].view(torch.int16)
-        return values.view(-1, self.cells, self.cells)
-
-    def keep_on_disk(self, folder: Path) -> None:
-        """Move to a file in a folder; the system caches its pages and deletes it with the process.
-
-        Args:
-            folder: Where the disk has room; it is made if it does not exist.
-        """
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder, held = folder, self._bytes
-        self._bytes = self._allocate(len(held), held.device)
-        self._bytes.copy_(held)
 
     def add(self, image_ids: Iterable[str], device: torch.device) -> None:
         """Make room for images that are not known yet; what is held goes to the device.
@@ -89,12 +57,14 @@ class ProbabilityEnsemble:
         """
         for image_id in image_ids:
             self._rows.setdefault(image_id, len(self._rows))
-        held = self._bytes
-        if len(self._rows) > len(held):
-            self._bytes = self._allocate(max(len(self._rows), len(held) * 3 // 2), device)
-            self._bytes[: len(held)] = held.to(self._bytes.device)
-        elif self._folder is None:
-            self._bytes = held.to(device)
+        self.z, self.count = self.z.to(device), self.count.to(device)
+        held, wanted = len(self.z), len(self._rows)
+        if wanted > held:
+            more = max(wanted, held * 3 // 2) - held
+            self.z, self.count = (
+                torch.cat([value, value.new_zeros(more, *value.shape[1:])])
+                for value in (self.z, self.count)
+            )
 
     def rows(self, image_ids: Sequence[str], device: torch.device) -> Tensor:
         """Row of each image, (M,) int64.
@@ -150,71 +120,49 @@ class ProbabilityEnsemble:
         probs = total / covered.clamp_min(1e-12)[:, None]
         new, _ = ensemble_update(z, probs, self.alpha, count.clamp_min(1)[:, None])
         # Repeated rows hold equal values, so that the order of writing does not matter.
-        rows = rows.to(self._bytes.device)
-        self.z[rows] = torch.where(seen[:, None], new, z).to(self._bytes.device, torch.float16)
-        self.count[rows] = count.to(self._bytes.device, torch.int16)
+        self.z[rows] = torch.where(seen[:, None], new, z).to(torch.float16)
+        self.count[rows] = count.to(torch.int16)
 
-    def state_dict(self, folder: Path, step: int) -> dict[str, Any]:
-        """State for a checkpoint; that of an ensemble on disk is a file whose name it holds.
+    def state_dict(self) -> dict[str, Any]:
+        """State for a checkpoint."""
+        rows = len(self._rows)
+        return {"image_ids": self.image_ids, "z": self.z[:rows], "count": self.count[:rows]}
 
-        Args:
-            folder: Where checkpoints are, and the file is written to.
-            step: Steps done, for the file's name.
-        """
-        state: dict[str, Any] = {"image_ids": self.image_ids, "cells": self.cells}
-        held = self._bytes[: len(self._rows)]
-        if self._folder is None:
-            return state | {"bytes": held}
-        return state | {"file": write_version(held, folder, step)}
-
-    def load_state_dict(
-        self, state: dict[str, Any], folders: Sequence[Path], device: torch.device
-    ) -> None:
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Take over a state; its images come first.
 
         Args:
             state: What `state_dict` returned.
-            folders: Where to look for its file.
-            device: Where to keep the ensemble, if not on disk.
+            device: Where to keep the ensemble.
 
         Raises:
-            ValueError: If it is of another number of classes or cells, or its file is damaged.
-            FileNotFoundError: If its file is missing.
+            ValueError: If it is of another number of classes or cells, or its averages are in a
+                file, where earlier versions could keep them.
         """
-        size = (len(state["image_ids"]), self.bytes_per_image)
-        if state["cells"] != self.cells or ("bytes" in state and state["bytes"].shape != size):
+        if "file" in state:
             raise ValueError(
-                f"the checkpoint's ensemble has {state['cells']} cells, this one {self.cells}, or "
-                "their numbers of classes differ; give the options of the run"
+                f"the checkpoint's ensemble is in the file {state['file']!r}, which this version "
+                "does not read; start a new run from the checkpoint by init_from"
             )
-        self._rows, self._bytes = {}, self._bytes[:0]
-        self.add(state["image_ids"], device)
-        held = state["bytes"] if "bytes" in state else read_version(state["file"], folders, size)
-        self._bytes[: size[0]] = held.to(self._bytes.device)
+        z, count = _unpacked(state) if "bytes" in state else (state["z"], state["count"])
+        if z.shape[1:] != self.z.shape[1:] or len(z) != len(state["image_ids"]):
+            raise ValueError(
+                f"the checkpoint's ensemble has {z.shape[2]} cells and {z.shape[1]} classes, this "
+                f"one {self.cells} and {self.num_classes}; give the options of the run"
+            )
+        self._rows = {image_id: row for row, image_id in enumerate(state["image_ids"])}
+        self.z = z.to(device, torch.float16, copy=True)
+        self.count = count.to(device, torch.int16, copy=True)
 
     def _read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Averages (M, C, G, G) and counts (M, G, G) as float32 on the rows' device."""
-        held = rows.to(self._bytes.device)
-        return self.z[held].to(rows.device).float(), self.count[held].to(rows.device).float()
+        """Averages (M, C, G, G) and counts (M, G, G) as float32."""
+        return self.z[rows].float(), self.count[rows].float()
 
-    def _allocate(self, rows: int, device: torch.device) -> Tensor:
-        """Zeros, (rows, bytes_per_image), on the device or in a new file."""
-        if self._folder is None or rows == 0:
-            return torch.zeros(rows, self.bytes_per_image, dtype=torch.uint8, device=device)
-        handle, path = tempfile.mkstemp(".tmp", "ensemble-", self._folder)
-        size = rows * self.bytes_per_image
-        try:
-            # Where a page of a file with holes finds no room, the system kills the process.
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(handle, 0, size)
-        except OSError as error:
-            Path(path).unlink()
-            problem = f"{error.strerror}: no room for an ensemble of {size / 2**20:.0f} MiB"
-            raise OSError(error.errno, problem, str(self._folder)) from error
-        finally:
-            os.close(handle)
-        mapped = torch.from_file(path, shared=True, size=size, dtype=torch.uint8)
-        # Open files have no names to be deleted by on some systems; there it stays.
-        with suppress(OSError):
-            Path(path).unlink()
-        return mapped.view(rows, self.bytes_per_image)
+
+def _unpacked(state: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Averages and counts of a state of earlier versions, which kept both as bytes (rows, n)."""
+    cells, held = state["cells"], state["bytes"]
+    size = held.shape[1] - 2 * cells**2
+    z, count = held[:, :size].contiguous(), held[:, size:].contiguous()
+    shape = (len(held), size // (2 * cells**2), cells, cells)
+    return z.view(torch.float16).view(shape), count.view(torch.int16).view(-1, cells, cells)

@@ -3,7 +3,6 @@
 import logging
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,25 +132,22 @@ def load_backbone_weights(module: nn.Module, path: str | Path) -> None:
         )
 
 
-def load_network_weights(
-    module: nn.Module, path: str | Path, optional_prefixes: Sequence[str] = ()
-) -> None:
-    """Initialise a whole network from a checkpoint.
+def load_network_weights(module: nn.Module, path: str | Path, core: str = "") -> None:
+    """Start a whole network from a checkpoint.
 
     Args:
         module: The network.
         path: A Lightning checkpoint or weights file; see `read_state_dict`.
-        optional_prefixes: Prefixes of names that the checkpoint may lack (they keep their initial
-            values), or hold in addition or in another shape (they are skipped).
+        core: Beginning of the names that must agree. The checkpoint may lack all others (they keep
+            their initial values) or hold them in addition or in another shape (they are left out).
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If any other name is missing, superfluous or of another shape.
+        ValueError: If a name of the core is missing, superfluous or of another shape.
     """
     state, own = read_state_dict(path), module.state_dict()
-    optional = tuple(optional_prefixes)
-    missing = [name for name in own if name not in state and not name.startswith(optional)]
-    extra = [name for name in state if name not in own and not name.startswith(optional)]
+    missing = [name for name in own if name not in state and name.startswith(core)]
+    extra = [name for name in state if name not in own and name.startswith(core)]
     if missing or extra:
         raise ValueError(
             f"checkpoint {path} is of another network: it lacks {len(missing)} tensors "
@@ -161,7 +157,7 @@ def load_network_weights(
     shared = {
         name: value
         for name, value in state.items()
-        if name in own and (value.shape == own[name].shape or not name.startswith(optional))
+        if name in own and (name.startswith(core) or value.shape == own[name].shape)
     }
     _check_shapes(module, shared, path)
     module.load_state_dict(shared, strict=False)

@@ -1,0 +1,104 @@
+"""What the methods with a segmentation network share."""
+
+from abc import ABC, abstractmethod
+from typing import Any, Literal
+
+from torch import Tensor
+
+from wsss_zoo.functional import masked_cross_entropy, ohem_cross_entropy
+from wsss_zoo.methods.base import BaseMethod
+from wsss_zoo.methods.optimizer import Optimizer
+from wsss_zoo.methods.ranks import share_of_global_mean
+from wsss_zoo.modules import Architecture, Segmenter
+
+
+class SegmentationMethod(BaseMethod, ABC):
+    """A segmentation network, its loss on masks, its optimiser and its start weights.
+
+    A subclass takes ``num_classes``, ``backbone`` and its own options, and hands ``**shared`` to
+    ``super().__init__``. Parts that it makes afterwards start from a checkpoint if it calls
+    `start_from` again.
+
+    Args:
+        num_classes: Number of classes C, background included.
+        backbone: Name of a timm model that can dilate.
+        architecture: "deeplabv3plus" (Chen et al., "Encoder-Decoder with Atrous Separable
+            Convolution for Semantic Image Segmentation", ECCV 2018), "largefov" (Chen et al.,
+            "DeepLab: Semantic Image Segmentation with Deep Convolutional Nets, Atrous Convolution,
+            and Fully Connected CRFs", TPAMI 2018) or "unet" (Ronneberger et al., "U-Net:
+            Convolutional Networks for Biomedical Image Segmentation", MICCAI 2015).
+        weights: Weights of the backbone: null, "imagenet" (timm downloads them) or the path of a
+            file.
+        output_stride: Stride of the last feature map, in pixels.
+        freeze_backbone_bn: Keep the running BatchNorm statistics of the backbone. Only with
+            pretrained weights. With few small crops per batch this decides more than the method.
+        loss: Loss on masks: "ce", or "ohem" over the hardest pixels (Shrivastava et al., CVPR
+            2016).
+        ohem_thresh: Probability of the true class in [0, 1] below which a pixel is hard.
+        ohem_min_kept: Number of pixels of a batch to keep at least.
+        lr: Learning rate of the backbone.
+        head_lr_mult: Factor on it for all other parameters.
+        weight_decay: Weight decay of all parameters.
+        optimizer: "sgd" (momentum 0.9), "nesterov" (the same with Nesterov's momentum), "adam" or
+            "adamw".
+        init_from: Checkpoint of a whole network to start from, of this method or another.
+    """
+
+    core = "network."
+
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: str = "resnet50",
+        architecture: Architecture = "deeplabv3plus",
+        weights: str | None = None,
+        output_stride: int = 16,
+        freeze_backbone_bn: bool = False,
+        loss: Literal["ce", "ohem"] = "ce",
+        ohem_thresh: float = 0.7,
+        ohem_min_kept: int = 100_000,
+        lr: float = 1e-4,
+        head_lr_mult: float = 10.0,
+        weight_decay: float = 0.01,
+        optimizer: Optimizer = "adamw",
+        init_from: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = self.make_network()
+        self.start_from(init_from)
+
+    def make_network(self) -> Segmenter:
+        """Make a network from the options, freshly initialised."""
+        options = self.hparams
+        return Segmenter(
+            options["num_classes"],
+            options["backbone"],
+            options["architecture"],
+            options["weights"],
+            options["output_stride"],
+            options["freeze_backbone_bn"],
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (N, C, H, W) of an image (N, 3, H, W) in [0, 1]."""
+        logits: Tensor = self.network(image)
+        return logits
+
+    @abstractmethod
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Loss of a batch, a scalar."""
+
+    def supervised_loss(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """Cross-entropy over all pixels or over the hardest, as ``loss`` says; a scalar.
+
+        With several processes each selects its own hardest pixels. Without "ohem" the mean is that
+        over the pixels of all processes.
+
+        Args:
+            logits: Scores, (N, C, H, W).
+            mask: Class index per pixel, (N, H, W) int64; 255 does not count.
+        """
+        if self.hparams["loss"] == "ohem":
+            thresh, min_kept = self.hparams["ohem_thresh"], self.hparams["ohem_min_kept"]
+            return ohem_cross_entropy(logits, mask, thresh, min_kept)
+        return share_of_global_mean(masked_cross_entropy(logits, mask), (mask != 255).sum())
