@@ -4,6 +4,7 @@
 """
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,53 @@ def test_lightning_stays_out_of_the_lower_layers(layer):
     for path in (PACKAGE / layer).rglob("*.py"):
         if path.name not in allowed:
             assert "pytorch_lightning" not in path.read_text(), path
+
+
+# Readers and writers of files: they know no data set, and need no Lightning and no torch.
+FILES = [
+    *("file_listing", "image_decoding", "label_folder", "manifests", "pseudo_labels"),
+    *("region_graphs", "text_files"),
+]
+
+
+def test_files_know_no_data_set():
+    graph = import_graph(PACKAGE)
+    known = {f"wsss_zoo.data.{name}" for name in FILES}
+    for name in FILES:
+        assert graph[f"wsss_zoo.data.{name}"] <= known
+        assert "import torch" not in (PACKAGE / f"data/{name}.py").read_text()
+
+
+def module_of(path: Path, root: Path) -> str:
+    return ".".join(path.relative_to(root.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def import_graph(root: Path) -> dict[str, set[str]]:
+    """Modules of a package that each of its modules imports, those for type checkers included."""
+    modules = {module_of(path, root): path for path in root.rglob("*.py")}
+    graph = {}
+    for module, path in modules.items():
+        found = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                for alias in node.names:
+                    inner = f"{node.module}.{alias.name}"
+                    found.add(inner if inner in modules else node.module)
+            elif isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+        graph[module] = found & modules.keys() - {module}
+    return graph
+
+
+def test_no_import_leads_back():
+    TopologicalSorter(import_graph(PACKAGE)).prepare()
+
+
+def test_a_circle_is_found(tmp_path):
+    root = tmp_path / "package"
+    root.mkdir()
+    (root / "__init__.py").write_text("")
+    (root / "a.py").write_text("from package import b\n")
+    (root / "b.py").write_text("if TYPE_CHECKING:\n    from package.a import A\n")
+    with pytest.raises(CycleError, match=r"package\.a"):
+        TopologicalSorter(import_graph(root)).prepare()

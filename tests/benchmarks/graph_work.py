@@ -6,7 +6,7 @@ from skimage import data, transform
 
 from wsss_zoo.callbacks.graph_writer import build_graph
 from wsss_zoo.callbacks.region_inputs import SeenImage
-from wsss_zoo.data.graph_images import collate_graphs, graph_data
+from wsss_zoo.data.graphs import collate_graphs, graph_data
 from wsss_zoo.data.region_graphs import read_graph, write_graph
 from wsss_zoo.functional import superpixels
 from wsss_zoo.methods import GATCorrector

@@ -88,7 +88,7 @@ def test_two_hundred_masks_a_second_on_two_cores(root, benchmark, measured):
     data = COCO(str(root), val_split="val", num_workers=CORES)
 
     def build():
-        data._draw_masks("validate")
+        data._rasterise_masks("validate")
 
     start, wall = cpu_seconds(), time.perf_counter()
     benchmark.pedantic(build, rounds=1)

@@ -17,7 +17,7 @@ from tests.data.coco_tree import (
     write_annotations,
 )
 from wsss_zoo.data.coco_annotations import CocoObject, read_annotations
-from wsss_zoo.data.coco_masks import build_masks, draw_mask, has_masks
+from wsss_zoo.data.coco_masks import build_masks, has_masks, rasterise_mask
 
 mask_api = pytest.importorskip("pycocotools.mask")
 
@@ -53,7 +53,7 @@ def test_overlaps_follow_the_reference():
             polygon = rng.uniform(0, [WIDTH, HEIGHT], (5, 2)).ravel().round(2).tolist()
             # Equal areas too: then the first in the file lies on top.
             objects.append(CocoObject(int(label), float(rng.integers(1, 4)), False, [polygon]))
-        mask = draw_mask(objects, HEIGHT, WIDTH)
+        mask = rasterise_mask(objects, HEIGHT, WIDTH)
         assert mask.dtype == np.uint8
         assert mask.flags.c_contiguous
         np.testing.assert_array_equal(mask, painted_first_come(objects))
@@ -62,7 +62,7 @@ def test_overlaps_follow_the_reference():
 def test_several_polygons_are_one_object():
     outline = box(0, 0, 5, 5) + box(20, 20, 30, 30)
     expected = region_of(0, 0, 5, 5) | region_of(20, 20, 30, 30)
-    mask = draw_mask([CocoObject(7, 1.0, False, outline)], HEIGHT, WIDTH)
+    mask = rasterise_mask([CocoObject(7, 1.0, False, outline)], HEIGHT, WIDTH)
     np.testing.assert_array_equal(mask, 7 * expected)
 
 
@@ -72,7 +72,7 @@ def test_run_lengths(kind):
     outline = run_lengths(region)
     if kind == "compressed":
         outline = mask_api.encode(np.asfortranarray(region.astype(np.uint8)))
-    mask = draw_mask([CocoObject(80, 1.0, False, outline)], HEIGHT, WIDTH)
+    mask = rasterise_mask([CocoObject(80, 1.0, False, outline)], HEIGHT, WIDTH)
     np.testing.assert_array_equal(mask, 80 * region)
 
 
@@ -80,7 +80,7 @@ def test_run_lengths(kind):
 def test_crowds_lie_below_whatever_their_size(as_class):
     crowd = CocoObject(1, 1.0, True, run_lengths(region_of(0, 0, 30, 30)))
     dog = CocoObject(17, 900.0, False, box(20, 0, 60, 40))
-    mask = draw_mask([crowd, dog], HEIGHT, WIDTH, crowd_as_class=as_class)
+    mask = rasterise_mask([crowd, dog], HEIGHT, WIDTH, crowd_as_class=as_class)
     expected = (1 if as_class else 255) * region_of(0, 0, 30, 30)
     expected[region_of(20, 0, 60, 40)] = 17
     np.testing.assert_array_equal(mask, expected)
@@ -97,7 +97,7 @@ def test_a_folder_holds_what_is_drawn(annotations, tmp_path, num_workers):
     for position, image_id in enumerate(TRAIN):
         image = Image.open(directory / f"{image_id}.png")
         assert image.mode == "P"
-        expected = draw_mask(annotations.objects(position), HEIGHT, WIDTH)
+        expected = rasterise_mask(annotations.objects(position), HEIGHT, WIDTH)
         np.testing.assert_array_equal(np.array(image), expected)
 
 

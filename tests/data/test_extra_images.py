@@ -164,7 +164,7 @@ def test_shapes_with_a_json_and_with_a_table(tmp_path):
     data.setup("fit")
     images = pickle.loads(pickle.dumps(data._train)).images
     assert list(images.ids[6:]) == ["json/a", "table/a", "table/d"]
-    present = [np.flatnonzero(images.labels[image_id]).tolist() for image_id in images.ids[6:]]
+    present = [np.flatnonzero(images.tags[image_id]).tolist() for image_id in images.ids[6:]]
     assert present == [[2], [1, 5], [5]]
 
 
@@ -173,7 +173,7 @@ def test_tags_that_are_not_in_use_are_dropped_and_counted(voc_root, tmp_path, ca
     root = extra_root(tmp_path / "w", ["a,cat;sofa", "b,sofa;person", "sub/c,dog", "d,"])
     images = training_set(voc_root, {"web": root}, "image_labels")
     assert list(images.ids[4:]) == ["web/a", "web/sub/c"]
-    assert images.labels["web/a"].tolist() == [1, 0]
+    assert images.tags["web/a"].tolist() == [1, 0]
     assert f"{root}: 3 tags of classes that are not in use were dropped" in caplog.text
     assert f"{root}: 3 of 5 images are left out, as they have no tag" in caplog.text
 
@@ -205,7 +205,7 @@ def test_unknown_classes_of_the_root_that_no_tag_names(voc_root, tmp_path):
         training_set(voc_root, {"web": root})
     (tmp_path / "w/classes.txt").write_text("background\nzebra\ndog\n")
     images = training_set(voc_root, {"web": root}, "image_labels")
-    assert images.labels["web/a"].tolist() == [0, 1]
+    assert images.tags["web/a"].tolist() == [0, 1]
     (tmp_path / "w/image_labels.csv").write_text("id,zebra,dog\na,1,1\n")
     with pytest.raises(ValueError, match="unknown class 'zebra'"):
         training_set(voc_root, {"web": root})

@@ -5,7 +5,7 @@ import yaml
 
 from wsss_zoo.cli import main
 from wsss_zoo.data import ADE20K, COCOStuff10K, Shapes
-from wsss_zoo.data.class_lists import published_split
+from wsss_zoo.data.classes import published_split
 
 SPLITS = ["split_1", "split_2", "split_3", "split_4"]
 # First and last class of the paper's lists.

@@ -6,7 +6,7 @@ import pytest
 
 from tests.data.conftest import save_image, save_mask
 from wsss_zoo.data import ADE20K, COCO, VOC2012, Cityscapes, COCOStuff10K, PascalContext
-from wsss_zoo.data.official import list_files, list_folders
+from wsss_zoo.data.official import files_in, list_folders
 
 
 @pytest.fixture
@@ -130,9 +130,9 @@ def test_listing_ignores_case_hidden_files_and_other_kinds(tmp_path):
     for name in ("b.JPG", "a.jpg", "._a.jpg", "a.png", "c d\u00e9.jpg"):
         (tmp_path / name).touch()
     (tmp_path / "folder").mkdir()
-    assert list(list_files(tmp_path, ".jpg")) == ["a", "b", "c d\u00e9"]
+    assert list(files_in(tmp_path, ".jpg")) == ["a", "b", "c d\u00e9"]
     assert list_folders(tmp_path) == ["folder"]
-    assert list_files(tmp_path / "no", ".jpg") == {}
+    assert files_in(tmp_path / "no", ".jpg") == {}
     assert list_folders(tmp_path / "no") == []
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from wsss_zoo.data.splits import draw_labeled_split, read_split, write_split
+from wsss_zoo.data.splits import read_split, sample_labeled_split, write_split
 
 
 def test_reads_ids_in_order(tmp_path):
@@ -49,21 +49,21 @@ def test_fraction_covers_every_class_whatever_the_order_of_ids():
     rng = np.random.default_rng(0)
     ids = [f"{number:03d}" for number in range(100)]
     labels = (rng.random((100, 6)) < 0.15).astype(np.uint8)
-    drawn = draw_labeled_split(ids, labels, 0.12, seed=1)
+    drawn = sample_labeled_split(ids, labels, 0.12, seed=1)
     assert len(drawn) == len(set(drawn)) == 12
     assert labels[[ids.index(image_id) for image_id in drawn]].any(0).all()
     order = rng.permutation(100)
     shuffled = [ids[index] for index in order]
-    assert draw_labeled_split(shuffled, labels[order], 0.12, seed=1) == drawn
-    assert draw_labeled_split(ids, labels, 0.12, seed=2) != drawn
+    assert sample_labeled_split(shuffled, labels[order], 0.12, seed=1) == drawn
+    assert sample_labeled_split(ids, labels, 0.12, seed=2) != drawn
 
 
 def test_impossible_fraction():
     with pytest.raises(ValueError, match=r"no draw of 1 of 4 images .* has all 4 classes"):
-        draw_labeled_split("abcd", np.eye(4, dtype=np.uint8), 0.25, seed=0)
+        sample_labeled_split("abcd", np.eye(4, dtype=np.uint8), 0.25, seed=0)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.5])
 def test_fraction_out_of_range(fraction):
     with pytest.raises(ValueError, match=r"must be in \(0, 1\], but got"):
-        draw_labeled_split("ab", np.ones((2, 1), dtype=np.uint8), fraction, seed=0)
+        sample_labeled_split("ab", np.ones((2, 1), dtype=np.uint8), fraction, seed=0)

@@ -8,10 +8,10 @@ from wsss_zoo.data.transforms import (
     crop_image,
     crop_mask,
     crop_valid,
-    draw_crop,
-    draw_cutout,
     fill_box,
     photometric,
+    sample_crop,
+    sample_cutout,
     to_float,
 )
 
@@ -33,7 +33,7 @@ def ramp(height: int, width: int) -> torch.Tensor:
 @pytest.mark.parametrize("seed", range(20))
 def test_crops_lie_in_the_image_and_fill_what_they_can(seed):
     augmentation = Augmentation()
-    crop = draw_crop(rng(seed), 50, 90, 64, augmentation)
+    crop = sample_crop(rng(seed), 50, 90, 64, augmentation)
     assert 0 <= crop.top <= crop.top + crop.height <= 50
     assert 0 <= crop.left <= crop.left + crop.width <= 90
     scale_y, scale_x = crop.out_height / crop.height, crop.out_width / crop.width
@@ -47,7 +47,7 @@ def test_crops_lie_in_the_image_and_fill_what_they_can(seed):
 def test_scale_is_uniform_over_its_range():
     scales = []
     for seed in range(400):
-        crop = draw_crop(rng(seed), 1000, 1000, 100, Augmentation(scale_range=(0.5, 2.0)))
+        crop = sample_crop(rng(seed), 1000, 1000, 100, Augmentation(scale_range=(0.5, 2.0)))
         scales.append(crop.out_width / crop.width)
     assert np.mean(scales) == pytest.approx(1.25, abs=0.06)
     assert np.std(scales) == pytest.approx(1.5 / 12**0.5, abs=0.04)
@@ -55,7 +55,7 @@ def test_scale_is_uniform_over_its_range():
 
 def test_scale_base_is_the_long_side():
     augmentation = Augmentation(scale_range=(1.0, 1.0), scale_base=400)
-    crop = draw_crop(rng(), 100, 200, 100, augmentation)
+    crop = sample_crop(rng(), 100, 200, 100, augmentation)
     assert (crop.height, crop.width) == (50, 50)
 
 
@@ -63,7 +63,7 @@ def test_image_and_mask_stay_together():
     image = ramp(50, 90)
     mask = image[1]
     for seed in range(20):
-        crop = draw_crop(rng(seed), 50, 90, 64, Augmentation(scale_range=(1.0, 1.0)))
+        crop = sample_crop(rng(seed), 50, 90, 64, Augmentation(scale_range=(1.0, 1.0)))
         cut, cut_mask = crop_image(image, crop, 64, PAD), crop_mask(mask, crop, 64)
         valid = crop_valid(crop, 64)
         assert torch.equal(cut[1][valid], cut_mask[valid])
@@ -74,7 +74,7 @@ def test_image_and_mask_stay_together():
 def test_geometry_maps_crop_pixels_to_image_pixels():
     image = ramp(80, 120)
     for seed in range(20):
-        crop = draw_crop(rng(seed), 80, 120, 64, Augmentation())
+        crop = sample_crop(rng(seed), 80, 120, 64, Augmentation())
         cut = crop_image(image, crop, 64, PAD).flip(2) if crop.flip else None
         cut = crop_image(image, crop, 64, PAD) if cut is None else cut
         top, left, scale_y, scale_x, flip = crop.geometry().tolist()
@@ -123,7 +123,7 @@ def test_cutout_boxes_have_the_area_of_the_released_code():
     augmentation = Augmentation(cutout_prob=1.0)
     areas = []
     for seed in range(600):
-        y0, x0, y1, x1 = draw_cutout(rng(seed), 128, augmentation)
+        y0, x0, y1, x1 = sample_cutout(rng(seed), 128, augmentation)
         assert 0 <= y0 < y1 <= 128
         assert 0 <= x0 < x1 <= 128
         areas.append((y1 - y0) * (x1 - x0) / 128**2)
@@ -133,13 +133,13 @@ def test_cutout_boxes_have_the_area_of_the_released_code():
 
 def test_fixed_cutout_has_the_mean_area_of_pseudoseg():
     augmentation = Augmentation(cutout_prob=1.0, cutout_size=100)
-    boxes = [draw_cutout(rng(seed), 513, augmentation) for seed in range(3000)]
+    boxes = [sample_cutout(rng(seed), 513, augmentation) for seed in range(3000)]
     areas = [(y1 - y0) * (x1 - x0) for y0, x0, y1, x1 in boxes]
     assert np.mean(areas) == pytest.approx(9056, rel=0.02)
 
 
 def test_cutout_off():
-    assert draw_cutout(rng(), 64, Augmentation()) is None
+    assert sample_cutout(rng(), 64, Augmentation()) is None
 
 
 @pytest.mark.parametrize("fill", ["mean", "noise"])

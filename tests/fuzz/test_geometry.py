@@ -9,9 +9,9 @@ from wsss_zoo.data.transforms import (
     crop_image,
     crop_mask,
     crop_valid,
-    draw_crop,
-    draw_cutout,
     photometric,
+    sample_crop,
+    sample_cutout,
 )
 from wsss_zoo.functional.ensemble import cells_to_crop, crop_to_cells
 
@@ -27,7 +27,7 @@ def crops(draw, largest=40, largest_crop=32):
     low = draw(st.floats(0.2, 3.0))
     base = draw(st.none() | st.integers(1, 60))
     augmentation = Augmentation(scale_range=(low, low * draw(st.floats(1.0, 3.0))), scale_base=base)
-    crop = draw_crop(np.random.default_rng(draw(SEEDS)), height, width, crop_size, augmentation)
+    crop = sample_crop(np.random.default_rng(draw(SEEDS)), height, width, crop_size, augmentation)
     return (height, width), crop, crop_size
 
 
@@ -118,7 +118,7 @@ def test_colours_change_and_nothing_else(size, data, seed, kind):
 
 @given(st.integers(4, 40), SEEDS, st.none() | st.integers(1, 50))
 def test_boxes_of_cutout_lie_in_the_crop(crop_size, seed, side):
-    box = draw_cutout(
+    box = sample_cutout(
         np.random.default_rng(seed), crop_size, Augmentation(cutout_prob=1.0, cutout_size=side)
     )
     y0, x0, y1, x1 = box

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.strategies import IGNORED, flags, label_maps, permutations, sizes
 from wsss_zoo.data.image_files import ImageFiles
-from wsss_zoo.data.label_files import label_table, map_labels
+from wsss_zoo.data.official_masks import map_numbers, number_table
 from wsss_zoo.functional import (
     boundary_counts,
     boundary_f_score,
@@ -128,17 +128,17 @@ def test_targets_of_a_mask(size, data):
 @given(st.data())
 def test_numbers_of_official_lists(data):
     known = data.draw(st.dictionaries(st.integers(0, 30), st.integers(0, 20) | st.just(255)))
-    table = label_table(known, 31)
+    table = number_table(known, 31)
     size = data.draw(sizes())
     labels = np.array(data.draw(st.lists(st.integers(-3, 40), min_size=1, max_size=64)))
     labels = np.resize(labels, size)
     if {*labels.flatten().tolist()} <= set(known):
-        mapped = map_labels(labels, table, "a.png")
+        mapped = map_numbers(labels, table, "a.png")
         expected = [[known[value] for value in row] for row in labels.tolist()]
         assert mapped.tolist() == expected
     else:
         with pytest.raises(ValueError, match=r"a\.png holds the number"):
-            map_labels(labels, table, "a.png")
+            map_numbers(labels, table, "a.png")
 
 
 @given(st.lists(st.integers(0, 5) | st.just(255), min_size=1, max_size=9), st.data())

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from wsss_zoo.data.graph_images import collate_graphs, graph_data
+from wsss_zoo.data.graphs import collate_graphs, graph_data
 from wsss_zoo.data.region_graphs import RegionGraph
 from wsss_zoo.functional import region_adjacency, vote_counts
 from wsss_zoo.methods import GATCorrector

@@ -16,7 +16,7 @@ from tests.methods.region_samples import (
     same,
     sample,
 )
-from wsss_zoo.data.graph_images import collate_graphs
+from wsss_zoo.data.graphs import collate_graphs
 from wsss_zoo.functional import majority, write_back
 from wsss_zoo.methods import GATCorrector
 from wsss_zoo.modules import Evaluation

@@ -17,7 +17,7 @@ from tests.methods.region_samples import (
     same,
     sample,
 )
-from wsss_zoo.data.graph_images import collate_graphs, graph_data
+from wsss_zoo.data.graphs import collate_graphs, graph_data
 from wsss_zoo.data.region_graphs import RegionGraph
 
 

@@ -17,11 +17,11 @@ from wsss_zoo.callbacks.given_labels import open_labels
 from wsss_zoo.callbacks.pictures import PANELS
 from wsss_zoo.data.class_files import read_class_file
 from wsss_zoo.data.coco_annotations import CocoIndex, read_annotations, read_index, write_index
-from wsss_zoo.data.image_labels import read_tag_file
 from wsss_zoo.data.label_folder import LabelFolder
 from wsss_zoo.data.pseudo_labels import read_cam, read_label, write_cam, write_label
 from wsss_zoo.data.region_graphs import has_graph, read_graph, write_graph
 from wsss_zoo.data.splits import read_split
+from wsss_zoo.data.tag_files import read_tag_file
 from wsss_zoo.inspect_data import main as inspect
 from wsss_zoo.modules.ensemble_files import read_version
 from wsss_zoo.report.comparison import compare

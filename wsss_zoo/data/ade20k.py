@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from wsss_zoo.data.class_names.ade20k import ADE20K_CLASSES
 from wsss_zoo.data.class_names.novel_splits import ADE20K_NOVEL_SPLITS
 from wsss_zoo.data.image_files import IGNORE_INDEX, ImageFiles
-from wsss_zoo.data.official import OfficialDataModule, list_files
+from wsss_zoo.data.official import OfficialDataModule, files_in
 
 _FOLDERS = {"train": "training", "val": "validation", "test": "testing"}
 
@@ -22,16 +22,12 @@ class ADE20K(OfficialDataModule):
         **kwargs: See `BaseDataModule`.
     """
 
+    has_background = False
     layout = """expected (ADEChallengeData2016.zip of sceneparsing.csail.mit.edu unpacks so)
   <root>/images/training/ADE_train_00000001.jpg
   <root>/images/validation/ADE_val_00000001.jpg
   <root>/annotations/training/ADE_train_00000001.png
   <root>/annotations/validation/ADE_val_00000001.png"""
-
-    @property
-    def background(self) -> bool:
-        """False: there is no background class."""
-        return False
 
     @property
     def known_classes(self) -> list[str]:
@@ -50,20 +46,16 @@ class ADE20K(OfficialDataModule):
 
     def list_split(self, split: str) -> list[str]:
         """Names of the images in the split's folder."""
-        return list(list_files(self.root / "images" / _FOLDERS[split], ".jpg"))
+        return list(files_in(self.root / "images" / _FOLDERS[split], ".jpg"))
 
     def open_source(self) -> ImageFiles:
-        """Index images and masks of all splits.
-
-        Raises:
-            FileNotFoundError: If there are no images or no folder of masks.
-        """
+        """Index images and masks of all splits."""
         self.need("images", "annotations")
         images: dict[str, str] = {}
         masks: dict[str, str] = {}
         for folder in _FOLDERS.values():
-            images |= list_files(self.root / "images" / folder, ".jpg")
-            masks |= list_files(self.root / "annotations" / folder, ".png")
+            images |= files_in(self.root / "images" / folder, ".jpg")
+            masks |= files_in(self.root / "annotations" / folder, ".png")
         if not images:
             raise FileNotFoundError(f"{self.root / 'images'} has no images; {self.layout}")
         return ImageFiles(images, masks, [IGNORE_INDEX, *self.index_map])

@@ -2,7 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,24 +12,22 @@ from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from wsss_zoo.contract import FindDone, done_ids
-from wsss_zoo.data.datasets import EvaluationImages
+from wsss_zoo.contract import FindDone, Supervision, done_ids
+from wsss_zoo.data.catalog import Catalog
+from wsss_zoo.data.crops import Sample
+from wsss_zoo.data.evaluation import EvaluationImages
 from wsss_zoo.data.image_files import UInt8Array
-from wsss_zoo.data.known_labels import KnownLabels
 from wsss_zoo.data.loaders import Order, evaluation_loader, semi_loader, train_loader
+from wsss_zoo.data.options import GREY, TrainingOptions
 from wsss_zoo.data.region_graphs import open_graphs
 from wsss_zoo.data.splits import write_split
-from wsss_zoo.data.training_sets import make_training_set, with_graphs
+from wsss_zoo.data.training_set import TrainingSet, make_training_set
 from wsss_zoo.data.transforms import Augmentation
-from wsss_zoo.data.views import Sample
 
-Supervision = Literal["mask", "image_labels", "images", "pairs", "semi", "weak_shot", "graphs"]
 _UNIMATCH = Augmentation()
-# Padding before any method says what its network's mean colour is.
-_GREY = (0.5, 0.5, 0.5)
 
 
-class BaseDataModule(KnownLabels, LightningDataModule):
+class BaseDataModule(Catalog, LightningDataModule):
     """Splits, loaders and transforms; a data set only says where its files are.
 
     A subclass gives `known_classes`, `split_ids`, `open_source` and `read_tags`.
@@ -131,9 +130,9 @@ class BaseDataModule(KnownLabels, LightningDataModule):
         #: Writers of a prediction; what all of them have done is left out.
         self.resumed_by: list[FindDone] = []
         self._ids: dict[str, list[str]] = {}
-        self._labels: dict[str, NDArray[np.uint8]] = {}
-        self._train: Dataset[Sample] | dict[str, Dataset[Sample]] | None = None
-        self.pad_color: tuple[float, float, float] = _GREY
+        self._tags: dict[str, NDArray[np.uint8]] = {}
+        self._train: TrainingSet | None = None
+        self.pad_color: tuple[float, float, float] = GREY
         #: Features of a region, D, known since ``setup`` where there are graphs.
         self.graph_channels: int | None = None
 
@@ -141,7 +140,7 @@ class BaseDataModule(KnownLabels, LightningDataModule):
 
     def predict_ids(self) -> list[str]:
         """Ids that ``predict`` goes over, those that are done included."""
-        return self.split_ids(self.predict_split)[: self.predict_limit]
+        return self.ids_of(self.predict_split)[: self.predict_limit]
 
     def read_image(self, image_id: str) -> UInt8Array:
         """RGB image, (H, W, 3)."""
@@ -153,7 +152,7 @@ class BaseDataModule(KnownLabels, LightningDataModule):
 
     def image_labels_of(self, image_id: str) -> NDArray[np.uint8] | None:
         """Presence of each foreground class, (K,), as known since ``setup``; None if it is not."""
-        return self._labels.get(image_id)
+        return self._tags.get(image_id)
 
     # Lightning's hooks.
 
@@ -170,7 +169,7 @@ class BaseDataModule(KnownLabels, LightningDataModule):
             FileNotFoundError: If files are missing; the message names the first.
         """
         method = self.trainer.lightning_module if self.trainer else None
-        self.pad_color = getattr(method, "image_mean", _GREY)
+        self.pad_color = getattr(method, "image_mean", GREY)
         self.check_classes()
         if self._has_graphs and stage in ("validate", "test"):
             raise ValueError(
@@ -185,20 +184,21 @@ class BaseDataModule(KnownLabels, LightningDataModule):
                     f"{type(self).__name__} has supervision {self.supervision!r}; set it to "
                     f"{wanted!r}"
                 )
-            self._train = make_training_set(self)
+            self._train = make_training_set(self, self._training_options())
+            self.graph_channels = getattr(self._train, "graph_channels", None)
             if self.labeled_split is not None and self.trainer and self.trainer.is_global_zero:
                 folder, labeled = Path(self.trainer.default_root_dir), self.labeled_ids()
                 write_split(folder / "labeled_split.txt", labeled)
                 known = set(labeled)
-                left = [i for i in self.split_ids(self.train_split) if i not in known]
+                left = [i for i in self.ids_of(self.train_split) if i not in known]
                 write_split(folder / "unlabeled_split.txt", left)
         if stage in ("fit", "validate") and self.val_split is not None and not self._has_graphs:
-            self._setup_evaluation("val", self.split_ids(self.val_split))
+            self._setup_evaluation("val", self.ids_of(self.val_split))
         if stage == "test":
             split = self.test_split or self.val_split
             if split is None:
                 raise ValueError("test needs test_split or val_split; both are null")
-            self._setup_evaluation("test", self.split_ids(split))
+            self._setup_evaluation("test", self.ids_of(split))
         if stage == "predict":
             self._setup_evaluation("predict", self.predict_ids())
 
@@ -211,7 +211,7 @@ class BaseDataModule(KnownLabels, LightningDataModule):
         if self._train is None:
             raise RuntimeError("train_dataloader needs setup('fit') first")
         order = Order(self.seed, *self._ranks(), self._batches_done)
-        if not isinstance(self._train, dict):
+        if isinstance(self._train, Dataset):
             return train_loader(self._train, self.batch_size, self.num_workers, order)
         sizes = {"labeled": self.batch_size, "unlabeled": self.unlabeled_batch_size}
         return semi_loader(self._train, sizes, self.num_workers, order)
@@ -232,18 +232,9 @@ class BaseDataModule(KnownLabels, LightningDataModule):
         """Whole images of ``predict_split``, one at a time, less those that are done."""
         return self._evaluation_loader("predict", done_ids(self.resumed_by))
 
-    # Shared with the construction of training sets.
-
-    def open_graphs(self, image_ids: Sequence[str]) -> Path:
-        """Folder of region graphs, checked to have those of the images."""
-        first = open_graphs(self.graph_dir, self.class_names, image_ids)
-        self.graph_channels = first.x.shape[1]
-        return Path(str(self.graph_dir))
-
-    def look_at(self, image_ids: Sequence[str], *, masks: bool) -> None:
-        """Check the files of images, as far as ``check_files`` and ``check_masks`` say."""
-        self.source.check(
-            image_ids, masks=masks, mask_values=self.check_masks, open_files=self.check_files
+    def _training_options(self) -> TrainingOptions:
+        return TrainingOptions(
+            **{field.name: getattr(self, field.name) for field in fields(TrainingOptions)}
         )
 
     def _setup_evaluation(self, stage: str, ids: list[str]) -> None:
@@ -256,22 +247,31 @@ class BaseDataModule(KnownLabels, LightningDataModule):
                 f"{self._ranks()[0]} processes; take fewer devices or more images"
             )
         masks = stage != "predict" and self.supervision != "images"
-        self.look_at(ids, masks=masks)
+        self.check_images(ids, masks=masks)
         self._ids[stage] = ids
         if self._has_graphs:
             # Only background and tagged classes can win a correction, so each image needs tags.
-            self.open_graphs(ids)
-            self._labels.update(self.complete_labels(ids))
+            first = open_graphs(self.graph_dir, self.class_names, ids)
+            self.graph_channels = first.x.shape[1]
+            self._tags.update(self.complete_labels(ids))
         else:
-            self._labels.update(self.labels_of(ids, from_masks=False))
+            self._tags.update(self.labels_of(ids, from_masks=False))
 
     def _evaluation_loader(self, stage: str, done: Collection[str] = ()) -> DataLoader[Sample]:
         ids = [image_id for image_id in self._ids[stage] if image_id not in done]
-        first = int(self.background)
         images = EvaluationImages(
-            ids, self.source, self._labels, num_fg_classes=self.num_fg_classes, first_fg=first
+            ids,
+            self.source,
+            self._tags,
+            num_fg_classes=self.num_fg_classes,
+            first_fg=int(self.background),
         )
-        dataset = with_graphs(images, Path(str(self.graph_dir))) if self._has_graphs else images
+        dataset: Dataset[Sample] = images
+        if self._has_graphs:
+            # Here, as it takes seconds to import.
+            from wsss_zoo.data.graphs import GraphImages
+
+            dataset = GraphImages(images, Path(str(self.graph_dir)))
         return evaluation_loader(dataset, self.num_workers, *self._ranks())
 
     @property

@@ -1,7 +1,7 @@
 """Cityscapes (Cordts et al., CVPR 2016) in its official layout."""
 
 from wsss_zoo.data.image_files import IGNORE_INDEX, ImageFiles
-from wsss_zoo.data.official import OfficialDataModule, list_files, list_folders
+from wsss_zoo.data.official import OfficialDataModule, files_in, list_folders
 
 # The classes of the benchmark in the order of their train ids, by label id.
 _LABEL_IDS = {
@@ -32,17 +32,13 @@ class Cityscapes(OfficialDataModule):
         **kwargs: See `BaseDataModule`.
     """
 
+    has_background = False
     layout = """expected (leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip of
 www.cityscapes-dataset.com, which asks for an account, unpack so)
   <root>/leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.png
   <root>/leftImg8bit/val/...
   <root>/gtFine/train/aachen/aachen_000000_000019_gtFine_labelIds.png
   <root>/gtFine/val/..."""
-
-    @property
-    def background(self) -> bool:
-        """False: there is no background class."""
-        return False
 
     @property
     def known_classes(self) -> list[str]:
@@ -58,11 +54,7 @@ www.cityscapes-dataset.com, which asks for an account, unpack so)
         return list(self._files_below(_IMAGES, split, _IMAGE_END))
 
     def open_source(self) -> ImageFiles:
-        """Index images and masks of all splits.
-
-        Raises:
-            FileNotFoundError: If there are no images or no folder of masks.
-        """
+        """Index images and masks of all splits."""
         self.need(_IMAGES, _MASKS)
         images: dict[str, str] = {}
         masks: dict[str, str] = {}
@@ -81,5 +73,5 @@ www.cityscapes-dataset.com, which asks for an account, unpack so)
         return {
             f"{city}/{name}": path
             for city in list_folders(folder)
-            for name, path in list_files(folder / city, end.lower()).items()
+            for name, path in files_in(folder / city, end.lower()).items()
         }

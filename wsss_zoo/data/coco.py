@@ -18,9 +18,9 @@ from wsss_zoo.data.coco_annotations import (
 )
 from wsss_zoo.data.coco_masks import build_masks, has_masks
 from wsss_zoo.data.image_files import ImageFiles
-from wsss_zoo.data.image_labels import Tags
-from wsss_zoo.data.official import OfficialDataModule, list_files
+from wsss_zoo.data.official import OfficialDataModule, files_in
 from wsss_zoo.data.pseudo_labels import sha256_file
+from wsss_zoo.data.tag_files import Tags
 
 _PARTS = {"train": "train2014", "val": "val2014"}
 _TAG_SUPERVISION = ("image_labels", "pairs", "graphs")
@@ -31,8 +31,8 @@ class COCO(OfficialDataModule):
 
     ``root`` holds ``train2014``, ``val2014`` and ``annotations`` as the archives unpack. An image's
     id is its file name without ``.jpg``. Tags are those of the annotated objects, crowds included.
-    Masks are drawn from the instance annotations once, before the first stage that reads them (to
-    train on tags needs none), into ``cache_dir`` (about 4 kB an image), and again only when the
+    Masks are rasterised from the instance annotations once, before the first stage that reads them
+    (to train on tags needs none), into ``cache_dir`` (about 4 kB an image), and again only when the
     annotation file or the rules change. Smaller objects lie on top of larger ones. Needs the extra
     ``coco``.
 
@@ -44,7 +44,7 @@ class COCO(OfficialDataModule):
         crowd_as_class: Give the pixels of crowds their class; else they are ignored, since their
             outlines are coarse.
         image_labels: See `OfficialDataModule`; the data set's own way are the annotations.
-        **kwargs: See `BaseDataModule`; ``num_workers`` processes draw the masks.
+        **kwargs: See `BaseDataModule`; ``num_workers`` processes rasterise.
     """
 
     layout = """expected (train2014.zip, val2014.zip and annotations_trainval2014.zip of
@@ -77,13 +77,13 @@ cocodataset.org/#download unpack so)
         return ["background", *COCO_THINGS]
 
     def prepare_data(self) -> None:
-        """Draw the masks that the stage will read and that are not there yet."""
+        """Rasterise the masks that the stage will read and that are not there yet."""
         state = self.trainer.state.fn if self.trainer else None
-        self._draw_masks("fit" if state is None else state.value)
+        self._rasterise_masks("fit" if state is None else state.value)
 
     def setup(self, stage: str) -> None:
-        """See `BaseDataModule.setup`; draws masks if `prepare_data` was not called."""
-        self._draw_masks(stage)
+        """See `BaseDataModule.setup`; rasterises masks if `prepare_data` was not called."""
+        self._rasterise_masks(stage)
         super().setup(stage)
 
     def official_splits(self) -> list[str]:
@@ -98,16 +98,12 @@ cocodataset.org/#download unpack so)
         return [index.ids[row] for row in np.flatnonzero(index.tags.any(1)).tolist()]
 
     def open_source(self) -> ImageFiles:
-        """Index the images, and the masks that are drawn already.
-
-        Raises:
-            FileNotFoundError: If there are no images.
-        """
+        """Index the images, and the masks that are there already."""
         self.need()
         images: dict[str, str] = {}
         masks: dict[str, str] = {}
         for part in _PARTS.values():
-            images |= list_files(self.root / part, ".jpg")
+            images |= files_in(self.root / part, ".jpg")
             if self._annotations(part).is_file() and self._has_masks(part):
                 folder = self._masks(part)
                 masks |= {i: str(folder / f"{i}.png") for i in self._index(part).ids}
@@ -133,7 +129,7 @@ cocodataset.org/#download unpack so)
             tags[image_id] = [COCO_THINGS[label] for label in present.tolist()]
         return tags
 
-    def _draw_masks(self, stage: str) -> None:
+    def _rasterise_masks(self, stage: str) -> None:
         for part in sorted(self._parts_with_masks(stage)):
             if self._stored_index(part) is not None and self._has_masks(part):
                 continue
@@ -163,7 +159,7 @@ cocodataset.org/#download unpack so)
             if split in _PARTS:
                 parts.add(_PARTS[split])
             elif split is not None:
-                parts |= {_part_of(image_id) for image_id in self.split_ids(split)}
+                parts |= {_part_of(image_id) for image_id in self.ids_of(split)}
         return parts
 
     def _training_splits(self) -> list[str]:
@@ -238,7 +234,7 @@ cocodataset.org/#download unpack so)
 
 @dataclass(frozen=True)
 class COCOFiles(ImageFiles):
-    """COCO's images and the masks drawn from its annotations."""
+    """COCO's images and the masks made from its annotations."""
 
     def check(
         self,
@@ -248,7 +244,7 @@ class COCOFiles(ImageFiles):
         mask_values: bool = True,
         open_files: bool = True,
     ) -> None:
-        """See `ImageFiles.check`; the values of masks that we drew need no look."""
+        """See `ImageFiles.check`; the values of masks made here need no look."""
         super().check(image_ids, masks=masks, mask_values=False, open_files=open_files)
 
 

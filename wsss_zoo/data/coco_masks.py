@@ -1,4 +1,4 @@
-"""Masks of COCO's objects, drawn once and kept as PNG files."""
+"""Masks of COCO's objects, rasterised once and kept as PNG files."""
 
 import importlib
 import io
@@ -24,7 +24,7 @@ from wsss_zoo.data.pseudo_labels import MANIFEST, voc_palette
 
 logger = logging.getLogger(__name__)
 
-# Counted up when the rules of drawing change, so that older masks are drawn again.
+# Counted up when the rules below change, so that older masks are made again.
 _RULES = 1
 _IMAGES_A_TASK = 32
 
@@ -44,10 +44,10 @@ def need_pycocotools() -> Any:
         ) from error
 
 
-def draw_mask(
+def rasterise_mask(
     objects: Sequence[CocoObject], height: int, width: int, *, crowd_as_class: bool = False
 ) -> UInt8Array:
-    """Draw an image's objects into one mask, (height, width): class index, 0 background.
+    """Rasterise an image's objects into one mask, (height, width): class index, 0 background.
 
     Objects overlap; the one of smaller annotated area lies on top (the first in the file of two
     equals), as in ``alicranck/coco2voc``. Crowds lie below all single objects.
@@ -84,13 +84,13 @@ def _decode(code: Any, api: Any) -> Any:
 
 
 def has_masks(directory: Path, index: CocoIndex, digest: str, *, crowd_as_class: bool) -> bool:
-    """Whether a folder holds all masks of an annotation file, drawn by the rules in force.
+    """Whether a folder holds all masks of an annotation file, made by the rules in force.
 
     Args:
         directory: The folder.
         index: The images of the annotation file.
         digest: SHA-256 of the annotation file.
-        crowd_as_class: See `draw_mask`.
+        crowd_as_class: See `rasterise_mask`.
     """
     try:
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
@@ -110,7 +110,7 @@ def build_masks(
     crowd_as_class: bool,
     num_workers: int,
 ) -> None:
-    """Draw the masks of all images of an annotation file into a folder, ``<image id>.png``.
+    """Rasterise the masks of all images of an annotation file to ``<image id>.png``.
 
     The manifest is written last and removed first, so that a folder whose build was cut off is
     never taken for complete.
@@ -119,8 +119,8 @@ def build_masks(
         directory: The folder, made when missing.
         annotations: The annotation file.
         digest: Its SHA-256.
-        crowd_as_class: See `draw_mask`.
-        num_workers: Processes that draw.
+        crowd_as_class: See `rasterise_mask`.
+        num_workers: Processes.
 
     Raises:
         ImportError: If pycocotools is not installed.
@@ -155,7 +155,7 @@ def _identity(digest: str, crowd_as_class: bool) -> dict[str, Any]:
 
 
 class _MaskFiles(Dataset[None]):
-    """Draws and writes the mask of an image when it is asked for; for the processes of a loader."""
+    """Rasterises and writes the mask of an image when it is asked for; for loader processes."""
 
     def __init__(self, directory: Path, annotations: CocoAnnotations, crowd_as_class: bool) -> None:
         self.directory, self.annotations = directory, annotations
@@ -170,7 +170,7 @@ class _MaskFiles(Dataset[None]):
         height, width = self.annotations.index.sizes[position].tolist()
         try:
             objects = self.annotations.objects(position)
-            mask = draw_mask(objects, height, width, crowd_as_class=self.crowd_as_class)
+            mask = rasterise_mask(objects, height, width, crowd_as_class=self.crowd_as_class)
         except ImportError:
             raise
         except Exception as error:  # pycocotools lets many kinds through for a damaged outline

@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +10,11 @@ from numpy.typing import NDArray
 from wsss_zoo.data.class_names.coco import COCO_STUFF_LABELS, COCO_STUFF_LAST_LABEL
 from wsss_zoo.data.class_names.novel_splits import COCO_STUFF_NOVEL_SPLITS
 from wsss_zoo.data.image_files import IGNORE_INDEX
-from wsss_zoo.data.label_files import LabelFiles, label_table, variable_shapes
-from wsss_zoo.data.official import OfficialDataModule, list_files
-from wsss_zoo.data.splits import read_split
+from wsss_zoo.data.official import OfficialDataModule, files_in
+from wsss_zoo.data.official_masks import OfficialMaskFiles, number_table, variable_shapes
 
 # The official lists are train.txt and test.txt; papers validate on the latter.
-_LISTS = {"train": "train", "val": "test", "test": "test", "all": "all"}
+_LISTS = {"train": "train.txt", "val": "test.txt", "test": "test.txt", "all": "all.txt"}
 # Release 1.0 numbers its 172 names from 1 without gaps, release 1.1 as COCO does.
 _NAMES_OF_RELEASE_1_0 = 172
 
@@ -38,11 +36,13 @@ class COCOStuff10K(OfficialDataModule):
         **kwargs: See `BaseDataModule`.
     """
 
+    has_background = False
     layout = """expected (cocostuff-10k-v1.1.zip of github.com/nightrome/cocostuff10k unpacks so)
   <root>/images/COCO_train2014_000000000077.jpg
   <root>/annotations/COCO_train2014_000000000077.mat
   <root>/imageLists/train.txt
   <root>/imageLists/test.txt"""
+    split_lists: ClassVar = {split: f"imageLists/{name}" for split, name in _LISTS.items()}
 
     def __init__(
         self,
@@ -56,11 +56,6 @@ class COCOStuff10K(OfficialDataModule):
         self.png_values = png_values
 
     @property
-    def background(self) -> bool:
-        """False: there is no background class."""
-        return False
-
-    @property
     def known_classes(self) -> list[str]:
         """The 171 classes in the order of their official numbers."""
         return list(COCO_STUFF_LABELS.values())
@@ -70,31 +65,18 @@ class COCOStuff10K(OfficialDataModule):
         """SimFormer's ``split_1`` to ``split_4``: 43 novel classes each."""
         return COCO_STUFF_NOVEL_SPLITS
 
-    def official_splits(self) -> list[str]:
-        """``train``, ``test``, ``val`` (the same as ``test``) and ``all``."""
-        return [split for split in _LISTS if self._list(split).is_file()]
-
-    def list_split(self, split: str) -> list[str]:
-        """Ids of the list in ``imageLists``."""
-        return read_split(self._list(split))
-
-    def open_source(self) -> LabelFiles:
-        """Index images and label maps.
-
-        Raises:
-            FileNotFoundError: If a folder is missing or empty.
-            ValueError: If the annotations are of release 1.0.
-        """
+    def open_source(self) -> OfficialMaskFiles:
+        """Index images and label maps; ValueError if these are of release 1.0."""
         self.need("images", "annotations")
-        images = list_files(self.root / "images", ".jpg")
-        matrices = list_files(self.root / "annotations", ".mat")
-        masks = matrices or list_files(self.root / "annotations", ".png")
+        images = files_in(self.root / "images", ".jpg")
+        matrices = files_in(self.root / "annotations", ".mat")
+        masks = matrices or files_in(self.root / "annotations", ".png")
         for folder, found in (("images", images), ("annotations", masks)):
             if not found:
                 raise FileNotFoundError(f"{self.root / folder} is empty; {self.layout}")
         if matrices:
             _refuse_release_1_0(next(iter(matrices.values())))
-        return LabelFiles(images, masks, self.index_map, self._table(png=not matrices), "S")
+        return OfficialMaskFiles(images, masks, self.index_map, self._table(png=not matrices), "S")
 
     def _table(self, *, png: bool) -> NDArray[np.int16]:
         """Class index in use by number in the label maps."""
@@ -104,10 +86,7 @@ class COCOStuff10K(OfficialDataModule):
             numbers = (number - png for number in COCO_STUFF_LABELS)
             indices = dict(zip(numbers, self.index_map, strict=True))
         indices[IGNORE_INDEX if png else 0] = IGNORE_INDEX
-        return label_table(indices, (IGNORE_INDEX if png else COCO_STUFF_LAST_LABEL) + 1)
-
-    def _list(self, split: str) -> Path:
-        return self.root / "imageLists" / f"{_LISTS[split]}.txt"
+        return number_table(indices, (IGNORE_INDEX if png else COCO_STUFF_LAST_LABEL) + 1)
 
 
 def _refuse_release_1_0(path: str) -> None:

@@ -84,12 +84,7 @@ class ColorMaskFiles(ImageFiles):
     table: ColorTable = field(kw_only=True)
 
     def read_mask(self, image_id: str) -> UInt8Array | None:
-        """Class index per pixel, (H, W), 255 = ignored; None where the image has no mask.
-
-        Raises:
-            OSError: If the file cannot be decoded.
-            ValueError: If it has a colour that no class has.
-        """
+        """See `ImageSource.read_mask`."""
         path = self.masks.get(image_id)
         return None if path is None else self.map_indices(self.table.read(path), path)
 

@@ -2,24 +2,19 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
+from wsss_zoo.data.catalog import Catalog
 from wsss_zoo.data.class_files import find_class_file, read_class_file
-from wsss_zoo.data.datasets import TaggedImages
 from wsss_zoo.data.file_listing import list_files
 from wsss_zoo.data.image_decoding import readable_suffixes
 from wsss_zoo.data.image_files import ImageFiles, ImageSource, UInt8Array
-from wsss_zoo.data.image_labels import Tags, check_tags, find_tag_file, multi_hot, read_tag_file
-from wsss_zoo.data.views import Sample
-
-if TYPE_CHECKING:
-    from wsss_zoo.data.base import BaseDataModule
+from wsss_zoo.data.tag_files import Tags, check_tags, find_tag_file, multi_hot, read_tag_file
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +41,7 @@ class JoinedSource:
         return source.read_image(own_id)
 
     def read_mask(self, image_id: str) -> UInt8Array | None:
-        """Class index per pixel, (H, W), 255 = ignored; None for every extra image."""
+        """See `ImageSource.read_mask`; None for every extra image."""
         source, own_id = self._find(image_id)
         return source.read_mask(own_id)
 
@@ -63,13 +58,7 @@ class JoinedSource:
         mask_values: bool = True,
         open_files: bool = True,
     ) -> None:
-        """Have each domain check its files.
-
-        Raises:
-            FileNotFoundError: If a file is missing.
-            ValueError: If a mask does not fit.
-            OSError: If a file cannot be read.
-        """
+        """Have each domain check its files; see `ImageSource.check`."""
         own_ids: dict[str, list[str]] = {}
         for image_id in image_ids:
             domain, _, own_id = image_id.partition("/")
@@ -79,30 +68,33 @@ class JoinedSource:
             source = self.extra.get(domain, self.target)
             source.check(ids, masks=masks, mask_values=mask_values, open_files=open_files)
 
+    def domain_of(self, image_id: str) -> int:
+        """Number of an image's domain: 0 is the data set, 1, 2, ... the extra roots."""
+        domain = image_id.partition("/")[0]
+        return list(self.extra).index(domain) + 1 if domain in self.extra else 0
+
     def _find(self, image_id: str) -> tuple[ImageSource, str]:
         domain, _, own_id = image_id.partition("/")
         extra = self.extra.get(domain)
         return (self.target, image_id) if extra is None else (extra, own_id)
 
 
-class DomainImages(TaggedImages):
-    """Tagged images with ``domain``, () int64: 0 is the data set, 1, 2, ... the extra roots."""
-
-    source: JoinedSource
-
-    def sample(self, image_id: str, rng: np.random.Generator) -> Sample:
-        """One augmented image with its tags and its domain."""
-        first = image_id.partition("/")[0]
-        extra = list(self.source.extra)
-        domain = extra.index(first) + 1 if first in self.source.extra else 0
-        return super().sample(image_id, rng) | {"domain": torch.tensor(domain)}
-
-
-def add_extra_images(images: TaggedImages, data: "BaseDataModule") -> DomainImages:
-    """The training images and, behind them, the tagged ones of ``data.extra_roots``.
+def read_extra_images(
+    images: Catalog, roots: Mapping[str, str], ids: Sequence[str]
+) -> tuple[JoinedSource, dict[str, NDArray[np.uint8]]]:
+    """Read and check the tagged images of extra roots.
 
     The co-attention paper (ECCV 2020) trains on extra single-label or web images in this way. A
     root's masks are not read. Links out of it are refused where the data set refuses its own.
+
+    Args:
+        images: The data set.
+        roots: Folder by domain name.
+        ids: The data set's own training images.
+
+    Returns:
+        Reads the images of the data set and of the roots; tags of the roots' images, (K,) each, by
+        ids ``<domain>/<id>``.
 
     Raises:
         FileNotFoundError: If a root, its images or its tag file are missing.
@@ -111,18 +103,14 @@ def add_extra_images(images: TaggedImages, data: "BaseDataModule") -> DomainImag
         OSError: If an image cannot be read.
     """
     extra: dict[str, ImageSource] = {}
-    ids, labels = list(images.ids), dict(images.labels)
-    for domain, root in (data.extra_roots or {}).items():
-        _check_domain(domain, images.ids)
-        source, tags = _read_root(Path(root), domain, data)
-        source.check(list(tags), masks=False, open_files=data.check_files)
+    tags: Tags = {}
+    for domain, root in roots.items():
+        _check_domain(domain, ids)
+        source, found = _read_root(Path(root), domain, images)
+        source.check(list(found), masks=False, open_files=images.check_files)
         extra[domain] = source
-        ids += [f"{domain}/{image_id}" for image_id in tags]
-        for image_id, names in tags.items():
-            labels[f"{domain}/{image_id}"] = multi_hot(names, data.fg_names)
-    return DomainImages(
-        ids, JoinedSource(images.source, extra), images.views, images.strong, labels
-    )
+        tags |= {f"{domain}/{image_id}": names for image_id, names in found.items()}
+    return JoinedSource(images.source, extra), multi_hot(tags, images.fg_names)
 
 
 def _check_domain(domain: str, target_ids: Sequence[str]) -> None:
@@ -139,25 +127,24 @@ def _check_domain(domain: str, target_ids: Sequence[str]) -> None:
         )
 
 
-def _read_root(root: Path, domain: str, data: "BaseDataModule") -> tuple[ImageFiles, Tags]:
+def _read_root(root: Path, domain: str, images: Catalog) -> tuple[ImageFiles, Tags]:
     """Images of an extra root, and the classes in use of those that have any."""
     if not root.is_dir():
         raise FileNotFoundError(
             f"extra root {root} of domain {domain!r} is no folder that exists; {_LAYOUT}"
         )
-    # Only data sets of the user's own files refuse links that lead out of them.
-    boundary = None if getattr(data, "outside_links", True) else root
+    boundary = None if images.outside_links else root
     files = list_files(root / "images", readable_suffixes(), root=boundary).files
     if not files:
         raise FileNotFoundError(f"extra root {root} has no images in {root / 'images'}; {_LAYOUT}")
-    tags = _read_tags(root, files, data)
+    tags = _read_tags(root, files, images)
     names = [name for tagged in tags.values() for name in tagged]
-    used = {i: [name for name in tags[i] if name in data.fg_names] for i in files if i in tags}
+    used = {i: [name for name in tags[i] if name in images.fg_names] for i in files if i in tags}
     used = {image_id: tagged for image_id, tagged in used.items() if tagged}
     if not used:
         raise ValueError(
             f"extra root {root}: none of its {len(files)} images is tagged with a class in use "
-            f"({', '.join(data.fg_names)}); correct its tags or leave it out of extra_roots"
+            f"({', '.join(images.fg_names)}); correct its tags or leave it out of extra_roots"
         )
     dropped = len(names) - sum(map(len, used.values()))
     if dropped:
@@ -172,11 +159,11 @@ def _read_root(root: Path, domain: str, data: "BaseDataModule") -> tuple[ImageFi
     return ImageFiles(files, {}, ()), used
 
 
-def _read_tags(root: Path, files: dict[str, str], data: "BaseDataModule") -> Tags:
+def _read_tags(root: Path, files: dict[str, str], images: Catalog) -> Tags:
     path = find_tag_file(root)
     if path is None:
         raise FileNotFoundError(f"extra root {root} has no tag file image_labels.csv; {_LAYOUT}")
-    known = data.known_classes[int(data.background) :]
+    known = images.known_classes[int(images.background) :]
     ids = {image_id + Path(file).suffix: image_id for image_id, file in files.items()}
     tags: Tags = {}
     for name, classes in read_tag_file(path, _columns(root, known)).items():

@@ -14,8 +14,8 @@ from wsss_zoo.data.color_masks import ColorMaskFiles, ColorTable
 from wsss_zoo.data.file_listing import Listing, list_files
 from wsss_zoo.data.image_decoding import readable_suffixes
 from wsss_zoo.data.image_files import ImageFiles
-from wsss_zoo.data.image_labels import TAG_FILES, Tags, check_tags, find_tag_file, read_tag_file
 from wsss_zoo.data.splits import read_split
+from wsss_zoo.data.tag_files import TAG_FILES, Tags, check_tags, find_tag_file, read_tag_file
 from wsss_zoo.data.text_files import Report, refuse
 
 logger = logging.getLogger(__name__)
@@ -80,15 +80,10 @@ class Folder(BaseDataModule):
 
     def setup(self, stage: str) -> None:
         """See `BaseDataModule.setup`; without any mask there is no validation."""
-        if self.val_split == "val" and stage == "fit" and not self.split_ids("val"):
+        if self.val_split == "val" and stage == "fit" and not self.ids_of("val"):
             logger.warning("%s: no images are held out, there will be no validation", self.root)
             self.val_split = None
         super().setup(stage)
-
-    @property
-    def background(self) -> bool:
-        """Whether index 0 of the masks is a background class."""
-        return self.has_background
 
     @property
     def known_classes(self) -> list[str]:
@@ -110,20 +105,20 @@ class Folder(BaseDataModule):
         for path in (self._list(split), Path(split)):
             if path.is_file():
                 return self._ids_of(path)
-        files = self._files
+        files = self.files
         if split == "all":
             return list(files.images)
         if split == "tagged":
-            return [i for i in self.split_ids("train") if i in self._file_tags or i in files.masks]
+            return [i for i in self.ids_of("train") if i in self._file_tags or i in files.masks]
         if split == "masked":
-            return [i for i in self.split_ids("train") if i in files.masks]
+            return [i for i in self.ids_of("train") if i in files.masks]
         if split not in ("train", "val", "extra"):
             lists = sorted(path.stem for path in (self.root / "splits").glob("*.txt"))
             raise FileNotFoundError(
                 f"split {split!r}: neither {self._list(split)} nor a list file of that path "
                 f"exists; there are {', '.join([*lists, *_DEFAULT_SPLITS])}"
             )
-        listed = {i for name in _LISTS if self._list(name).is_file() for i in self.split_ids(name)}
+        listed = {i for name in _LISTS if self._list(name).is_file() for i in self.ids_of(name)}
         free = [image_id for image_id in files.images if image_id not in listed]
         has_train, has_val = (self._list(name).is_file() for name in ("train", "val"))
         share = 0.0 if has_val else 1.0 if has_train else self.val_fraction
@@ -183,7 +178,7 @@ class Folder(BaseDataModule):
     def labeled_ids(self) -> list[str]:
         """Training images with masks that may be used; see the class."""
         if isinstance(self.labeled_split, str):
-            return self.split_ids(self.labeled_split)
+            return self.ids_of(self.labeled_split)
         return self._usable("masked") if self.labeled_split is None else super().labeled_ids()
 
     def unread_files(self) -> list[str]:
@@ -194,10 +189,10 @@ class Folder(BaseDataModule):
         return [str(path) for path in entries if path.name not in known] + others
 
     def _usable(self, split: str) -> list[str]:
-        ids = self.split_ids(self.train_split)
+        ids = self.ids_of(self.train_split)
         if self.train_split != "train" or self._list("train").is_file():
             return ids
-        usable = self.split_ids(split)
+        usable = self.ids_of(split)
         if len(usable) < len(ids):
             logger.info(
                 "%s: %d of %d training images are %s", self.root, len(usable), len(ids), split
@@ -218,17 +213,11 @@ class Folder(BaseDataModule):
 
     def _id(self, name: str) -> str:
         """The id for a name in a list or tag file, which may have the image's suffix."""
-        return name if name in self._files.images else self._names.get(name, name)
+        return name if name in self.files.images else self._names.get(name, name)
 
     @cached_property
     def _names(self) -> dict[str, str]:
-        return {i + Path(path).suffix: i for i, path in self._files.images.items()}
-
-    @property
-    def _files(self) -> ImageFiles:
-        source = self.source
-        assert isinstance(source, ImageFiles)
-        return source
+        return {i + Path(path).suffix: i for i, path in self.files.images.items()}
 
     @cached_property
     def _class_file(self) -> ClassFile:
@@ -270,7 +259,7 @@ class Folder(BaseDataModule):
             tags,
             origin=str(path),
             known_classes=known,
-            is_image=self._files.images.__contains__,
+            is_image=self.files.images.__contains__,
             report=self.report,
         )
 

@@ -37,10 +37,15 @@ class ImageSource(Protocol):
     """What a data set must be able to read; light enough to be sent to loader workers."""
 
     def read_image(self, image_id: str) -> UInt8Array:
-        """RGB image, (H, W, 3)."""
+        """RGB image, (H, W, 3); OSError if it cannot be decoded."""
 
     def read_mask(self, image_id: str) -> UInt8Array | None:
-        """Class index per pixel, 255 = ignored, (H, W); None where the image has no mask."""
+        """Class index per pixel, (H, W), 255 = ignored; None where the image has no mask.
+
+        Raises:
+            OSError: If the file cannot be decoded.
+            ValueError: If it holds something else than the data set's classes.
+        """
 
     def image_size(self, image_id: str) -> tuple[int, int]:
         """Height and width, pixels."""
@@ -53,7 +58,19 @@ class ImageSource(Protocol):
         mask_values: bool = True,
         open_files: bool = True,
     ) -> None:
-        """Raise an error that names the first files that are missing or do not fit."""
+        """Check the files that will be used, before an hour of training is spent.
+
+        Args:
+            image_ids: Ids to look at.
+            masks: Whether each of them needs a mask of its image's size.
+            mask_values: Whether the masks are decoded to look for unknown class indices.
+            open_files: False: look no further than whether the files were listed.
+
+        Raises:
+            FileNotFoundError: If an image or mask is missing (the first three are named).
+            ValueError: If a mask differs in size from its image or holds an unknown class index.
+            OSError: If a mask or an image's header cannot be read (an empty file, no image).
+        """
 
 
 @dataclass(frozen=True)
@@ -84,20 +101,11 @@ class ImageFiles:
         object.__setattr__(self, "_table", table)
 
     def read_image(self, image_id: str) -> UInt8Array:
-        """RGB image, (H, W, 3), turned as its EXIF orientation says.
-
-        Raises:
-            OSError: If the file cannot be decoded.
-        """
+        """RGB image, (H, W, 3), turned as its EXIF orientation says."""
         return read_rgb(self.images[image_id])
 
     def read_mask(self, image_id: str) -> UInt8Array | None:
-        """Class index per pixel, (H, W), 255 = ignored; None where the image has no mask.
-
-        Raises:
-            OSError: If the file cannot be decoded.
-            ValueError: If it is not an index mask or holds a class index outside the list.
-        """
+        """See `ImageSource.read_mask`."""
         path = self.masks.get(image_id)
         if path is None:
             return None
@@ -123,19 +131,11 @@ class ImageFiles:
         return mask
 
     def mask_size(self, image_id: str) -> tuple[int, int]:
-        """Height and width of a mask, pixels, from the file's header.
-
-        Raises:
-            OSError: If the header cannot be read.
-        """
+        """Height and width of a mask, pixels, from the file's header."""
         return image_size_of(self.masks[image_id])
 
     def image_size(self, image_id: str) -> tuple[int, int]:
-        """Height and width, pixels, from the file's header.
-
-        Raises:
-            OSError: If the header cannot be read.
-        """
+        """Height and width, pixels, from the file's header."""
         return image_size_of(self.images[image_id])
 
     def check(
@@ -146,19 +146,7 @@ class ImageFiles:
         mask_values: bool = True,
         open_files: bool = True,
     ) -> None:
-        """Look at the files that will be used, before an hour of training is spent.
-
-        Args:
-            image_ids: Ids to look at.
-            masks: Whether each of them needs a mask of its image's size.
-            mask_values: Whether the masks are decoded to look for unknown class indices.
-            open_files: False: look no further than whether the files were listed.
-
-        Raises:
-            FileNotFoundError: If an image or mask is missing (the first three are named).
-            ValueError: If a mask differs in size from its image or holds an unknown class index.
-            OSError: If a mask or an image's header cannot be read (an empty file, no image).
-        """
+        """See `ImageSource.check`."""
         _raise_missing("image", self.images, image_ids)
         if masks:
             options = {"mask_values": mask_values, "open_files": open_files}

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
+from wsss_zoo.data.crops import Position, index_and_visit
 from wsss_zoo.data.file_listing import list_files
 from wsss_zoo.data.image_decoding import UInt8Array, image_size_of, read_rgb, readable_suffixes
 from wsss_zoo.data.text_files import id_problem, plain
-from wsss_zoo.data.views import Position, index_and_draw
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class ImagesToLabel(Dataset[dict[str, Any]]):
         return len(self.ids)
 
     def __getitem__(self, position: Position) -> dict[str, Any]:
-        image_id = self.ids[index_and_draw(position)[0]]
+        image_id = self.ids[index_and_visit(position)[0]]
         path = self.files[image_id]
         sample: dict[str, Any] = {"image_id": image_id, "path": path, "image": None}
         try:

@@ -14,7 +14,7 @@ from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.data.folder import Folder
 from wsss_zoo.data.image_decoding import is_turned
 from wsss_zoo.data.image_files import ImageFiles, ImageSource, size_problem
-from wsss_zoo.data.image_labels import Tags
+from wsss_zoo.data.tag_files import Tags
 
 Track = Callable[[Iterable["ImageRecord"], int], Iterable["ImageRecord"]]
 
@@ -193,7 +193,7 @@ def _read_splits(data: BaseDataModule, errors: list[str]) -> dict[str, list[str]
     if isinstance(data, Folder):
         names += ["extra", "all"]
     readers: dict[str, Callable[[], list[str]]] = {
-        name: partial(data.split_ids, name) for name in names if name is not None
+        name: partial(data.ids_of, name) for name in names if name is not None
     }
     if data.labeled_split is not None:
         readers["labeled_split"] = data.labeled_ids

@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from wsss_zoo.atomic import write_atomic, write_json
-from wsss_zoo.data.image_files import UInt8Array
+from wsss_zoo.data.image_decoding import UInt8Array
 from wsss_zoo.data.pseudo_labels import (
     HEADER,
     MANIFEST,

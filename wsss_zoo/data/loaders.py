@@ -7,8 +7,8 @@ import torch
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from torch.utils.data import DataLoader, Dataset
 
+from wsss_zoo.data.crops import Sample
 from wsss_zoo.data.sampler import EpochSampler
-from wsss_zoo.data.views import Sample
 
 
 class Order(NamedTuple):
@@ -49,7 +49,7 @@ def train_loader(
     """Shuffled batches of equal size.
 
     Args:
-        dataset: Reads samples by (index, draw).
+        dataset: Reads samples by (index, visit).
         batch_size: Images in a batch of one rank.
         num_workers: Loader processes.
         order: Seed, ranks and position.

@@ -2,15 +2,15 @@
 
 import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.data.image_files import ImageFiles
-from wsss_zoo.data.image_labels import Tags, check_tags, read_tag_file
 from wsss_zoo.data.splits import read_split
+from wsss_zoo.data.tag_files import Tags, check_tags, read_tag_file
 
 _TAG_FILES = ("image_labels.json", "image_labels.csv")
 
@@ -18,9 +18,10 @@ _TAG_FILES = ("image_labels.json", "image_labels.csv")
 class OfficialDataModule(BaseDataModule):
     """A data set in the folders that its official archives unpack to; nothing is downloaded.
 
-    A subclass gives `layout`, `known_classes`, `official_splits`, `list_split` and `open_source`.
-    Files are found by listing folders, never by a path that a list or annotation holds. Links below
-    the root are followed wherever they lead: archives of this size often lie on several disks.
+    A subclass gives `layout`, `known_classes` and `open_source`, and `split_lists` or both
+    `official_splits` and `list_split`. Files are found by listing folders, never by a path that a
+    list or annotation holds. Links below the root are followed wherever they lead: archives of this
+    size often lie on several disks.
 
     Args:
         root: The folder that ``layout`` shows.
@@ -31,24 +32,30 @@ class OfficialDataModule(BaseDataModule):
 
     #: What must be where and who gives it out; ends the message of every missing file.
     layout: ClassVar[str]
+    #: List file of each split, relative to the root.
+    split_lists: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, root: str, *, image_labels: str = "auto", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.root = Path(root)
         self.image_labels = image_labels
-        self._listed: dict[str, list[str]] = {}
 
-    @abstractmethod
     def official_splits(self) -> list[str]:
         """Names of the splits that can be listed from the files there are."""
+        return [split for split, path in self.split_lists.items() if (self.root / path).is_file()]
 
-    @abstractmethod
     def list_split(self, split: str) -> list[str]:
         """Ids of one of `official_splits`, in order."""
+        return read_split(self.root / self.split_lists[split])
 
     @abstractmethod
     def open_source(self) -> ImageFiles:
-        """Index the files of the data set; called once in ``setup``."""
+        """Index the images and masks; called once in ``setup``.
+
+        Raises:
+            FileNotFoundError: If there are no images, or a folder is missing.
+            ValueError: If two files have the same id.
+        """
 
     def split_ids(self, split: str) -> list[str]:
         """Ids of an official split, or of a list file given by its path.
@@ -57,21 +64,16 @@ class OfficialDataModule(BaseDataModule):
             FileNotFoundError: If the root or the split is missing; the message names the splits
                 there are.
         """
-        if split in self._listed:
-            return self._listed[split]
         self.need()
         splits = self.official_splits()
         if split in splits:
-            ids = self.list_split(split)
-        elif Path(split).is_file():
-            ids = read_split(Path(split))
-        else:
-            raise FileNotFoundError(
-                f"split {split!r}: {self.root} has {', '.join(splits) or 'no splits'}, and no list "
-                f"file of that path exists; {self.layout}"
-            )
-        self._listed[split] = ids
-        return ids
+            return self.list_split(split)
+        if Path(split).is_file():
+            return read_split(Path(split))
+        raise FileNotFoundError(
+            f"split {split!r}: {self.root} has {', '.join(splits) or 'no splits'}, and no list "
+            f"file of that path exists; {self.layout}"
+        )
 
     def read_tags(self, image_ids: Sequence[str]) -> Tags:
         """Tags from the source that ``image_labels`` names; none for ``masks``.
@@ -104,13 +106,6 @@ class OfficialDataModule(BaseDataModule):
             if not (self.root / path).exists():
                 raise FileNotFoundError(f"{self.root / path} is missing; {self.layout}")
 
-    @property
-    def files(self) -> ImageFiles:
-        """The source, with the files it knows."""
-        source = self.source
-        assert isinstance(source, ImageFiles)
-        return source
-
     @cached_property
     def _tag_file(self) -> Path | None:
         if self.image_labels == "masks":
@@ -133,7 +128,7 @@ class OfficialDataModule(BaseDataModule):
         return tags
 
 
-def list_files(directory: Path, suffix: str) -> dict[str, str]:
+def files_in(directory: Path, suffix: str) -> dict[str, str]:
     """Files of a folder, without its sub-folders, by their name less the suffix, sorted.
 
     Args:

@@ -2,19 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from wsss_zoo.data.class_names.pascal_context import (
     PASCAL_CONTEXT_LABELS,
     PASCAL_CONTEXT_LAST_LABEL,
 )
 from wsss_zoo.data.image_files import IGNORE_INDEX
-from wsss_zoo.data.label_files import LabelFiles, label_table
-from wsss_zoo.data.official import OfficialDataModule, list_files
-from wsss_zoo.data.splits import read_split
+from wsss_zoo.data.official import OfficialDataModule, files_in
+from wsss_zoo.data.official_masks import OfficialMaskFiles, number_table
 
-_LISTS = Path("ImageSets") / "Main"
-_OFFICIAL_SPLITS = ("train", "val")
 # What lies there in place of the authors' files where the later release was unpacked.
 _DETAIL = ("trainval_merged.json", "SegmentationClassContext")
 
@@ -46,6 +43,7 @@ class PascalContext(OfficialDataModule):
   <root>/ImageSets/Main/val.txt
   <root>/trainval/<id>.mat              trainval.tar.gz of cs.stanford.edu/~roozbeh/pascal-context
                                         (elsewhere: give its parent as --data.context_root)"""
+    split_lists: ClassVar = {"train": "ImageSets/Main/train.txt", "val": "ImageSets/Main/val.txt"}
 
     def __init__(
         self,
@@ -61,32 +59,15 @@ class PascalContext(OfficialDataModule):
         self.context_root = self.root if context_root is None else Path(context_root)
 
     @property
-    def background(self) -> bool:
-        """Whether index 0 of the masks is a background class."""
-        return self.has_background
-
-    @property
     def known_classes(self) -> list[str]:
         """The 59 classes, after the background where there is one."""
         return ["background"] * self.has_background + list(PASCAL_CONTEXT_LABELS)
 
-    def official_splits(self) -> list[str]:
-        """``train`` and ``val``."""
-        return [name for name in _OFFICIAL_SPLITS if self._list(name).is_file()]
-
-    def list_split(self, split: str) -> list[str]:
-        """Ids of ``ImageSets/Main/<split>.txt``."""
-        return read_split(self._list(split))
-
-    def open_source(self) -> LabelFiles:
-        """Index images and label maps.
-
-        Raises:
-            FileNotFoundError: If a folder is missing or empty.
-        """
+    def open_source(self) -> OfficialMaskFiles:
+        """Index images and label maps."""
         self.need("JPEGImages")
-        images = list_files(self.root / "JPEGImages", ".jpg")
-        masks = list_files(self.context_root / "trainval", ".mat")
+        images = files_in(self.root / "JPEGImages", ".jpg")
+        masks = files_in(self.context_root / "trainval", ".mat")
         if not images:
             raise FileNotFoundError(f"{self.root / 'JPEGImages'} has no images; {self.layout}")
         if not masks:
@@ -95,8 +76,8 @@ class PascalContext(OfficialDataModule):
             raise FileNotFoundError(
                 f"{self.context_root / 'trainval'} has no .mat files{instead}; {self.layout}"
             )
-        table = label_table(self._indices(), PASCAL_CONTEXT_LAST_LABEL + 1)
-        return LabelFiles(images, masks, self.index_map, table, "LabelMap")
+        table = number_table(self._indices(), PASCAL_CONTEXT_LAST_LABEL + 1)
+        return OfficialMaskFiles(images, masks, self.index_map, table, "LabelMap")
 
     def _indices(self) -> Mapping[int, int]:
         """Class index in use by number in the label maps."""
@@ -105,6 +86,3 @@ class PascalContext(OfficialDataModule):
         first = int(self.has_background)
         in_use = zip(PASCAL_CONTEXT_LABELS.values(), self.index_map[first:], strict=True)
         return indices | dict(in_use)
-
-    def _list(self, split: str) -> Path:
-        return self.root / _LISTS / f"{split}.txt"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsss_zoo.atomic import write_atomic
-from wsss_zoo.data.image_files import UInt8Array, read_index_mask
+from wsss_zoo.data.image_decoding import UInt8Array, read_index_mask
 from wsss_zoo.data.manifests import (
     HEADER,
     MANIFEST,
@@ -159,38 +159,17 @@ def read_cam(directory: Path, image_id: str) -> tuple[UInt8Array, NDArray[np.int
 
 
 def read_manifest(directory: Path, class_names: list[str] | None = None) -> Manifest:
-    """Manifest of a finished folder, checked against the data set that will use it.
-
-    Args:
-        directory: Folder of pseudo-labels.
-        class_names: Names by class index of the data set; None accepts any.
-
-    Raises:
-        FileNotFoundError: If there is no manifest: the folder is unfinished or somebody else's.
-        ValueError: If the manifest is damaged, has other class names, or another number of label
-            maps than the folder.
-    """
+    """Manifest of a finished folder of pseudo-labels; see `read_manifest_of`."""
     return read_manifest_of(directory, LABELS, class_names)
 
 
 def begin_folder(
     directory: Path, manifest: Manifest, image_ids: list[str], *, overwrite: bool = False
 ) -> set[str]:
-    """Take a folder for a run, whether it is new, begun or finished by the same run.
+    """Take a folder of pseudo-labels for a run; see `begin_folder_of`.
 
-    Args:
-        directory: Folder of pseudo-labels, made when missing.
-        manifest: The manifest that the run will write. With option ``save_cams`` an image counts as
-            done only if its activation maps are there too.
-        image_ids: All images that the run goes over.
-        overwrite: Delete the labels that are there first.
-
-    Returns:
-        Ids of the images that need no work. ``manifest.json`` exists afterwards if that is all of
-        them and the run was finished; else ``manifest.partial.json`` does.
-
-    Raises:
-        ValueError: If the folder is another run's or holds other things than pseudo-labels.
+    With the manifest's option ``save_cams`` an image is done only if its activation maps are there
+    too. ``overwrite`` deletes the labels that are there first.
     """
     save_cams = manifest.options.get("save_cams")
 

@@ -34,18 +34,19 @@ GRAPHS = Contents(
 # Pixel maps shrink to a fraction in no time; features hardly shrink, and are read every epoch.
 _DEFLATED = ("segments", "label", "clean", "prediction", "edge_index")
 _FAST = 1
-_DTYPES = {
-    "segments": "int32",
-    "x": "float32",
-    "probs": "float32",
-    "edge_index": "int64",
-    "kept": "bool",
-    "counts": "int32",
-    "clean_counts": "int32",
-    "loss": "float32",
-    "label": "uint8",
-    "clean": "bool",
-    "prediction": "uint8",
+# Type and dimensions of each array: see `RegionGraph`.
+_ARRAYS = {
+    "segments": ("int32", "HW"),
+    "x": ("float32", "VD"),
+    "probs": ("float32", "VC"),
+    "kept": ("bool", "E"),
+    "edge_index": ("int64", "2E"),
+    "counts": ("int32", "VC"),
+    "clean_counts": ("int32", "VC"),
+    "loss": ("float32", "V"),
+    "label": ("uint8", "HW"),
+    "clean": ("bool", "HW"),
+    "prediction": ("uint8", "HW"),
 }
 
 
@@ -131,14 +132,14 @@ def read_graph(directory: Path, image_id: str) -> RegionGraph:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             # zipfile compares checksums as it reads: a flipped bit does not pass.
-            arrays = {name: stored[name] for name in _DTYPES}
+            arrays = {name: stored[name] for name in _ARRAYS}
         pixels = arrays["label"].size
         if arrays["clean"].size != -(-pixels // 8):
             raise ValueError(f"clean has {arrays['clean'].size} bytes for {pixels} pixels")
         bits = np.unpackbits(arrays["clean"], count=pixels)
         arrays["clean"] = bits.reshape(arrays["label"].shape)
         graph = RegionGraph(
-            **{name: array.astype(_DTYPES[name], copy=False) for name, array in arrays.items()}
+            **{name: array.astype(_ARRAYS[name][0], copy=False) for name, array in arrays.items()}
         )
     except FileNotFoundError:
         raise FileNotFoundError(
@@ -157,26 +158,13 @@ def has_graph(directory: Path, image_id: str) -> bool:
     path = graph_path(directory, image_id)
     try:
         with zipfile.ZipFile(path) as archive:
-            return {f"{name}.npy" for name in _DTYPES} <= set(archive.namelist())
+            return {f"{name}.npy" for name in _ARRAYS} <= set(archive.namelist())
     except Exception:  # zipfile lets NotImplementedError and more through
         return False
 
 
 def begin_graphs(directory: Path, manifest: Manifest, image_ids: Sequence[str]) -> set[str]:
-    """Take a folder for a run that builds graphs: new, or begun or finished by the same run.
-
-    Args:
-        directory: Folder of the graphs, made when missing.
-        manifest: The manifest that the run will write.
-        image_ids: All images that the run goes over.
-
-    Returns:
-        Ids of the images whose graph is there; files that were cut short do not count.
-
-    Raises:
-        ValueError: If the folder is another run's (the settings that differ are named) or holds
-            other things than graphs.
-    """
+    """Take a folder of graphs for a run; see `begin_folder_of`. Files cut short do not count."""
     return begin_folder_of(
         directory, GRAPHS, manifest, image_ids, lambda image_id: has_graph(directory, image_id)
     )
@@ -193,17 +181,7 @@ def finish_graphs(directory: Path, manifest: Manifest, image_ids: Sequence[str])
 
 
 def read_graph_manifest(directory: Path, class_names: Sequence[str] | None = None) -> Manifest:
-    """Manifest of a finished folder of graphs, checked against the data set that will use it.
-
-    Args:
-        directory: Folder of graphs.
-        class_names: Names by class index of the data set; None accepts any.
-
-    Raises:
-        FileNotFoundError: If there is no manifest: the folder is unfinished or somebody else's.
-        ValueError: If the manifest is damaged, has other class names, or another number of graphs
-            than the folder.
-    """
+    """Manifest of a finished folder of graphs; see `read_manifest_of`."""
     return read_manifest_of(directory, GRAPHS, class_names)
 
 
@@ -261,27 +239,18 @@ def _damaged(path: Path, problem: str) -> OSError:
 
 def _problem(graph: RegionGraph) -> str | None:
     """What is wrong with the arrays of a graph; None if nothing is."""
-    for name, dtype in _DTYPES.items():
+    for name, (dtype, _) in _ARRAYS.items():
         if getattr(graph, name).dtype != dtype:
             return f"{name} is {getattr(graph, name).dtype}, expected {dtype}"
-    regions, classes = len(graph.x), graph.counts.shape[-1]
-    edges, size = graph.kept.size, graph.segments.shape
-    shapes = {
-        "segments": size if len(size) == 2 else ("H", "W"),
-        "x": (regions, graph.x.shape[-1]),
-        "probs": (regions, classes),
-        "edge_index": (2, edges),
-        "kept": (edges,),
-        "counts": (regions, classes),
-        "clean_counts": (regions, classes),
-        "loss": (regions,),
-        "label": size,
-        "clean": size,
-        "prediction": size,
-    }
-    for name, shape in shapes.items():
-        if getattr(graph, name).shape != shape:
-            return f"{name} has shape {getattr(graph, name).shape}, expected {shape}"
+    sizes: dict[str, int] = {"2": 2}
+    for name, (_, dimensions) in _ARRAYS.items():
+        # The first array with a dimension says how large it is.
+        sizes = dict(zip(dimensions, getattr(graph, name).shape, strict=False)) | sizes
+    for name, (_, dimensions) in _ARRAYS.items():
+        expected = tuple(sizes.get(dimension, dimension) for dimension in dimensions)
+        if getattr(graph, name).shape != expected:
+            return f"{name} has shape {getattr(graph, name).shape}, expected {expected}"
+    regions, classes, edges = sizes["V"], sizes["C"], sizes["E"]
     if not graph.segments.size:
         return "it has no pixels"
     lowest, highest = int(graph.segments.min()), int(graph.segments.max())

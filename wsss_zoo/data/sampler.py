@@ -7,10 +7,10 @@ from torch.utils.data import DistributedSampler
 
 
 class EpochSampler(DistributedSampler[tuple[int, int]]):
-    """Order of the images of one epoch on one rank; gives (index, draw) pairs.
+    """Order of the images of one epoch on one rank; gives (index, visit) pairs.
 
-    ``draw`` is a number that never comes twice in a run: a data set seeds its augmentation with it,
-    so that every random choice is a function of (seed, epoch, position), whatever worker makes it.
+    ``visit`` is a number that never comes twice in a run. A data set seeds its augmentation with
+    it: every random choice is a function of (seed, epoch, position), whatever worker makes it.
     It is a ``DistributedSampler`` only so that Lightning sees that the split over ranks is done.
 
     Args:
@@ -51,11 +51,11 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = self._order()
-        first_draw = self.epoch * self.length
+        first_visit = self.epoch * self.length
         # A checkpoint at the very end of an epoch has seen all batches, and none of the next.
         start = self.batches_done() * self.batch_size % max(len(self), 1)
         positions = range(self.rank, self.length, self.num_replicas)[start:]
-        return iter([(int(order[position]), first_draw + position) for position in positions])
+        return iter([(int(order[position]), first_visit + position) for position in positions])
 
     def _order(self) -> np.ndarray:
         if not self.shuffle:

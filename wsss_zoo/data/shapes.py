@@ -10,9 +10,9 @@ import numpy as np
 
 from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.data.image_files import ImageSource, UInt8Array
-from wsss_zoo.data.image_labels import Tags, tags_from_masks
 from wsss_zoo.data.shapes_scene import SHAPES_CLASSES, shapes_scene
 from wsss_zoo.data.splits import read_split
+from wsss_zoo.data.tag_files import Tags, tags_from_masks
 
 # Scenes of a split are numbered from here, so that splits never share a scene whatever their sizes.
 _FIRST_SCENE = {"train": 0, "val": 10_000_000, "test": 20_000_000}

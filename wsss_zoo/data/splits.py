@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from wsss_zoo.data.text_files import Report, id_problem, plain, read_text, refuse
 
-_DRAWS = 1000
+_ATTEMPTS = 1000
 
 
 def read_split(path: Path, report: Report = refuse) -> list[str]:
@@ -51,10 +51,10 @@ def write_split(path: Path, image_ids: Sequence[str]) -> None:
     path.write_text("".join(f"{image_id}\n" for image_id in image_ids), encoding="utf-8")
 
 
-def draw_labeled_split(
+def sample_labeled_split(
     ids: Sequence[str], labels: NDArray[np.uint8], fraction: float, seed: int
 ) -> list[str]:
-    """Draw a share of the ids in which every class occurs.
+    """Sample a share of the ids in which every class occurs.
 
     The sorted ids are shuffled by the seed, again until the first part has every class that the
     whole has: the same list on every machine. It is none of the published lists, to which results
@@ -78,7 +78,7 @@ def draw_labeled_split(
     count = max(1, round(fraction * len(ids)))
     needed = labels.any(0)
     rng = np.random.default_rng(seed)
-    for _ in range(_DRAWS):
+    for _ in range(_ATTEMPTS):
         chosen = rng.permutation(order)[:count]
         if (labels[chosen].any(0) == needed).all():
             return [ids[index] for index in chosen]

@@ -14,6 +14,7 @@ from wsss_zoo.data.image_files import IGNORE_INDEX
 from wsss_zoo.data.rand_augment import rand_augment
 
 _GREY_LEVELS = 255
+_JITTER = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,10 @@ class Crop(NamedTuple):
         return torch.tensor([self.top, self.left, scale_y, scale_x, self.flip], dtype=torch.float32)
 
 
-def draw_crop(
+def sample_crop(
     rng: np.random.Generator, height: int, width: int, crop_size: int, augmentation: Augmentation
 ) -> Crop:
-    """Draw scale, place and mirroring of a crop.
+    """Sample scale, place and mirroring of a crop.
 
     Cutting the box out first and resizing it alone is the same as resizing the whole image and
     cutting the crop out, but costs the crop's pixels only.
@@ -146,36 +147,25 @@ def crop_image(image: Tensor, crop: Crop, crop_size: int, pad_color: Tensor) -> 
     Returns:
         (3, crop_size, crop_size) uint8.
     """
-    box = image[:, crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
-    box = tv.resize(box, [crop.out_height, crop.out_width], antialias=True)
-    if (crop.out_height, crop.out_width) != (crop_size, crop_size):
-        canvas = pad_color[:, None, None].expand(3, crop_size, crop_size).clone()
-        canvas[:, : crop.out_height, : crop.out_width] = box
-        box = canvas
-    return box.flip(2) if crop.flip else box
+    return _crop(image, crop, crop_size, pad_color, InterpolationMode.BILINEAR)
 
 
 def crop_mask(mask: Tensor, crop: Crop, crop_size: int, fill: int = IGNORE_INDEX) -> Tensor:
-    """Cut, resize (nearest), pad and mirror a mask like its image.
+    """Cut, resize (nearest), pad with ``fill`` and mirror a mask, (H, W) uint8, like its image."""
+    padding = torch.tensor([fill], dtype=mask.dtype)
+    return _crop(mask[None], crop, crop_size, padding, InterpolationMode.NEAREST_EXACT)[0]
 
-    Args:
-        mask: (H, W) uint8.
-        crop: What to cut.
-        crop_size: Side of the result, pixels.
-        fill: Value of the padding.
 
-    Returns:
-        (crop_size, crop_size) uint8.
-    """
-    box = mask[None, crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
-    box = tv.resize(
-        box, [crop.out_height, crop.out_width], interpolation=InterpolationMode.NEAREST_EXACT
-    )[0]
+def _crop(
+    image: Tensor, crop: Crop, crop_size: int, padding: Tensor, interpolation: InterpolationMode
+) -> Tensor:
+    box = image[:, crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
+    box = tv.resize(box, [crop.out_height, crop.out_width], interpolation, antialias=True)
     if (crop.out_height, crop.out_width) != (crop_size, crop_size):
-        canvas = torch.full((crop_size, crop_size), fill, dtype=mask.dtype)
-        canvas[: crop.out_height, : crop.out_width] = box
+        canvas = padding[:, None, None].expand(len(padding), crop_size, crop_size).clone()
+        canvas[:, : crop.out_height, : crop.out_width] = box
         box = canvas
-    return box.flip(1) if crop.flip else box
+    return box.flip(2) if crop.flip else box
 
 
 def crop_valid(crop: Crop, crop_size: int) -> Tensor:
@@ -210,26 +200,17 @@ def photometric(image: Tensor, rng: np.random.Generator, augmentation: Augmentat
 def _color_jitter(
     image: Tensor, rng: np.random.Generator, jitter: tuple[float, float, float, float]
 ) -> Tensor:
-    brightness, contrast, saturation = (
-        float(rng.uniform(max(0.0, 1 - strength), 1 + strength)) for strength in jitter[:3]
-    )
-    hue = float(rng.uniform(-jitter[3], jitter[3]))
-    for operation in rng.permutation(4):
-        if operation == 0:
-            image = tv.adjust_brightness(image, brightness)
-        elif operation == 1:
-            image = tv.adjust_contrast(image, contrast)
-        elif operation == 2:
-            image = tv.adjust_saturation(image, saturation)
-        else:
-            image = tv.adjust_hue(image, hue)
+    factors = [float(rng.uniform(max(0.0, 1 - strength), 1 + strength)) for strength in jitter[:3]]
+    factors.append(float(rng.uniform(-jitter[3], jitter[3])))
+    for number in rng.permutation(4):
+        image = _JITTER[number](image, factors[number])
     return image
 
 
-def draw_cutout(
+def sample_cutout(
     rng: np.random.Generator, crop_size: int, augmentation: Augmentation
 ) -> tuple[int, int, int, int] | None:
-    """Draw a CutOut box (y0, x0, y1, x1) in a square crop, or None.
+    """Sample a CutOut box (y0, x0, y1, x1) in a square crop, or None.
 
     A random box is drawn again, area and ratio, until it lies inside the crop, as the ST++ code
     does: its mean area is therefore smaller than the middle of ``cutout_area``.

@@ -8,10 +8,10 @@ import numpy as np
 import scipy.io
 
 from wsss_zoo.data.image_files import ImageFiles, UInt8Array
-from wsss_zoo.data.image_labels import Tags, check_tags, read_voc_xml
-from wsss_zoo.data.label_files import load_matlab
-from wsss_zoo.data.official import OfficialDataModule, list_files
+from wsss_zoo.data.official import OfficialDataModule, files_in
+from wsss_zoo.data.official_masks import load_matlab
 from wsss_zoo.data.splits import read_split
+from wsss_zoo.data.tag_files import Tags, check_tags, read_voc_xml
 
 VOC_CLASSES = [
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
@@ -76,35 +76,25 @@ and for train_aug (SBD's benchmark.tgz unpacks to benchmark_RELEASE/dataset; tha
         path = self._lists / f"{split}.txt"
         if split != "train_aug" or path.is_file():
             return read_split(path)
-        held_out = set(self.split_ids("val"))
-        lists = [self.split_ids("train"), *map(read_split, self._sbd_lists)]
+        held_out = set(self.ids_of("val"))
+        lists = [self.ids_of("train"), *map(read_split, self._sbd_lists)]
         return list(dict.fromkeys(i for ids in lists for i in ids if i not in held_out))
 
     def open_source(self) -> ImageFiles:
-        """Index the image and mask folders.
-
-        Raises:
-            FileNotFoundError: If there are no images.
-            ValueError: If two files have the same id.
-        """
+        """Index the image and mask folders."""
         self.need("JPEGImages")
         masks: dict[str, str] = {}
         if self.sbd_root is not None:
-            masks |= list_files(self.sbd_root / "cls", ".mat")
+            masks |= files_in(self.sbd_root / "cls", ".mat")
         for folder in reversed(_MASK_FOLDERS):
-            masks |= list_files(self.root / folder, ".png")
-        images = list_files(self.root / "JPEGImages", ".jpg")
+            masks |= files_in(self.root / folder, ".png")
+        images = files_in(self.root / "JPEGImages", ".jpg")
         if not images:
             raise FileNotFoundError(f"{self.root / 'JPEGImages'} has no .jpg files; {self.layout}")
         return VOCFiles(images, masks, self.index_map)
 
     def read_tags(self, image_ids: Sequence[str]) -> Tags:
-        """Tags from the source that ``image_labels`` names; none for ``masks``.
-
-        Raises:
-            FileNotFoundError: If a tag file or annotation is missing.
-            ValueError: If a tag or an image of the tag file is unknown.
-        """
+        """See `OfficialDataModule.read_tags`; ``xml`` needs an annotation of each image."""
         if self.image_labels != "xml":
             return super().read_tags(image_ids)
         folder = self.root / "Annotations"
@@ -129,7 +119,7 @@ class VOCFiles(ImageFiles):
     """VOC's files; masks may also be SBD's ``.mat`` files."""
 
     def read_mask(self, image_id: str) -> UInt8Array | None:
-        """Class index per pixel, (H, W); see `ImageFiles.read_mask`."""
+        """See `ImageSource.read_mask`."""
         path = self.masks.get(image_id)
         if path is None or not path.endswith(".mat"):
             return super().read_mask(image_id)

@@ -4,10 +4,11 @@ import torch
 
 from tests.data.conftest import save_image
 from wsss_zoo.data import Augmentation
-from wsss_zoo.data.datasets import ImagePairs, TaggedImages
+from wsss_zoo.data.crops import Crops
 from wsss_zoo.data.image_files import ImageFiles
-from wsss_zoo.data.partners import PairPartners, WeakShotPartners
-from wsss_zoo.data.views import Views
+from wsss_zoo.data.image_labels import TaggedImages
+from wsss_zoo.data.pairs import ImagePairs, PairPartners
+from wsss_zoo.data.weak_shot import WeakShotPartners
 
 
 def labels(*rows: list[int]) -> np.ndarray:
@@ -20,7 +21,7 @@ def test_partner_shares_a_class_and_is_another_image():
     rng = np.random.default_rng(0)
     for index in range(4):
         for _ in range(50):
-            partner = partners.draw(index, rng)
+            partner = partners.choose(index, rng)
             assert partner != index
             assert (tags[index] & tags[partner]).any()
 
@@ -30,20 +31,20 @@ def test_class_is_drawn_before_the_image():
     tags = labels([1, 1], [1, 0], [0, 1], [0, 1], [0, 1], [0, 1])
     rng = np.random.default_rng(0)
     partners = PairPartners(tags, "abcdef")
-    share = np.mean([partners.draw(0, rng) == 1 for _ in range(2000)])
+    share = np.mean([partners.choose(0, rng) == 1 for _ in range(2000)])
     assert share == pytest.approx(0.5, abs=0.04)
 
 
 def test_only_image_of_its_class_is_its_own_partner():
     partners = PairPartners(labels([1, 0], [0, 1], [0, 1]), "abc")
-    assert partners.draw(0, np.random.default_rng(0)) == 0
+    assert partners.choose(0, np.random.default_rng(0)) == 0
 
 
 def test_image_whose_tags_are_all_absent_elsewhere_is_its_own_partner():
     partners = PairPartners(labels([1, 1, 0], [0, 0, 1], [0, 0, 1]), "abc")
     rng = np.random.default_rng(0)
-    assert {partners.draw(0, rng) for _ in range(20)} == {0}
-    assert {partners.draw(1, rng) for _ in range(20)} == {2}
+    assert {partners.choose(0, rng) for _ in range(20)} == {0}
+    assert {partners.choose(1, rng) for _ in range(20)} == {2}
 
 
 def test_class_with_a_single_image_does_not_make_a_pair_with_itself():
@@ -51,17 +52,17 @@ def test_class_with_a_single_image_does_not_make_a_pair_with_itself():
     tags = labels([1, 1, 0], [0, 1, 1], [0, 0, 1])
     partners = PairPartners(tags, "abc")
     rng = np.random.default_rng(0)
-    drawn = [{partners.draw(index, rng) for _ in range(50)} for index in range(3)]
+    drawn = [{partners.choose(index, rng) for _ in range(50)} for index in range(3)]
     assert drawn == [{1}, {0, 2}, {1}]
 
 
 def test_own_partner_is_another_augmentation(tmp_path):
     save_image(tmp_path / "a.png")
     source = ImageFiles({"a": str(tmp_path / "a.png")}, {}, ())
-    views = Views(32, Augmentation(), (0, 0, 0), seed=0)
+    crops = Crops(32, Augmentation(), (0, 0, 0), seed=0)
     tags = labels([1, 1])
     pairs = ImagePairs(
-        TaggedImages(["a"], source, views, False, {"a": tags[0]}), PairPartners(tags, ["a"])
+        TaggedImages(["a"], source, crops, False, {"a": tags[0]}), PairPartners(tags, ["a"])
     )
     sample = pairs[(0, 1)]
     assert sample["image_id"] == sample["other"]["image_id"] == "a"
@@ -71,7 +72,7 @@ def test_own_partner_is_another_augmentation(tmp_path):
 def test_lonely_class_is_left_out_if_another_is_shared():
     partners = PairPartners(labels([1, 1], [0, 1]), "ab")
     rng = np.random.default_rng(0)
-    assert {partners.draw(0, rng) for _ in range(20)} == {1}
+    assert {partners.choose(0, rng) for _ in range(20)} == {1}
 
 
 def test_untagged_image_is_named():
@@ -109,7 +110,7 @@ def test_weak_shot_candidates_follow_the_rule(seed):
     for index in range(8):
         expected = reference(tags, novel, index)
         assert partners.candidates(index).tolist() == expected
-        assert partners.draw(index, rng) in expected
+        assert partners.choose(index, rng) in expected
 
 
 def test_single_image_is_its_own_reference():

@@ -16,14 +16,14 @@ _NO_LABEL = -1
 
 
 @dataclass(frozen=True)
-class LabelFiles(ImageFiles):
+class OfficialMaskFiles(ImageFiles):
     """Image files and label maps in ``.mat`` or PNG files with numbers of their own.
 
     Args:
         images: See `ImageFiles`.
         masks: See `ImageFiles`; ``.mat`` or ``.png`` files.
         index_map: See `ImageFiles`; not used here.
-        table: Class index by label number, see `label_table`.
+        table: Class index by label number, see `number_table`.
         variable: Name of the matrix in ``.mat`` files.
     """
 
@@ -31,18 +31,13 @@ class LabelFiles(ImageFiles):
     variable: str
 
     def read_mask(self, image_id: str) -> UInt8Array | None:
-        """Class index per pixel, (H, W), 255 = ignored; None where the image has no mask.
-
-        Raises:
-            OSError: If the file cannot be read.
-            ValueError: If it holds a number that is no label.
-        """
+        """See `ImageSource.read_mask`."""
         path = self.masks.get(image_id)
         if path is None:
             return None
         is_matrix = path.endswith(".mat")
         labels = read_matrix(path, self.variable) if is_matrix else read_index_mask(path)
-        return map_labels(labels, self.table, path)
+        return map_numbers(labels, self.table, path)
 
     def mask_size(self, image_id: str) -> tuple[int, int]:
         """Height and width of a label map, pixels, from the file's header."""
@@ -55,14 +50,14 @@ class LabelFiles(ImageFiles):
         return shape
 
 
-def label_table(indices: Mapping[int, int], size: int) -> NDArray[np.int16]:
-    """Table of class indices by label number, (size,), for `map_labels`.
+def number_table(indices: Mapping[int, int], size: int) -> NDArray[np.int16]:
+    """Table of class indices by label number, (size,), for `map_numbers`.
 
     Args:
         indices: Class index by label number; all other numbers are errors.
         size: One more than the largest label number.
 
-    >>> label_table({0: 255, 2: 0}, 3).tolist()
+    >>> number_table({0: 255, 2: 0}, 3).tolist()
     [255, -1, 0]
     """
     table = np.full(size, _NO_LABEL, dtype=np.int16)
@@ -71,12 +66,12 @@ def label_table(indices: Mapping[int, int], size: int) -> NDArray[np.int16]:
     return table
 
 
-def map_labels(labels: NDArray[Any], table: NDArray[np.int16], path: str) -> UInt8Array:
+def map_numbers(labels: NDArray[Any], table: NDArray[np.int16], path: str) -> UInt8Array:
     """Class indices for the label numbers of a file, (H, W).
 
     Args:
         labels: Label numbers, (H, W), of any integer type.
-        table: Class index by label number, see `label_table`.
+        table: Class index by label number, see `number_table`.
         path: The file, for the message.
 
     Raises:

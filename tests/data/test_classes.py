@@ -1,6 +1,6 @@
 import pytest
 
-from wsss_zoo.data.class_lists import select_classes, split_classes
+from wsss_zoo.data.classes import select_classes, split_classes
 
 KNOWN = ["background", "cat", "cow", "dog"]
 

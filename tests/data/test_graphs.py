@@ -14,7 +14,7 @@ from torch_geometric.data import Batch
 
 from tests.data.graph_folders import grid_graph, manifest_for, write_graphs
 from wsss_zoo.data import Shapes
-from wsss_zoo.data.graph_images import collate_graphs, graph_data
+from wsss_zoo.data.graphs import collate_graphs, graph_data
 from wsss_zoo.data.manifests import write_manifest
 from wsss_zoo.data.region_graphs import graph_path, write_graph
 

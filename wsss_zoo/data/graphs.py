@@ -1,4 +1,4 @@
-"""Region graphs as training samples, and whole images with their graphs.
+"""Supervision ``graphs``: region graphs, and whole images with their graphs.
 
 Imports torch_geometric, which takes seconds: only supervision ``graphs`` imports this file.
 """
@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from wsss_zoo.data.datasets import EvaluationImages
-from wsss_zoo.data.region_graphs import RegionGraph, graph_path, read_graph
-from wsss_zoo.data.views import Labels, Position, Sample, index_and_draw
+from wsss_zoo.data.catalog import Catalog
+from wsss_zoo.data.crops import Labels, Position, Sample, index_and_visit
+from wsss_zoo.data.evaluation import EvaluationImages
+from wsss_zoo.data.options import TrainingOptions
+from wsss_zoo.data.region_graphs import RegionGraph, graph_path, open_graphs, read_graph
 
 with warnings.catch_warnings():
     # It uses torch.jit.script, which torch has begun to call deprecated.
@@ -25,24 +27,28 @@ with warnings.catch_warnings():
 
 
 class RegionGraphs(Dataset[Sample]):
-    """``graphs`` supervision: the region graph of an image, with its tags, and the id.
+    """The region graph of an image, with its tags, and the id.
 
     Args:
         ids: Image ids.
         directory: Folder of the graphs.
-        labels: Tags by image id, (K,) each.
+        tags: Tags by image id, (K,) each.
+        graph_channels: Features of a region, D.
     """
 
-    def __init__(self, ids: Sequence[str], directory: Path, labels: Labels) -> None:
-        self.ids, self.directory, self.labels = ids, directory, labels
+    def __init__(
+        self, ids: Sequence[str], directory: Path, tags: Labels, graph_channels: int
+    ) -> None:
+        self.ids, self.directory, self.tags = ids, directory, tags
+        self.graph_channels = graph_channels
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, position: Position) -> Sample:
-        image_id = self.ids[index_and_draw(position)[0]]
+        image_id = self.ids[index_and_visit(position)[0]]
         graph = read_graph(self.directory, image_id)
-        tags = torch.from_numpy(self.labels[image_id]).float()
+        tags = torch.from_numpy(self.tags[image_id]).float()
         return {"graph": graph_data(graph, tags), "image_id": image_id}
 
     @staticmethod
@@ -92,6 +98,14 @@ class GraphImages(Dataset[Sample]):
     def collate(samples: list[Sample]) -> dict[str, Any]:
         """See `collate_graphs`."""
         return collate_graphs(samples)
+
+
+def make_region_graphs(images: Catalog, options: TrainingOptions) -> RegionGraphs:
+    """Check the graphs of ``train_split`` and make the training set of them."""
+    ids = images.train_ids()
+    first = open_graphs(options.graph_dir, images.class_names, ids)
+    directory = Path(str(options.graph_dir))
+    return RegionGraphs(ids, directory, images.complete_labels(ids), first.x.shape[1])
 
 
 def graph_data(graph: RegionGraph, tags: Tensor) -> Data:

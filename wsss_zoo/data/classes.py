@@ -109,6 +109,7 @@ def published_split(
 class ClassesInUse:
     """The classes of a data set, and what of them is in use: a part of the data module."""
 
+    has_background: bool = True
     #: Foreground classes to keep; None for all.
     classes: Sequence[str] | None
     #: What the user said are the base and the novel classes.
@@ -119,12 +120,12 @@ class ClassesInUse:
         """Raise ValueError if no class is in use, or base and novel classes do not fit to them."""
         if self.num_fg_classes < 1:
             raise ValueError(f"{type(self).__name__} has no class besides {self.class_names}")
-        self._base_and_novel()
+        _ = self._base_and_novel
 
     @property
     def background(self) -> bool:
         """Whether index 0 of the masks is a background class."""
-        return True
+        return self.has_background
 
     @property
     @abstractmethod
@@ -151,7 +152,7 @@ class ClassesInUse:
         """K, classes without the background."""
         return self.num_classes - int(self.background)
 
-    @property
+    @cached_property
     def fg_names(self) -> list[str]:
         """Names of the foreground classes, (K,)."""
         return self.class_names[int(self.background) :]
@@ -159,13 +160,14 @@ class ClassesInUse:
     @property
     def novel_classes(self) -> list[str]:
         """Names of the classes that have tags only."""
-        return self._base_and_novel()[1]
+        return self._base_and_novel[1]
 
     @property
     def base_classes(self) -> list[str]:
         """Names of the foreground classes that have masks; empty without novel classes."""
-        return self._base_and_novel()[0]
+        return self._base_and_novel[0]
 
+    @cached_property
     def _base_and_novel(self) -> tuple[list[str], list[str]]:
         novel, in_use = self._chosen_novel, self.fg_names
         if isinstance(novel, str):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from wsss_zoo.data.label_files import label_table, map_labels, read_matrix, variable_shapes
+from wsss_zoo.data.official_masks import map_numbers, number_table, read_matrix, variable_shapes
 
 LABELS = np.array([[0, 3], [1, 3]])
 
@@ -18,9 +18,9 @@ def test_reads_a_matrix_of_any_type(tmp_path, dtype):
 
 
 def test_a_table_gives_the_class_of_each_label():
-    table = label_table({0: 255, 1: 7, 3: 0}, 5)
-    np.testing.assert_array_equal(map_labels(LABELS, table, "a"), [[255, 0], [7, 0]])
-    empty = map_labels(np.zeros((0, 4), dtype=np.uint8), table, "a")
+    table = number_table({0: 255, 1: 7, 3: 0}, 5)
+    np.testing.assert_array_equal(map_numbers(LABELS, table, "a"), [[255, 0], [7, 0]])
+    empty = map_numbers(np.zeros((0, 4), dtype=np.uint8), table, "a")
     assert (empty.shape, empty.dtype) == ((0, 4), np.uint8)
 
 
@@ -29,7 +29,7 @@ def test_a_number_that_is_no_label(wrong):
     labels = LABELS.copy()
     labels[1, 1] = wrong
     with pytest.raises(ValueError, match=rf"a\.mat holds the number {wrong}, which is no label"):
-        map_labels(labels, label_table({0: 255, 1: 7, 3: 0}, 5), "a.mat")
+        map_numbers(labels, number_table({0: 255, 1: 7, 3: 0}, 5), "a.mat")
 
 
 def test_damaged_files_are_named(tmp_path):

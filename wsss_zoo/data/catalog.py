@@ -1,0 +1,145 @@
+"""Catalog of a data set: its images, their files and their tags."""
+
+import logging
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss_zoo.data.classes import ClassesInUse
+from wsss_zoo.data.image_files import ImageFiles, ImageSource
+from wsss_zoo.data.splits import read_split, sample_labeled_split
+from wsss_zoo.data.tag_files import Tags, multi_hot, tags_from_masks
+
+logger = logging.getLogger(__name__)
+
+
+class Catalog(ClassesInUse):
+    """Knows the images of a data set by split, their files and their tags; opens no data loader.
+
+    Every data module is one. A subclass gives `known_classes`, `split_ids`, `open_source` and
+    `read_tags`. For the settings see `BaseDataModule`.
+    """
+
+    train_split: str
+    labeled_split: float | str | None
+    seed: int
+    check_masks: bool
+    check_files: bool
+    #: Whether symbolic links may lead out of the data's folders.
+    outside_links: bool = True
+
+    @abstractmethod
+    def split_ids(self, split: str) -> list[str]:
+        """Image ids of a split, in order; an unknown split is an error that names it."""
+
+    @abstractmethod
+    def open_source(self) -> ImageSource:
+        """Find the files; called once in ``setup``."""
+
+    @abstractmethod
+    def read_tags(self, image_ids: Sequence[str]) -> Tags:
+        """Class names in each image from tag files; images that have none there are left out."""
+
+    @cached_property
+    def source(self) -> ImageSource:
+        """Reads images and masks."""
+        return self.open_source()
+
+    @property
+    def files(self) -> ImageFiles:
+        """The source of a data set that lies in files."""
+        source = self.source
+        assert isinstance(source, ImageFiles)
+        return source
+
+    @cached_property
+    def _ids_by_split(self) -> dict[str, list[str]]:
+        return {}
+
+    def ids_of(self, split: str) -> list[str]:
+        """Image ids of a split, found by `split_ids` the first time."""
+        if split not in self._ids_by_split:
+            self._ids_by_split[split] = self.split_ids(split)
+        return self._ids_by_split[split]
+
+    def train_ids(self) -> list[str]:
+        """Image ids of ``train_split``.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        ids = self.ids_of(self.train_split)
+        if not ids:
+            raise ValueError(f"train_split {self.train_split!r} has no images")
+        return ids
+
+    def tagged_ids(self) -> list[str]:
+        """Training images of the methods that learn from tags."""
+        return self.ids_of(self.train_split)
+
+    def labeled_ids(self) -> list[str]:
+        """Images whose masks may be used for training; all of ``train_split`` if none are named."""
+        return self._labeled_ids
+
+    @cached_property
+    def _labeled_ids(self) -> list[str]:
+        train = self.ids_of(self.train_split)
+        if self.labeled_split is None:
+            return train
+        if isinstance(self.labeled_split, str):
+            path = Path(self.labeled_split)
+            return read_split(path) if path.suffix else self.ids_of(self.labeled_split)
+        tags = self.labels_of(train, from_masks=True)
+        empty = np.zeros(self.num_fg_classes, dtype=np.uint8)
+        matrix = np.stack([tags.get(image_id, empty) for image_id in train])
+        return sample_labeled_split(train, matrix, self.labeled_split, self.seed)
+
+    def labels_of(
+        self, image_ids: Sequence[str], *, from_masks: bool
+    ) -> dict[str, NDArray[np.uint8]]:
+        """Tags of images, as (K,) arrays; classes not in use are dropped, and that is logged.
+
+        Args:
+            image_ids: The images.
+            from_masks: Take the tags of images without any in the tag files from their masks.
+        """
+        tags, fg_names = dict(self.read_tags(image_ids)), self.fg_names
+        in_use = set(fg_names)
+        dropped = sum(name not in in_use for names in tags.values() for name in names)
+        if dropped:
+            logger.info("%d tags of classes that are not in use were dropped", dropped)
+        if from_masks:
+            left = [image_id for image_id in image_ids if image_id not in tags]
+            tags |= tags_from_masks(self.source, left, fg_names, int(self.background))
+        return multi_hot(tags, fg_names)
+
+    def complete_labels(self, image_ids: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
+        """Tags of images that must have some, from tag files or masks, as (K,) arrays.
+
+        Raises:
+            ValueError: If an image has neither; the first three are named.
+        """
+        tags = self.labels_of(image_ids, from_masks=True)
+        missing = [image_id for image_id in image_ids if image_id not in tags]
+        if missing:
+            raise ValueError(
+                f"{len(missing)} of {len(image_ids)} training images have no image-level labels, "
+                f"first: {', '.join(missing[:3])}; add them to the tag file or take the images off "
+                "the list"
+            )
+        return tags
+
+    def check_images(self, image_ids: Sequence[str], *, masks: bool) -> None:
+        """Check the files of images, as far as ``check_files`` and ``check_masks`` say.
+
+        Args:
+            image_ids: The images.
+            masks: Whether each of them needs a mask.
+        """
+        self.source.check(
+            image_ids, masks=masks, mask_values=self.check_masks, open_files=self.check_files
+        )
