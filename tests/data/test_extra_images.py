@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser
 from tests.data.conftest import VOC_IDS, save_image, save_mask
 from wsss_zoo.data import VOC2012, Folder, Shapes
 from wsss_zoo.data.extra_images import JoinedSource
+from wsss_zoo.data.image_files import Checks
 
 VOC_ROWS = ["a,cat", "b.jpg,dog", "sub/c,cat;dog", "d,cat;cat;dog"]
 REGIMES = ["image_labels", "pairs"]
@@ -291,13 +292,13 @@ def test_corrupt_image_is_found(voc_root, tmp_path):
 def test_joined_source_checks_every_domain(voc_root, tmp_path):
     source = training_set(voc_root, {"web": extra_root(tmp_path / "w")}, "image_labels").source
     assert isinstance(source, JoinedSource)
-    source.check(["2007_01", "web/a"], masks=False)
+    source.check(["2007_01", "web/a"], Checks(masks=False))
     for image_id in ("2007_99", "web/z", "net/a"):
         missing = image_id.removeprefix("web/")
         with pytest.raises(FileNotFoundError, match=f"listed ids have no image, first: {missing}"):
-            source.check(["2007_01", "web/a", image_id], masks=False)
+            source.check(["2007_01", "web/a", image_id], Checks(masks=False))
     with pytest.raises(FileNotFoundError, match="listed ids have no mask, first: a"):
-        source.check(["2007_01", "web/a"], masks=True)
+        source.check(["2007_01", "web/a"], Checks(masks=True))
 
 
 @pytest.mark.parametrize(

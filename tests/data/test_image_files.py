@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from tests.data.conftest import save_image, save_mask
-from wsss_zoo.data.image_files import ImageFiles, check_masks, size_problem
+from wsss_zoo.data.image_files import Checks, ImageFiles, check_masks, size_problem
 
 
 @pytest.fixture
@@ -33,8 +33,8 @@ def test_unknown_values_are_counted(files, tmp_path):
     with pytest.raises(ValueError, match=message):
         files.read_mask("1")
     with pytest.raises(ValueError, match=message):
-        files.check(["0", "1"], masks=True)
-    files.check(["0", "1"], masks=True, mask_values=False)
+        files.check(["0", "1"], Checks(masks=True))
+    files.check(["0", "1"], Checks(masks=True, mask_values=False))
 
 
 def test_sizes(files):
@@ -47,13 +47,13 @@ def test_size_of_a_mask(files, tmp_path, mask_values):
     with pytest.raises(
         ValueError, match=r"mask .*1\.png is 61x40 pixels .* image 1 is 60x40; both must be equal$"
     ):
-        files.check(["0", "1"], masks=True, mask_values=mask_values)
+        files.check(["0", "1"], Checks(masks=True, mask_values=mask_values))
 
 
 def test_a_turned_mask_gets_a_hint(files, tmp_path):
     save_mask(tmp_path / "1.png", [1], height=60, width=40)
     with pytest.raises(ValueError, match="; a photo is turned as its EXIF orientation says"):
-        files.check(["1"], masks=True)
+        files.check(["1"], Checks(masks=True))
     assert size_problem("a", (2, 3), "b", (2, 4)).endswith("b is 4x2; both must be equal")
 
 
@@ -61,22 +61,22 @@ def test_a_turned_mask_gets_a_hint(files, tmp_path):
 def test_empty_images_are_found_without_decoding(files, tmp_path, masks):
     (tmp_path / "1.jpg").write_bytes(b"")
     with pytest.raises(OSError, match=r"1\.jpg cannot be decoded \(the file is empty, 0 bytes\)"):
-        files.check(["0", "1"], masks=masks)
+        files.check(["0", "1"], Checks(masks=masks))
 
 
 def test_truncated_images_are_found_when_they_are_read(files, tmp_path):
     content = (tmp_path / "1.jpg").read_bytes()
     (tmp_path / "1.jpg").write_bytes(content[: len(content) // 2])
-    files.check(["1"], masks=True)
+    files.check(["1"], Checks(masks=True))
     with pytest.raises(OSError, match=r"1\.jpg cannot be decoded \(image file is truncated"):
         files.read_image("1")
 
 
 def test_missing_images_and_masks(files):
     with pytest.raises(FileNotFoundError, match="2 of 3 listed ids have no image, first: 7, 8"):
-        files.check(["0", "7", "8"], masks=True)
+        files.check(["0", "7", "8"], Checks(masks=True))
     with pytest.raises(FileNotFoundError, match="1 of 2 listed ids have no mask, first: 2"):
-        check_masks(files, ["1", "2"], files.image_size)
+        check_masks(files, ["1", "2"], files.image_size, Checks(masks=True))
 
 
 def test_too_many_classes():

@@ -1,7 +1,5 @@
 """ADE20K's scene parsing benchmark (Zhou et al., CVPR 2017) in its official layout."""
 
-from collections.abc import Mapping, Sequence
-
 from wsss_zoo.data.class_names.ade20k import ADE20K_CLASSES
 from wsss_zoo.data.class_names.novel_splits import ADE20K_NOVEL_SPLITS
 from wsss_zoo.data.image_files import IGNORE_INDEX, ImageFiles
@@ -23,21 +21,13 @@ class ADE20K(OfficialDataModule):
     """
 
     has_background = False
+    known_classes = ADE20K_CLASSES
+    novel_splits = ADE20K_NOVEL_SPLITS
     layout = """expected (ADEChallengeData2016.zip of sceneparsing.csail.mit.edu unpacks so)
   <root>/images/training/ADE_train_00000001.jpg
   <root>/images/validation/ADE_val_00000001.jpg
   <root>/annotations/training/ADE_train_00000001.png
   <root>/annotations/validation/ADE_val_00000001.png"""
-
-    @property
-    def known_classes(self) -> list[str]:
-        """The 150 classes; their index is the mask value less one."""
-        return ADE20K_CLASSES
-
-    @property
-    def novel_splits(self) -> Mapping[str, Sequence[int]]:
-        """SimFormer's ``split_1`` to ``split_4``: 38 novel classes each."""
-        return ADE20K_NOVEL_SPLITS
 
     def official_splits(self) -> list[str]:
         """``train``, ``val`` and, where its images were added, ``test``."""

@@ -164,8 +164,7 @@ class BaseDataModule(Catalog, LightningDataModule):
         """Find and check every file that the stage will read.
 
         Raises:
-            ValueError: If the method asks for another supervision, or a split, class or mask is
-                wrong.
+            ValueError: If the method asks for another supervision, or a split or mask is wrong.
             FileNotFoundError: If files are missing; the message names the first.
         """
         method = self.trainer.lightning_module if self.trainer else None

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss_zoo.data.classes import ClassesInUse
-from wsss_zoo.data.image_files import ImageFiles, ImageSource
+from wsss_zoo.data.image_files import Checks, ImageFiles, ImageSource
 from wsss_zoo.data.splits import read_split, sample_labeled_split
 from wsss_zoo.data.tag_files import Tags, multi_hot, tags_from_masks
 
@@ -134,12 +134,5 @@ class Catalog(ClassesInUse):
         return tags
 
     def check_images(self, image_ids: Sequence[str], *, masks: bool) -> None:
-        """Check the files of images, as far as ``check_files`` and ``check_masks`` say.
-
-        Args:
-            image_ids: The images.
-            masks: Whether each of them needs a mask.
-        """
-        self.source.check(
-            image_ids, masks=masks, mask_values=self.check_masks, open_files=self.check_files
-        )
+        """Check the files of images, as far as ``check_files`` and ``check_masks`` say."""
+        self.source.check(image_ids, Checks(masks, self.check_masks, self.check_files))

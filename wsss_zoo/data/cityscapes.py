@@ -10,6 +10,7 @@ _LABEL_IDS = {
     24: "person", 25: "rider", 26: "car", 27: "truck", 28: "bus", 31: "train", 32: "motorcycle",
     33: "bicycle",
 }  # fmt: skip
+_CLASSES = list(_LABEL_IDS.values())
 _LAST_LABEL_ID = 33
 _IMAGES, _MASKS = "leftImg8bit", "gtFine"
 _IMAGE_END, _MASK_END = "_leftImg8bit.png", "_gtFine_labelIds.png"
@@ -33,17 +34,13 @@ class Cityscapes(OfficialDataModule):
     """
 
     has_background = False
+    known_classes = _CLASSES
     layout = """expected (leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip of
 www.cityscapes-dataset.com, which asks for an account, unpack so)
   <root>/leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.png
   <root>/leftImg8bit/val/...
   <root>/gtFine/train/aachen/aachen_000000_000019_gtFine_labelIds.png
   <root>/gtFine/val/..."""
-
-    @property
-    def known_classes(self) -> list[str]:
-        """The 19 classes of the benchmark in the order of their train ids."""
-        return list(_LABEL_IDS.values())
 
     def official_splits(self) -> list[str]:
         """The folders of ``leftImg8bit``."""

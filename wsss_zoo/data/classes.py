@@ -8,14 +8,8 @@ from functools import cached_property
 def select_classes(known: Sequence[str], chosen: Sequence[str] | None, first_fg: int) -> list[str]:
     """Names of the classes in use by index.
 
-    Args:
-        known: All names of the data set by index in its mask files.
-        chosen: Foreground classes to keep, in their new order; None for all.
-        first_fg: Index of the first foreground class in ``known``: 1 after a background class, else
-            0.
-
-    Raises:
-        ValueError: If a chosen name is unknown or comes twice.
+    ``known`` are all names by index in the mask files, ``chosen`` the foreground classes to keep in
+    their new order, None for all; ``first_fg`` is the index of the first foreground class.
 
     >>> select_classes(["background", "cat", "dog"], ["dog"], 1)
     ['background', 'dog']
@@ -37,11 +31,6 @@ def split_classes(
     fg_names: Sequence[str], base: Sequence[str] | None, novel: Sequence[str] | None
 ) -> tuple[list[str], list[str]]:
     """Names of the base and the novel classes; both empty if none are given.
-
-    Args:
-        fg_names: All foreground classes.
-        base: Classes with masks; None for all that are not novel.
-        novel: Classes with tags only.
 
     Raises:
         ValueError: If the lists overlap, leave a class out or name an unknown one.
@@ -69,13 +58,7 @@ def split_classes(
 def published_split(
     name: str, splits: Mapping[str, Sequence[int]], known: Sequence[str], in_use: Sequence[str]
 ) -> list[str]:
-    """Names of the novel classes of a published split.
-
-    Args:
-        name: Name of the split.
-        splits: Indices of the novel classes in ``known``, by name of the split.
-        known: All names of the data set by index in its mask files.
-        in_use: Names of the foreground classes in use.
+    """Names of the novel classes of a published split; ``splits`` has their indices in ``known``.
 
     Raises:
         ValueError: If there is no such split, or a class of it is not in use.

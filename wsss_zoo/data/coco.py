@@ -17,11 +17,13 @@ from wsss_zoo.data.coco_annotations import (
     write_index,
 )
 from wsss_zoo.data.coco_masks import build_masks, has_masks
-from wsss_zoo.data.image_files import ImageFiles
+from wsss_zoo.data.image_files import Checks, ImageFiles
 from wsss_zoo.data.official import OfficialDataModule, files_in
 from wsss_zoo.data.pseudo_labels import sha256_file
 from wsss_zoo.data.tag_files import Tags
 
+# In the order of their official numbers.
+_CLASSES = ["background", *COCO_THINGS]
 _PARTS = {"train": "train2014", "val": "val2014"}
 _TAG_SUPERVISION = ("image_labels", "pairs", "graphs")
 
@@ -47,6 +49,7 @@ class COCO(OfficialDataModule):
         **kwargs: See `BaseDataModule`; ``num_workers`` processes rasterise.
     """
 
+    known_classes = _CLASSES
     layout = """expected (train2014.zip, val2014.zip and annotations_trainval2014.zip of
 cocodataset.org/#download unpack so)
   <root>/train2014/COCO_train2014_000000000009.jpg
@@ -70,11 +73,6 @@ cocodataset.org/#download unpack so)
         self._digests: dict[str, str] = {}
         self._indices: dict[str, CocoIndex] = {}
         self._rows: dict[str, int] = {}
-
-    @property
-    def known_classes(self) -> list[str]:
-        """The 80 annotated classes after the background, in the order of their official numbers."""
-        return ["background", *COCO_THINGS]
 
     def prepare_data(self) -> None:
         """Rasterise the masks that the stage will read and that are not there yet."""
@@ -114,11 +112,7 @@ cocodataset.org/#download unpack so)
         return COCOFiles(images, masks, self.index_map)
 
     def own_tags(self, image_ids: Sequence[str]) -> Tags:
-        """Classes of the annotated objects of each image.
-
-        Raises:
-            ValueError: If an id is no image of COCO 2014.
-        """
+        """Classes of the annotated objects of each image."""
         tags: Tags = {}
         for image_id in image_ids:
             part = _part_of(image_id)
@@ -236,16 +230,9 @@ cocodataset.org/#download unpack so)
 class COCOFiles(ImageFiles):
     """COCO's images and the masks made from its annotations."""
 
-    def check(
-        self,
-        image_ids: Sequence[str],
-        *,
-        masks: bool,
-        mask_values: bool = True,
-        open_files: bool = True,
-    ) -> None:
+    def check(self, image_ids: Sequence[str], checks: Checks) -> None:
         """See `ImageFiles.check`; the values of masks made here need no look."""
-        super().check(image_ids, masks=masks, mask_values=False, open_files=open_files)
+        super().check(image_ids, checks._replace(mask_values=False))
 
 
 def _part_of(image_id: str) -> str:

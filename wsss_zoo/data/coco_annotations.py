@@ -68,12 +68,7 @@ class CocoAnnotations:
 
 
 def read_annotations(path: Path) -> CocoAnnotations:
-    """Read ``instances_train2014.json`` or ``instances_val2014.json``.
-
-    Raises:
-        ValueError: If the file is damaged, has other classes than COCO's 80, an image name that is
-            none of COCO 2014, or an object of an unknown image.
-    """
+    """Read ``instances_<part>.json``; ValueError if it is damaged or not COCO 2014's."""
     try:
         content = json.loads(path.read_bytes())
         return _pack(content["images"], content["annotations"], _labels(content["categories"]))

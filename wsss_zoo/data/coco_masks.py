@@ -50,13 +50,8 @@ def rasterise_mask(
     """Rasterise an image's objects into one mask, (height, width): class index, 0 background.
 
     Objects overlap; the one of smaller annotated area lies on top (the first in the file of two
-    equals), as in ``alicranck/coco2voc``. Crowds lie below all single objects.
-
-    Args:
-        objects: The objects.
-        height: Height, pixels.
-        width: Width, pixels.
-        crowd_as_class: Give the pixels of a crowd its class; else they are ignored, 255.
+    equals), as in ``alicranck/coco2voc``. Crowds lie below all single objects; their pixels are
+    ignored, 255, unless ``crowd_as_class``.
     """
     api = need_pycocotools()
     mask = np.zeros((height, width), dtype=np.uint8, order="F")
@@ -84,14 +79,7 @@ def _decode(code: Any, api: Any) -> Any:
 
 
 def has_masks(directory: Path, index: CocoIndex, digest: str, *, crowd_as_class: bool) -> bool:
-    """Whether a folder holds all masks of an annotation file, made by the rules in force.
-
-    Args:
-        directory: The folder.
-        index: The images of the annotation file.
-        digest: SHA-256 of the annotation file.
-        crowd_as_class: See `rasterise_mask`.
-    """
+    """Whether a folder holds all masks of an annotation file, made by the rules in force."""
     try:
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
         with os.scandir(directory) as entries:
@@ -113,14 +101,7 @@ def build_masks(
     """Rasterise the masks of all images of an annotation file to ``<image id>.png``.
 
     The manifest is written last and removed first, so that a folder whose build was cut off is
-    never taken for complete.
-
-    Args:
-        directory: The folder, made when missing.
-        annotations: The annotation file.
-        digest: Its SHA-256.
-        crowd_as_class: See `rasterise_mask`.
-        num_workers: Processes.
+    never taken for complete. ``digest`` is the annotation file's SHA-256.
 
     Raises:
         ImportError: If pycocotools is not installed.

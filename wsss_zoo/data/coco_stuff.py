@@ -1,7 +1,6 @@
 """COCO-Stuff 10K (Caesar et al., CVPR 2018) in its official layout."""
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -13,6 +12,8 @@ from wsss_zoo.data.image_files import IGNORE_INDEX
 from wsss_zoo.data.official import OfficialDataModule, files_in
 from wsss_zoo.data.official_masks import OfficialMaskFiles, number_table, variable_shapes
 
+# In the order of their official numbers.
+_CLASSES = list(COCO_STUFF_LABELS.values())
 # The official lists are train.txt and test.txt; papers validate on the latter.
 _LISTS = {"train": "train.txt", "val": "test.txt", "test": "test.txt", "all": "all.txt"}
 # Release 1.0 numbers its 172 names from 1 without gaps, release 1.1 as COCO does.
@@ -37,6 +38,8 @@ class COCOStuff10K(OfficialDataModule):
     """
 
     has_background = False
+    known_classes = _CLASSES
+    novel_splits = COCO_STUFF_NOVEL_SPLITS
     layout = """expected (cocostuff-10k-v1.1.zip of github.com/nightrome/cocostuff10k unpacks so)
   <root>/images/COCO_train2014_000000000077.jpg
   <root>/annotations/COCO_train2014_000000000077.mat
@@ -54,16 +57,6 @@ class COCOStuff10K(OfficialDataModule):
     ) -> None:
         super().__init__(root, image_labels=image_labels, **kwargs)
         self.png_values = png_values
-
-    @property
-    def known_classes(self) -> list[str]:
-        """The 171 classes in the order of their official numbers."""
-        return list(COCO_STUFF_LABELS.values())
-
-    @property
-    def novel_splits(self) -> Mapping[str, Sequence[int]]:
-        """SimFormer's ``split_1`` to ``split_4``: 43 novel classes each."""
-        return COCO_STUFF_NOVEL_SPLITS
 
     def open_source(self) -> OfficialMaskFiles:
         """Index images and label maps; ValueError if these are of release 1.0."""

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from wsss_zoo.data.catalog import Catalog
 from wsss_zoo.data.class_files import find_class_file, read_class_file
-from wsss_zoo.data.file_listing import list_files
+from wsss_zoo.data.file_listing import ids_by_name, list_files
 from wsss_zoo.data.image_decoding import readable_suffixes
-from wsss_zoo.data.image_files import ImageFiles, ImageSource, UInt8Array
+from wsss_zoo.data.image_files import Checks, ImageFiles, ImageSource, UInt8Array
 from wsss_zoo.data.tag_files import Tags, check_tags, find_tag_file, multi_hot, read_tag_file
 
 logger = logging.getLogger(__name__)
@@ -50,14 +50,7 @@ class JoinedSource:
         source, own_id = self._find(image_id)
         return source.image_size(own_id)
 
-    def check(
-        self,
-        image_ids: Sequence[str],
-        *,
-        masks: bool,
-        mask_values: bool = True,
-        open_files: bool = True,
-    ) -> None:
+    def check(self, image_ids: Sequence[str], checks: Checks) -> None:
         """Have each domain check its files; see `ImageSource.check`."""
         own_ids: dict[str, list[str]] = {}
         for image_id in image_ids:
@@ -66,7 +59,7 @@ class JoinedSource:
             own_ids.setdefault(domain if known else "", []).append(own_id if known else image_id)
         for domain, ids in own_ids.items():
             source = self.extra.get(domain, self.target)
-            source.check(ids, masks=masks, mask_values=mask_values, open_files=open_files)
+            source.check(ids, checks)
 
     def domain_of(self, image_id: str) -> int:
         """Number of an image's domain: 0 is the data set, 1, 2, ... the extra roots."""
@@ -95,19 +88,13 @@ def read_extra_images(
     Returns:
         Reads the images of the data set and of the roots; tags of the roots' images, (K,) each, by
         ids ``<domain>/<id>``.
-
-    Raises:
-        FileNotFoundError: If a root, its images or its tag file are missing.
-        ValueError: If a domain's name is no plain name, or a folder or an image of the data set, a
-            tag is unknown, or no image of a root has a class in use.
-        OSError: If an image cannot be read.
     """
     extra: dict[str, ImageSource] = {}
     tags: Tags = {}
     for domain, root in roots.items():
         _check_domain(domain, ids)
         source, found = _read_root(Path(root), domain, images)
-        source.check(list(found), masks=False, open_files=images.check_files)
+        source.check(list(found), Checks(masks=False, open_files=images.check_files))
         extra[domain] = source
         tags |= {f"{domain}/{image_id}": names for image_id, names in found.items()}
     return JoinedSource(images.source, extra), multi_hot(tags, images.fg_names)
@@ -164,11 +151,10 @@ def _read_tags(root: Path, files: dict[str, str], images: Catalog) -> Tags:
     if path is None:
         raise FileNotFoundError(f"extra root {root} has no tag file image_labels.csv; {_LAYOUT}")
     known = images.known_classes[int(images.background) :]
-    ids = {image_id + Path(file).suffix: image_id for image_id, file in files.items()}
+    ids = ids_by_name(files)
     tags: Tags = {}
     for name, classes in read_tag_file(path, _columns(root, known)).items():
-        image_id = name if name in files else ids.get(name, name)
-        tags.setdefault(image_id, []).extend(classes)
+        tags.setdefault(ids.get(name, name), []).extend(classes)
     return check_tags(
         {image_id: list(dict.fromkeys(classes)) for image_id, classes in tags.items()},
         origin=str(path),

@@ -76,6 +76,11 @@ def list_files(
     return Listing(dict(sorted(found.items())), others)
 
 
+def ids_by_name(files: dict[str, str]) -> dict[str, str]:
+    """Ids of files by the names that lists may give them: the id, and the id with the suffix."""
+    return {i + Path(path).suffix: i for i, path in files.items()} | {i: i for i in files}
+
+
 def _walk(
     directory: str | Path, prefix: str, boundary: str | None, report: Report
 ) -> Iterator[tuple[str, str]]:

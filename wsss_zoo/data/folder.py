@@ -11,7 +11,7 @@ from typing import Any
 from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.data.class_files import ClassFile, find_class_file, read_class_file
 from wsss_zoo.data.color_masks import ColorMaskFiles, ColorTable
-from wsss_zoo.data.file_listing import Listing, list_files
+from wsss_zoo.data.file_listing import Listing, ids_by_name, list_files
 from wsss_zoo.data.image_decoding import readable_suffixes
 from wsss_zoo.data.image_files import ImageFiles
 from wsss_zoo.data.splits import read_split
@@ -87,21 +87,11 @@ class Folder(BaseDataModule):
 
     @property
     def known_classes(self) -> list[str]:
-        """Names in ``classes.txt`` or ``classes.json``.
-
-        Raises:
-            FileNotFoundError: If the root or the file is missing.
-            ValueError: If it is empty, has a name twice or colours for some classes only.
-        """
+        """Names in ``classes.txt`` or ``classes.json``."""
         return self._class_file.names
 
     def split_ids(self, split: str) -> list[str]:
-        """Ids of ``splits/<split>.txt``, of a list file given by its path, or of a default split.
-
-        Raises:
-            FileNotFoundError: If there is no such split.
-            ValueError: If a list has an id twice or one that leads out of the root.
-        """
+        """Ids of ``splits/<split>.txt``, of a list file by its path, or of a default split."""
         for path in (self._list(split), Path(split)):
             if path.is_file():
                 return self._ids_of(path)
@@ -128,13 +118,7 @@ class Folder(BaseDataModule):
         return [image_id for image_id in free if (image_id in val) == (split == "val")]
 
     def open_source(self) -> ImageFiles:
-        """Index the image and mask folders.
-
-        Raises:
-            FileNotFoundError: If there are no images.
-            ValueError: If two files have the same id, a mask has no image, or a link leads out of
-                the root.
-        """
+        """Index the image and mask folders, and report masks without an image."""
         colors = self._class_file.colors
         images, masks = (self._listings[name].files for name in ("images", "masks"))
         for name, listing in self._listings.items():
@@ -163,11 +147,7 @@ class Folder(BaseDataModule):
         return ImageFiles(images, masks, self.index_map)
 
     def read_tags(self, image_ids: Sequence[str]) -> Tags:
-        """Tags from ``image_labels.csv`` or ``image_labels.json``; none where neither exists.
-
-        Raises:
-            ValueError: If a tag or an image of the tag file is unknown.
-        """
+        """Tags from ``image_labels.csv`` or ``image_labels.json``; none where neither exists."""
         tags = self._file_tags
         return {image_id: tags[image_id] for image_id in image_ids if image_id in tags}
 
@@ -205,19 +185,15 @@ class Folder(BaseDataModule):
         return self.root / "splits" / f"{split}.txt"
 
     def _ids_of(self, path: Path) -> list[str]:
-        times = Counter(self._id(name) for name in read_split(path, self.report))
+        times = Counter(self._id_by_name.get(name, name) for name in read_split(path, self.report))
         for image_id, count in times.items():
             if count > 1:
                 self.report(f"split list {path} names image {image_id!r} more than once")
         return list(times)
 
-    def _id(self, name: str) -> str:
-        """The id for a name in a list or tag file, which may have the image's suffix."""
-        return name if name in self.files.images else self._names.get(name, name)
-
     @cached_property
-    def _names(self) -> dict[str, str]:
-        return {i + Path(path).suffix: i for i, path in self.files.images.items()}
+    def _id_by_name(self) -> dict[str, str]:
+        return ids_by_name(self.files.images)
 
     @cached_property
     def _class_file(self) -> ClassFile:
@@ -246,7 +222,7 @@ class Folder(BaseDataModule):
         known = self.known_classes[int(self.background) :]
         tags: Tags = {}
         for name, names in read_tag_file(path, known, self.report).items():
-            tags.setdefault(self._id(name), []).extend(names)
+            tags.setdefault(self._id_by_name.get(name, name), []).extend(names)
         first = self.known_classes[0]
         unmeant = self.background and "background" not in first.lower()
         if unmeant and any(first in names for names in tags.values()):

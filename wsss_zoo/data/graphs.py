@@ -110,14 +110,10 @@ def make_region_graphs(images: Catalog, options: TrainingOptions) -> RegionGraph
 def graph_data(graph: RegionGraph, tags: Tensor) -> Data:
     """What a network needs of a region graph, as torch_geometric has it.
 
-    Args:
-        graph: The graph of an image: V regions, D features, E edges, C classes.
-        tags: Presence of the foreground classes, (K,) float.
-
-    Returns:
-        Data with ``x`` (V, D), ``probs`` (V, C) and ``loss`` (V,) float32; ``edge_index`` (2, E)
-        int64 and ``kept`` (E,) bool; ``counts`` and ``clean_counts`` (V, C) and ``sizes``, the
-        pixels of each region, (V,) int64; ``tags`` (1, K).
+    For V regions, D features, E edges, C classes: ``x`` (V, D), ``probs`` (V, C) and ``loss``
+    (V,) float32; ``edge_index`` (2, E) int64 and ``kept`` (E,) bool; ``counts`` and
+    ``clean_counts`` (V, C) and ``sizes``, the pixels of each region, (V,) int64; ``tags``, presence
+    of the foreground classes, (1, K).
     """
     return Data(
         x=torch.from_numpy(graph.x),

@@ -1,4 +1,7 @@
-"""Image files to arrays: whatever Pillow reads, upright, with the file's name in every error."""
+"""Image files to arrays: whatever Pillow reads, upright.
+
+A file that is missing, empty, truncated or no image is an OSError that names it.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,11 +40,7 @@ def read_rgb(path: str) -> UInt8Array:
     """Decode an image file to RGB, (H, W, 3) uint8, upright.
 
     Transparent pixels are laid over white, of 16 bits the upper eight are kept, of several frames
-    the first.
-
-    Raises:
-        OSError: If the file is missing, empty, truncated or no image; the message names it.
-        ValueError: If its pixels are floating-point numbers, which have no white.
+    the first. Floating-point pixels, which have no white, are a ValueError.
     """
     image = _decode(path)
     with _naming(path):
@@ -60,7 +59,6 @@ def read_index_mask(path: str) -> UInt8Array:
     """Decode a palette or grey image to its raw values, (H, W) uint8, upright.
 
     Raises:
-        OSError: If the file is missing, empty, truncated or no image; the message names it.
         ValueError: If the file has colours where class indices are expected, values above 255, or
             is a JPEG.
     """
@@ -82,12 +80,7 @@ def read_index_mask(path: str) -> UInt8Array:
 
 
 def open_mask(path: str) -> Image.Image:
-    """Decode a mask, upright, in the file's own mode.
-
-    Raises:
-        OSError: If the file is missing, empty, truncated or no image; the message names it.
-        ValueError: If it is a JPEG, which does not keep values, or of floating-point numbers.
-    """
+    """Decode a mask, upright, in the file's own mode; ValueError for a JPEG or floating point."""
     image = _decode(path)
     if image.format == "PNG":
         # Decoding does not compare the checksums of the pixels: a changed byte would be a class.
@@ -102,12 +95,7 @@ def open_mask(path: str) -> Image.Image:
 
 
 def image_size_of(path: str) -> tuple[int, int]:
-    """Height and width of an image as it is shown, from the file's header alone.
-
-    Raises:
-        OSError: If the file is missing, empty or its header cannot be read.
-        ValueError: If its pixels are floating-point numbers.
-    """
+    """Height and width of an image as it is shown, from the file's header alone."""
     with _naming(path), Image.open(path, formats=_formats()) as image:
         (width, height), mode = image.size, image.mode
         if _orientation(image) in _TRANSPOSED:
@@ -117,11 +105,7 @@ def image_size_of(path: str) -> tuple[int, int]:
 
 
 def is_turned(path: str) -> bool:
-    """Whether a file's EXIF orientation says that it is shown otherwise than it is stored.
-
-    Raises:
-        OSError: If the file is missing, empty or its header cannot be read.
-    """
+    """Whether a file's EXIF orientation says that it is shown otherwise than it is stored."""
     with _naming(path), Image.open(path, formats=_formats()) as image:
         return _orientation(image) in _TURNS
 

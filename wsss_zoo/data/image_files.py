@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from wsss_zoo.data.image_decoding import UInt8Array, image_size_of, read_index_m
 
 __all__ = [
     "IGNORE_INDEX",
+    "Checks",
     "ImageFiles",
     "ImageSource",
     "UInt8Array",
@@ -33,6 +34,20 @@ _UNKNOWN = 254
 _CHECK_THREADS = 4  # decoding releases the interpreter lock
 
 
+class Checks(NamedTuple):
+    """What is checked of the files of images.
+
+    Args:
+        masks: Whether each image needs a mask of its size.
+        mask_values: Whether the masks are decoded to find unknown class indices.
+        open_files: False: look no further than whether the files were listed.
+    """
+
+    masks: bool
+    mask_values: bool = True
+    open_files: bool = True
+
+
 class ImageSource(Protocol):
     """What a data set must be able to read; light enough to be sent to loader workers."""
 
@@ -50,21 +65,8 @@ class ImageSource(Protocol):
     def image_size(self, image_id: str) -> tuple[int, int]:
         """Height and width, pixels."""
 
-    def check(
-        self,
-        image_ids: Sequence[str],
-        *,
-        masks: bool,
-        mask_values: bool = True,
-        open_files: bool = True,
-    ) -> None:
+    def check(self, image_ids: Sequence[str], checks: Checks) -> None:
         """Check the files that will be used, before an hour of training is spent.
-
-        Args:
-            image_ids: Ids to look at.
-            masks: Whether each of them needs a mask of its image's size.
-            mask_values: Whether the masks are decoded to look for unknown class indices.
-            open_files: False: look no further than whether the files were listed.
 
         Raises:
             FileNotFoundError: If an image or mask is missing (the first three are named).
@@ -138,20 +140,12 @@ class ImageFiles:
         """Height and width, pixels, from the file's header."""
         return image_size_of(self.images[image_id])
 
-    def check(
-        self,
-        image_ids: Sequence[str],
-        *,
-        masks: bool,
-        mask_values: bool = True,
-        open_files: bool = True,
-    ) -> None:
+    def check(self, image_ids: Sequence[str], checks: Checks) -> None:
         """See `ImageSource.check`."""
         _raise_missing("image", self.images, image_ids)
-        if masks:
-            options = {"mask_values": mask_values, "open_files": open_files}
-            check_masks(self, image_ids, self.image_size, **options)
-        elif open_files:
+        if checks.masks:
+            check_masks(self, image_ids, self.image_size, checks)
+        elif checks.open_files:
             _for_each(self.image_size, image_ids)
 
 
@@ -159,35 +153,21 @@ def check_masks(
     files: ImageFiles,
     image_ids: Sequence[str],
     size_of: Callable[[str], tuple[int, int]],
-    *,
-    mask_values: bool = True,
-    open_files: bool = True,
+    checks: Checks,
 ) -> None:
-    """Raise if an image has no mask, one of another size, or one with unknown class indices.
+    """Check the masks of images, whose height and width ``size_of`` says; see `ImageSource.check`.
 
-    That no mask has any class besides index 0 is only said: it is seldom meant, but no error.
-
-    Args:
-        files: Where the masks are.
-        image_ids: Ids to look at.
-        size_of: Height and width of an image.
-        mask_values: Whether the masks are decoded, which finds unknown class indices.
-        open_files: False: look no further than whether the masks were listed.
-
-    Raises:
-        FileNotFoundError: If a mask is missing (the first three are named).
-        ValueError: If a mask differs in size from its image or holds an unknown class index.
-        OSError: If a file cannot be read.
+    That no mask has any class besides index 0 is only logged: it is seldom meant, but no error.
     """
     _raise_missing("mask", files.masks, image_ids)
-    if not open_files:
+    if not checks.open_files:
         return
 
     def check_one(image_id: str) -> bool:
         """Whether the mask has another class than index 0."""
         image_size = size_of(image_id)
         # Decoding tells the size too: a mask is opened once.
-        mask = files.read_mask(image_id) if mask_values else None
+        mask = files.read_mask(image_id) if checks.mask_values else None
         mask_size = files.mask_size(image_id) if mask is None else mask.shape
         if mask_size != image_size:
             raise ValueError(
@@ -208,14 +188,7 @@ def check_masks(
 
 
 def size_problem(mask: str, mask_size: Sequence[int], image: str, image_size: Sequence[int]) -> str:
-    """Say that a mask and its image differ in size.
-
-    Args:
-        mask: What to call the mask.
-        mask_size: Its height and width, pixels.
-        image: What to call the image.
-        image_size: Its height and width, pixels.
-    """
+    """Say that a mask and its image, by the names given, differ in size (height, width)."""
     (mask_height, mask_width), (height, width) = mask_size, image_size
     turned = (mask_height, mask_width) == (width, height)
     hint = "; a photo is turned as its EXIF orientation says" if turned else ""

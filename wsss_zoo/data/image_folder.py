@@ -112,12 +112,7 @@ class ImagesToLabel(Dataset[dict[str, Any]]):
 
 
 def read_any_size(path: str) -> UInt8Array:
-    """`read_rgb` without Pillow's limit on the number of pixels: the files are the user's own.
-
-    Raises:
-        OSError: If the file is missing, empty, truncated or no image; the message names it.
-        ValueError: If its pixels are floating-point numbers.
-    """
+    """`read_rgb` without Pillow's limit on the number of pixels: the files are the user's own."""
     with _any_size():
         return read_rgb(path)
 

@@ -12,14 +12,7 @@ from wsss_zoo.data.sampler import EpochSampler
 
 
 class Order(NamedTuple):
-    """What the order of training images depends on.
-
-    Args:
-        seed: Seed of the shuffle.
-        ranks: Number of ranks.
-        rank: This rank.
-        batches_done: Says how many batches of the epoch that begins a resumed run has seen.
-    """
+    """What the order of training images depends on; ``batches_done`` see `EpochSampler`."""
 
     seed: int
     ranks: int
@@ -48,13 +41,9 @@ def train_loader(
 ) -> DataLoader[Sample]:
     """Shuffled batches of equal size.
 
-    Args:
-        dataset: Reads samples by (index, visit).
-        batch_size: Images in a batch of one rank.
-        num_workers: Loader processes.
-        order: Seed, ranks and position.
-        steps: Batches in an epoch of one rank; None for one pass over the images, less the rest
-            that fills no batch. Fewer images than a batch are repeated to fill one.
+    ``batch_size`` is that of one rank; ``steps`` are its batches in an epoch, None for one pass
+    over the images less the rest that fills no batch. Fewer images than a batch are repeated to
+    fill one.
     """
     # Ours have a length, which torch's Dataset does not declare; so below.
     size = len(dataset)  # type: ignore[arg-type]

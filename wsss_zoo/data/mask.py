@@ -21,7 +21,7 @@ from wsss_zoo.data.crops import (
 )
 from wsss_zoo.data.file_listing import files_by_stem
 from wsss_zoo.data.image_decoding import UInt8Array
-from wsss_zoo.data.image_files import IGNORE_INDEX, ImageFiles, ImageSource, check_masks
+from wsss_zoo.data.image_files import IGNORE_INDEX, Checks, ImageFiles, ImageSource, check_masks
 from wsss_zoo.data.novel_masks import erase_novel, index_table, paste_novel
 from wsss_zoo.data.options import TrainingOptions
 from wsss_zoo.data.pseudo_labels import read_manifest
@@ -119,10 +119,6 @@ def make_masked_images(images: Catalog, options: TrainingOptions) -> MaskedImage
     """Check the images of ``train_split`` and make the training set of their masks.
 
     Pseudo-labels stand for all masks but those of ``labeled_split``.
-
-    Raises:
-        ValueError: If there are no images, or pseudo-labels are of other classes.
-        FileNotFoundError: If a file is missing.
     """
     if options.pseudo_label_dir is None:
         return make_images_with_masks(images, options, images.labeled_ids())
@@ -136,12 +132,6 @@ def make_images_with_masks(
     images: Catalog, options: TrainingOptions, true_ids: list[str], pseudo_ids: Sequence[str] = ()
 ) -> MaskedImages:
     """Check images with true masks, and with pseudo-labels; make one training set of both.
-
-    Args:
-        images: Ids, files and tags of the data set.
-        options: How samples are made.
-        true_ids: Images whose true masks may be used.
-        pseudo_ids: Images with a pseudo-label in ``pseudo_label_dir``.
 
     Raises:
         ValueError: If there are no images, or pseudo-labels are of other classes.
@@ -183,11 +173,6 @@ def _open_pseudo_labels(
         files = files_by_stem(directory, [".png"]) | files
     images.check_images(ids, masks=False)
     labels = ImageFiles({}, files, range(images.num_classes))
-    check_masks(
-        labels,
-        ids,
-        images.source.image_size,
-        mask_values=images.check_masks,
-        open_files=images.check_files,
-    )
+    checks = Checks(True, images.check_masks, images.check_files)
+    check_masks(labels, ids, images.source.image_size, checks)
     return labels

@@ -16,14 +16,7 @@ def index_table(indices: Sequence[int]) -> Tensor:
 
 
 def erase_novel(mask: Tensor, is_novel: Tensor) -> Tensor:
-    """A mask with its novel classes ignored.
-
-    Args:
-        mask: Class index per pixel, 255 = ignored, (H, W) int64.
-        is_novel: Whether each mask value is a novel class, (256,) bool.
-
-    Returns:
-        (H, W) int64; novel pixels are 255, and thus not to be told from ignored ones.
+    """A mask, (H, W) int64, with its novel classes ignored (255).
 
     >>> erase_novel(torch.tensor([[0, 1, 2, 255]]), index_table([2])).tolist()
     [[0, 1, 255, 255]]
@@ -37,16 +30,7 @@ def paste_novel(mask: Tensor, pseudo: Tensor, is_novel: Tensor, is_tagged: Tenso
     The true class where that is a base class; elsewhere the pseudo-label where that is a novel
     class which the image is tagged with; else 255. Where the true mask is novel and where it is
     ignored is treated alike, so nothing of the novel masks shows. SimFormer's released code takes
-    the whole true mask where it finds no file of pseudo-labels.
-
-    Args:
-        mask: True class index per pixel, 255 = ignored, (H, W) int64.
-        pseudo: Pseudo-label, likewise.
-        is_novel: Whether each mask value is a novel class, (256,) bool.
-        is_tagged: Whether each mask value is a class the image is tagged with, (256,) bool.
-
-    Returns:
-        (H, W) int64.
+    the whole true mask where it finds no file of pseudo-labels. For the tables see `index_table`.
 
     >>> tables = index_table([2, 3]), index_table([1, 2])
     >>> paste_novel(torch.tensor([0, 3, 2, 255]), torch.tensor([2, 2, 3, 1]), *tables).tolist()

@@ -76,12 +76,7 @@ class OfficialDataModule(BaseDataModule):
         )
 
     def read_tags(self, image_ids: Sequence[str]) -> Tags:
-        """Tags from the source that ``image_labels`` names; none for ``masks``.
-
-        Raises:
-            FileNotFoundError: If the tag file is missing.
-            ValueError: If a tag or an image of the tag file is unknown.
-        """
+        """Tags from the source that ``image_labels`` names; none for ``masks``."""
         if self._tag_file is None:
             return self.own_tags(image_ids) if self.image_labels == "auto" else {}
         tags = self._file_tags
@@ -92,11 +87,7 @@ class OfficialDataModule(BaseDataModule):
         return {}
 
     def need(self, *paths: str) -> None:
-        """Raise FileNotFoundError for the first file or folder that is missing below the root.
-
-        Args:
-            *paths: Paths relative to the root.
-        """
+        """Raise FileNotFoundError for the first path that is missing below the root."""
         if not self.root.is_dir():
             raise FileNotFoundError(
                 f"data root {self.root} does not exist; nothing is downloaded: give the place of "
@@ -131,9 +122,8 @@ class OfficialDataModule(BaseDataModule):
 def files_in(directory: Path, suffix: str) -> dict[str, str]:
     """Files of a folder, without its sub-folders, by their name less the suffix, sorted.
 
-    Args:
-        directory: Folder to list; one that does not exist holds nothing.
-        suffix: Lower-case end of the names that count; case in the files is ignored.
+    The suffix is lower-case, its case in the files is ignored; a folder that does not exist holds
+    nothing.
 
     Raises:
         ValueError: If two files differ in the case of the suffix only.

@@ -17,13 +17,13 @@ _NO_LABEL = -1
 
 @dataclass(frozen=True)
 class OfficialMaskFiles(ImageFiles):
-    """Image files and label maps in ``.mat`` or PNG files with numbers of their own.
+    """Images, and masks in ``.mat`` or PNG files that hold the numbers of a long official list.
 
     Args:
         images: See `ImageFiles`.
         masks: See `ImageFiles`; ``.mat`` or ``.png`` files.
         index_map: See `ImageFiles`; not used here.
-        table: Class index by label number, see `number_table`.
+        table: Class index by official number, see `number_table`.
         variable: Name of the matrix in ``.mat`` files.
     """
 
@@ -51,11 +51,7 @@ class OfficialMaskFiles(ImageFiles):
 
 
 def number_table(indices: Mapping[int, int], size: int) -> NDArray[np.int16]:
-    """Table of class indices by label number, (size,), for `map_numbers`.
-
-    Args:
-        indices: Class index by label number; all other numbers are errors.
-        size: One more than the largest label number.
+    """Table of class indices by official number, (size,); numbers not in ``indices`` are errors.
 
     >>> number_table({0: 255, 2: 0}, 3).tolist()
     [255, -1, 0]
@@ -67,15 +63,10 @@ def number_table(indices: Mapping[int, int], size: int) -> NDArray[np.int16]:
 
 
 def map_numbers(labels: NDArray[Any], table: NDArray[np.int16], path: str) -> UInt8Array:
-    """Class indices for the label numbers of a file, (H, W).
-
-    Args:
-        labels: Label numbers, (H, W), of any integer type.
-        table: Class index by label number, see `number_table`.
-        path: The file, for the message.
+    """Class indices for the official numbers in a file, (H, W), by a `number_table`.
 
     Raises:
-        ValueError: If a number is no label; the message names the file.
+        ValueError: If a number is not in the table; the message names the file.
     """
     if labels.min(initial=0) >= 0 and labels.max(initial=0) < len(table):
         mapped = table.take(labels)
@@ -90,11 +81,7 @@ def map_numbers(labels: NDArray[Any], table: NDArray[np.int16], path: str) -> UI
 
 
 def read_matrix(path: str, variable: str) -> NDArray[Any]:
-    """A matrix of whole numbers in a MATLAB file, (H, W).
-
-    Raises:
-        OSError: If the file cannot be read or has no such matrix; the message names it.
-    """
+    """A matrix of whole numbers in a MATLAB file, (H, W); OSError if it cannot be read."""
     content = load_matlab(path, lambda: scipy.io.loadmat(path, variable_names=[variable]))
     matrix = np.asarray(content.get(variable))
     if matrix.ndim != 2:
@@ -103,11 +90,7 @@ def read_matrix(path: str, variable: str) -> NDArray[Any]:
 
 
 def variable_shapes(path: str) -> dict[str, tuple[int, ...]]:
-    """Shapes of the variables in a MATLAB file, without reading them.
-
-    Raises:
-        OSError: If the file cannot be read; the message names it.
-    """
+    """Shapes of the variables in a MATLAB file, without reading them."""
     return {name: shape for name, shape, _ in load_matlab(path, lambda: scipy.io.whosmat(path))}
 
 
@@ -116,15 +99,7 @@ def _no_matrix(path: str, variable: str) -> OSError:
 
 
 def load_matlab(path: str, load: Callable[[], T]) -> T:
-    """What a reader of a MATLAB file returns; whatever it raises becomes an error with the name.
-
-    Args:
-        path: The file.
-        load: Reads it.
-
-    Raises:
-        OSError: If the file cannot be read.
-    """
+    """What a reader of a MATLAB file returns; what it raises becomes an OSError with the name."""
     try:
         return load()
     except NotImplementedError as error:

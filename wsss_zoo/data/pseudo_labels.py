@@ -87,11 +87,6 @@ def cam_path(directory: Path, image_id: str) -> Path:
 def write_label(directory: Path, image_id: str, label: UInt8Array) -> None:
     """Write a label map as a palette PNG; the file appears complete or not at all.
 
-    Args:
-        directory: Folder of the pseudo-labels, made when missing.
-        image_id: Image the map belongs to.
-        label: Class index per pixel, 255 = ignored, (H, W).
-
     Raises:
         ValueError: If the map is not (H, W) uint8, or the id would lead out of the folder.
     """
@@ -120,11 +115,8 @@ def write_cam(
 ) -> None:
     """Write the activation maps of the classes an image has, one byte per value.
 
-    Args:
-        directory: Folder of the pseudo-labels, made when missing.
-        image_id: Image the maps belong to.
-        cam: Maps in [0, 1], (k, H, W); rounding to 1/255 moves a value by at most 0.002.
-        classes: Foreground index, from 0, of each map, (k,).
+    ``cam`` are maps in [0, 1], (k, H, W), rounded to 1/255; ``classes`` are their foreground
+    indices, from 0, (k,).
 
     Raises:
         ValueError: If the shapes do not fit or the id would lead out of the folder.

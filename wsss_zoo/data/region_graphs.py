@@ -93,14 +93,10 @@ def graph_path(directory: Path, image_id: str) -> Path:
 def write_graph(directory: Path, image_id: str, graph: RegionGraph) -> None:
     """Write a region graph; the file appears complete or not at all.
 
-    Args:
-        directory: Folder of the graphs, made when missing.
-        image_id: Image the graph belongs to.
-        graph: The graph. Ids that fit are stored in 16 bits, ``clean`` in one bit per pixel.
+    Ids that fit are stored in 16 bits, ``clean`` in one bit per pixel.
 
     Raises:
-        ValueError: If arrays of the graph do not fit together, or the id would lead out of the
-            folder.
+        ValueError: If arrays do not fit together, or the id would lead out of the folder.
     """
     problem = _problem(graph)
     if problem is not None:
@@ -171,11 +167,7 @@ def begin_graphs(directory: Path, manifest: Manifest, image_ids: Sequence[str]) 
 
 
 def finish_graphs(directory: Path, manifest: Manifest, image_ids: Sequence[str]) -> None:
-    """Declare a folder of graphs finished.
-
-    Raises:
-        FileNotFoundError: If an image has no graph; the first three are named.
-    """
+    """Declare a folder of graphs finished; FileNotFoundError if an image has none."""
     check_graphs(directory, image_ids)
     write_manifest(directory, manifest)
 
@@ -188,12 +180,7 @@ def read_graph_manifest(directory: Path, class_names: Sequence[str] | None = Non
 def open_graphs(
     directory: str | None, class_names: Sequence[str], image_ids: Sequence[str]
 ) -> RegionGraph:
-    """Check that a folder has the graphs of images, and read the first of them.
-
-    Args:
-        directory: Folder of graphs, as given to a data module.
-        class_names: Names by class index of the data set.
-        image_ids: Images that will be gone over.
+    """Check that a folder, as given to a data module, has graphs of images; read the first.
 
     Raises:
         FileNotFoundError: If there is no folder, or it is not finished or lacks an image.
@@ -216,12 +203,7 @@ def open_graphs(
 
 
 def check_graphs(directory: Path, image_ids: Sequence[str]) -> None:
-    """Look for the graph of every image, without reading what is in it.
-
-    Raises:
-        FileNotFoundError: If an image has none, or one that was cut short; the first three are
-            named.
-    """
+    """Raise FileNotFoundError for images without a graph, or with one that was cut short."""
     missing = [image_id for image_id in image_ids if not has_graph(directory, image_id)]
     if missing:
         raise FileNotFoundError(

@@ -21,9 +21,8 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         seed: Seed of the order.
         num_replicas: Number of ranks.
         rank: This rank.
-        batches_done: Says, whenever an epoch is begun, how many of its batches a checkpoint that is
-            being resumed has already seen: they are left out. Asked that late because Lightning
-            makes the loader, to count its batches, before it knows where the checkpoint stopped.
+        batches_done: Says, when an epoch begins, how many of its batches a resumed run has seen:
+            Lightning makes the loader before it knows where the checkpoint stopped.
         batch_size: Images in a batch of this rank.
     """
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from wsss_zoo.data.base import BaseDataModule
-from wsss_zoo.data.image_files import ImageSource, UInt8Array
+from wsss_zoo.data.image_files import Checks, ImageSource, UInt8Array
 from wsss_zoo.data.shapes_scene import SHAPES_CLASSES, shapes_scene
 from wsss_zoo.data.splits import read_split
 from wsss_zoo.data.tag_files import Tags, tags_from_masks
@@ -33,6 +33,8 @@ class Shapes(BaseDataModule):
         **kwargs: See `BaseDataModule`.
     """
 
+    known_classes = SHAPES_CLASSES
+
     def __init__(
         self,
         *,
@@ -46,17 +48,8 @@ class Shapes(BaseDataModule):
         self.sizes = {"train": num_train, "val": num_val, "test": num_val}
         self.image_size, self.scene_seed = image_size, scene_seed
 
-    @property
-    def known_classes(self) -> list[str]:
-        """Names of the six kinds of objects after the background."""
-        return SHAPES_CLASSES
-
     def split_ids(self, split: str) -> list[str]:
-        """Ids ``<split>_<number>``, or those of a list file given by its path.
-
-        Raises:
-            ValueError: If the split is none of train, val, test.
-        """
+        """Ids ``<split>_<number>``, or those of a list file given by its path."""
         if Path(split).is_file():
             return read_split(Path(split))
         if split not in self.sizes:
@@ -99,14 +92,7 @@ class ShapesSource:
         """Height and width, pixels."""
         return self.size, self.size
 
-    def check(
-        self,
-        image_ids: Sequence[str],
-        *,
-        masks: bool,
-        mask_values: bool = True,
-        open_files: bool = True,
-    ) -> None:
+    def check(self, image_ids: Sequence[str], checks: Checks) -> None:
         """Raise ValueError for an id that is not ``<split>_<number>``."""
         for image_id in image_ids:
             _scene_number(image_id)

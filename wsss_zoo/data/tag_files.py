@@ -183,13 +183,7 @@ def tags_from_masks(
 ) -> Tags:
     """Names of the foreground classes in each image's mask, however few their pixels.
 
-    Images without a mask are left out.
-
-    Args:
-        source: Reads masks.
-        image_ids: The images.
-        fg_names: Foreground classes.
-        first_fg: Mask index of the first of them.
+    Images without a mask are left out; ``first_fg`` is the mask index of the first class.
     """
 
     def names(image_id: str) -> list[str] | None:
@@ -212,20 +206,14 @@ def check_tags(
     is_image: Callable[[str], bool],
     report: Report = refuse,
 ) -> Tags:
-    """Refuse tags of classes or images that the data set does not know.
+    """Report tags of classes or images that the data set does not know, and leave them out.
 
     Args:
         tags: Class names by image id.
         origin: Where they come from, for the message.
         known_classes: All class names of the data set, used or not.
         is_image: Whether an id is an image of the data set.
-        report: What to do with an unknown image or class; it is then left out.
-
-    Returns:
-        The tags that are known.
-
-    Raises:
-        ValueError: Naming the first unknown image or class.
+        report: What to do with an unknown image or class.
     """
     known = set(known_classes)
     checked: Tags = {}

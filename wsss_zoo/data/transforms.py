@@ -110,13 +110,6 @@ def sample_crop(
 
     Cutting the box out first and resizing it alone is the same as resizing the whole image and
     cutting the crop out, but costs the crop's pixels only.
-
-    Args:
-        rng: Source of all randomness.
-        height: Image height, pixels.
-        width: Image width, pixels.
-        crop_size: Side of the square crop, pixels.
-        augmentation: Ranges and probabilities.
     """
     scale = float(rng.uniform(*augmentation.scale_range))
     if augmentation.scale_base is not None:
@@ -136,17 +129,7 @@ def sample_crop(
 
 
 def crop_image(image: Tensor, crop: Crop, crop_size: int, pad_color: Tensor) -> Tensor:
-    """Cut, resize (bilinear, antialiased), pad and mirror an image.
-
-    Args:
-        image: (3, H, W) uint8.
-        crop: What to cut.
-        crop_size: Side of the result, pixels.
-        pad_color: Colour of the padding, (3,) uint8.
-
-    Returns:
-        (3, crop_size, crop_size) uint8.
-    """
+    """Cut, resize (bilinear, antialiased), pad and mirror an image, (3, H, W) uint8."""
     return _crop(image, crop, crop_size, pad_color, InterpolationMode.BILINEAR)
 
 
@@ -176,13 +159,7 @@ def crop_valid(crop: Crop, crop_size: int) -> Tensor:
 
 
 def photometric(image: Tensor, rng: np.random.Generator, augmentation: Augmentation) -> Tensor:
-    """Colour jitter in random order, then grey, then blur, each by chance; or `rand_augment`.
-
-    Args:
-        image: (3, H, W) uint8.
-        rng: Source of all randomness.
-        augmentation: Strengths and probabilities.
-    """
+    """Colour jitter in random order, then grey, then blur, each by chance; or `rand_augment`."""
     if augmentation.photometric == "rand_augment":
         return rand_augment(image, rng, augmentation.rand_augment_ops)
     if rng.random() < augmentation.jitter_prob:

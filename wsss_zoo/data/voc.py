@@ -39,6 +39,7 @@ class VOC2012(OfficialDataModule):
         **kwargs: See `BaseDataModule`.
     """
 
+    known_classes = VOC_CLASSES
     layout = """expected (VOCtrainval_11-May-2012.tar of host.robots.ox.ac.uk/pascal/VOC unpacks to
 VOCdevkit/VOC2012; that folder is the root)
   <root>/JPEGImages/2007_000032.jpg
@@ -60,11 +61,6 @@ and for train_aug (SBD's benchmark.tgz unpacks to benchmark_RELEASE/dataset; tha
     ) -> None:
         super().__init__(root, image_labels=image_labels, **kwargs)
         self.sbd_root = None if sbd_root is None else Path(sbd_root)
-
-    @property
-    def known_classes(self) -> list[str]:
-        """VOC's 20 classes after the background."""
-        return VOC_CLASSES
 
     def official_splits(self) -> list[str]:
         """The lists in ``ImageSets/Segmentation``, and ``train_aug`` where SBD's lists are."""
@@ -135,11 +131,7 @@ class VOCFiles(ImageFiles):
 
 
 def read_sbd_mask(path: str) -> UInt8Array:
-    """Class indices of an SBD ``cls/<id>.mat`` file (``GTcls.Segmentation``), (H, W).
-
-    Raises:
-        OSError: If the file cannot be read; the message names it.
-    """
+    """Class indices of an SBD ``cls/<id>.mat`` file (``GTcls.Segmentation``), (H, W)."""
 
     def load() -> UInt8Array:
         content = scipy.io.loadmat(path, mat_dtype=True)["GTcls"]["Segmentation"][0, 0]
