@@ -23,7 +23,8 @@ from wsss_zoo.data.transforms import (
     sample_cutout,
 )
 
-Sample = dict[str, Any]
+# A batch of the contract, of one image and without N.
+Sample = Mapping[str, Any]
 # What the sampler gives: (index, visit); Lightning's own samplers give indices.
 Position = tuple[int, int] | int
 Labels = Mapping[str, NDArray[np.uint8]]

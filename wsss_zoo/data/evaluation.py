@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch.utils.data import Dataset
 
+from wsss_zoo.contract import EvaluationBatch
 from wsss_zoo.data.crops import (
     Labels,
     Position,
-    Sample,
     index_and_visit,
     labels_from_mask,
     load_image,
@@ -17,7 +17,7 @@ from wsss_zoo.data.image_files import ImageSource
 from wsss_zoo.data.transforms import to_float
 
 
-class EvaluationImages(Dataset[Sample]):
+class EvaluationImages(Dataset[EvaluationBatch]):
     """Whole images at native size, with masks and tags where there are any.
 
     Args:
@@ -43,9 +43,9 @@ class EvaluationImages(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, position: Position) -> Sample:
+    def __getitem__(self, position: Position) -> EvaluationBatch:
         image_id = self.ids[index_and_visit(position)[0]]
-        sample: Sample = {
+        sample: EvaluationBatch = {
             "image": to_float(load_image(self.source, image_id).contiguous()),
             "image_id": image_id,
         }

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from wsss_zoo.contract import GraphBatch, GraphEvaluationBatch
 from wsss_zoo.data.catalog import Catalog
 from wsss_zoo.data.crops import Labels, Position, Sample, index_and_visit
 from wsss_zoo.data.evaluation import EvaluationImages
@@ -26,7 +27,7 @@ with warnings.catch_warnings():
     from torch_geometric.data import Batch, Data
 
 
-class RegionGraphs(Dataset[Sample]):
+class RegionGraphs(Dataset[GraphBatch]):
     """The region graph of an image, with its tags, and the id.
 
     Args:
@@ -45,7 +46,7 @@ class RegionGraphs(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, position: Position) -> Sample:
+    def __getitem__(self, position: Position) -> GraphBatch:
         image_id = self.ids[index_and_visit(position)[0]]
         graph = read_graph(self.directory, image_id)
         tags = torch.from_numpy(self.tags[image_id]).float()
@@ -57,11 +58,8 @@ class RegionGraphs(Dataset[Sample]):
         return collate_graphs(samples)
 
 
-class GraphImages(Dataset[Sample]):
+class GraphImages(Dataset[GraphEvaluationBatch]):
     """Whole images, as `EvaluationImages` gives them, with their graphs.
-
-    Each sample has besides: ``graph``, and the pixel maps ``segments``, ``label`` and
-    ``prediction``, (H, W) int64, and ``clean``, (H, W) bool; see `RegionGraph`.
 
     Args:
         images: Whole images, all with tags.
@@ -74,9 +72,9 @@ class GraphImages(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, position: Position) -> Sample:
+    def __getitem__(self, position: Position) -> GraphEvaluationBatch:
         sample = self.images[position]
-        image_id = sample["image_id"]
+        image_id = str(sample["image_id"])
         graph = read_graph(self.directory, image_id)
         size = tuple(sample["image"].shape[1:])
         if graph.segments.shape != size:
@@ -86,13 +84,14 @@ class GraphImages(Dataset[Sample]):
                 f"but image {image_id} has {size}; delete it and run the predict that wrote it "
                 "again"
             )
-        maps = {
+        return {
+            **sample,
             "segments": torch.from_numpy(graph.segments).long(),
             "label": torch.from_numpy(graph.label).long(),
             "clean": torch.from_numpy(graph.clean),
             "prediction": torch.from_numpy(graph.prediction).long(),
+            "graph": graph_data(graph, sample["image_labels"]),
         }
-        return {**sample, **maps, "graph": graph_data(graph, sample["image_labels"])}
 
     @staticmethod
     def collate(samples: list[Sample]) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from wsss_zoo.contract import ImageLabelsBatch
 from wsss_zoo.data.catalog import Catalog
-from wsss_zoo.data.crops import Crops, Labels, Sample
+from wsss_zoo.data.crops import Crops, Labels
 from wsss_zoo.data.extra_images import JoinedSource, read_extra_images
 from wsss_zoo.data.image_files import ImageSource
 from wsss_zoo.data.images import PlainImages
@@ -22,10 +23,13 @@ class TaggedImages(PlainImages):
         super().__init__(ids, source, crops, strong)
         self.tags = tags
 
-    def sample(self, image_id: str, rng: np.random.Generator) -> Sample:
+    def sample(self, image_id: str, rng: np.random.Generator) -> ImageLabelsBatch:
         """One augmented image with its tags."""
-        image_labels = torch.from_numpy(self.tags[image_id]).float()
-        return super().sample(image_id, rng) | {"image_labels": image_labels}
+        return {
+            "image": super().sample(image_id, rng)["image"],
+            "image_labels": torch.from_numpy(self.tags[image_id]).float(),
+            "image_id": image_id,
+        }
 
 
 class DomainImages(TaggedImages):
@@ -33,10 +37,10 @@ class DomainImages(TaggedImages):
 
     source: JoinedSource
 
-    def sample(self, image_id: str, rng: np.random.Generator) -> Sample:
+    def sample(self, image_id: str, rng: np.random.Generator) -> ImageLabelsBatch:
         """One augmented image with its tags and its domain."""
         domain = torch.tensor(self.source.domain_of(image_id))
-        return super().sample(image_id, rng) | {"domain": domain}
+        return {**super().sample(image_id, rng), "domain": domain}
 
 
 def make_tagged_images(images: Catalog, options: TrainingOptions) -> TaggedImages:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from wsss_zoo.contract import ImagesBatch
 from wsss_zoo.data.catalog import Catalog
-from wsss_zoo.data.crops import CroppedImages, Crops, Sample, load_image
+from wsss_zoo.data.crops import CroppedImages, Crops, load_image
 from wsss_zoo.data.image_files import ImageSource
 from wsss_zoo.data.options import TrainingOptions
 from wsss_zoo.data.transforms import to_float
@@ -25,7 +26,7 @@ class PlainImages(CroppedImages):
         super().__init__(ids, source, crops)
         self.strong = strong
 
-    def sample(self, image_id: str, rng: np.random.Generator) -> Sample:
+    def sample(self, image_id: str, rng: np.random.Generator) -> ImagesBatch:
         """One augmented image."""
         _, image = self.crops.sample(load_image(self.source, image_id), rng)
         if self.strong:

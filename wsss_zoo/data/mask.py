@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wsss_zoo.contract import BaseMaskBatch, MaskBatch
 from wsss_zoo.data.catalog import Catalog
 from wsss_zoo.data.crops import (
     CroppedImages,
     Crops,
     Labels,
-    Sample,
     labels_from_mask,
     load_image,
     load_mask,
@@ -77,7 +77,7 @@ class MaskedImages(CroppedImages):
         is_pseudo = self.pseudo is not None and image_id in self.pseudo_ids and not self.novel
         return load_mask(self.pseudo if is_pseudo and self.pseudo else self.source, image_id)
 
-    def sample(self, image_id: str, rng: np.random.Generator) -> Sample:
+    def sample(self, image_id: str, rng: np.random.Generator) -> MaskBatch:
         """One augmented image with its mask."""
         full_mask, size = self.read_mask(image_id), self.crops.crop_size
         crop, image = self.crops.sample(load_image(self.source, image_id), rng)
@@ -92,13 +92,16 @@ class MaskedImages(CroppedImages):
         mask = mask.long()
         if self.novel:
             mask = self._without_novel(mask, image_id, crop, tags)
-        sample: Sample = {
+        sample: MaskBatch = {
             "image": to_float(image),
             "mask": mask.masked_fill_(~valid, IGNORE_INDEX),
             "image_labels": torch.from_numpy(tags).float(),
             "image_id": image_id,
         }
-        return sample | {"valid": valid} if self.with_valid else sample
+        if not self.with_valid:
+            return sample
+        with_valid: BaseMaskBatch = {**sample, "valid": valid}
+        return with_valid
 
     def _without_novel(
         self, mask: Tensor, image_id: str, crop: Crop, tags: NDArray[np.uint8]

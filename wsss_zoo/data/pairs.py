@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from wsss_zoo.contract import PairBatch
 from wsss_zoo.data.catalog import Catalog
-from wsss_zoo.data.crops import Position, Sample, index_and_visit
+from wsss_zoo.data.crops import Position, index_and_visit
 from wsss_zoo.data.image_labels import TaggedImages, make_tagged_images
 from wsss_zoo.data.options import TrainingOptions
 
@@ -49,7 +50,7 @@ class PairPartners:
         return int(images[place + (place >= np.searchsorted(images, index))])
 
 
-class ImagePairs(Dataset[Sample]):
+class ImagePairs(Dataset[PairBatch]):
     """A tagged image and ``other``, a partner that shares a class."""
 
     def __init__(self, images: TaggedImages, partners: PairPartners) -> None:
@@ -58,7 +59,7 @@ class ImagePairs(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, position: Position) -> Sample:
+    def __getitem__(self, position: Position) -> PairBatch:
         index, visit = index_and_visit(position)
         rng = self.images.crops.rng(index, visit)
         sample = self.images.sample(self.images.ids[index], rng)

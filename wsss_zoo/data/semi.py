@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wsss_zoo.contract import UnlabeledBatch
 from wsss_zoo.data.catalog import Catalog
-from wsss_zoo.data.crops import CroppedImages, Crops, Labels, Sample, load_image, load_mask
+from wsss_zoo.data.crops import CroppedImages, Crops, Labels, load_image, load_mask
 from wsss_zoo.data.image_files import ImageSource
 from wsss_zoo.data.mask import make_images_with_masks
 from wsss_zoo.data.options import TrainingOptions
@@ -18,14 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class UnlabeledImages(CroppedImages):
-    """The ``unlabeled`` half of a batch.
-
-    A sample holds ``weak`` (3, S, S), ``strong`` (V, 3, S, S) of the same crop, ``valid`` (S, S;
-    False on padding), ``strong_valid`` (V, S, S; False on padding and CutOut), ``geometry`` (5,;
-    see `Crop.geometry`), ``image_size`` (2,; height and width of the whole image, pixels),
-    ``image_id``; where tags are known for some image, ``image_labels`` (K,) and
-    ``has_image_labels`` (); with ``audit``, ``audit_mask`` (S, S), which only logging may read.
-    """
+    """The ``unlabeled`` half of a batch; see `UnlabeledBatch`."""
 
     def __init__(
         self,
@@ -42,13 +36,13 @@ class UnlabeledImages(CroppedImages):
         self.tags = tags
         self.num_fg_classes, self.strong_views, self.audit = num_fg_classes, strong_views, audit
 
-    def sample(self, image_id: str, rng: np.random.Generator) -> Sample:
+    def sample(self, image_id: str, rng: np.random.Generator) -> UnlabeledBatch:
         """The views of one crop."""
         image = load_image(self.source, image_id)
         crop, weak = self.crops.sample(image, rng)
         valid = crop_valid(crop, self.crops.crop_size)
         strong = [self._strong(weak, valid, rng) for _ in range(self.strong_views)]
-        sample: Sample = {
+        sample: UnlabeledBatch = {
             "weak": to_float(weak),
             "strong": to_float(torch.stack([image for image, _ in strong])),
             "valid": valid,

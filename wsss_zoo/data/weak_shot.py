@@ -1,14 +1,16 @@
 """Supervision ``weak_shot``: masks of base classes, tags of novel ones, a reference image."""
 
 import logging
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from wsss_zoo.contract import BaseMaskBatch, WeakShotBatch
 from wsss_zoo.data.catalog import Catalog
-from wsss_zoo.data.crops import Position, Sample, index_and_visit
+from wsss_zoo.data.crops import Position, index_and_visit
 from wsss_zoo.data.mask import MaskedImages, make_images_with_masks
 from wsss_zoo.data.options import TrainingOptions
 
@@ -48,7 +50,7 @@ class WeakShotPartners:
         return int(rng.choice(self.candidates(index)))
 
 
-class WeakShotImages(Dataset[Sample]):
+class WeakShotImages(Dataset[WeakShotBatch]):
     """An image, and its ``reference``: masks of base classes, tags of novel ones.
 
     Args:
@@ -66,15 +68,15 @@ class WeakShotImages(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, position: Position) -> Sample:
+    def __getitem__(self, position: Position) -> WeakShotBatch:
         index, visit = index_and_visit(position)
         rng = self.images.crops.rng(index, visit)
         partner = self.partners.choose(index, rng)
         sample = self._sample(index, rng)
         return {**sample, "reference": self._sample(partner, rng)}
 
-    def _sample(self, index: int, rng: np.random.Generator) -> Sample:
-        sample = self.images.sample(self.images.ids[index], rng)
+    def _sample(self, index: int, rng: np.random.Generator) -> BaseMaskBatch:
+        sample = cast(BaseMaskBatch, self.images.sample(self.images.ids[index], rng))
         sample["image_labels"] *= self._is_novel
         return sample
 
