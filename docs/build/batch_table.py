@@ -6,7 +6,7 @@ from wsss_zoo.contract import BATCHES
 
 
 def batch_table() -> str:
-    """Write one row per key of each batch; a nested batch without a row of its own is written out."""
+    """Write one row per key of each batch, with the keys of nested batches."""
     lines = ["| batch | key | value |", "| --- | --- | --- |"]
     for name, kind in BATCHES.items():
         rows = _rows(kind, "")
