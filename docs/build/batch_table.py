@@ -1,4 +1,4 @@
-"""The table of batches, from the types that the package checks them by."""
+"""Write the table of batches from the types of the contract."""
 
 from typing import Annotated, Any, NotRequired, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -6,7 +6,7 @@ from wsss_zoo.contract import BATCHES
 
 
 def batch_table() -> str:
-    """One row for each key of each batch; a batch that has no row of its own is written out."""
+    """Write one row per key of each batch, with the keys of nested batches."""
     lines = ["| batch | key | value |", "| --- | --- | --- |"]
     for name, kind in BATCHES.items():
         rows = _rows(kind, "")
@@ -29,7 +29,7 @@ def _rows(kind: type, outer: str) -> list[str]:
 
 
 def _described(hint: Any) -> tuple[Any, str, bool]:
-    """Type of a key, what is said of it, and whether it may be missing."""
+    """Return the type of a key, its description, and whether it may be missing."""
     optional = get_origin(hint) is NotRequired
     annotated = get_args(hint)[0] if optional else hint
     assert get_origin(annotated) is Annotated, f"say what {annotated} is"
