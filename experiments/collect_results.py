@@ -35,9 +35,9 @@ from typing import Any
 
 import yaml
 
-from wsss_zoo.metrics_csv import read_metrics
 from wsss_zoo.report.command import table as compared_table
 from wsss_zoo.report.packed_runs import SUFFIX, pack, unpack, unpacked
+from wsss_zoo.runs.metrics_csv import read_metrics
 
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "results", HERE / "RESULTS.md"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss_zoo.data.pseudo_labels import Manifest, write_label, write_manifest
+from wsss_zoo.files.pseudo_labels import Manifest, write_label, write_manifest
 
 NAMES = ["background", "cat", "dog"]
 

@@ -16,9 +16,9 @@ from wsss_zoo.callbacks import (
     PretextMetrics,
     SegmentationMetrics,
 )
-from wsss_zoo.last_checkpoint import LastCheckpoint
-from wsss_zoo.run_folder import CHECKPOINT
-from wsss_zoo.run_logger import RunLogger
+from wsss_zoo.runs.folder import CHECKPOINT
+from wsss_zoo.runs.last_checkpoint import LastCheckpoint
+from wsss_zoo.runs.logger import RunLogger
 
 STEPS, EVERY = 8, 3
 

@@ -12,7 +12,7 @@ import yaml
 
 import wsss_zoo.contract
 import wsss_zoo.methods
-from wsss_zoo.method_table import read_methods
+from wsss_zoo.cli.method_table import read_methods
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -10,10 +10,9 @@ import wsss_zoo
 from tests.data.graph_folders import write_graphs
 from tests.label_folders import write_labels
 from wsss_zoo import Shapes
-from wsss_zoo.cli import main
-from wsss_zoo.data.pseudo_labels import Manifest, write_label, write_manifest
-from wsss_zoo.recipe import read_recipe
-from wsss_zoo.zoo_cli import ZooCLI
+from wsss_zoo.cli import ZooCLI, main
+from wsss_zoo.files.pseudo_labels import Manifest, write_label, write_manifest
+from wsss_zoo.pipeline.recipe import read_recipe
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 CONFIGS = sorted([*EXPERIMENTS.glob("*.yaml"), *EXPERIMENTS.glob("voc_animals/*.yaml")])

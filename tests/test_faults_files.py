@@ -10,15 +10,15 @@ import torch
 from tests.data.graph_folders import grid_graph
 from tests.resumed_runs import differences, in_child, train
 from wsss_zoo import Supervised
-from wsss_zoo.data.manifests import Manifest, find_manifest, write_manifest
-from wsss_zoo.data.pseudo_labels import read_cam, read_label, write_cam, write_label
-from wsss_zoo.data.region_graphs import read_graph, write_graph
-from wsss_zoo.last_checkpoint import LastCheckpoint
-from wsss_zoo.metrics_csv import MetricsFile
+from wsss_zoo.deploy.supervised_checkpoint import save_supervised
+from wsss_zoo.files.manifests import Manifest, find_manifest, write_manifest
+from wsss_zoo.files.pseudo_labels import read_cam, read_label, write_cam, write_label
+from wsss_zoo.files.region_graphs import read_graph, write_graph
 from wsss_zoo.modules.weights import read_state_dict
-from wsss_zoo.run_checkpoint import read_checkpoint
-from wsss_zoo.run_folder import CHECKPOINT
-from wsss_zoo.supervised_checkpoint import save_supervised
+from wsss_zoo.runs.checkpoint import read_checkpoint
+from wsss_zoo.runs.folder import CHECKPOINT
+from wsss_zoo.runs.last_checkpoint import LastCheckpoint
+from wsss_zoo.runs.metrics_csv import MetricsFile
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),

@@ -11,14 +11,14 @@ import pytest
 import torch
 from pytorch_lightning import Callback
 
+from tests.cli.test_main import TINY
 from tests.methods.zoo import CASES
 from tests.resumed_runs import train
-from tests.test_cli import TINY
 from wsss_zoo.callbacks import FiniteLoss
-from wsss_zoo.callbacks.finite_loss import describe_images
+from wsss_zoo.callbacks.training.finite_loss import describe_images
 from wsss_zoo.cli import main
-from wsss_zoo.error_advice import advice
-from wsss_zoo.metrics_csv import read_metrics
+from wsss_zoo.cli.error_advice import advice
+from wsss_zoo.runs.metrics_csv import read_metrics
 
 
 @pytest.fixture(autouse=True)

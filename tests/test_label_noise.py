@@ -16,10 +16,10 @@ from scipy import ndimage
 from skimage.color import rgb2lab
 from torch import Tensor
 
-import wsss_zoo.methods.gat_corrector as module
-from wsss_zoo.data.graphs import collate_graphs, graph_data
-from wsss_zoo.data.region_graphs import RegionGraph
-from wsss_zoo.data.shapes_scene import SHAPES_CLASSES, shapes_scene
+import wsss_zoo.methods.graphs.gat_corrector as module
+from wsss_zoo.data.sets.shapes_scene import SHAPES_CLASSES, shapes_scene
+from wsss_zoo.data.supervision.graphs import collate_graphs, graph_data
+from wsss_zoo.files.region_graphs import RegionGraph
 from wsss_zoo.functional import (
     clean_pixels,
     confusion_matrix,

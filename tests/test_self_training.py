@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import yaml
 
-from wsss_zoo import Shapes, pipeline
+from wsss_zoo import Shapes
 from wsss_zoo.cli import main
-from wsss_zoo.data.pseudo_labels import read_label
-from wsss_zoo.data.splits import read_split, write_split
+from wsss_zoo.data.reading.splits import read_split, write_split
+from wsss_zoo.files.pseudo_labels import read_label
+from wsss_zoo.pipeline.command import command as pipeline
 
 RECIPE = (
     Path(__file__).parent.parent / "experiments" / "pipelines" / "st_plus_plus_voc_animals.yaml"
@@ -127,7 +128,7 @@ def test_middle_stage_trains_on_the_reliable_half(root, lists):
 
 def training_data(folder):
     """Training images of a step, from the configuration it saved."""
-    from wsss_zoo.zoo_cli import make_data
+    from wsss_zoo.cli.training import make_data
 
     data = make_data(yaml.safe_load((folder / "config.yaml").read_text())["data"])
     data.setup("fit")

@@ -10,8 +10,7 @@ import yaml
 from wandb import wandb_agent
 
 from tests.wandb_files import offline_runs
-from wsss_zoo.cli import main
-from wsss_zoo.zoo_cli import ZooCLI
+from wsss_zoo.cli import ZooCLI, main
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 SWEEPS = sorted(EXPERIMENTS.glob("sweeps/*.yaml"))

@@ -17,7 +17,7 @@ from wsss_zoo.functional import (
     vote,
     write_back,
 )
-from wsss_zoo.methods.image_network import fit_to_image
+from wsss_zoo.methods.graphs.image_network import fit_to_image
 from wsss_zoo.modules import RegionNetwork
 
 #: Regions asked for, and the share of right pixels among the believed.

@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from skimage import data, transform
 
-from wsss_zoo.callbacks.graph_writer import build_graph
-from wsss_zoo.callbacks.region_inputs import SeenImage
-from wsss_zoo.data.graphs import collate_graphs, graph_data
-from wsss_zoo.data.region_graphs import read_graph, write_graph
+from wsss_zoo.callbacks.regions.graph_writer import build_graph
+from wsss_zoo.callbacks.regions.region_inputs import SeenImage
+from wsss_zoo.data.supervision.graphs import collate_graphs, graph_data
+from wsss_zoo.files.region_graphs import read_graph, write_graph
 from wsss_zoo.functional import superpixels
 from wsss_zoo.methods import GATCorrector
 

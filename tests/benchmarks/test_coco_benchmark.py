@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from tests.data.coco_tree import NUMBERS
-from wsss_zoo.data.coco import COCO
-from wsss_zoo.data.coco_annotations import read_annotations
+from wsss_zoo.data.sets.coco import COCO
+from wsss_zoo.data.sets.coco_annotations import read_annotations
 
 mask_api = pytest.importorskip("pycocotools.mask")
 

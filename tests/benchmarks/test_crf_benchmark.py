@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from skimage import data, filters, transform
 
-from tests.functional.pydensecrf_reference import reference_crf
-from wsss_zoo.functional.crf import dense_crf
+from tests.functional.crf.pydensecrf_reference import reference_crf
+from wsss_zoo.functional.crf.dense_crf import dense_crf
 
 C, H, W = 4, 375, 500
 ROUNDS = 9

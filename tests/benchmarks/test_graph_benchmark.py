@@ -23,7 +23,7 @@ import torch
 torch.set_num_threads(1)
 from pathlib import Path
 from tempfile import TemporaryDirectory
-import wsss_zoo.cli
+import wsss_zoo.cli.main
 from tests.benchmarks.graph_work import corrected, photo_to_graph, seen_image
 from tests.benchmarks.memory import megabytes
 

@@ -17,7 +17,7 @@ from skimage import data, transform
 from tests.benchmarks.test_compare_benchmark import write_runs
 from tests.data.graph_folders import grid_graph
 from wsss_zoo.cli import main
-from wsss_zoo.data.graphs import collate_graphs, graph_data
+from wsss_zoo.data.supervision.graphs import collate_graphs, graph_data
 from wsss_zoo.functional import (
     confusion_matrix,
     dense_crf,

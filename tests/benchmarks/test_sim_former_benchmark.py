@@ -15,8 +15,8 @@ from tests.benchmarks.memory import KNOWN, PeakMemory
 from tests.methods.weak_shot_batches import weak_shot_batch
 from wsss_zoo.functional import class_targets
 from wsss_zoo.methods import SimFormer
-from wsss_zoo.methods.pair_losses import partners
 from wsss_zoo.methods.proposal_losses import match_layers
+from wsss_zoo.methods.weak_shot.pair_losses import partners
 from wsss_zoo.modules import SimNet
 
 CROP, ROUNDS = 160, 6

@@ -11,7 +11,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from tests.benchmarks.step_ratio import step_ratio
 from tests.data.graph_folders import grid_graph
-from wsss_zoo.data.graphs import collate_graphs, graph_data
+from wsss_zoo.data.supervision.graphs import collate_graphs, graph_data
 from wsss_zoo.functional import class_targets, confusion_matrix
 from wsss_zoo.methods import CAM, GATCorrector, MaskFormer, Supervised
 from wsss_zoo.methods.proposal_losses import match_layers

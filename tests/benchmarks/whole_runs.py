@@ -27,7 +27,7 @@ from wsss_zoo.callbacks import (
     SegmentationMetrics,
 )
 from wsss_zoo.cli import main as run_command
-from wsss_zoo.data.pseudo_labels import write_label
+from wsss_zoo.files.pseudo_labels import write_label
 from wsss_zoo.modules import Evaluation
 
 SIZE, CLASSES, TINY = 160, 7, {"backbone": "test_resnet"}

@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from tests.data.conftest import save_image
-from wsss_zoo.data.class_names.coco import COCO_STUFF_LABELS, COCO_THINGS
+from wsss_zoo.data.sets.class_names.coco import COCO_STUFF_LABELS, COCO_THINGS
 
 NUMBERS = {name: number for number, name in COCO_STUFF_LABELS.items() if name in COCO_THINGS}
 HEIGHT, WIDTH = 40, 60

@@ -4,8 +4,8 @@ from dataclasses import fields
 
 import numpy as np
 
-from wsss_zoo.data.manifests import Manifest, write_manifest
-from wsss_zoo.data.region_graphs import RegionGraph, write_graph
+from wsss_zoo.files.manifests import Manifest, write_manifest
+from wsss_zoo.files.region_graphs import RegionGraph, write_graph
 
 
 def grid_graph(size=(12, 16), grid=(3, 4), channels=5, classes=7, seed=0) -> RegionGraph:

@@ -8,8 +8,8 @@ from pytorch_lightning import Trainer
 
 from wsss_zoo.data import Augmentation, Folder
 from wsss_zoo.data.catalog import Catalog
-from wsss_zoo.data.options import TrainingOptions
-from wsss_zoo.data.training_set import make_training_set
+from wsss_zoo.data.supervision.options import TrainingOptions
+from wsss_zoo.data.supervision.training_set import make_training_set
 from wsss_zoo.methods import FixMatch
 
 

@@ -9,13 +9,13 @@ from PIL import Image
 
 from tests.data.coco_tree import make_coco
 from tests.data.conftest import save_image
-from tests.data.test_novel_masks import pasted_pixel
+from tests.data.supervision.test_novel_masks import pasted_pixel
 from wsss_zoo import data as data_sets
 from wsss_zoo.data import ADE20K, Augmentation, BaseDataModule, Folder, Shapes
-from wsss_zoo.data.pseudo_labels import Manifest, write_label, write_manifest
-from wsss_zoo.data.shapes import ShapesSource
-from wsss_zoo.data.splits import write_split
-from wsss_zoo.data.tag_files import tags_from_masks
+from wsss_zoo.data.reading.splits import write_split
+from wsss_zoo.data.reading.tag_files import tags_from_masks
+from wsss_zoo.data.sets.shapes import ShapesSource
+from wsss_zoo.files.pseudo_labels import Manifest, write_label, write_manifest
 
 IMAGES, SIDE = 6, 64
 SETTINGS = {"crop_size": 32, "batch_size": 2, "num_workers": 0, "val_split": None}

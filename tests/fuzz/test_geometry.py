@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz.strategies import images, sizes, tensors
-from wsss_zoo.data.transforms import (
+from wsss_zoo.data.transforms.joint import (
     Augmentation,
     crop_image,
     crop_mask,
@@ -13,7 +13,7 @@ from wsss_zoo.data.transforms import (
     sample_crop,
     sample_cutout,
 )
-from wsss_zoo.functional.ensemble import cells_to_crop, crop_to_cells
+from wsss_zoo.functional.views.ensemble import cells_to_crop, crop_to_cells
 
 GREY = torch.tensor([124, 116, 104], dtype=torch.uint8)
 SEEDS = st.integers(0, 2**31)

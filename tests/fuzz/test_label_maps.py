@@ -5,8 +5,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.fuzz.strategies import IGNORED, flags, label_maps, permutations, sizes
-from wsss_zoo.data.image_files import ImageFiles
-from wsss_zoo.data.official_masks import map_numbers, number_table
+from wsss_zoo.data.reading.image_files import ImageFiles
+from wsss_zoo.data.reading.official_masks import map_numbers, number_table
 from wsss_zoo.functional import (
     boundary_counts,
     boundary_f_score,
@@ -17,7 +17,7 @@ from wsss_zoo.functional import (
     mask_to_image_labels,
     mean_iou,
 )
-from wsss_zoo.functional.class_targets import class_targets, covered_pixels, target_masks
+from wsss_zoo.functional.proposals.class_targets import class_targets, covered_pixels, target_masks
 
 CLASSES = 4
 

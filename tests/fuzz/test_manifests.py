@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 from tests.data.graph_folders import grid_graph
 from tests.fuzz.reading import read_or_refuse
 from tests.fuzz.strategies import json_values
-from wsss_zoo.callbacks.loss_thresholds import read_thresholds
-from wsss_zoo.data.class_files import read_class_file
-from wsss_zoo.data.class_names.coco import COCO_THINGS
-from wsss_zoo.data.coco_annotations import read_annotations, read_index
-from wsss_zoo.data.label_folder import LabelFolder
-from wsss_zoo.data.manifests import Manifest, find_manifest, write_manifest
-from wsss_zoo.data.pseudo_labels import begin_folder, read_manifest
-from wsss_zoo.data.region_graphs import has_graph, read_graph, read_graph_manifest, write_graph
-from wsss_zoo.data.tag_files import read_tag_file
+from wsss_zoo.callbacks.regions.loss_thresholds import read_thresholds
+from wsss_zoo.data.reading.class_files import read_class_file
+from wsss_zoo.data.reading.tag_files import read_tag_file
+from wsss_zoo.data.sets.class_names.coco import COCO_THINGS
+from wsss_zoo.data.sets.coco_annotations import read_annotations, read_index
+from wsss_zoo.files.label_folder import LabelFolder
+from wsss_zoo.files.manifests import Manifest, find_manifest, write_manifest
+from wsss_zoo.files.pseudo_labels import begin_folder, read_manifest
+from wsss_zoo.files.region_graphs import has_graph, read_graph, read_graph_manifest, write_graph
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
 PLAIN = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TEXT

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.strategies import SCALES, flags, permutations, tensors
 from wsss_zoo.functional import match_proposals, semantic_inference
-from wsss_zoo.functional.mask_matching import assign_proposals, proposal_costs
+from wsss_zoo.functional.proposals.mask_matching import assign_proposals, proposal_costs
 
 CLASSES = 3
 

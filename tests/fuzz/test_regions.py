@@ -18,7 +18,7 @@ from wsss_zoo.functional import (
     vote_counts,
     write_back,
 )
-from wsss_zoo.functional.regions import num_regions
+from wsss_zoo.functional.regions.pooling import num_regions
 
 CLASSES = 3
 

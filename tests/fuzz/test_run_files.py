@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from tests.fuzz.strategies import json_values
 from tests.report.page.test_examples import write_labels, write_sheet
 from tests.report.run_folders import config, write_pipeline, write_run
-from wsss_zoo.callbacks.pictures import PANELS, save_sheet
-from wsss_zoo.metrics_csv import MetricsFile, read_metrics
+from wsss_zoo.drawing.pictures import PANELS, save_sheet
 from wsss_zoo.report.comparison import compare
 from wsss_zoo.report.find_runs import find_runs
 from wsss_zoo.report.metrics_file import read_metrics_file
@@ -20,6 +19,7 @@ from wsss_zoo.report.page import page
 from wsss_zoo.report.page.examples import collect_examples
 from wsss_zoo.report.runs import read_run
 from wsss_zoo.report.tables import csv_text, json_text, markdown_table
+from wsss_zoo.runs.metrics_csv import MetricsFile, read_metrics
 
 CELLS = st.sampled_from(
     ["", "0", "7", "-3", "1e5", "nan", "inf", "-inf", "x", '"', "1e400", "9" * 30]

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from tests.fuzz.reading import read_or_refuse
 from tests.fuzz.strategies import json_values, permutations, tensors
-from wsss_zoo.data.class_files import read_class_file
-from wsss_zoo.data.splits import read_split, write_split
-from wsss_zoo.data.tag_files import read_tag_file
-from wsss_zoo.data.text_files import id_problem, plain
+from wsss_zoo.data.reading.class_files import read_class_file
+from wsss_zoo.data.reading.splits import read_split, write_split
+from wsss_zoo.data.reading.tag_files import read_tag_file
+from wsss_zoo.files.text import id_problem, plain
 from wsss_zoo.functional import gate_by_tags
 
 # What tables are made of, and what breaks them.

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from wsss_zoo.data.graphs import collate_graphs, graph_data
-from wsss_zoo.data.region_graphs import RegionGraph
+from wsss_zoo.data.supervision.graphs import collate_graphs, graph_data
+from wsss_zoo.files.region_graphs import RegionGraph
 from wsss_zoo.functional import region_adjacency, vote_counts
 from wsss_zoo.methods import GATCorrector
 

@@ -10,10 +10,11 @@ from torch._dynamo.backends.debugging import aot_eager
 
 from tests.methods.short_fits import short_fit
 from tests.methods.zoo import CASES
-from wsss_zoo import GATCorrector, zoo_cli
+from wsss_zoo import GATCorrector
 from wsss_zoo.callbacks import CompiledTraining
+from wsss_zoo.cli import ZooCLI
+from wsss_zoo.cli.main import training as zoo_cli
 from wsss_zoo.modules import RegionNetwork
-from wsss_zoo.zoo_cli import ZooCLI
 
 TINY = [
     *["--model", "Supervised", "--model.backbone", "test_efficientnet", "--data", "Shapes"],

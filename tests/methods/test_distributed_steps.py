@@ -6,7 +6,7 @@ from pytorch_lightning import Callback
 
 from tests.methods.zoo import CASES, make_data, make_method
 from wsss_zoo import CoAttention
-from wsss_zoo.functional import pair_points
+from wsss_zoo.functional.losses import pair_points
 from wsss_zoo.modules import self_attention
 
 STEPS, BATCH = 2, 4

@@ -15,9 +15,11 @@ from torch.utils._pytree import tree_leaves
 
 from tests.methods.short_fits import short_fit
 from tests.methods.zoo import STEPS, make_data, make_method
-from wsss_zoo.callbacks.finite_loss import FiniteLoss
+from wsss_zoo.callbacks.training.finite_loss import FiniteLoss
 from wsss_zoo.functional import ClassTargets, class_targets, solve_assignment
-from wsss_zoo.methods import mask_former, proposal_losses, sim_former
+from wsss_zoo.methods import proposal_losses
+from wsss_zoo.methods.masks import mask_former
+from wsss_zoo.methods.weak_shot import sim_former
 
 CUDA = torch.device("cuda", 0)
 

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from wsss_zoo.metrics_csv import MetricsFile
 from wsss_zoo.report.metrics_file import read_metrics_file
+from wsss_zoo.runs.metrics_csv import MetricsFile
 
 
 def read(tmp_path, text):

@@ -13,9 +13,9 @@ from tests.report.run_folders import config, write_results, write_run
 from wsss_zoo import Shapes, Supervised
 from wsss_zoo.cli import main
 from wsss_zoo.data import BaseDataModule
-from wsss_zoo.data_of_run import make_data
-from wsss_zoo.pipeline_report import draw_step_sheet
-from wsss_zoo.recipe import Recipe, Step
+from wsss_zoo.pipeline.recipe import Recipe, Step
+from wsss_zoo.pipeline.summary import draw_step_sheet
+from wsss_zoo.runs.data import make_data
 
 
 class OwnShapes(Shapes):

@@ -13,16 +13,16 @@ from tests.report.run_folders import write_run
 from tests.security.hostile import BAD_IDS
 from wsss_zoo import Folder
 from wsss_zoo.callbacks import NoiseDetector
-from wsss_zoo.callbacks.given_labels import open_labels
-from wsss_zoo.callbacks.pictures import PANELS
+from wsss_zoo.callbacks.regions.given_labels import open_labels
 from wsss_zoo.cli import main
-from wsss_zoo.data.class_files import read_class_file
-from wsss_zoo.data.coco_annotations import CocoIndex, read_annotations, read_index, write_index
-from wsss_zoo.data.label_folder import LabelFolder
-from wsss_zoo.data.pseudo_labels import read_cam, read_label, write_cam, write_label
-from wsss_zoo.data.region_graphs import has_graph, read_graph, write_graph
-from wsss_zoo.data.splits import read_split
-from wsss_zoo.data.tag_files import read_tag_file
+from wsss_zoo.data.reading.class_files import read_class_file
+from wsss_zoo.data.reading.splits import read_split
+from wsss_zoo.data.reading.tag_files import read_tag_file
+from wsss_zoo.data.sets.coco_annotations import CocoIndex, read_annotations, read_index, write_index
+from wsss_zoo.drawing.pictures import PANELS
+from wsss_zoo.files.label_folder import LabelFolder
+from wsss_zoo.files.pseudo_labels import read_cam, read_label, write_cam, write_label
+from wsss_zoo.files.region_graphs import has_graph, read_graph, write_graph
 from wsss_zoo.modules import ProbabilityEnsemble
 from wsss_zoo.report.comparison import compare
 from wsss_zoo.report.find_runs import find_runs
@@ -106,7 +106,7 @@ def test_tag_files(image_id, tmp_path):
 
 @pytest.mark.parametrize("image_id", BAD_IDS)
 def test_coco(image_id, tmp_path, monkeypatch):
-    from wsss_zoo.data.class_names.coco import COCO_THINGS
+    from wsss_zoo.data.sets.class_names.coco import COCO_THINGS
 
     path = tmp_path / "instances.json"
     categories = [{"id": number, "name": name} for number, name in enumerate(COCO_THINGS)]
@@ -159,7 +159,7 @@ def test_panels_outside_of_the_picture(box, tmp_path):
     for panel in content["panels"]:
         panel["box"] = box
     sheet.info[PANELS] = json.dumps(content)
-    from wsss_zoo.callbacks.pictures import save_sheet
+    from wsss_zoo.drawing.pictures import save_sheet
 
     save_sheet(sheet, path)
     found = collect_examples(compare(find_runs([tmp_path])))
@@ -202,7 +202,7 @@ def test_names_of_classes_are_no_markup(name, tmp_path, capsys):
     (root / "image_labels.json").write_text(json.dumps({"one": [name], "two": []}))
     assert main(["inspect", "--data", "Folder", "--data.root", str(root), "--num_images", "0"]) == 0
     assert name in capsys.readouterr().out
-    from wsss_zoo.callbacks.class_table import print_class_table
+    from wsss_zoo.drawing.class_table import print_class_table
 
     print_class_table("title", {"IoU": {name: 0.5}}, {name: 1.0})
     assert capsys.readouterr().out.count(name) == 2

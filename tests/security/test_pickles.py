@@ -14,10 +14,10 @@ from tests.security.hostile import Bomb
 from wsss_zoo import methods
 from wsss_zoo.callbacks import NoiseDetector
 from wsss_zoo.cli import main
-from wsss_zoo.data.coco_annotations import read_index
-from wsss_zoo.data.official_masks import read_matrix
-from wsss_zoo.data.pseudo_labels import cam_path, read_cam
-from wsss_zoo.data.region_graphs import graph_path, read_graph
+from wsss_zoo.data.reading.official_masks import read_matrix
+from wsss_zoo.data.sets.coco_annotations import read_index
+from wsss_zoo.files.pseudo_labels import cam_path, read_cam
+from wsss_zoo.files.region_graphs import graph_path, read_graph
 
 WEIGHTS = [".pth", ".pt", ".ckpt", ".bin", ".tar", ".safetensors"]
 

@@ -3,8 +3,8 @@ import yaml
 
 from tests.report.run_folders import config, write_run
 from wsss_zoo.cli import main
-from wsss_zoo.data.class_files import read_class_file
-from wsss_zoo.recipe import read_recipe
+from wsss_zoo.data.reading.class_files import read_class_file
+from wsss_zoo.pipeline.recipe import read_recipe
 from wsss_zoo.report.page.photos import read_photos
 from wsss_zoo.report.runs import read_run
 

@@ -8,11 +8,11 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
-from wsss_zoo.callbacks.evaluation_callback import EvaluationCallback, Stage
-from wsss_zoo.callbacks.pictures import SheetRow, draw_sheet, save_sheet
-from wsss_zoo.callbacks.wandb_pictures import log_masks
+from wsss_zoo.callbacks.metrics.evaluation_callback import EvaluationCallback, Stage
 from wsss_zoo.contract import EvaluationBatch, find_data
-from wsss_zoo.data.image_files import UInt8Array
+from wsss_zoo.drawing.pictures import SheetRow, draw_sheet, save_sheet
+from wsss_zoo.drawing.wandb_pictures import log_masks
+from wsss_zoo.files.decoding import UInt8Array
 
 
 class PredictionVisualizer(EvaluationCallback):

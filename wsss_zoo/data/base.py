@@ -14,15 +14,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from wsss_zoo.contract import FindDone, Supervision, done_ids
 from wsss_zoo.data.catalog import Catalog
-from wsss_zoo.data.crops import Sample
-from wsss_zoo.data.evaluation import EvaluationImages
-from wsss_zoo.data.image_files import UInt8Array
-from wsss_zoo.data.loaders import Order, evaluation_loader, semi_loader, train_loader
-from wsss_zoo.data.options import GREY, TrainingOptions
-from wsss_zoo.data.region_graphs import open_graphs
-from wsss_zoo.data.splits import write_split
-from wsss_zoo.data.training_set import TrainingSet, make_training_set
-from wsss_zoo.data.transforms import Augmentation
+from wsss_zoo.data.loading.loaders import Order, evaluation_loader, semi_loader, train_loader
+from wsss_zoo.data.reading.splits import write_split
+from wsss_zoo.data.supervision.crops import Sample
+from wsss_zoo.data.supervision.evaluation import EvaluationImages
+from wsss_zoo.data.supervision.options import GREY, TrainingOptions
+from wsss_zoo.data.supervision.training_set import TrainingSet, make_training_set
+from wsss_zoo.data.transforms.joint import Augmentation
+from wsss_zoo.files.decoding import UInt8Array
+from wsss_zoo.files.region_graphs import open_graphs
 
 _UNIMATCH = Augmentation()
 
@@ -268,7 +268,7 @@ class BaseDataModule(Catalog, LightningDataModule):
         dataset: Dataset[Sample] = images
         if self._has_graphs:
             # Here, as it takes seconds to import.
-            from wsss_zoo.data.graphs import GraphImages
+            from wsss_zoo.data.supervision.graphs import GraphImages
 
             dataset = GraphImages(images, Path(str(self.graph_dir)))
         return evaluation_loader(dataset, self.num_workers, *self._ranks())

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss_zoo.data.classes import ClassesInUse
-from wsss_zoo.data.image_files import Checks, ImageFiles, ImageSource
-from wsss_zoo.data.splits import read_split, sample_labeled_split
-from wsss_zoo.data.tag_files import Tags, multi_hot, tags_from_masks
+from wsss_zoo.data.reading.image_files import Checks, ImageFiles, ImageSource
+from wsss_zoo.data.reading.splits import read_split, sample_labeled_split
+from wsss_zoo.data.reading.tag_files import Tags, multi_hot, tags_from_masks
 
 logger = logging.getLogger(__name__)
 

@@ -1,71 +1,42 @@
 """Functions of tensors or arrays: losses, activation maps and measures."""
 
-from wsss_zoo.functional.boundary import boundary_counts, boundary_f_score
-from wsss_zoo.functional.calibrated_fusion import calibrated_fusion
-from wsss_zoo.functional.cam import (
+from wsss_zoo.functional.cams.calibrated_fusion import calibrated_fusion
+from wsss_zoo.functional.cams.cam import (
     cam_to_label,
     class_activation_map,
     classifier_grad_cam,
     grad_cam,
     multi_scale_cam,
 )
-from wsss_zoo.functional.class_targets import (
-    ClassTargets,
-    class_targets,
-    covered_pixels,
-    target_masks,
-)
-from wsss_zoo.functional.co_attention import (
+from wsss_zoo.functional.cams.saliency_label import saliency_label
+from wsss_zoo.functional.co_attention.attention import (
     co_attend,
     co_attention,
     co_attention_affinity,
     contrastive_features,
     merge_co_attention_views,
 )
-from wsss_zoo.functional.co_attention_loss import co_attention_loss, exclusive_labels
-from wsss_zoo.functional.confusion import (
-    confusion_matrix,
-    harmonic_mean,
-    intersection_over_union,
-    mean_iou,
+from wsss_zoo.functional.co_attention.loss import co_attention_loss, exclusive_labels
+from wsss_zoo.functional.crf.dense_crf import dense_crf
+from wsss_zoo.functional.losses.consistency import (
+    masked_squared_error,
+    sigmoid_rampup,
+    softmax_mse_loss,
 )
-from wsss_zoo.functional.consistency import masked_squared_error, sigmoid_rampup, softmax_mse_loss
-from wsss_zoo.functional.correction import (
-    WriteBack,
-    nearest_clean,
-    region_loss,
-    seed_missing_classes,
-    temper,
-    write_back,
-)
-from wsss_zoo.functional.crf import dense_crf
-from wsss_zoo.functional.cross_entropy import masked_cross_entropy, ohem_cross_entropy
-from wsss_zoo.functional.cutmix import cutmix, draw_cutmix_boxes, draw_cutmix_masks
-from wsss_zoo.functional.ensemble import cells_to_crop, crop_to_cells, ensemble_update
-from wsss_zoo.functional.info_nce import info_nce_loss
-from wsss_zoo.functional.label_noise import (
-    DetectionReport,
-    clean_pixels,
-    detection_report,
-    label_loss,
-    noise_threshold,
-    youden_threshold,
-)
-from wsss_zoo.functional.mask_losses import (
+from wsss_zoo.functional.losses.cross_entropy import masked_cross_entropy, ohem_cross_entropy
+from wsss_zoo.functional.losses.info_nce import info_nce_loss
+from wsss_zoo.functional.losses.mask_losses import (
     complementary_loss,
     dice_mask_loss,
     focal_mask_loss,
     summed_complementary_loss,
 )
-from wsss_zoo.functional.mask_matching import (
-    assign_proposals,
-    match_proposal_batch,
-    match_proposals,
-    proposal_costs,
-    solve_assignment,
+from wsss_zoo.functional.losses.pair_points import (
+    gather_points,
+    sample_points,
+    shared_class_regions,
 )
-from wsss_zoo.functional.pair_points import gather_points, sample_points, shared_class_regions
-from wsss_zoo.functional.pair_similarity import (
+from wsss_zoo.functional.losses.pair_similarity import (
     DistillationKind,
     base_pixels,
     pair_balance,
@@ -75,23 +46,60 @@ from wsss_zoo.functional.pair_similarity import (
     score_similarity,
     similarity_distillation_loss,
 )
-from wsss_zoo.functional.patches import image_patches
-from wsss_zoo.functional.pseudo_label_loss import cps_loss, fixmatch_loss, soft_label_loss
-from wsss_zoo.functional.region_graph import (
+from wsss_zoo.functional.losses.pseudo_label_loss import cps_loss, fixmatch_loss, soft_label_loss
+from wsss_zoo.functional.losses.self_regulation import feature_regulation_loss, self_regulation_loss
+from wsss_zoo.functional.measures.boundary import boundary_counts, boundary_f_score
+from wsss_zoo.functional.measures.confusion import (
+    confusion_matrix,
+    harmonic_mean,
+    intersection_over_union,
+    mean_iou,
+)
+from wsss_zoo.functional.measures.reliability import image_reliability
+from wsss_zoo.functional.measures.small_objects import small_object_counts
+from wsss_zoo.functional.proposals.class_targets import (
+    ClassTargets,
+    class_targets,
+    covered_pixels,
+    target_masks,
+)
+from wsss_zoo.functional.proposals.mask_matching import (
+    assign_proposals,
+    match_proposal_batch,
+    match_proposals,
+    proposal_costs,
+    solve_assignment,
+)
+from wsss_zoo.functional.proposals.semantic_inference import semantic_inference
+from wsss_zoo.functional.regions.correction import (
+    WriteBack,
+    nearest_clean,
+    region_loss,
+    seed_missing_classes,
+    temper,
+    write_back,
+)
+from wsss_zoo.functional.regions.label_noise import (
+    DetectionReport,
+    clean_pixels,
+    detection_report,
+    label_loss,
+    noise_threshold,
+    youden_threshold,
+)
+from wsss_zoo.functional.regions.pooling import majority, paint, pool_regions, vote, vote_counts
+from wsss_zoo.functional.regions.region_graph import (
     edge_similarity,
     kept_edges,
     prune_edges,
     region_adjacency,
 )
-from wsss_zoo.functional.regions import majority, paint, pool_regions, vote, vote_counts
-from wsss_zoo.functional.reliability import image_reliability
-from wsss_zoo.functional.saliency_label import saliency_label
-from wsss_zoo.functional.self_regulation import feature_regulation_loss, self_regulation_loss
-from wsss_zoo.functional.semantic_inference import semantic_inference
-from wsss_zoo.functional.sliding_window import sliding_windows
-from wsss_zoo.functional.small_objects import small_object_counts
-from wsss_zoo.functional.superpixels import superpixel_backend, superpixels
+from wsss_zoo.functional.regions.superpixels import superpixel_backend, superpixels
 from wsss_zoo.functional.tags import gate_by_tags, mask_to_image_labels
+from wsss_zoo.functional.views.cutmix import cutmix, draw_cutmix_boxes, draw_cutmix_masks
+from wsss_zoo.functional.views.ensemble import cells_to_crop, crop_to_cells, ensemble_update
+from wsss_zoo.functional.views.patches import image_patches
+from wsss_zoo.functional.views.sliding_window import sliding_windows
 
 __all__ = [
     "ClassTargets",

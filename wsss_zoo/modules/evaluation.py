@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsss_zoo.functional import dense_crf, gate_by_tags, sliding_windows
-from wsss_zoo.functional.sliding_window import LastWindow
+from wsss_zoo.functional.views.sliding_window import LastWindow
 
 Forward = Callable[[Tensor], Tensor]
 

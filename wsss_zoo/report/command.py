@@ -5,8 +5,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from wsss_zoo.atomic import write_atomic
-from wsss_zoo.command_parser import UsageError, parse_options
+from wsss_zoo.arguments.command_parser import UsageError, parse_options
+from wsss_zoo.files.atomic import write_atomic
 from wsss_zoo.report.comparison import Comparison, compare
 from wsss_zoo.report.find_runs import Found, find_runs
 from wsss_zoo.report.packed_runs import origin

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wsss_zoo.report.packed_runs import origin, unpacked
 from wsss_zoo.report.runs import CONFIGS, RESULTS, Run, read_json, read_run
-from wsss_zoo.run_folder import METRICS, STARTED
+from wsss_zoo.runs.folder import METRICS, STARTED
 
 _MARKS = (*CONFIGS, METRICS, STARTED, *(name for name in RESULTS if "/" not in name))
 # Folders in a run's folder, with files by the thousand and no runs.

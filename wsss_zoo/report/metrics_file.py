@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wsss_zoo.metrics_csv import parse_metrics
+from wsss_zoo.runs.metrics_csv import parse_metrics
 
 # A loss of one batch says little: numbers of the training are means over its last steps.
 LAST_STEPS = 100

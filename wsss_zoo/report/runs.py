@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wsss_zoo.report.metrics_file import Curve, Metrics, read_metrics_file
 from wsss_zoo.report.settings import Settings, flatten
-from wsss_zoo.run_folder import CONFIG, DONE, STARTED
+from wsss_zoo.runs.folder import CONFIG, DONE, STARTED
 
 CONFIGS = (
     CONFIG,

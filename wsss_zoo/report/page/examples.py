@@ -17,7 +17,7 @@ from wsss_zoo.report.groups import Group
 from wsss_zoo.report.page.photos import read_photos
 from wsss_zoo.report.runs import Run, read_json
 
-# `wsss_zoo.callbacks.pictures.PANELS`; importing it would take Lightning.
+# `wsss_zoo.drawing.pictures.PANELS`; importing it would take Lightning.
 _PANELS = "wsss_zoo panels"
 _HEIGHT, _GROUPS = 160, 8
 # What reading a picture, or what a sheet says of its panels, may raise.

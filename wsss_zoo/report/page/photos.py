@@ -22,7 +22,7 @@ def read_photos(run: Path, image_ids: Sequence[str]) -> tuple[dict[str, Photo], 
         went wrong, "" if nothing: the data may not be where they were, or not on this machine.
     """
     # Only here: it takes torch.
-    from wsss_zoo.data_of_run import make_data
+    from wsss_zoo.runs.data import make_data
 
     try:
         name = "config_predict.yaml" if (run / "config_predict.yaml").exists() else "config.yaml"

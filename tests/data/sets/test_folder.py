@@ -1,0 +1,357 @@
+import json
+import re
+import types
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.data.conftest import save_image, save_mask
+from wsss_zoo.data import Folder
+from wsss_zoo.files.pseudo_labels import Manifest, write_label, write_manifest
+
+
+def listed(root, **lists):
+    (root / "splits").mkdir(exist_ok=True)
+    for name, ids in lists.items():
+        (root / "splits" / f"{name}.txt").write_text("\n".join(ids) + "\n", encoding="utf-8")
+
+
+def test_masks_only_where_there_are_some(folder_root):
+    data = Folder(str(folder_root), val_fraction=0, crop_size=16, batch_size=4, num_workers=0)
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    assert sorted(batch["image_id"]) == ["img 0", "img 1", "img 2", "img 3"]
+    assert data.class_names == ["background", "cup", "plate"]
+    assert data.val_dataloader() == []
+
+
+def test_tags_from_the_file_and_from_masks(folder_root):
+    data = Folder(
+        str(folder_root),
+        supervision="image_labels",
+        val_fraction=0,
+        crop_size=16,
+        batch_size=5,
+        num_workers=0,
+    )
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    found = dict(zip(batch["image_id"], batch["image_labels"].tolist(), strict=True))
+    assert found["img 4"] == [1, 1]
+    assert found["img 0"] == [1, 0]
+    assert "img 5" not in found
+
+
+def test_untouched_images_are_unlabelled(folder_root):
+    data = Folder(str(folder_root), supervision="semi", val_fraction=0, crop_size=16, num_workers=0)
+    data.setup("fit")
+    batch, _, _ = next(iter(data.train_dataloader()))
+    assert set(batch["unlabeled"]["image_id"]) == {"img 4", "img 5"}
+    known = batch["unlabeled"]["has_image_labels"].tolist()
+    assert [image_id == "img 4" for image_id in batch["unlabeled"]["image_id"]] == known
+
+
+def test_held_out_images_do_not_change_when_images_are_added(folder_root):
+    before = Folder(str(folder_root), val_fraction=0.5)
+    val = before.split_ids("val")
+    assert set(val).isdisjoint(before.split_ids("train"))
+    save_mask(folder_root / "masks" / "img 5.png", [1])
+    after = Folder(str(folder_root), val_fraction=0.5)
+    assert [image_id for image_id in after.split_ids("val") if image_id != "img 5"] == val
+
+
+def test_lists_of_the_user(folder_root):
+    listed(folder_root, train=["img 0", "img 1"], val=["img 2"])
+    data = Folder(str(folder_root), crop_size=16, num_workers=0)
+    data.setup("fit")
+    assert data.split_ids("train") == ["img 0", "img 1"]
+    assert [batch["image_id"] for batch in data.val_dataloader()] == [["img 2"]]
+
+
+def test_listed_image_without_a_mask_is_an_error(folder_root):
+    listed(folder_root, train=["img 0", "img 5"])
+    with pytest.raises(FileNotFoundError, match="1 of 2 listed ids have no mask, first: img 5"):
+        Folder(str(folder_root)).setup("fit")
+
+
+def test_subfolders_make_ids(folder_root):
+    (folder_root / "images" / "a").mkdir()
+    (folder_root / "images" / "img 5.JPG").rename(folder_root / "images" / "a" / "img 5.JPG")
+    assert "a/img 5" in Folder(str(folder_root)).split_ids("all")
+
+
+@pytest.mark.parametrize(
+    ("remove", "message"),
+    [
+        ("classes.txt", r"classes\.txt is missing; expected"),
+        ("images", "has no images; expected"),
+        ("", r"data root .*my photos does not exist; expected"),
+    ],
+)
+def test_missing_parts_show_the_layout(folder_root, remove, message):
+    (folder_root / remove).rename(folder_root.parent / "elsewhere")
+    with pytest.raises(FileNotFoundError, match=message):
+        Folder(str(folder_root)).setup("fit")
+
+
+def test_two_images_of_one_id(folder_root):
+    (folder_root / "images" / "img 0.png").write_bytes(b"")
+    with pytest.raises(ValueError, match="have the same id 'img 0'"):
+        Folder(str(folder_root)).setup("fit")
+
+
+def test_mask_without_image(folder_root):
+    save_mask(folder_root / "masks" / "imgx.png", [1])
+    with pytest.raises(ValueError, match=r"imgx\.png has no image of the same name"):
+        Folder(str(folder_root)).setup("fit")
+
+
+def test_repeated_class_name(folder_root):
+    (folder_root / "classes.txt").write_text("background\ncup\ncup\n")
+    with pytest.raises(ValueError, match="must hold different class names"):
+        _ = Folder(str(folder_root)).num_classes
+
+
+@pytest.mark.parametrize("split", ["tagged", "masked"])
+def test_named_parts_of_train(folder_root, split):
+    data = Folder(str(folder_root), val_fraction=0)
+    expected = {"tagged": [0, 1, 2, 3, 4], "masked": [0, 1, 2, 3]}[split]
+    assert data.split_ids(split) == [f"img {number}" for number in expected]
+
+
+@pytest.mark.parametrize("train_split", ["train", "tagged"])
+def test_tags_and_pseudo_labels_need_no_mask(folder_root, tmp_path, train_split):
+    for path in (folder_root / "masks").iterdir():
+        path.unlink()
+    names = "".join(f"img {number},cup\n" for number in range(6))
+    (folder_root / "image_labels.csv").write_text("id,classes\n" + names)
+    for number in range(6):
+        write_label(tmp_path / "labels", f"img {number}", np.zeros((40, 60), dtype=np.uint8))
+    manifest = Manifest("CAM", ["background", "cup", "plate"], 6, "", "", {}, "train")
+    write_manifest(tmp_path / "labels", manifest)
+    data = Folder(
+        str(folder_root),
+        train_split=train_split,
+        pseudo_label_dir=str(tmp_path / "labels"),
+        crop_size=16,
+        batch_size=6,
+        num_workers=0,
+    )
+    data.setup("fit")
+    assert len(set(next(iter(data.train_dataloader()))["image_id"])) == 6
+
+
+def test_no_background(folder_root):
+    (folder_root / "classes.txt").write_text("table\ncup\nplate\n")
+    data = Folder(str(folder_root), background=False)
+    assert (data.num_classes, data.num_fg_classes) == (3, 3)
+
+
+def test_without_a_val_list_training_images_are_never_held_out(folder_root):
+    listed(folder_root, train=["img 0", "img 1", "img 4"], test=["img 2"])
+    data = Folder(str(folder_root))
+    assert data.split_ids("train") == ["img 0", "img 1", "img 4"]
+    assert data.split_ids("val") == ["img 3"]
+    assert data.split_ids("extra") == ["img 5"]
+    assert data.split_ids("masked") == ["img 0", "img 1"]
+
+
+def test_without_a_train_list_the_other_lists_are_held_out(folder_root):
+    listed(folder_root, val=["img 0"], test=["img 5"])
+    data = Folder(str(folder_root))
+    assert data.split_ids("train") == ["img 1", "img 2", "img 3", "img 4"]
+    assert data.split_ids("extra") == []
+
+
+def test_extra_images_as_unlabelled_ones(folder_root):
+    listed(folder_root, train=["img 0", "img 1"], val=["img 2"])
+    data = Folder(
+        str(folder_root),
+        supervision="semi",
+        labeled_split="train",
+        unlabeled_split="extra",
+        crop_size=16,
+        num_workers=0,
+    )
+    data.setup("fit")
+    batch, _, _ = next(iter(data.train_dataloader()))
+    assert set(batch["unlabeled"]["image_id"]) <= {"img 3", "img 4", "img 5"}
+
+
+def test_unknown_split_names_those_there_are(folder_root):
+    listed(folder_root, small=["img 0"])
+    with pytest.raises(FileNotFoundError, match="there are small, train, val, all, tagged, masked"):
+        Folder(str(folder_root)).split_ids("trian")
+
+
+def test_names_with_suffix_stand_for_ids(folder_root):
+    listed(folder_root, train=["img 0.JPG", "img 4"])
+    (folder_root / "image_labels.csv").write_text("id,classes\nimg 4.JPG,cup\nimg 4,plate\n")
+    data = Folder(str(folder_root))
+    assert data.split_ids("train") == ["img 0", "img 4"]
+    assert data.read_tags(["img 4"]) == {"img 4": ["cup", "plate"]}
+    listed(folder_root, train=["img 0.JPG", "img 0"])
+    with pytest.raises(ValueError, match=r"train\.txt names image 'img 0' more than once"):
+        data.split_ids("train")
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_accents_are_found_however_a_system_writes_them(folder_root, form):
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    save_image(folder_root / "images" / unicodedata.normalize(form, "Käfer é.png"))
+    save_mask(folder_root / "masks" / unicodedata.normalize(other, "Käfer é.png"), [1])
+    name = unicodedata.normalize(other, "Käfer é")
+    listed(folder_root, train=[name])
+    (folder_root / "image_labels.csv").write_text(f"id,classes\n{name},cup\n", encoding="utf-8")
+    data = Folder(str(folder_root), crop_size=16, num_workers=0, batch_size=1)
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    assert batch["image_id"] == ["Käfer é"]
+    assert batch["image_labels"].tolist() == [[1, 0]]
+
+
+def test_colored_masks(folder_root):
+    (folder_root / "classes.txt").write_text("background 0 0 0\ncup #800000\nplate 0 128 0\n")
+    colors = np.zeros((256, 3), dtype=np.uint8)
+    colors[1], colors[2] = (128, 0, 0), (0, 128, 0)
+    for number in range(4):
+        path = folder_root / "masks" / f"img {number}.png"
+        values = np.asarray(Image.open(path))
+        Image.fromarray(colors[values]).save(path)
+    data = Folder(str(folder_root), val_fraction=0, classes=["plate"], crop_size=16, num_workers=0)
+    data.setup("fit")
+    mask = data.read_mask("img 1")
+    np.testing.assert_array_equal(np.unique(mask), [0, 1])
+    path = folder_root / "masks" / "img 2.png"
+    Image.fromarray(np.full((40, 60, 3), 9, dtype=np.uint8)).save(path)
+    with pytest.raises(ValueError, match=r"img 2\.png has 2400 pixels of the colour 9 9 9"):
+        Folder(str(folder_root), val_fraction=0).setup("fit")
+
+
+def test_colored_masks_without_colors_in_the_list(folder_root):
+    path = folder_root / "masks" / "img 2.png"
+    Image.fromarray(np.zeros((40, 60, 3), dtype=np.uint8)).save(path)
+    with pytest.raises(ValueError, match=r"img 2\.png is a mask of mode RGB.*in classes\.txt"):
+        Folder(str(folder_root), val_fraction=0).setup("fit")
+
+
+def test_classes_in_json(folder_root):
+    (folder_root / "classes.txt").unlink()
+    (folder_root / "classes.json").write_text(json.dumps(["background", "cup", "plate"]))
+    assert Folder(str(folder_root)).class_names == ["background", "cup", "plate"]
+
+
+def test_one_column_for_each_class(folder_root):
+    (folder_root / "image_labels.csv").write_text("id,cup,plate\nimg 4,0,1\n")
+    assert Folder(str(folder_root)).read_tags(["img 4"]) == {"img 4": ["plate"]}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("img 4,cop", r"image_labels\.csv tags image 'img 4' with the unknown class 'cop'"),
+        ("img 4,Cup", r"unknown class 'Cup' \(did you mean 'cup'\?\); correct it"),
+        ("img 4,background", "with the unknown class 'background'"),
+        ("img 9,cup", "has tags for 'img 9', which is no image"),
+        ("../img 4,cup", r"id '\.\./img 4' leads out of the data root"),
+        ("/img 4,cup", "id '/img 4' leads out of the data root"),
+    ],
+)
+def test_bad_tags(folder_root, line, message):
+    (folder_root / "image_labels.csv").write_text(f"id,classes\r\n{line}\r\n")
+    with pytest.raises(ValueError, match=message):
+        Folder(str(folder_root), supervision="image_labels").setup("fit")
+
+
+def test_classes_without_the_background(folder_root):
+    (folder_root / "classes.txt").write_text("cup\nplate\n")
+    data = Folder(str(folder_root), supervision="image_labels")
+    with pytest.raises(ValueError, match=r"tags of 'cup', .* first in .*classes\.txt; write 'back"):
+        data.setup("fit")
+    problems = []
+    data.report = problems.append
+    assert data.read_tags(["img 4"]) == {"img 4": ["plate"]}
+    assert len(problems) == 2
+
+
+def test_masks_of_black_and_white(folder_root, caplog):
+    for number in range(4):
+        save_mask(folder_root / "masks" / f"img {number}.png", [255])
+    Folder(str(folder_root), val_fraction=0).setup("fit")
+    message = "none of the 4 masks has a class besides index 0, first: .*img 0.png; if 255 stands"
+    assert re.search(message, caplog.text)
+    caplog.clear()
+    save_mask(folder_root / "masks" / "img 3.png", [2])
+    Folder(str(folder_root), val_fraction=0).setup("fit")
+    assert "besides index 0" not in caplog.text
+
+
+def test_ids_of_a_list_stay_in_the_root(folder_root):
+    listed(folder_root, train=["img 0", "../../secret"])
+    with pytest.raises(ValueError, match=r"train\.txt: id '\.\./\.\./secret' leads out of"):
+        Folder(str(folder_root)).setup("fit")
+
+
+def test_two_tag_files(folder_root):
+    (folder_root / "image_labels.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"has image_labels\.csv and image_labels\.json; delete"):
+        Folder(str(folder_root)).read_tags([])
+
+
+def test_links_stay_in_the_root_unless_allowed(folder_root, tmp_path):
+    save_image(tmp_path / "elsewhere.jpg")
+    (folder_root / "images" / "link.jpg").symlink_to(tmp_path / "elsewhere.jpg")
+    with pytest.raises(ValueError, match=r"link\.jpg is a link that leads out of the data root"):
+        Folder(str(folder_root)).split_ids("all")
+    data = Folder(str(folder_root), outside_links=True)
+    assert data.read_image("link").shape == (40, 60, 3)
+
+
+def test_capitals_of_masks(folder_root):
+    save_mask(folder_root / "masks" / "IMG 5.png", [1])
+    with pytest.raises(ValueError, match=r"IMG 5\.png has no image .*\('img 5' has other capitals"):
+        Folder(str(folder_root)).split_ids("all")
+
+
+def test_empty_files_are_found_in_setup(folder_root):
+    (folder_root / "images" / "img 4.JPG").write_bytes(b"")
+    data = Folder(str(folder_root), supervision="image_labels", val_fraction=0)
+    with pytest.raises(OSError, match=r"img 4\.JPG cannot be decoded \(the file is empty"):
+        data.setup("fit")
+
+
+def test_files_of_other_kinds_are_said(folder_root, caplog):
+    (folder_root / "images" / "img 7.heic").write_bytes(b"")
+    (folder_root / "mask").mkdir()
+    data = Folder(str(folder_root), val_fraction=0)
+    data.setup("fit")
+    assert "1 files in" in caplog.text
+    assert "img 7.heic" in caplog.text
+    assert [Path(path).name for path in data.unread_files()] == ["mask", "img 7.heic"]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("labeled", [0.5, "masked", "half.txt", None])
+def test_the_labeled_list_is_written_to_the_run(folder_root, tmp_path, monkeypatch, labeled, rank):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "half.txt").write_text("img 2.JPG\nimg 0\n")
+    for number in (4, 5):
+        save_mask(folder_root / "masks" / f"img {number}.png", [1 + number % 2])
+    data = Folder(str(folder_root), labeled_split=labeled, val_fraction=0, seed=3)
+    data.trainer = types.SimpleNamespace(
+        lightning_module=None, is_global_zero=rank == 0, default_root_dir=str(tmp_path / "run")
+    )
+    data.setup("fit")
+    written = tmp_path / "run" / "labeled_split.txt"
+    assert written.exists() == (labeled is not None and rank == 0)
+    if written.exists():
+        ids = written.read_text().splitlines()
+        assert ids == data.labeled_ids()
+        assert len(ids) == {0.5: 3, "masked": 6, "half.txt": 2}[labeled]
+        again = Folder(str(folder_root), labeled_split=str(written), val_fraction=0)
+        assert again.labeled_ids() == ids
+        rest = (tmp_path / "run" / "unlabeled_split.txt").read_text().splitlines()
+        assert rest == [i for i in data.split_ids(data.train_split) if i not in ids]

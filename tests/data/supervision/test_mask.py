@@ -1,0 +1,108 @@
+"""Pseudo-labels beside true masks, on generated images."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.data.large_folder import SETTINGS, settings, write_large_folder
+from wsss_zoo.data import Augmentation, Folder, Shapes
+from wsss_zoo.data.reading.splits import write_split
+from wsss_zoo.files.pseudo_labels import Manifest, write_label, write_manifest
+
+IDS = [f"train_{number:06d}" for number in range(12)]
+
+
+def write_labels(folder, ids, value):
+    for image_id in ids:
+        write_label(folder, image_id, np.full((64, 64), value, dtype=np.uint8))
+    names = list(Shapes().class_names)
+    write_manifest(folder, Manifest("Supervised", names, len(ids), "", "", {}, "train"))
+    return str(folder)
+
+
+def training_set(tmp_path, **options):
+    settings = {"num_train": 12, "image_size": 64, "crop_size": 48, "num_workers": 0}
+    if "labeled_split" not in options:
+        write_split(tmp_path / "labeled.txt", IDS[:3])
+        options["labeled_split"] = str(tmp_path / "labeled.txt")
+    data = Shapes(**settings, **options)
+    data.setup("fit")
+    return data._train
+
+
+@pytest.mark.parametrize(("count", "times"), [(9, 3), (7, 3), (6, 2), (2, 1)])
+def test_labelled_images_are_repeated_to_as_many(tmp_path, count, times):
+    labels = write_labels(tmp_path / "p", IDS[3 : 3 + count], 2)
+    write_split(tmp_path / "unlabeled.txt", IDS[3 : 3 + count])
+    options = {"train_split": str(tmp_path / "unlabeled.txt"), "pseudo_label_dir": labels}
+    images = training_set(tmp_path, repeat_labeled=True, **options)
+    assert list(images.ids) == IDS[:3] * times + IDS[3 : 3 + count]
+    assert list(training_set(tmp_path, **options).ids) == IDS[: 3 + count]
+    np.testing.assert_array_equal(images.read_mask(IDS[0]), images.source.read_mask(IDS[0]))
+    assert (images.read_mask(IDS[3]) == 2).all()
+
+
+def test_repeating_needs_both_kinds(tmp_path):
+    assert list(training_set(tmp_path, repeat_labeled=True).ids) == IDS[:3]
+    labels = write_labels(tmp_path / "p", IDS, 2)
+    options = {"pseudo_label_dir": labels, "repeat_labeled": True, "labeled_split": None}
+    assert list(training_set(tmp_path, **options).ids) == IDS
+
+
+def test_first_folder_that_has_the_image_counts(tmp_path):
+    folders = [
+        write_labels(tmp_path / "a", IDS[3:6], 1),
+        write_labels(tmp_path / "b", IDS[5:], 2),
+    ]
+    images = training_set(tmp_path, pseudo_label_dir=folders)
+    values = [np.unique(images.read_mask(image_id)).tolist() for image_id in IDS[3:]]
+    assert values == [[1]] * 3 + [[2]] * 6
+    images = training_set(tmp_path, pseudo_label_dir=folders[::-1])
+    values = [np.unique(images.read_mask(image_id)).tolist() for image_id in IDS[3:]]
+    assert values == [[1]] * 2 + [[2]] * 7
+
+
+def test_every_folder_must_be_finished_and_all_images_in_one(tmp_path):
+    first, second = (write_labels(tmp_path / name, IDS[3:7], 1) for name in ("a", "b"))
+    with pytest.raises(FileNotFoundError, match=r"5 of 9 listed ids have no mask, first: train_0"):
+        training_set(tmp_path, pseudo_label_dir=[first, second])
+    (tmp_path / "b/manifest.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"b has no manifest\.json"):
+        training_set(tmp_path, pseudo_label_dir=[first, second])
+    with pytest.raises(FileNotFoundError, match="9 of 9 listed ids have no mask"):
+        training_set(tmp_path, pseudo_label_dir=[])
+
+
+def test_strong_changes_on_pseudo_labelled_images_only(tmp_path):
+    labels = write_labels(tmp_path / "p", IDS[3:], 2)
+    augmentation = Augmentation(
+        cutout_prob=1.0, cutout_fill="noise", scale_range=(1.0, 1.0), jitter_prob=1.0
+    )
+    options = {"pseudo_label_dir": labels, "augmentation": augmentation}
+    plain = training_set(tmp_path, **options)
+    strong = training_set(tmp_path, photometric="pseudo", **options)
+    for index in range(len(IDS)):
+        first, second = plain[index], strong[index]
+        if index < 3:
+            assert torch.equal(first["image"], second["image"])
+            assert torch.equal(first["mask"], second["mask"])
+            continue
+        hidden = second["mask"] == 255
+        assert 0.01 < hidden.float().mean() < 0.45
+        # The box, and nothing else, is noise: neighbours in it do not resemble each other.
+        rows, columns = hidden.nonzero(as_tuple=True)
+        box = second["image"][:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        assert hidden.sum() == box[0].numel()
+        assert (box.diff(dim=2).abs().mean() > 0.25) & (box.std() > 0.25)
+        assert not torch.equal(first["image"][:, ~hidden], second["image"][:, ~hidden])
+
+
+@pytest.mark.parametrize("regime", SETTINGS)
+def test_large_data_are_set_up_without_opening_an_image(tmp_path, regime):
+    """The images are empty files: the first look into one would raise."""
+    write_large_folder(tmp_path, folders=3, each=20)
+    options = settings(regime, tmp_path)
+    for stage in ("fit", "validate", "predict"):
+        Folder(**options).setup(stage)
+    with pytest.raises(OSError, match="is empty, 0 bytes"):
+        Folder(**options | {"check_files": True}).setup("fit")

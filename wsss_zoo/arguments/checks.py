@@ -1,0 +1,122 @@
+"""Check the names that the user typed, and word what is wrong with them."""
+
+import difflib
+import inspect
+import pkgutil
+import re
+from typing import Any
+
+from wsss_zoo.arguments.given import Setting
+
+
+def subclasses(base: type) -> dict[str, type]:
+    """Classes that a user can name where ``base`` is asked for, by their names, sorted."""
+    found: dict[str, type] = {}
+    child: type
+    for child in base.__subclasses__():
+        own: dict[str, type] = {} if inspect.isabstract(child) else {child.__name__: child}
+        found |= own | subclasses(child)
+    return {name: found[name] for name in sorted(found)}
+
+
+def loaded_class(base: type, class_path: str) -> type[Any] | None:
+    """The class that a file names, if it is loaded already: nothing is imported for it.
+
+    Args:
+        base: Class that it must derive from.
+        class_path: Name of one of the package's, or import path.
+
+    Returns:
+        The class; None if there is no such class derived from ``base``.
+    """
+    known = subclasses(base)
+    if "." not in class_path or class_path.startswith("wsss_zoo."):
+        return known.get(short_name(class_path))
+    paths = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in known.values()}
+    return paths.get(class_path)
+
+
+def short_name(class_path: str) -> str:
+    """Last part of a dotted class path.
+
+    >>> short_name("wsss_zoo.methods.tags.cam.CAM")
+    'CAM'
+    """
+    return class_path.rsplit(".", 1)[-1]
+
+
+def short_message(message: str) -> str:
+    r"""Cut jsonargparse's account of a bad module down to what is wrong with it.
+
+    >>> short_message(
+    ...     "Parser key 'model':\n Subtypes: [BaseMethod, NoneType]\n Errors:\n"
+    ...     " - Problem with given class_path 'wsss_zoo.CAM':\n  Option 'lrr' is not accepted\n"
+    ...     " - Expected a NoneType"
+    ... )
+    "CAM: Option 'lrr' is not accepted"
+    """
+    pattern = r"Problem with given class_path '([^']+)':\s+(.+?)(\n\s*- |\n\s*Given value|$)"
+    match = re.search(pattern, message, re.DOTALL)
+    if match is not None:
+        text = f"{match[1].removeprefix('wsss_zoo.')}: {' '.join(match[2].split())}"
+    elif 'Parser key "trainer.logger"' in message:
+        return (
+            "trainer.logger: that is no logger; give --trainer.logger WandbLogger and after it its "
+            "options (--trainer.logger.project P) and further loggers (--trainer.logger+ CSVLogger)"
+        )
+    else:
+        text = re.sub(r'^Parser key "', 'Parser key "--', message)
+    text = re.sub(r'Parser key "([-\w.]+)":\s+', r"\1: ", text)
+    # Types by their names.
+    return re.sub(r"an? (<class '([\w.]+)'>|typing\.)", r"\2", text)
+
+
+def supervision_of(class_path: str) -> str:
+    """Regime of a method, from its class path."""
+    return str(pkgutil.resolve_name(class_path).supervision)
+
+
+def check_name(key: str, given: Setting | None, base: type) -> None:
+    """Refuse a method or data set that does not exist.
+
+    Args:
+        key: ``model`` or ``data``.
+        given: What the user gave for it; None is refused too.
+        base: Class that the named one must derive from.
+
+    Raises:
+        ValueError: If a name without dots is not that of a subclass.
+    """
+    known = subclasses(base)
+    kind = {"model": "method", "data": "data set"}[key]
+    there_are = f"there are: {', '.join(known)}"
+    if given is None:
+        raise ValueError(f"--{key} is missing: name the {kind}; {there_are}")
+    name = str(given.value)
+    if name in known or "." in name:
+        return
+    lower = {other.lower(): other for other in known}
+    close = difflib.get_close_matches(name.lower(), lower, n=1)
+    hint = f" (did you mean {lower[close[0]]}?)" if close else ""
+    raise ValueError(
+        f"{given.source}: there is no {kind} {name!r}{hint}; {there_are}; a class of your own is "
+        "named by its import path, package.module.Class"
+    )
+
+
+def check_supervision(given: Setting | None, model_class_path: str) -> None:
+    """Refuse a supervision other than the method's.
+
+    Args:
+        given: ``data.supervision`` as the user gave it; None if it was not given.
+        model_class_path: Import path of the method.
+
+    Raises:
+        ValueError: If the two differ.
+    """
+    needed = supervision_of(model_class_path)
+    if given is not None and given.value != needed:
+        raise ValueError(
+            f"{given.source}: supervision {given.value!r} is given, but "
+            f"{short_name(model_class_path)} learns from {needed!r}; remove it, the method decides"
+        )

@@ -1,0 +1,192 @@
+"""A command of ``wsss-zoo`` made from a typed function: its signature and docstring."""
+
+import inspect
+import json
+import re
+import shlex
+import sys
+import typing
+from argparse import HelpFormatter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import docstring_parser  # jsonargparse[signatures] brings it
+from jsonargparse import ArgumentParser
+
+from wsss_zoo.arguments.checks import check_name, short_message
+from wsss_zoo.arguments.given import class_first, given_settings, option_groups, option_key
+
+# Parameters that are no options, see `run_command`.
+_NO_OPTIONS = {"typed", "other_options"}
+
+
+class UsageError(ValueError):
+    """What the user typed cannot be done: one line and a hint at ``--help``, exit code 2."""
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Turn errors about what the user typed, or about a file named there, into `UsageError`."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise UsageError(str(error)) from error
+
+
+class OneLineErrors(ArgumentParser):
+    """A parser that says what is wrong without the pages of usage of jsonargparse."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print a message and end the process with code 2."""
+        if not self.exit_on_error:
+            # jsonargparse's parsers of single values: the parser of the command words the message.
+            super().error(message, ex)
+        parser = getattr(ex, "subcommand_parser", None) or self
+        command = parser.prog.replace(" [options]", "")
+        sys.stderr.write(f"{command}: error: {short_message(message)}\n")
+        sys.stderr.write(f"{command} --help lists all options\n")
+        sys.exit(2)
+
+
+class CommandParser(OneLineErrors):
+    """The parser of a function's arguments."""
+
+    def format_help(self, formatter: HelpFormatter | None = None) -> str:
+        """Show types by their names, and that a flag may stand alone."""
+        text = re.sub(r"<class\s+'([\w.]+)'>", r"\1", super().format_help(formatter))
+        return text.replace("{true,false}", "[{true,false}]")
+
+
+def run_command(name: str, function: Callable[..., int], args: Sequence[str]) -> int:
+    """Call a function with what the user typed.
+
+    Parameters before the ``*`` of the signature are positional on the command line, those after it
+    are options. A bool option may stand alone for ``true``; a list is given as ``[a, b]`` or value
+    by value; a dash in a name counts as an underscore. Two parameters are no options: ``typed``
+    gets the whole command line, ``other_options`` those options that the function does not name.
+
+    Args:
+        name: Name of the command.
+        function: What it does; returns the exit code.
+        args: Arguments after the name.
+    """
+    parser = _make_parser(name, function)
+    options = _parse(parser, function, args)
+    if "typed" in inspect.signature(function).parameters:
+        options["typed"] = shlex.join(["wsss-zoo", name, *args])
+    try:
+        return function(**options)
+    except UsageError as error:
+        parser.error(str(error))
+
+
+def parse_options(name: str, function: Callable[..., Any], args: Sequence[str]) -> dict[str, Any]:
+    """Parse arguments of a command without running it."""
+    return _parse(_make_parser(name, function), function, args)
+
+
+def _make_parser(name: str, function: Callable[..., Any]) -> CommandParser:
+    documented = docstring_parser.parse(inspect.getdoc(function) or "")
+    texts = {parameter.arg_name: parameter.description for parameter in documented.params}
+    parameters = inspect.signature(function).parameters
+    positional = [p for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    options = [p for p in parameters.values() if p not in positional and p.name not in _NO_OPTIONS]
+    usage = ["wsss-zoo", name, *(p.name.upper() for p in positional)]
+    usage += [f"--{p.name} {p.name.upper()}" for p in options if p.default is p.empty]
+    usage += ["[options]"] if options else []
+    parser = CommandParser(
+        prog=f"wsss-zoo {name}",
+        usage=" ".join(usage),
+        description=(documented.description or "").replace("``", ""),
+        # Else a mistyped option may be taken for another one, whose beginning it is.
+        allow_abbrev=False,
+    )
+    if options and "other_options" not in parameters:
+        parser.add_argument("--config", action="config", help="YAML file of these options")
+    hints = typing.get_type_hints(function)
+    for parameter in positional:
+        kind, many = hints[parameter.name], typing.get_origin(hints[parameter.name]) is list
+        parser.add_argument(
+            parameter.name,
+            type=typing.get_args(kind)[0] if many else kind,
+            nargs="+" if many else None,
+            metavar=parameter.name.upper(),
+            help=texts.get(parameter.name),
+        )
+    named: set[str | int] = {p.name for p in positional}
+    parser.add_function_arguments(function, as_group=False, skip=named | _NO_OPTIONS)
+    return parser
+
+
+def _parse(
+    parser: CommandParser, function: Callable[..., Any], args: Sequence[str]
+) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters
+    hints = typing.get_type_hints(function)
+    options: dict[str, Any] = {}
+    if "other_options" in parameters:
+        args, options["other_options"] = _split(args, set(parameters))
+    args = _spell_out(args, hints)
+    try:
+        for key in {"model", "data"} & parameters.keys():
+            if inspect.isclass(hints[key]):
+                given = given_settings(args)
+                if not {"help", "-h", f"{key}.help"} & given.keys():
+                    check_name(key, given.get(key), hints[key])
+                args = class_first(args, key)
+        found = parser.instantiate(parser.parse_args(args))
+    except ValueError as error:
+        parser.error(str(error.__cause__ or error))
+    return options | {name: found[name] for name in parameters if name in found}
+
+
+def _split(args: Sequence[str], names: set[str]) -> tuple[list[str], list[str]]:
+    """Part the arguments into those of a function and the options that it does not name."""
+    if {"-h", "--help"} & set(args):
+        return ["--help"], []
+    own: list[str] = []
+    other: list[str] = []
+    for group in option_groups(args):
+        is_own = not group[0].startswith("-") or option_key(group[0]) in names
+        (own if is_own else other).extend(group)
+    return own, other
+
+
+def _spell_out(args: Sequence[str], hints: Mapping[str, Any]) -> list[str]:
+    """Write out flags that stand alone, lists given value by value, and dashes in names.
+
+    >>> hints = {"by_seed": bool, "names": list[str]}
+    >>> _spell_out(["a", "--by-seed", "--names", "x", "--names=y"], hints)
+    ['a', '--by_seed=true', '--names=["x", "y"]']
+    """
+    spelled: list[str] = []
+    lists: dict[str, list[str]] = {}
+    tokens = list(reversed(args))
+    while tokens:
+        option, equals, value = tokens.pop().partition("=")
+        name = option.removeprefix("--").replace("-", "_")
+        if not option.startswith("--") or name not in hints:
+            spelled.append(option + equals + value)
+            continue
+        given = value if equals else _take_value(hints[name], tokens)
+        if given is None:
+            spelled.append(f"--{name}")
+        elif typing.get_origin(hints[name]) in (list, tuple):
+            lists.setdefault(name, []).append(given)
+        else:
+            spelled.append(f"--{name}={given}")
+    for name, values in lists.items():
+        is_whole = len(values) == 1 and values[0].startswith("[")
+        spelled.append(f"--{name}={values[0] if is_whole else json.dumps(values)}")
+    return spelled
+
+
+def _take_value(kind: Any, tokens: list[str]) -> str | None:
+    """Take the value of an option off the tokens, the next one last; None if it lacks one."""
+    following = tokens[-1] if tokens and not tokens[-1].startswith("--") else None
+    if kind is bool and following not in ("true", "false"):
+        return "true"
+    if following is None:
+        return "true" if bool in typing.get_args(kind) else None
+    return tokens.pop()

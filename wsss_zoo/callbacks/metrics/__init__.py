@@ -1,0 +1,1 @@
+"""Metrics of each kind of output, and of folders of pseudo-labels."""

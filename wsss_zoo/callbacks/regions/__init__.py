@@ -1,0 +1,1 @@
+"""Label noise and region graphs, measured and written during ``predict``."""

@@ -1,0 +1,93 @@
+"""A folder of label maps to look at, from ``predict`` or from elsewhere."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
+from wsss_zoo.files.manifests import HEADER, MANIFEST, sha256_file
+from wsss_zoo.files.pseudo_labels import label_path, read_label, read_manifest
+
+
+@dataclass(frozen=True)
+class GivenLabels:
+    """Label maps of all images of a prediction.
+
+    Args:
+        directory: Folder of ``<image_id>.png``.
+        num_classes: Number of classes C, background included.
+        identity: SHA-256 that stands for the content of the maps: of the folder's manifest, or of
+            the files where it has none.
+    """
+
+    directory: Path
+    num_classes: int
+    identity: str
+
+    def read(self, image_id: str, size: Sequence[int]) -> UInt8Array:
+        """Label map of an image: class index per pixel, 255 = ignored, (H, W).
+
+        Args:
+            image_id: The image.
+            size: Its height and width, pixels.
+
+        Raises:
+            OSError: If the file cannot be read.
+            ValueError: If it has another size than the image, or an unknown class index.
+        """
+        path = label_path(self.directory, image_id)
+        label = read_label(self.directory, image_id)
+        if label.shape != tuple(size):
+            (found_height, found_width), (height, width) = label.shape, size
+            raise ValueError(
+                f"label map {path} is {found_width}x{found_height} pixels (width x height), but "
+                f"image {image_id} is {width}x{height}; make both equal"
+            )
+        highest = int(label[label != IGNORE_INDEX].max(initial=0))
+        if highest >= self.num_classes:
+            raise ValueError(
+                f"label map {path} holds class index {highest}, but the data set has the indices "
+                f"0..{self.num_classes - 1} and 255; correct the map or --data.classes"
+            )
+        return label
+
+
+def open_labels(
+    directory: str, class_names: Sequence[str], image_ids: Sequence[str], option: str
+) -> GivenLabels:
+    """Find the label map of every image before any image is gone over.
+
+    Args:
+        directory: The folder; one without manifest is taken as it is.
+        class_names: Names by class index of the data set.
+        image_ids: All images.
+        option: How the user gives the folder, for messages.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, it is not finished, or images have no map
+            (the first three are named).
+        ValueError: If the folder is for other classes or has lost files.
+    """
+    folder = Path(directory)
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{option} {folder} is no folder; give one with a label map <image_id>.png of every "
+            "image, such as the pseudo_labels that 'wsss-zoo predict' writes"
+        )
+    missing = [i for i in image_ids if not label_path(folder, i).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(image_ids)} images have no label map in {option} {folder}, "
+            f"first: {', '.join(missing[:3])}; predict labels of these images too, or choose "
+            "another --data.predict_split"
+        )
+    if (folder / MANIFEST).exists() or (folder / HEADER).exists():
+        read_manifest(folder, list(class_names))
+        identity = sha256_file(folder / MANIFEST)
+    else:
+        digest = hashlib.sha256()
+        for image_id in image_ids:
+            digest.update(f"{image_id} {sha256_file(label_path(folder, image_id))}\n".encode())
+        identity = digest.hexdigest()
+    return GivenLabels(folder, len(class_names), identity)

@@ -1,0 +1,1 @@
+"""What changes or guards training steps."""

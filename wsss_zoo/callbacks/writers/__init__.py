@@ -1,0 +1,1 @@
+"""Writers of predictions, which resume where a killed run stopped."""

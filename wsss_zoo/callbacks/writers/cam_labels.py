@@ -1,0 +1,181 @@
+"""From the class activation maps of one image to its pseudo-label."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wsss_zoo.callbacks.writers.saliency import saliency_settings
+from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
+from wsss_zoo.functional import cam_to_label, dense_crf, saliency_label
+
+FloatArray = NDArray[np.float32]
+
+# In IRN's label CRF the given label of a pixel has this probability, the others share the rest.
+_LABEL_CONFIDENCE = 0.7
+_SMALLEST_SCORE = 1e-5
+_crf = partial(
+    dense_crf, iterations=10, gaussian_sxy=3.0, gaussian_weight=3.0, bilateral_weight=10.0
+)
+_label_crf = partial(_crf, bilateral_sxy=50.0, bilateral_srgb=5.0)
+_softmax_crf = partial(_crf, bilateral_sxy=80.0, bilateral_srgb=13.0)
+
+
+@dataclass(frozen=True)
+class CamLabelOptions:
+    """How activation maps become labels: one of four kinds of background.
+
+    Args:
+        bg_threshold: Constant score of the background in [0, 1]; not used with the others.
+        bg_power: Exponent of the background ``(1 - max_k cam_k) ** bg_power`` of PSA; a small one
+            gives a strong background. None for a constant.
+        fg_conf: Background score of the foreground map of IRN's confident labels. None for none.
+        bg_conf: Background score of the background map; below ``fg_conf``.
+        crf: Refine with a dense CRF over the classes present.
+        saliency_dir: Folder with a grey ``<image_id>.png`` of each image's size, 0 to 255: how much
+            a pixel stands out. What does not is background, as `saliency_label` says; without CRF.
+            None for none.
+
+    Raises:
+        ValueError: If a value is out of range or two kinds of background are asked for.
+    """
+
+    bg_threshold: float = 0.15
+    bg_power: float | None = None
+    fg_conf: float | None = None
+    bg_conf: float | None = None
+    crf: bool = False
+    saliency_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.bg_threshold < 1:
+            raise ValueError(f"bg_threshold must be in [0, 1), got {self.bg_threshold}")
+        if self.bg_power is not None and self.bg_power <= 0:
+            raise ValueError(
+                f"bg_power must be above 0, got {self.bg_power}; IRN and PSA use 4 to 32"
+            )
+        if (self.fg_conf is None) != (self.bg_conf is None):
+            raise ValueError(
+                f"fg_conf is {self.fg_conf} and bg_conf {self.bg_conf}; give both for confident "
+                "labels (0.30 and 0.05) or neither"
+            )
+        if self.saliency_dir is not None:
+            self._check_saliency_alone()
+        if self.fg_conf is None or self.bg_conf is None:
+            return
+        if not 0 <= self.bg_conf < self.fg_conf < 1:
+            raise ValueError(
+                f"confident labels need 0 <= bg_conf < fg_conf < 1, got bg_conf {self.bg_conf} and "
+                f"fg_conf {self.fg_conf}"
+            )
+        if self.bg_power is not None:
+            raise ValueError("bg_power and fg_conf/bg_conf exclude each other; leave one out")
+
+    def _check_saliency_alone(self) -> None:
+        if self.bg_power is not None or self.fg_conf is not None:
+            raise ValueError(
+                "saliency_dir excludes bg_power, fg_conf and bg_conf, which are other kinds of "
+                "background; leave one out"
+            )
+        if self.crf:
+            raise ValueError(
+                "saliency_dir and crf exclude each other: pixels in doubt are left out of labels "
+                "with saliency, not refined; leave one out"
+            )
+
+    def in_use(self) -> dict[str, Any]:
+        """The options that decide the labels, by name; of a folder its name only."""
+        if self.saliency_dir is not None:
+            return saliency_settings(self.saliency_dir) | {"crf": False}
+        if self.bg_power is not None:
+            return {"bg_power": self.bg_power, "crf": self.crf}
+        if self.fg_conf is not None:
+            return {"fg_conf": self.fg_conf, "bg_conf": self.bg_conf, "crf": self.crf}
+        return {"bg_threshold": self.bg_threshold, "crf": self.crf}
+
+
+def cam_pseudo_label(
+    cam: Tensor,
+    image_labels: Tensor,
+    options: CamLabelOptions,
+    image: UInt8Array | None = None,
+    saliency: FloatArray | None = None,
+) -> UInt8Array:
+    """Label map of one image from its activation maps.
+
+    Args:
+        cam: Maps in [0, 1], (K, H, W).
+        image_labels: Tags, 1 where a class is present, (K,).
+        options: Background and CRF.
+        image: RGB image for the CRF, (H, W, 3); not needed without one.
+        saliency: In [0, 1], (H, W); not needed without ``saliency_dir``.
+
+    Returns:
+        Class index per pixel, 0 = background, 255 = neither certain foreground nor certain
+        background (confident labels and saliency only), (H, W). All background without tags.
+
+    Raises:
+        ValueError: If the CRF is on and there is no image, or saliency is in use and there is none.
+
+    Ahn, Cho, Kwak, CVPR 2019 (constant background, confident labels, label CRF; jiwoon-ahn/irn
+    ``step/cam_to_ir_label.py``); Ahn, Kwak, CVPR 2018 (background power, softmax CRF;
+    jiwoon-ahn/psa ``infer_cls.py``). PSA's CRF gets scores that do not sum to 1, here they do; a
+    factor per pixel cancels in the mean field's softmax. With saliency: see `saliency_label`.
+    """
+    if options.crf and image is None:
+        raise ValueError("a CRF needs the image; read it with the data module's read_image")
+    if options.saliency_dir is not None:
+        return _saliency_label(cam, image_labels, saliency)
+    present = image_labels.nonzero().flatten()
+    maps = cam[present].float()
+    if len(present) == 0:
+        return np.zeros(cam.shape[1:], dtype=np.uint8)
+    guide = image if options.crf else None
+    if options.bg_power is not None:
+        local = _power_label(maps.cpu().numpy(), options.bg_power, guide)
+    elif options.fg_conf is not None and options.bg_conf is not None:
+        fg = _constant_label(maps, options.fg_conf, guide)
+        bg = _constant_label(maps, options.bg_conf, guide)
+        local = np.where((fg == 0) & (bg != 0), IGNORE_INDEX, fg)
+    else:
+        local = _constant_label(maps, options.bg_threshold, guide)
+    # Indices among the classes of this image become class indices.
+    table = np.full(256, IGNORE_INDEX, dtype=np.uint8)
+    table[0] = 0
+    table[1 : len(present) + 1] = present.cpu().numpy() + 1
+    label: UInt8Array = table[local]
+    return label
+
+
+def _saliency_label(cam: Tensor, image_labels: Tensor, saliency: FloatArray | None) -> UInt8Array:
+    if saliency is None:
+        raise ValueError("labels with saliency need the saliency map; read it with read_saliency")
+    label = saliency_label(cam, image_labels, torch.from_numpy(saliency).to(cam.device))
+    return label.cpu().numpy().astype(np.uint8)
+
+
+def _constant_label(maps: Tensor, background: float, image: UInt8Array | None) -> NDArray[np.int64]:
+    tags = torch.ones(1, len(maps), device=maps.device)
+    label: NDArray[np.int64] = cam_to_label(maps[None], tags, background)[0].cpu().numpy()
+    if image is None:
+        return label
+    channels = len(maps) + 1
+    rest = (1 - _LABEL_CONFIDENCE) / (channels - 1)
+    given = label == np.arange(channels)[:, None, None]
+    probs = np.where(given, np.float32(_LABEL_CONFIDENCE), np.float32(rest))
+    refined: NDArray[np.int64] = _label_crf(probs, image).argmax(axis=0)
+    return refined
+
+
+def _power_label(maps: FloatArray, power: float, image: UInt8Array | None) -> NDArray[np.int64]:
+    background = (1 - maps.max(axis=0, keepdims=True)) ** power
+    scores = np.concatenate([background, maps])  # background first: it wins ties
+    if image is not None:
+        scores = scores.clip(_SMALLEST_SCORE)
+        scores = _softmax_crf(scores / scores.sum(axis=0), image)
+    winner: NDArray[np.int64] = scores.argmax(axis=0)
+    return winner

@@ -1,0 +1,114 @@
+"""Hashes by which a run that writes files recognises its own earlier, interrupted self."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+
+from wsss_zoo.contract import DataModule
+from wsss_zoo.files.manifests import Manifest, sha256_file
+
+_PLAIN = (bool, int, float, str, type(None))
+
+
+def evaluation_settings(module: LightningModule) -> dict[str, Any]:
+    """Public plain values of a method's ``evaluation`` (window, scales, flip, CRF); {} without."""
+    evaluation = getattr(module, "evaluation", None)
+    settings = {} if evaluation is None else vars(evaluation)
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in settings.items()
+        if not name.startswith("_")
+        and (isinstance(value, _PLAIN) or (isinstance(value, list | tuple) and _all_plain(value)))
+    }
+
+
+def config_hash(trainer: Trainer, module: LightningModule, data: DataModule) -> str:
+    """SHA-256 over what decides a method's predictions apart from weights and writer options.
+
+    These are: the method's class and hyper-parameters, its evaluation settings, the precision, the
+    ids in order, their tags, and the pixels of the first image, which tell one generated or changed
+    data set from another. Not: paths of the data and of the run, loader settings, time. So the same
+    command, started again after a kill, or where the data lie elsewhere, gives the same hash.
+
+    Args:
+        trainer: The trainer that predicts.
+        module: The method.
+        data: The data module, after ``setup``.
+
+    Returns:
+        Hexadecimal digits.
+    """
+    image_ids = data.predict_ids()
+    content = hashlib.sha256()
+    for image_id in image_ids:
+        tags = data.image_labels_of(image_id)
+        content.update(b"-" if tags is None else tags.tobytes())
+    if image_ids:
+        content.update(data.read_image(image_ids[0]).tobytes())
+    described = {
+        "method": type(module).__name__,
+        "hyper_parameters": {
+            name: value for name, value in module.hparams.items() if not name.startswith("_")
+        },
+        "evaluation": evaluation_settings(module),
+        "precision": str(trainer.precision),
+        "image_ids": image_ids,
+        "content": content.hexdigest(),
+    }
+    text = json.dumps(described, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def checkpoint_hash(trainer: Trainer, module: LightningModule) -> str:
+    """SHA-256 of the checkpoint file that the trainer loads, else of the weights in memory.
+
+    Args:
+        trainer: The trainer; its ``ckpt_path`` may be None, or no local file: then its text counts.
+        module: The method.
+
+    Returns:
+        Hexadecimal digits.
+    """
+    if trainer.ckpt_path is not None:
+        path = Path(trainer.ckpt_path)
+        if path.is_file():
+            return sha256_file(path)
+        return hashlib.sha256(str(trainer.ckpt_path).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            flat = value.detach().cpu().contiguous().flatten()
+            digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def manifest_of(
+    trainer: Trainer, module: LightningModule, data: DataModule, options: dict[str, Any]
+) -> Manifest:
+    """Manifest of a folder that a prediction writes, with a file for each image.
+
+    Args:
+        trainer: The trainer that predicts, its checkpoint loaded.
+        module: The method.
+        data: The data module, after ``setup``.
+        options: How scores become what is written.
+    """
+    return Manifest(
+        method=type(module).__name__,
+        class_names=list(data.class_names),
+        count=len(data.predict_ids()),
+        config_hash=config_hash(trainer, module, data),
+        checkpoint_hash=checkpoint_hash(trainer, module),
+        options=options,
+        # Of a list file the name: where it lies is the machine's own.
+        split=Path(str(data.predict_split)).name,
+    )
+
+
+def _all_plain(values: list[Any] | tuple[Any, ...]) -> bool:
+    return all(isinstance(value, _PLAIN) for value in values)

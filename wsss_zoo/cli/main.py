@@ -1,0 +1,172 @@
+"""The command line: a table of commands; each imports what it needs only when it runs."""
+
+import difflib
+import importlib.metadata
+import logging
+import os
+import pkgutil
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import wsss_zoo
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of ``wsss-zoo``.
+
+    Args:
+        summary: What it does, in one line.
+        function: Import path of a function for `run_command`; None for LightningCLI's commands.
+    """
+
+    summary: str
+    function: str | None = None
+
+
+COMMANDS = {
+    "fit": Command("train a method on a data set"),
+    "validate": Command("measure a trained method on the validation split"),
+    "test": Command("measure a trained method on the test split"),
+    "predict": Command("write label maps for the images of a split"),
+    "label": Command("write masks for any folder of images", "wsss_zoo.deploy.label.label"),
+    "export": Command(
+        "save a trained network as ONNX or torch.export", "wsss_zoo.deploy.export.export_checkpoint"
+    ),
+    "pipeline": Command(
+        "run a recipe of several steps; a finished step is not run again",
+        "wsss_zoo.pipeline.command.run_recipe",
+    ),
+    "compare": Command(
+        "compare runs: tables, and a page with curves and pictures",
+        "wsss_zoo.report.command.compare_runs",
+    ),
+    "reliability": Command(
+        "list the pseudo-labelled images to trust and the others (ST++)",
+        "wsss_zoo.inspection.reliability.list_reliable",
+    ),
+    "inspect": Command(
+        "show what is in a data set, and what is wrong with it",
+        "wsss_zoo.inspection.command.inspect_data_set",
+    ),
+    "methods": Command(
+        "list the methods and the labels they need", "wsss_zoo.cli.method_table.list_methods"
+    ),
+}
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        args: Arguments, the command's name first; None for those of the process. Then an error that
+            the package itself raises is printed in one line (``WSSS_ZOO_TRACEBACK=1`` shows where
+            it comes from); with arguments from Python it propagates.
+
+    Returns:
+        Exit code; 0 for success, 1 for a failure. Wrong arguments end the process with code 2.
+    """
+    if args is None:
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("wsss_zoo").setLevel(logging.INFO)
+    arguments = list(sys.argv[1:] if args is None else args)
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help"):
+        print(_help())
+        return 0
+    if name == "--version":
+        print(importlib.metadata.version("wsss_zoo"))
+        return 0
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        names = ", ".join(COMMANDS)
+        print(
+            f"wsss-zoo: error: there is no command {name!r}{hint}; there are: {names}",
+            file=sys.stderr,
+        )
+        return 2
+    try:
+        return _run(name, arguments)
+    except Exception as error:
+        message = None if args is not None else _message(error, name)
+        if message is None:
+            raise
+        print(f"wsss-zoo {name}: error: {message}", file=sys.stderr)
+        return 1
+
+
+def _run(name: str, args: list[str]) -> int:
+    function = COMMANDS[name].function
+    try:
+        if function is not None:
+            from wsss_zoo.arguments.command_parser import run_command
+
+            return run_command(name, pkgutil.resolve_name(function), args[1:])
+        from wsss_zoo.cli.training import ZooCLI
+
+        ZooCLI(args)
+    except SystemExit as stop:
+        # Known by its name: the import of Lightning takes seconds.
+        if type(stop).__name__ != "SIGTERMException":
+            raise
+        return _report_stop(name, stop)
+    return 0
+
+
+def _report_stop(command: str, stop: SystemExit) -> int:
+    from pytorch_lightning.utilities import rank_zero_only
+
+    # The exception has no exit code: a half-done run would pass for a finished one.
+    remedy = _notes(stop) or ["start the same command again"]
+    message = "; ".join(["stopped by SIGTERM, not finished", *remedy])
+    rank_zero_only(print)(f"wsss-zoo {command}: {message}", file=sys.stderr)
+    return 128 + signal.SIGTERM
+
+
+def _notes(error: BaseException) -> list[str]:
+    return getattr(error, "__notes__", [])
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    return "\n".join(
+        [
+            "Semantic segmentation from few or weak labels.",
+            "",
+            "usage: wsss-zoo COMMAND [options]",
+            "",
+            *(f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()),
+            "",
+            "wsss-zoo COMMAND --help lists the options of a command, wsss-zoo fit --model.help CAM",
+            "and --data.help VOC2012 those of a method and of a data set.",
+            "First steps: wsss-zoo fit --model CAM --data Shapes --trainer.max_steps 200",
+        ]
+    )
+
+
+def _message(error: Exception, command: str) -> str | None:
+    """What to print of an error in place of a traceback; None for a bug, which needs one."""
+    if os.environ.get("WSSS_ZOO_TRACEBACK"):
+        return None
+    from wsss_zoo.cli.error_advice import advice
+
+    message = advice(error, command)
+    if message is None and _is_ours(error):
+        message = str(error)
+    return message and "; ".join([message, *_notes(error)])
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether the package raised an error on purpose."""
+    if isinstance(error, ImportError):
+        # An import statement that fails gives the name of the module.
+        expected = error.name is None
+    else:
+        expected = isinstance(error, ValueError | OSError | RuntimeError)
+    innermost = traceback.extract_tb(error.__traceback__)[-1]
+    return expected and Path(innermost.filename).is_relative_to(Path(wsss_zoo.__file__).parent)

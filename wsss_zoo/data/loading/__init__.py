@@ -1,0 +1,1 @@
+"""Loaders and samplers whose order is a function of the seed."""

@@ -1,0 +1,108 @@
+"""Loaders whose order and augmentation are the same in every run, worker and resume."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from pytorch_lightning.utilities.combined_loader import CombinedLoader
+from torch.utils.data import DataLoader, Dataset
+
+from wsss_zoo.data.loading.sampler import EpochSampler
+from wsss_zoo.data.supervision.crops import Sample
+
+
+class Order(NamedTuple):
+    """What the order of training images depends on; ``batches_done`` see `EpochSampler`."""
+
+    seed: int
+    ranks: int
+    rank: int
+    batches_done: Callable[[], int]
+
+
+class LateLoader(DataLoader[Sample]):
+    """A loader that begins an epoch when its first batch is asked for.
+
+    Lightning opens the loader's iterator, to count its batches, before it knows the epoch and the
+    position of a checkpoint; workers would already fetch the batches of another epoch then.
+    """
+
+    # A generator: torch declares an iterator class of its own.
+    def __iter__(self) -> Iterator[Sample]:  # type: ignore[override]
+        yield from super().__iter__()
+
+
+def train_loader(
+    dataset: Dataset[Sample],
+    batch_size: int,
+    num_workers: int,
+    order: Order,
+    steps: int | None = None,
+) -> DataLoader[Sample]:
+    """Shuffled batches of equal size.
+
+    ``batch_size`` is that of one rank; ``steps`` are its batches in an epoch, None for one pass
+    over the images less the rest that fills no batch. Fewer images than a batch are repeated to
+    fill one.
+    """
+    # Ours have a length, which torch's Dataset does not declare; so below.
+    size = len(dataset)  # type: ignore[arg-type]
+    if steps is None:
+        steps = max(1, size // (batch_size * order.ranks))
+    sampler = EpochSampler(
+        size,
+        length=steps * batch_size * order.ranks,
+        seed=order.seed,
+        num_replicas=order.ranks,
+        rank=order.rank,
+        batches_done=order.batches_done,
+        batch_size=batch_size,
+    )
+    return _loader(dataset, num_workers, batch_size=batch_size, sampler=sampler)
+
+
+def semi_loader(
+    datasets: Mapping[str, Dataset[Sample]],
+    batch_sizes: Mapping[str, int],
+    num_workers: int,
+    order: Order,
+) -> CombinedLoader:
+    """Batches of ``labeled`` and ``unlabeled`` images side by side.
+
+    An epoch is one pass over the unlabelled images; the labelled ones are repeated, in a new order
+    each time, to its length.
+    """
+    key = "unlabeled"
+    unlabeled = train_loader(datasets[key], batch_sizes[key], num_workers, order)
+    key = "labeled"
+    labeled = train_loader(
+        datasets[key], batch_sizes[key], num_workers, order, steps=len(unlabeled)
+    )
+    return CombinedLoader({"labeled": labeled, "unlabeled": unlabeled}, "max_size_cycle")
+
+
+def evaluation_loader(
+    dataset: Dataset[Sample], num_workers: int, ranks: int, rank: int
+) -> DataLoader[Sample]:
+    """Images one at a time, in order, each on exactly one rank."""
+    sampler = EpochSampler(
+        len(dataset),  # type: ignore[arg-type]
+        shuffle=False,
+        num_replicas=ranks,
+        rank=rank,
+    )
+    return _loader(dataset, num_workers, batch_size=1, sampler=sampler)
+
+
+def _loader(dataset: Dataset[Sample], num_workers: int, **arguments: Any) -> DataLoader[Sample]:
+    return LateLoader(
+        dataset,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        # Workers would otherwise be seeded from, and so advance, the global generator.
+        generator=torch.Generator().manual_seed(0),
+        # A data set whose samples are no mere tensors says how they become a batch.
+        collate_fn=getattr(dataset, "collate", None),
+        **arguments,
+    )

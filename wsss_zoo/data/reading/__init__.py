@@ -1,0 +1,1 @@
+"""Reading of images, masks, tags, classes and splits of a data set."""

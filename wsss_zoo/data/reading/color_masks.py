@@ -1,0 +1,105 @@
+"""Masks whose colours mean classes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from wsss_zoo.data.reading.class_files import Color
+from wsss_zoo.data.reading.image_files import ImageFiles
+from wsss_zoo.files.decoding import UInt8Array, open_mask
+
+Keys = NDArray[np.integer[Any]]
+
+
+class ColorTable:
+    """Class index by colour.
+
+    Args:
+        colors: Class index (255 = ignored) by colour, at least one.
+    """
+
+    def __init__(self, colors: Mapping[Color, int]) -> None:
+        keys = np.array([red | green << 8 | blue << 16 for red, green, blue in colors], np.uint32)
+        order = keys.argsort()
+        # The last one is no colour: every place that a search can give exists.
+        self._keys = np.append(keys[order], np.uint32(1 << 24))
+        self._indices = np.append(np.array(list(colors.values()), np.uint8)[order], np.uint8(255))
+
+    def read(self, path: str) -> UInt8Array:
+        """Class index per pixel of a palette, grey or RGB mask, (H, W), 255 = ignored, upright.
+
+        Transparency is ignored: the colour below it counts.
+
+        Raises:
+            OSError: If the file cannot be decoded; the message names it.
+            ValueError: If it has a colour that is not in the table, or is a JPEG.
+        """
+        image = open_mask(path)
+        if image.mode.startswith("I"):
+            raise ValueError(
+                f"{path} is a mask of 16 bits, which has no colours; remove the colours from the "
+                "list of classes if it holds class indices"
+            )
+        keys, values = _color_keys(image)
+        places = np.searchsorted(self._keys, keys)
+        known = self._keys[places] == keys
+        indices: UInt8Array = self._indices[places]
+        if values is not None:
+            known, indices = known[values], indices[values]
+        if not known.all():
+            pixels = keys if values is None else keys[values]
+            raise ValueError(self._unknown(path, pixels[~known]))
+        return indices
+
+    def _unknown(self, path: str, wrong: Keys) -> str:
+        found, counts = np.unique(wrong, return_counts=True)
+        most = counts.argmax()
+        key, others = int(found[most]), len(found) - 1
+        red, green, blue = key & 255, key >> 8 & 255, key >> 16
+        more = f" and {others} more unknown colours ({wrong.size} pixels in all)" if others else ""
+        index = red == green == blue < len(self._keys) - 1
+        hint = "; if it holds class indices, remove the colours from the list" if index else ""
+        return (
+            f"{path} has {counts[most]} pixels of the colour {red} {green} {blue} "
+            f"(#{red:02x}{green:02x}{blue:02x}){more}, which the list of classes does not name; "
+            f"name it there (as 'ignore' for 255) or correct the mask{hint}"
+        )
+
+
+@dataclass(frozen=True)
+class ColorMaskFiles(ImageFiles):
+    """Image files with masks whose colours mean classes.
+
+    Args:
+        images: Image file by id.
+        masks: Mask file by id, for the images that have one.
+        index_map: Class index for each class of the table; 255 where the class is not used.
+        table: Class by colour.
+    """
+
+    table: ColorTable = field(kw_only=True)
+
+    def read_mask(self, image_id: str) -> UInt8Array | None:
+        """See `ImageSource.read_mask`."""
+        path = self.masks.get(image_id)
+        return None if path is None else self.map_indices(self.table.read(path), path)
+
+
+def _color_keys(image: Image.Image) -> tuple[Keys, UInt8Array | None]:
+    """Colours as red + 256 green + 65536 blue: of each pixel; or of the palette, and its indices.
+
+    The second is the place of each pixel's colour in the palette, None without a palette.
+    """
+    if image.mode == "P":
+        palette = np.zeros((1, 256, 3), np.uint8)
+        colors = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        palette[0, : len(colors)] = colors
+        return _color_keys(Image.fromarray(palette))[0][0], np.array(image)
+    colored = image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
+    # Four bytes of a pixel read as one number, several times as fast as adding up channels.
+    keys: Keys = np.asarray(colored.convert("RGBA")).view("<u4")[..., 0] & np.uint32(0xFFFFFF)
+    return keys, None

@@ -1,0 +1,204 @@
+"""Images and masks on disk: where they are, how they are read, what is wrong with them."""
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, TypeVar
+
+import numpy as np
+
+from wsss_zoo.files.decoding import (
+    IGNORE_INDEX,
+    UInt8Array,
+    image_size_of,
+    read_index_mask,
+    read_rgb,
+)
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+# A value no mask may hold; the look-up table sends unknown class indices here, so that they are
+# found.
+_UNKNOWN = 254
+_CHECK_THREADS = 4  # decoding releases the interpreter lock
+
+
+class Checks(NamedTuple):
+    """What is checked of the files of images.
+
+    Args:
+        masks: Whether each image needs a mask of its size.
+        mask_values: Whether the masks are decoded to find unknown class indices.
+        open_files: False: look no further than whether the files were listed.
+    """
+
+    masks: bool
+    mask_values: bool = True
+    open_files: bool = True
+
+
+class ImageSource(Protocol):
+    """What a data set must be able to read; light enough to be sent to loader workers."""
+
+    def read_image(self, image_id: str) -> UInt8Array:
+        """RGB image, (H, W, 3); OSError if it cannot be decoded."""
+
+    def read_mask(self, image_id: str) -> UInt8Array | None:
+        """Class index per pixel, (H, W), 255 = ignored; None where the image has no mask.
+
+        Raises:
+            OSError: If the file cannot be decoded.
+            ValueError: If it holds something else than the data set's classes.
+        """
+
+    def image_size(self, image_id: str) -> tuple[int, int]:
+        """Height and width, pixels."""
+
+    def check(self, image_ids: Sequence[str], checks: Checks) -> None:
+        """Check the files that will be used, before an hour of training is spent.
+
+        Raises:
+            FileNotFoundError: If an image or mask is missing (the first three are named).
+            ValueError: If a mask differs in size from its image or holds an unknown class index.
+            OSError: If a mask or an image's header cannot be read (an empty file, no image).
+        """
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Image and mask files by image id, and what the values in the masks mean.
+
+    Args:
+        images: Image file by id.
+        masks: Mask file by id, for the images that have one.
+        index_map: Class index for each value in a mask file; 255 where the class is not used.
+            Values beyond its end, other than 255, are errors.
+    """
+
+    images: dict[str, str]
+    masks: dict[str, str]
+    index_map: Sequence[int]
+    _table: UInt8Array = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if len(self.index_map) > _UNKNOWN:
+            raise ValueError(
+                f"{len(self.index_map)} classes are more than a mask of 8 bits can name; at most "
+                f"{_UNKNOWN} are possible, as 255 means ignored"
+            )
+        table = np.full(256, _UNKNOWN, dtype=np.uint8)
+        table[: len(self.index_map)] = self.index_map
+        table[IGNORE_INDEX] = IGNORE_INDEX
+        object.__setattr__(self, "_table", table)
+
+    def read_image(self, image_id: str) -> UInt8Array:
+        """RGB image, (H, W, 3), turned as its EXIF orientation says."""
+        return read_rgb(self.images[image_id])
+
+    def read_mask(self, image_id: str) -> UInt8Array | None:
+        """See `ImageSource.read_mask`."""
+        path = self.masks.get(image_id)
+        if path is None:
+            return None
+        return self.map_indices(read_index_mask(path), path)
+
+    def map_indices(self, values: UInt8Array, path: str) -> UInt8Array:
+        """Class indices for the raw values of a mask file, (H, W).
+
+        Raises:
+            ValueError: If a value is no class index of the data set; the message names the file.
+        """
+        mask: UInt8Array = self._table.take(values)
+        if (mask == _UNKNOWN).any():
+            counts = np.bincount(values[mask == _UNKNOWN])
+            first = int(counts.nonzero()[0][0])
+            others = np.count_nonzero(counts) - 1
+            more = f" and {others} more unknown indices" if others else ""
+            raise ValueError(
+                f"{path} holds class index {first} ({counts[first]} pixels){more}, but the data "
+                f"set has the indices 0..{len(self.index_map) - 1} and 255; correct the mask or "
+                "the list of classes"
+            )
+        return mask
+
+    def mask_size(self, image_id: str) -> tuple[int, int]:
+        """Height and width of a mask, pixels, from the file's header."""
+        return image_size_of(self.masks[image_id])
+
+    def image_size(self, image_id: str) -> tuple[int, int]:
+        """Height and width, pixels, from the file's header."""
+        return image_size_of(self.images[image_id])
+
+    def check(self, image_ids: Sequence[str], checks: Checks) -> None:
+        """See `ImageSource.check`."""
+        _raise_missing("image", self.images, image_ids)
+        if checks.masks:
+            check_masks(self, image_ids, self.image_size, checks)
+        elif checks.open_files:
+            _for_each(self.image_size, image_ids)
+
+
+def check_masks(
+    files: ImageFiles,
+    image_ids: Sequence[str],
+    size_of: Callable[[str], tuple[int, int]],
+    checks: Checks,
+) -> None:
+    """Check the masks of images, whose height and width ``size_of`` says; see `ImageSource.check`.
+
+    That no mask has any class besides index 0 is only logged: it is seldom meant, but no error.
+    """
+    _raise_missing("mask", files.masks, image_ids)
+    if not checks.open_files:
+        return
+
+    def check_one(image_id: str) -> bool:
+        """Whether the mask has another class than index 0."""
+        image_size = size_of(image_id)
+        # Decoding tells the size too: a mask is opened once.
+        mask = files.read_mask(image_id) if checks.mask_values else None
+        mask_size = files.mask_size(image_id) if mask is None else mask.shape
+        if mask_size != image_size:
+            raise ValueError(
+                size_problem(files.masks[image_id], mask_size, f"image {image_id}", image_size)
+            )
+        # In eight bits 0 becomes 255 and 255 becomes 254.
+        return mask is None or bool((mask - 1 < IGNORE_INDEX - 1).any())
+
+    has_class = _for_each(check_one, image_ids)
+    if image_ids and not any(has_class) and len(files.index_map) > 1:
+        logger.warning(
+            "none of the %d masks has a class besides index 0, first: %s; if 255 stands for a "
+            "class and not for ignored pixels, give it that colour in classes.txt ('cat 255 255 "
+            "255')",
+            len(image_ids),
+            files.masks[image_ids[0]],
+        )
+
+
+def size_problem(mask: str, mask_size: Sequence[int], image: str, image_size: Sequence[int]) -> str:
+    """Say that a mask and its image, by the names given, differ in size (height, width)."""
+    (mask_height, mask_width), (height, width) = mask_size, image_size
+    turned = (mask_height, mask_width) == (width, height)
+    hint = "; a photo is turned as its EXIF orientation says" if turned else ""
+    return (
+        f"mask {mask} is {mask_width}x{mask_height} pixels (width x height), but {image} is "
+        f"{width}x{height}; both must be equal{hint}"
+    )
+
+
+def _for_each(check_one: Callable[[str], T], image_ids: Sequence[str]) -> list[T]:
+    """What a check says of each image, in threads; the first error that it raises is raised."""
+    with ThreadPoolExecutor(_CHECK_THREADS) as pool:
+        return list(pool.map(check_one, image_ids))
+
+
+def _raise_missing(kind: str, files: dict[str, str], image_ids: Sequence[str]) -> None:
+    missing = [image_id for image_id in image_ids if image_id not in files]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(image_ids)} listed ids have no {kind}, first: "
+            f"{', '.join(missing[:3])}; add the files or take the ids off the list"
+        )

@@ -1,0 +1,245 @@
+"""Image-level labels (tags) from JSON, CSV, VOC's XML or masks."""
+
+import csv
+import io
+import json
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss_zoo.data.reading.image_files import ImageSource
+from wsss_zoo.files.text import Report, id_problem, plain, read_text, refuse
+
+Tags = dict[str, list[str]]
+# What a folder's tag file may be called.
+TAG_FILES = ("image_labels.csv", "image_labels.json")
+_THREADS = 4  # decoding releases the interpreter lock
+# What the columns of a table with one column for each class may hold.
+_FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False, "": False}
+
+
+def find_tag_file(root: Path) -> Path | None:
+    """``image_labels.csv`` or ``image_labels.json`` of a data root; None if there is none.
+
+    Raises:
+        ValueError: If there are both.
+    """
+    found = [root / name for name in TAG_FILES if (root / name).is_file()]
+    if len(found) > 1:
+        raise ValueError(f"{root} has {' and '.join(TAG_FILES)}; delete one of them")
+    return found[0] if found else None
+
+
+def read_tag_file(path: Path, known_classes: Collection[str] = (), report: Report = refuse) -> Tags:
+    """Names of the classes in each image, from a JSON or a CSV file.
+
+    JSON: ``{"image id": ["class", ...]}``. CSV: a header line, then ``image_id,class;class``, or a
+    column for each class, named in the header, with 1 where it is present and 0 or nothing where it
+    is not. Fields are separated by commas, semicolons or tabs, whichever the header has; several
+    lines of one image add up. A byte-order mark and Windows line ends are accepted.
+
+    Args:
+        path: The file.
+        known_classes: Class names; they tell a single column of 0 and 1 from a list of classes.
+        report: What to do with an entry that cannot be used; it is then left out.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+        ValueError: If it is neither format or a line does not fit.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"tag file {path} is missing")
+    suffix = path.suffix.lower()
+    if suffix not in (".json", ".csv"):
+        raise ValueError(f"tag file {path} is neither .json nor .csv")
+    tags = _read_json(path, report) if suffix == ".json" else _read_csv(path, known_classes, report)
+    for image_id in [image_id for image_id in tags if id_problem(image_id)]:
+        report(f"tag file {path}: id {image_id!r} {id_problem(image_id)}; correct it")
+        del tags[image_id]
+    return tags
+
+
+def _read_json(path: Path, report: Report) -> Tags:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        for image_id, times in Counter(plain(key) for key, _ in pairs).items():
+            if times > 1:
+                report(f"tag file {path} has {image_id!r} more than once; delete the repetition")
+        return {plain(key): value for key, value in pairs}
+
+    text = read_text(path)
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"tag file {path} is not valid JSON: {error}") from error
+    content = json.loads(text, object_pairs_hook=unique)
+    if not isinstance(content, dict):
+        raise ValueError(f"tag file {path} must hold {{image id: [class names]}}")
+    tags: Tags = {}
+    for image_id, names in content.items():
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            tags[image_id] = [plain(name) for name in names]
+        else:
+            report(f"tag file {path}: {image_id!r} must have a list of class names")
+    return tags
+
+
+def _read_csv(path: Path, known_classes: Collection[str], report: Report) -> Tags:
+    text = read_text(path)
+    first_line = text.lstrip("\n").partition("\n")[0]
+    delimiter = next((char for char in first_line if char in ",;\t"), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        rows = [(reader.line_num, [plain(field) for field in row]) for row in reader if any(row)]
+    except csv.Error as error:
+        raise ValueError(f"tag file {path}, line {reader.line_num}: {error}") from error
+    if not rows:
+        raise ValueError(f"tag file {path} is empty; its first line must be a header")
+    header = rows.pop(0)[1]
+    flags = all(row[-1].lower() in _FLAGS for _, row in rows)
+    if len(header) > 2 or (len(header) == 2 and header[1] in known_classes and flags):
+        return _read_flags(path, header, rows, known_classes, report)
+    if len(header) == 2 and {*_names(header[1])} & {*known_classes}:
+        report(f"tag file {path}, line 1 has tags; add a header line before it: image_id,classes")
+    tags: Tags = {}
+    for line, row in rows:
+        if len(row) == 2:
+            tags.setdefault(row[0], []).extend(_names(row[1]))
+        else:
+            report(
+                f"tag file {path}, line {line}: expected 'image_id,class;class', got {len(row)} "
+                "fields"
+            )
+    return tags
+
+
+def _read_flags(
+    path: Path,
+    header: list[str],
+    rows: list[tuple[int, list[str]]],
+    known_classes: Collection[str],
+    report: Report,
+) -> Tags:
+    """Tags from a table with a column of 0 and 1 for each class."""
+    for name in header[1:]:
+        if known_classes and name not in known_classes:
+            report(f"tag file {path}, line 1: column {name!r} is none of the classes; delete it")
+    tags: Tags = {}
+    for line, row in rows:
+        if len(row) != len(header):
+            report(
+                f"tag file {path}, line {line}: expected {len(header)} fields, got {len(row)} "
+                "('image_id,class;class', or a column of 0 and 1 for each class)"
+            )
+            continue
+        names = tags.setdefault(row[0], [])
+        for name, flag in zip(header[1:], row[1:], strict=True):
+            if known_classes and name not in known_classes:
+                continue
+            if flag.lower() not in _FLAGS:
+                report(
+                    f"tag file {path}, line {line}: {flag!r} in column {name!r} is neither 1 nor 0"
+                )
+            elif _FLAGS[flag.lower()]:
+                names.append(name)
+    return tags
+
+
+def _names(field: str) -> list[str]:
+    return [name.strip() for name in field.split(";") if name.strip()]
+
+
+def read_voc_xml(directory: Path, image_ids: Sequence[str]) -> Tags:
+    """Names of the annotated objects in each image, from VOC's ``Annotations/<id>.xml``.
+
+    Raises:
+        FileNotFoundError: If an image has no annotation (the first is named).
+        ValueError: If a file is not XML.
+    """
+    tags: Tags = {}
+    for image_id in image_ids:
+        path = directory / f"{image_id}.xml"
+        try:
+            objects = ET.parse(path).getroot().iter("object")
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"annotation {path} is missing; add it, or take the tags from another source "
+                "(image_labels: masks, or a JSON or CSV file)"
+            ) from None
+        except ET.ParseError as error:
+            raise ValueError(f"annotation {path} is not valid XML: {error}") from error
+        tags[image_id] = sorted({item.findtext("name", default="") for item in objects})
+    return tags
+
+
+def tags_from_masks(
+    source: ImageSource, image_ids: Sequence[str], fg_names: Sequence[str], first_fg: int
+) -> Tags:
+    """Names of the foreground classes in each image's mask, however few their pixels.
+
+    Images without a mask are left out; ``first_fg`` is the mask index of the first class.
+    """
+
+    def names(image_id: str) -> list[str] | None:
+        mask = source.read_mask(image_id)
+        if mask is None:
+            return None
+        counts = np.bincount(mask.ravel(), minlength=256)
+        return [name for index, name in enumerate(fg_names, first_fg) if counts[index] > 0]
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = zip(image_ids, pool.map(names, image_ids), strict=True)
+        return {image_id: tags for image_id, tags in found if tags is not None}
+
+
+def check_tags(
+    tags: Tags,
+    *,
+    origin: str,
+    known_classes: Iterable[str],
+    is_image: Callable[[str], bool],
+    report: Report = refuse,
+) -> Tags:
+    """Report tags of classes or images that the data set does not know, and leave them out.
+
+    Args:
+        tags: Class names by image id.
+        origin: Where they come from, for the message.
+        known_classes: All class names of the data set, used or not.
+        is_image: Whether an id is an image of the data set.
+        report: What to do with an unknown image or class.
+    """
+    known = set(known_classes)
+    checked: Tags = {}
+    for image_id, names in tags.items():
+        if not is_image(image_id):
+            report(
+                f"{origin} has tags for {image_id!r}, which is no image of this data set; correct "
+                "the id or delete the entry"
+            )
+            continue
+        for name in names:
+            if name not in known:
+                close = get_close_matches(name.lower(), known, n=1)
+                hint = f" (did you mean {close[0]!r}?)" if close else ""
+                report(
+                    f"{origin} tags image {image_id!r} with the unknown class {name!r}{hint}; "
+                    f"correct it: the data set knows {', '.join(sorted(known))}"
+                )
+        checked[image_id] = [name for name in names if name in known]
+    return checked
+
+
+def multi_hot(tags: Tags, fg_names: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
+    """Presence of each foreground class in each image, (K,); other names are left out."""
+    labels = {}
+    for image_id, names in tags.items():
+        present = set(names)
+        labels[image_id] = np.array([name in present for name in fg_names], dtype=np.uint8)
+    return labels

@@ -1,0 +1,244 @@
+"""COCO 2014 (Lin et al., ECCV 2014) as weakly supervised segmentation uses it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsss_zoo.data.reading.image_files import Checks, ImageFiles
+from wsss_zoo.data.reading.tag_files import Tags
+from wsss_zoo.data.sets.class_names.coco import COCO_THINGS
+from wsss_zoo.data.sets.coco_annotations import (
+    CocoAnnotations,
+    CocoIndex,
+    read_annotations,
+    read_index,
+    write_index,
+)
+from wsss_zoo.data.sets.coco_masks import build_masks, has_masks
+from wsss_zoo.data.sets.official import OfficialDataModule, files_in
+from wsss_zoo.files.pseudo_labels import sha256_file
+
+# In the order of their official numbers.
+_CLASSES = ["background", *COCO_THINGS]
+_PARTS = {"train": "train2014", "val": "val2014"}
+_TAG_SUPERVISION = ("image_labels", "pairs", "graphs")
+
+
+class COCO(OfficialDataModule):
+    """COCO 2014: 80 classes and background; train 82081, val 40137 images with objects.
+
+    ``root`` holds ``train2014``, ``val2014`` and ``annotations`` as the archives unpack. An image's
+    id is its file name without ``.jpg``. Tags are those of the annotated objects, crowds included.
+    Masks are rasterised from the instance annotations once, before the first stage that reads them
+    (to train on tags needs none), into ``cache_dir`` (about 4 kB an image), and again only when the
+    annotation file or the rules change. Smaller objects lie on top of larger ones. Needs the extra
+    ``coco``.
+
+    Args:
+        root: The folder with ``train2014``, ``val2014`` and ``annotations``.
+        cache_dir: Folder for masks and an index of the annotations; None for
+            ``<root>/wsss_zoo_cache``.
+        empty_images: Keep images without objects in the splits (82783 and 40504 images).
+        crowd_as_class: Give the pixels of crowds their class; else they are ignored, since their
+            outlines are coarse.
+        image_labels: See `OfficialDataModule`; the data set's own way are the annotations.
+        **kwargs: See `BaseDataModule`; ``num_workers`` processes rasterise.
+    """
+
+    known_classes = _CLASSES
+    layout = """expected (train2014.zip, val2014.zip and annotations_trainval2014.zip of
+cocodataset.org/#download unpack so)
+  <root>/train2014/COCO_train2014_000000000009.jpg
+  <root>/val2014/COCO_val2014_000000000042.jpg
+  <root>/annotations/instances_train2014.json
+  <root>/annotations/instances_val2014.json"""
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        cache_dir: str | None = None,
+        empty_images: bool = False,
+        crowd_as_class: bool = False,
+        image_labels: str = "auto",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(root, image_labels=image_labels, **kwargs)
+        self.cache_dir = self.root / "wsss_zoo_cache" if cache_dir is None else Path(cache_dir)
+        self.empty_images, self.crowd_as_class = empty_images, crowd_as_class
+        self._digests: dict[str, str] = {}
+        self._indices: dict[str, CocoIndex] = {}
+        self._rows: dict[str, int] = {}
+
+    def prepare_data(self) -> None:
+        """Rasterise the masks that the stage will read and that are not there yet."""
+        state = self.trainer.state.fn if self.trainer else None
+        self._rasterise_masks("fit" if state is None else state.value)
+
+    def setup(self, stage: str) -> None:
+        """See `BaseDataModule.setup`; rasterises masks if `prepare_data` was not called."""
+        self._rasterise_masks(stage)
+        super().setup(stage)
+
+    def official_splits(self) -> list[str]:
+        """``train`` and ``val``, those that have an annotation file."""
+        return [split for split, part in _PARTS.items() if self._annotations(part).is_file()]
+
+    def list_split(self, split: str) -> list[str]:
+        """Ids of the images in the split's annotation file, those without objects left out."""
+        index = self._index(_PARTS[split])
+        if self.empty_images:
+            return list(index.ids)
+        return [index.ids[row] for row in np.flatnonzero(index.tags.any(1)).tolist()]
+
+    def open_source(self) -> ImageFiles:
+        """Index the images, and the masks that are there already."""
+        self.need()
+        images: dict[str, str] = {}
+        masks: dict[str, str] = {}
+        for part in _PARTS.values():
+            images |= files_in(self.root / part, ".jpg")
+            if self._annotations(part).is_file() and self._has_masks(part):
+                folder = self._masks(part)
+                masks |= {i: str(folder / f"{i}.png") for i in self._index(part).ids}
+        if not images:
+            raise FileNotFoundError(
+                f"{self.root} has no images in {' or '.join(_PARTS.values())}; {self.layout}"
+            )
+        return COCOFiles(images, masks, self.index_map)
+
+    def own_tags(self, image_ids: Sequence[str]) -> Tags:
+        """Classes of the annotated objects of each image."""
+        tags: Tags = {}
+        for image_id in image_ids:
+            part = _part_of(image_id)
+            index = self._index(part)
+            if image_id not in self._rows:
+                raise ValueError(f"{image_id!r} is no image of {self._annotations(part)}")
+            present = np.flatnonzero(index.tags[self._rows[image_id]])
+            tags[image_id] = [COCO_THINGS[label] for label in present.tolist()]
+        return tags
+
+    def _rasterise_masks(self, stage: str) -> None:
+        for part in sorted(self._parts_with_masks(stage)):
+            if self._stored_index(part) is not None and self._has_masks(part):
+                continue
+            annotations = self._read(part)
+            with self._writing():
+                build_masks(
+                    self._masks(part),
+                    annotations,
+                    self._digest(part),
+                    crowd_as_class=self.crowd_as_class,
+                    num_workers=self.num_workers,
+                )
+            self.__dict__.pop("source", None)  # opened before, it does not know the new masks
+
+    def _parts_with_masks(self, stage: str) -> set[str]:
+        """Parts of COCO whose masks a stage reads."""
+        if self.supervision == "images":
+            return set()
+        splits: dict[str, list[str | None]] = {
+            "fit": [*self._training_splits(), self.val_split],
+            "validate": [self.val_split],
+            "test": [self.test_split or self.val_split],
+            "predict": [self.predict_split],
+        }
+        parts: set[str] = set()
+        for split in splits[stage]:
+            if split in _PARTS:
+                parts.add(_PARTS[split])
+            elif split is not None:
+                parts |= {_part_of(image_id) for image_id in self.ids_of(split)}
+        return parts
+
+    def _training_splits(self) -> list[str]:
+        """Splits of which training reads true masks."""
+        splits = [self.train_split] if self.image_labels == "masks" else []
+        if self.supervision in _TAG_SUPERVISION:
+            return splits
+        if isinstance(self.labeled_split, str):
+            splits.append(self.labeled_split)
+        elif self.labeled_split is not None or self.pseudo_label_dir is None:
+            splits.append(self.train_split)
+        if self.audit:
+            splits.append(self.unlabeled_split or self.train_split)
+        return splits
+
+    def _index(self, part: str) -> CocoIndex:
+        index = self._stored_index(part)
+        return self._read(part).index if index is None else index
+
+    def _stored_index(self, part: str) -> CocoIndex | None:
+        if part not in self._indices:
+            index = read_index(self._index_file(part), self._digest(part))
+            if index is None:
+                return None
+            self._remember(part, index)
+        return self._indices[part]
+
+    def _read(self, part: str) -> CocoAnnotations:
+        annotations = read_annotations(self._annotations(part))
+        with self._writing():
+            write_index(self._index_file(part), annotations.index, self._digest(part))
+        self._remember(part, annotations.index)
+        return annotations
+
+    def _remember(self, part: str, index: CocoIndex) -> None:
+        self._indices[part] = index
+        self._rows |= {image_id: row for row, image_id in enumerate(index.ids)}
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(
+                f"{self.cache_dir} cannot be written ({error}); give a folder with space for "
+                "masks as --data.cache_dir"
+            ) from error
+
+    def _has_masks(self, part: str) -> bool:
+        return has_masks(
+            self._masks(part),
+            self._index(part),
+            self._digest(part),
+            crowd_as_class=self.crowd_as_class,
+        )
+
+    def _digest(self, part: str) -> str:
+        if part not in self._digests:
+            self.need(f"annotations/{self._annotations(part).name}")
+            self._digests[part] = sha256_file(self._annotations(part))
+        return self._digests[part]
+
+    def _annotations(self, part: str) -> Path:
+        return self.root / "annotations" / f"instances_{part}.json"
+
+    def _masks(self, part: str) -> Path:
+        return self.cache_dir / f"masks_{part}"
+
+    def _index_file(self, part: str) -> Path:
+        return self.cache_dir / f"index_{part}.npz"
+
+
+@dataclass(frozen=True)
+class COCOFiles(ImageFiles):
+    """COCO's images and the masks made from its annotations."""
+
+    def check(self, image_ids: Sequence[str], checks: Checks) -> None:
+        """See `ImageFiles.check`; the values of masks made here need no look."""
+        super().check(image_ids, checks._replace(mask_values=False))
+
+
+def _part_of(image_id: str) -> str:
+    for part in _PARTS.values():
+        if image_id.startswith(f"COCO_{part}_"):
+            return part
+    raise ValueError(
+        f"{image_id!r} is no image of COCO 2014; its ids are like COCO_train2014_000000000009"
+    )

@@ -1,0 +1,151 @@
+"""What the data sets in their official layouts have in common."""
+
+import os
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from wsss_zoo.data.base import BaseDataModule
+from wsss_zoo.data.reading.image_files import ImageFiles
+from wsss_zoo.data.reading.splits import read_split
+from wsss_zoo.data.reading.tag_files import Tags, check_tags, read_tag_file
+
+_TAG_FILES = ("image_labels.json", "image_labels.csv")
+
+
+class OfficialDataModule(BaseDataModule):
+    """A data set in the folders that its official archives unpack to; nothing is downloaded.
+
+    A subclass gives `layout`, `known_classes` and `open_source`, and `split_lists` or both
+    `official_splits` and `list_split`. Files are found by listing folders, never by a path that a
+    list or annotation holds. Links below the root are followed wherever they lead: archives of this
+    size often lie on several disks.
+
+    Args:
+        root: The folder that ``layout`` shows.
+        image_labels: Where tags come from: ``auto`` (``image_labels.json`` or ``.csv`` in the root,
+            else the data set's own way), ``masks``, or a JSON or CSV file.
+        **kwargs: See `BaseDataModule`.
+    """
+
+    #: What must be where and who gives it out; ends the message of every missing file.
+    layout: ClassVar[str]
+    #: List file of each split, relative to the root.
+    split_lists: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, root: str, *, image_labels: str = "auto", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.root = Path(root)
+        self.image_labels = image_labels
+
+    def official_splits(self) -> list[str]:
+        """Names of the splits that can be listed from the files there are."""
+        return [split for split, path in self.split_lists.items() if (self.root / path).is_file()]
+
+    def list_split(self, split: str) -> list[str]:
+        """Ids of one of `official_splits`, in order."""
+        return read_split(self.root / self.split_lists[split])
+
+    @abstractmethod
+    def open_source(self) -> ImageFiles:
+        """Index the images and masks; called once in ``setup``.
+
+        Raises:
+            FileNotFoundError: If there are no images, or a folder is missing.
+            ValueError: If two files have the same id.
+        """
+
+    def split_ids(self, split: str) -> list[str]:
+        """Ids of an official split, or of a list file given by its path.
+
+        Raises:
+            FileNotFoundError: If the root or the split is missing; the message names the splits
+                there are.
+        """
+        self.need()
+        splits = self.official_splits()
+        if split in splits:
+            return self.list_split(split)
+        if Path(split).is_file():
+            return read_split(Path(split))
+        raise FileNotFoundError(
+            f"split {split!r}: {self.root} has {', '.join(splits) or 'no splits'}, and no list "
+            f"file of that path exists; {self.layout}"
+        )
+
+    def read_tags(self, image_ids: Sequence[str]) -> Tags:
+        """Tags from the source that ``image_labels`` names; none for ``masks``."""
+        if self._tag_file is None:
+            return self.own_tags(image_ids) if self.image_labels == "auto" else {}
+        tags = self._file_tags
+        return {image_id: tags[image_id] for image_id in image_ids if image_id in tags}
+
+    def own_tags(self, image_ids: Sequence[str]) -> Tags:
+        """Tags that the data set itself brings; none here, so that they come from the masks."""
+        return {}
+
+    def need(self, *paths: str) -> None:
+        """Raise FileNotFoundError for the first path that is missing below the root."""
+        if not self.root.is_dir():
+            raise FileNotFoundError(
+                f"data root {self.root} does not exist; nothing is downloaded: give the place of "
+                f"the data as --data.root; {self.layout}"
+            )
+        for path in paths:
+            if not (self.root / path).exists():
+                raise FileNotFoundError(f"{self.root / path} is missing; {self.layout}")
+
+    @cached_property
+    def _tag_file(self) -> Path | None:
+        if self.image_labels == "masks":
+            return None
+        if self.image_labels != "auto":
+            return Path(self.image_labels)
+        found = (self.root / name for name in _TAG_FILES)
+        return next((path for path in found if path.is_file()), None)
+
+    @cached_property
+    def _file_tags(self) -> Tags:
+        assert self._tag_file is not None
+        tags = read_tag_file(self._tag_file)
+        check_tags(
+            tags,
+            origin=str(self._tag_file),
+            known_classes=self.known_classes[int(self.background) :],
+            is_image=self.files.images.__contains__,
+        )
+        return tags
+
+
+def files_in(directory: Path, suffix: str) -> dict[str, str]:
+    """Files of a folder, without its sub-folders, by their name less the suffix, sorted.
+
+    The suffix is lower-case, its case in the files is ignored; a folder that does not exist holds
+    nothing.
+
+    Raises:
+        ValueError: If two files differ in the case of the suffix only.
+    """
+    if not directory.is_dir():
+        return {}
+    with os.scandir(directory) as entries:
+        names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+    files: dict[str, str] = {}
+    for name in names:
+        stem, path = name[: -len(suffix)], str(directory / name)
+        if not name.lower().endswith(suffix):
+            continue
+        if stem in files:
+            raise ValueError(f"{files[stem]} and {path} have the same id {stem!r}; delete one")
+        files[stem] = path
+    return files
+
+
+def list_folders(directory: Path) -> list[str]:
+    """Names of a folder's sub-folders, sorted; a folder that does not exist has none."""
+    if not directory.is_dir():
+        return []
+    with os.scandir(directory) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir())

@@ -1,0 +1,110 @@
+"""Generated images: a data set without files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsss_zoo.data.base import BaseDataModule
+from wsss_zoo.data.reading.image_files import Checks, ImageSource
+from wsss_zoo.data.reading.splits import read_split
+from wsss_zoo.data.reading.tag_files import Tags, tags_from_masks
+from wsss_zoo.data.sets.shapes_scene import SHAPES_CLASSES, shapes_scene
+from wsss_zoo.files.decoding import UInt8Array
+
+# Scenes of a split are numbered from here, so that splits never share a scene whatever their sizes.
+_FIRST_SCENE = {"train": 0, "val": 10_000_000, "test": 20_000_000}
+
+
+class Shapes(BaseDataModule):
+    """Objects on textured clutter, drawn on the fly: 6 classes and background, no files.
+
+    Each object has a part of its own class and a larger part that several classes share, so that a
+    class activation map finds too little of it, as it does on photographs. Splits are ``train``,
+    ``val`` and ``test``; tags are those of the masks.
+
+    Args:
+        num_train: Images of ``train``.
+        num_val: Images of ``val`` and of ``test``.
+        image_size: Side of the square images, pixels.
+        scene_seed: Seed of the scenes; independent of the seed of training.
+        **kwargs: See `BaseDataModule`.
+    """
+
+    known_classes = SHAPES_CLASSES
+
+    def __init__(
+        self,
+        *,
+        num_train: int = 400,
+        num_val: int = 100,
+        image_size: int = 128,
+        scene_seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.sizes = {"train": num_train, "val": num_val, "test": num_val}
+        self.image_size, self.scene_seed = image_size, scene_seed
+
+    def split_ids(self, split: str) -> list[str]:
+        """Ids ``<split>_<number>``, or those of a list file given by its path."""
+        if Path(split).is_file():
+            return read_split(Path(split))
+        if split not in self.sizes:
+            raise ValueError(f"Shapes has the splits {', '.join(self.sizes)}, but not {split!r}")
+        return [f"{split}_{number:06d}" for number in range(self.sizes[split])]
+
+    def open_source(self) -> ImageSource:
+        """Scenes are drawn when they are read."""
+        return ShapesSource(self.scene_seed, self.image_size, tuple(self.index_map))
+
+    def read_tags(self, image_ids: Sequence[str]) -> Tags:
+        """Classes visible in each image."""
+        return tags_from_masks(self.source, image_ids, self.fg_names, 1)
+
+
+@dataclass(frozen=True)
+class ShapesSource:
+    """Draws scenes by id.
+
+    Args:
+        seed: Seed of the scenes.
+        size: Side of the images, pixels.
+        index_map: Class index in use for each class of the scenes; 255 for those not in use.
+    """
+
+    seed: int
+    size: int
+    index_map: tuple[int, ...]
+
+    def read_image(self, image_id: str) -> UInt8Array:
+        """RGB image, (size, size, 3)."""
+        return _scene(self.seed, _scene_number(image_id), self.size).image
+
+    def read_mask(self, image_id: str) -> UInt8Array:
+        """Class index per pixel, (size, size), 255 = ignored."""
+        mask = _scene(self.seed, _scene_number(image_id), self.size).mask
+        return np.asarray(self.index_map, dtype=np.uint8)[mask]
+
+    def image_size(self, image_id: str) -> tuple[int, int]:
+        """Height and width, pixels."""
+        return self.size, self.size
+
+    def check(self, image_ids: Sequence[str], checks: Checks) -> None:
+        """Raise ValueError for an id that is not ``<split>_<number>``."""
+        for image_id in image_ids:
+            _scene_number(image_id)
+
+
+# A sample reads image and mask one after the other: the scene is drawn once for both.
+_scene = lru_cache(maxsize=4)(shapes_scene)
+
+
+def _scene_number(image_id: str) -> int:
+    split, _, number = image_id.partition("_")
+    if split not in _FIRST_SCENE or not number.isdigit():
+        raise ValueError(f"{image_id!r} is no image of Shapes; its ids are like train_000012")
+    return _FIRST_SCENE[split] + int(number)

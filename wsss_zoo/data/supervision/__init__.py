@@ -1,0 +1,1 @@
+"""Training batches of each supervision, and evaluation batches."""

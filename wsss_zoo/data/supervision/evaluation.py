@@ -1,0 +1,59 @@
+"""Evaluation batches: whole images, one at a time."""
+
+from collections.abc import Sequence
+
+import torch
+from torch.utils.data import Dataset
+
+from wsss_zoo.contract import EvaluationBatch
+from wsss_zoo.data.reading.image_files import ImageSource
+from wsss_zoo.data.supervision.crops import (
+    Labels,
+    Position,
+    index_and_visit,
+    labels_from_mask,
+    load_image,
+)
+from wsss_zoo.data.transforms.joint import to_float
+
+
+class EvaluationImages(Dataset[EvaluationBatch]):
+    """Whole images at native size, with masks and tags where there are any.
+
+    Args:
+        ids: Image ids.
+        source: Reads images and masks.
+        tags: Tags by image id; an image without any gets those of its mask.
+        num_fg_classes: Number of foreground classes K.
+        first_fg: Index of the first foreground class in masks.
+    """
+
+    def __init__(
+        self,
+        ids: Sequence[str],
+        source: ImageSource,
+        tags: Labels,
+        *,
+        num_fg_classes: int,
+        first_fg: int,
+    ) -> None:
+        self.ids, self.source, self.tags = ids, source, tags
+        self.num_fg_classes, self.first_fg = num_fg_classes, first_fg
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, position: Position) -> EvaluationBatch:
+        image_id = self.ids[index_and_visit(position)[0]]
+        sample: EvaluationBatch = {
+            "image": to_float(load_image(self.source, image_id).contiguous()),
+            "image_id": image_id,
+        }
+        mask, tags = self.source.read_mask(image_id), self.tags.get(image_id)
+        if mask is not None:
+            sample["mask"] = torch.from_numpy(mask).long()
+            if tags is None:
+                tags = labels_from_mask(mask, self.num_fg_classes, self.first_fg)
+        if tags is not None:
+            sample["image_labels"] = torch.from_numpy(tags).float()
+        return sample

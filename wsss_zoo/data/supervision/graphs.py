@@ -1,0 +1,139 @@
+"""Supervision ``graphs``: region graphs, and whole images with their graphs.
+
+Imports torch_geometric, which takes seconds: only supervision ``graphs`` imports this file.
+"""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from wsss_zoo.contract import GraphBatch, GraphEvaluationBatch
+from wsss_zoo.data.catalog import Catalog
+from wsss_zoo.data.supervision.crops import Labels, Position, Sample, index_and_visit
+from wsss_zoo.data.supervision.evaluation import EvaluationImages
+from wsss_zoo.data.supervision.options import TrainingOptions
+from wsss_zoo.files.region_graphs import RegionGraph, graph_path, open_graphs, read_graph
+
+with warnings.catch_warnings():
+    # It uses torch.jit.script, which torch has begun to call deprecated.
+    warnings.simplefilter("ignore", FutureWarning)
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from torch_geometric.data import Batch, Data
+
+
+class RegionGraphs(Dataset[GraphBatch]):
+    """The region graph of an image, with its tags, and the id.
+
+    Args:
+        ids: Image ids.
+        directory: Folder of the graphs.
+        tags: Tags by image id, (K,) each.
+        graph_channels: Features of a region, D.
+    """
+
+    def __init__(
+        self, ids: Sequence[str], directory: Path, tags: Labels, graph_channels: int
+    ) -> None:
+        self.ids, self.directory, self.tags = ids, directory, tags
+        self.graph_channels = graph_channels
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, position: Position) -> GraphBatch:
+        image_id = self.ids[index_and_visit(position)[0]]
+        graph = read_graph(self.directory, image_id)
+        tags = torch.from_numpy(self.tags[image_id]).float()
+        return {"graph": graph_data(graph, tags), "image_id": image_id}
+
+    @staticmethod
+    def collate(samples: list[Sample]) -> dict[str, Any]:
+        """See `collate_graphs`."""
+        return collate_graphs(samples)
+
+
+class GraphImages(Dataset[GraphEvaluationBatch]):
+    """Whole images, as `EvaluationImages` gives them, with their graphs.
+
+    Args:
+        images: Whole images, all with tags.
+        directory: Folder of the graphs.
+    """
+
+    def __init__(self, images: EvaluationImages, directory: Path) -> None:
+        self.images, self.directory = images, directory
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, position: Position) -> GraphEvaluationBatch:
+        sample = self.images[position]
+        image_id = str(sample["image_id"])
+        graph = read_graph(self.directory, image_id)
+        size = tuple(sample["image"].shape[1:])
+        if graph.segments.shape != size:
+            path = graph_path(self.directory, image_id)
+            raise ValueError(
+                f"{path} has regions of an image of {graph.segments.shape} pixels (height, width), "
+                f"but image {image_id} has {size}; delete it and run the predict that wrote it "
+                "again"
+            )
+        return {
+            **sample,
+            "segments": torch.from_numpy(graph.segments).long(),
+            "label": torch.from_numpy(graph.label).long(),
+            "clean": torch.from_numpy(graph.clean),
+            "prediction": torch.from_numpy(graph.prediction).long(),
+            "graph": graph_data(graph, sample["image_labels"]),
+        }
+
+    @staticmethod
+    def collate(samples: list[Sample]) -> dict[str, Any]:
+        """See `collate_graphs`."""
+        return collate_graphs(samples)
+
+
+def make_region_graphs(images: Catalog, options: TrainingOptions) -> RegionGraphs:
+    """Check the graphs of ``train_split`` and make the training set of them."""
+    ids = images.train_ids()
+    first = open_graphs(options.graph_dir, images.class_names, ids)
+    directory = Path(str(options.graph_dir))
+    return RegionGraphs(ids, directory, images.complete_labels(ids), first.x.shape[1])
+
+
+def graph_data(graph: RegionGraph, tags: Tensor) -> Data:
+    """What a network needs of a region graph, as torch_geometric has it.
+
+    For V regions, D features, E edges, C classes: ``x`` (V, D), ``probs`` (V, C) and ``loss``
+    (V,) float32; ``edge_index`` (2, E) int64 and ``kept`` (E,) bool; ``counts`` and
+    ``clean_counts`` (V, C) and ``sizes``, the pixels of each region, (V,) int64; ``tags``, presence
+    of the foreground classes, (1, K).
+    """
+    return Data(
+        x=torch.from_numpy(graph.x),
+        probs=torch.from_numpy(graph.probs),
+        edge_index=torch.from_numpy(graph.edge_index),
+        kept=torch.from_numpy(graph.kept),
+        counts=torch.from_numpy(graph.counts).long(),
+        clean_counts=torch.from_numpy(graph.clean_counts).long(),
+        loss=torch.from_numpy(graph.loss),
+        sizes=torch.from_numpy(np.bincount(graph.segments.ravel())),
+        tags=tags[None],
+    )
+
+
+def collate_graphs(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Batch of samples: graphs as one torch_geometric ``Batch``, the rest stacked.
+
+    In the batch of graphs regions and edges follow each other, ``edge_index`` counts on, ``batch``
+    names each region's graph, and ``tags`` is (number of graphs, K).
+    """
+    others = [{key: value for key, value in sample.items() if key != "graph"} for sample in samples]
+    graphs = Batch.from_data_list([sample["graph"] for sample in samples])
+    return {**default_collate(others), "graph": graphs}

@@ -1,0 +1,41 @@
+"""Supervision ``images``: images alone."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from wsss_zoo.contract import ImagesBatch
+from wsss_zoo.data.catalog import Catalog
+from wsss_zoo.data.reading.image_files import ImageSource
+from wsss_zoo.data.supervision.crops import CroppedImages, Crops, load_image
+from wsss_zoo.data.supervision.options import TrainingOptions
+from wsss_zoo.data.transforms.joint import to_float
+
+
+class PlainImages(CroppedImages):
+    """Image (3, S, S) and id; tags and masks are not even looked for.
+
+    Args:
+        ids: Image ids.
+        source: Reads images.
+        crops: How crops are made.
+        strong: Whether the images get photometric changes too.
+    """
+
+    def __init__(self, ids: Sequence[str], source: ImageSource, crops: Crops, strong: bool) -> None:
+        super().__init__(ids, source, crops)
+        self.strong = strong
+
+    def sample(self, image_id: str, rng: np.random.Generator) -> ImagesBatch:
+        """One augmented image."""
+        _, image = self.crops.sample(load_image(self.source, image_id), rng)
+        if self.strong:
+            image = self.crops.photometric(image, rng)
+        return {"image": to_float(image), "image_id": image_id}
+
+
+def make_plain_images(images: Catalog, options: TrainingOptions) -> PlainImages:
+    """Check the images of ``train_split`` and make the training set of them."""
+    ids = images.train_ids()
+    images.check_images(ids, masks=False)
+    return PlainImages(ids, images.source, Crops.of(options), options.photometric == "all")

@@ -1,0 +1,178 @@
+"""Supervision ``mask``: images with masks or with pseudo-labels that stand for them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wsss_zoo.contract import BaseMaskBatch, MaskBatch
+from wsss_zoo.data.catalog import Catalog
+from wsss_zoo.data.reading.image_files import Checks, ImageFiles, ImageSource, check_masks
+from wsss_zoo.data.supervision.crops import (
+    CroppedImages,
+    Crops,
+    Labels,
+    labels_from_mask,
+    load_image,
+    load_mask,
+)
+from wsss_zoo.data.supervision.novel_masks import erase_novel, index_table, paste_novel
+from wsss_zoo.data.supervision.options import TrainingOptions
+from wsss_zoo.data.transforms.joint import Crop, crop_mask, crop_valid, to_float
+from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
+from wsss_zoo.files.listing import files_by_stem
+from wsss_zoo.files.pseudo_labels import read_manifest
+
+
+class MaskedImages(CroppedImages):
+    """Image, mask, tags and id.
+
+    The masks of novel classes are erased (255) here, so that no method can see them.
+
+    Args:
+        ids: Image ids.
+        source: Reads images and true masks.
+        crops: How crops are made.
+        tags: Tags by image id; an image without any gets those of its mask.
+        num_fg_classes: Number of foreground classes K.
+        first_fg: Index of the first foreground class in masks (1 with a background class, else 0).
+        pseudo: Reads pseudo-labels.
+        pseudo_ids: Images whose pseudo-label stands for the mask; with novel classes, for what
+            their true mask does not show of base classes (see `paste_novel`).
+        strong: Which images get photometric changes and CutOut too (its box is then ignored in the
+            mask): none, the pseudo-labelled ones (ST, CVPR 2022) or all.
+        novel: Mask indices of the novel classes.
+        crop_tags: Take the tags from the crop's own mask, before novel classes are erased.
+        with_valid: Add ``valid`` (S, S), False on padding and CutOut.
+    """
+
+    def __init__(
+        self,
+        ids: Sequence[str],
+        source: ImageSource,
+        crops: Crops,
+        tags: Labels,
+        *,
+        num_fg_classes: int,
+        first_fg: int,
+        pseudo: ImageSource | None = None,
+        pseudo_ids: frozenset[str] = frozenset(),
+        strong: Literal["none", "pseudo", "all"] = "none",
+        novel: Sequence[int] = (),
+        crop_tags: bool = False,
+        with_valid: bool = False,
+    ) -> None:
+        super().__init__(ids, source, crops)
+        self.tags, self.num_fg_classes, self.first_fg = tags, num_fg_classes, first_fg
+        self.pseudo, self.pseudo_ids, self.strong = pseudo, pseudo_ids, strong
+        self.novel, self._is_novel = list(novel), index_table(novel)
+        self.crop_tags, self.with_valid = crop_tags, with_valid
+
+    def read_mask(self, image_id: str) -> UInt8Array:
+        """The true mask of an image, or the pseudo-label that stands for all of it, (H, W)."""
+        is_pseudo = self.pseudo is not None and image_id in self.pseudo_ids and not self.novel
+        return load_mask(self.pseudo if is_pseudo and self.pseudo else self.source, image_id)
+
+    def sample(self, image_id: str, rng: np.random.Generator) -> MaskBatch:
+        """One augmented image with its mask."""
+        full_mask, size = self.read_mask(image_id), self.crops.crop_size
+        crop, image = self.crops.sample(load_image(self.source, image_id), rng)
+        mask, valid = crop_mask(torch.from_numpy(full_mask), crop, size), crop_valid(crop, size)
+        if self.strong == "all" or (self.strong == "pseudo" and image_id in self.pseudo_ids):
+            image, valid = self.crops.cut_out(self.crops.photometric(image, rng), valid, rng)
+        tags = self.tags.get(image_id)
+        if tags is None or self.crop_tags:
+            visible = mask.masked_fill(~valid, IGNORE_INDEX).numpy()
+            shown = visible if self.crop_tags else full_mask
+            tags = labels_from_mask(shown, self.num_fg_classes, self.first_fg)
+        mask = mask.long()
+        if self.novel:
+            mask = self._without_novel(mask, image_id, crop, tags)
+        sample: MaskBatch = {
+            "image": to_float(image),
+            "mask": mask.masked_fill_(~valid, IGNORE_INDEX),
+            "image_labels": torch.from_numpy(tags).float(),
+            "image_id": image_id,
+        }
+        if not self.with_valid:
+            return sample
+        with_valid: BaseMaskBatch = {**sample, "valid": valid}
+        return with_valid
+
+    def _without_novel(
+        self, mask: Tensor, image_id: str, crop: Crop, tags: NDArray[np.uint8]
+    ) -> Tensor:
+        """A crop's mask, (S, S), without novel classes but for those of its pseudo-label."""
+        if self.pseudo is None or image_id not in self.pseudo_ids:
+            return erase_novel(mask, self._is_novel)
+        pseudo = torch.from_numpy(load_mask(self.pseudo, image_id))
+        pseudo = crop_mask(pseudo, crop, self.crops.crop_size).long()
+        is_tagged = index_table((tags.nonzero()[0] + self.first_fg).tolist())
+        return paste_novel(mask, pseudo, self._is_novel, is_tagged)
+
+
+def make_masked_images(images: Catalog, options: TrainingOptions) -> MaskedImages:
+    """Check the images of ``train_split`` and make the training set of their masks.
+
+    Pseudo-labels stand for all masks but those of ``labeled_split``.
+    """
+    if options.pseudo_label_dir is None:
+        return make_images_with_masks(images, options, images.labeled_ids())
+    true_ids = images.labeled_ids() if images.labeled_split is not None else []
+    known = set(true_ids)
+    pseudo_ids = [image_id for image_id in images.train_ids() if image_id not in known]
+    return make_images_with_masks(images, options, true_ids, pseudo_ids)
+
+
+def make_images_with_masks(
+    images: Catalog, options: TrainingOptions, true_ids: list[str], pseudo_ids: Sequence[str] = ()
+) -> MaskedImages:
+    """Check images with true masks, and with pseudo-labels; make one training set of both.
+
+    Raises:
+        ValueError: If there are no images, or pseudo-labels are of other classes.
+        FileNotFoundError: If a file is missing.
+    """
+    ids = [*true_ids, *pseudo_ids]
+    if not ids:
+        raise ValueError(f"{type(images).__name__} has no training images with masks")
+    novel = [images.class_names.index(name) for name in images.novel_classes]
+    # Base classes are pasted over the pseudo-labels of novel ones.
+    images.check_images(ids if novel else true_ids, masks=True)
+    pseudo = _open_pseudo_labels(images, options, pseudo_ids) if pseudo_ids else None
+    repeat = options.repeat_labeled and true_ids and pseudo_ids
+    times = -(-len(pseudo_ids) // len(true_ids)) if repeat else 1
+    weak_shot = options.supervision == "weak_shot"
+    return MaskedImages(
+        [*true_ids * times, *pseudo_ids],
+        images.source,
+        Crops.of(options),
+        images.labels_of(ids, from_masks=weak_shot),
+        num_fg_classes=images.num_fg_classes,
+        first_fg=int(images.background),
+        pseudo=pseudo,
+        pseudo_ids=frozenset(pseudo_ids),
+        strong=options.photometric,
+        novel=novel,
+        crop_tags=weak_shot and options.crop_tags,
+        with_valid=weak_shot,
+    )
+
+
+def _open_pseudo_labels(
+    images: Catalog, options: TrainingOptions, ids: Sequence[str]
+) -> ImageFiles:
+    given = options.pseudo_label_dir or []
+    files: dict[str, str] = {}
+    for directory in map(Path, [given] if isinstance(given, str) else given):
+        read_manifest(directory, images.class_names)
+        files = files_by_stem(directory, [".png"]) | files
+    images.check_images(ids, masks=False)
+    labels = ImageFiles({}, files, range(images.num_classes))
+    checks = Checks(True, images.check_masks, images.check_files)
+    check_masks(labels, ids, images.source.image_size, checks)
+    return labels

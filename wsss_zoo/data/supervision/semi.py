@@ -1,0 +1,104 @@
+"""Supervision ``semi``: a few images with masks, and unlabelled ones in a weak and strong views."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wsss_zoo.contract import UnlabeledBatch
+from wsss_zoo.data.catalog import Catalog
+from wsss_zoo.data.reading.image_files import ImageSource
+from wsss_zoo.data.supervision.crops import CroppedImages, Crops, Labels, load_image, load_mask
+from wsss_zoo.data.supervision.mask import make_images_with_masks
+from wsss_zoo.data.supervision.options import TrainingOptions
+from wsss_zoo.data.transforms.joint import crop_mask, crop_valid, to_float
+
+logger = logging.getLogger(__name__)
+
+
+class UnlabeledImages(CroppedImages):
+    """The ``unlabeled`` half of a batch; see `UnlabeledBatch`."""
+
+    def __init__(
+        self,
+        ids: Sequence[str],
+        source: ImageSource,
+        crops: Crops,
+        tags: Labels,
+        *,
+        num_fg_classes: int,
+        strong_views: int = 1,
+        audit: bool = False,
+    ) -> None:
+        super().__init__(ids, source, crops)
+        self.tags = tags
+        self.num_fg_classes, self.strong_views, self.audit = num_fg_classes, strong_views, audit
+
+    def sample(self, image_id: str, rng: np.random.Generator) -> UnlabeledBatch:
+        """The views of one crop."""
+        image = load_image(self.source, image_id)
+        crop, weak = self.crops.sample(image, rng)
+        valid = crop_valid(crop, self.crops.crop_size)
+        strong = [self._strong(weak, valid, rng) for _ in range(self.strong_views)]
+        sample: UnlabeledBatch = {
+            "weak": to_float(weak),
+            "strong": to_float(torch.stack([image for image, _ in strong])),
+            "valid": valid,
+            "strong_valid": torch.stack([view_valid for _, view_valid in strong]),
+            "geometry": crop.geometry(),
+            "image_size": torch.tensor(image.shape[1:]),
+            "image_id": image_id,
+        }
+        if self.tags:
+            tags = self.tags.get(image_id)
+            known = tags if tags is not None else np.zeros(self.num_fg_classes, dtype=np.uint8)
+            sample["image_labels"] = torch.from_numpy(known).float()
+            sample["has_image_labels"] = torch.tensor(tags is not None)
+        if self.audit:
+            mask = torch.from_numpy(load_mask(self.source, image_id))
+            sample["audit_mask"] = crop_mask(mask, crop, self.crops.crop_size).long()
+        return sample
+
+    def _strong(
+        self, weak: Tensor, valid: Tensor, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        image = self.crops.photometric(weak, rng)
+        # Blur and jitter would bleed into the padding; it keeps its colour.
+        image = torch.where(valid, image, self.crops.pad[:, None, None])
+        return self.crops.cut_out(image, valid, rng)
+
+
+def make_semi_images(images: Catalog, options: TrainingOptions) -> dict[str, CroppedImages]:
+    """Check the images of both halves; make the training sets ``labeled`` and ``unlabeled``.
+
+    Raises:
+        ValueError: If no image is unlabelled.
+    """
+    labeled = images.labeled_ids()
+    known = set(labeled)
+    if options.unlabeled_split is None:
+        unlabeled = [image_id for image_id in images.train_ids() if image_id not in known]
+    else:
+        unlabeled = images.ids_of(options.unlabeled_split)
+        both = sum(image_id in known for image_id in unlabeled)
+        if both:
+            logger.warning("%d unlabelled images are labelled too; they are kept in both", both)
+    if not unlabeled:
+        raise ValueError(
+            f"no unlabelled images: all of train_split {images.train_split!r} is labelled; give "
+            "labeled_split (a list file, a split's name or a fraction) or unlabeled_split"
+        )
+    images.check_images(unlabeled, masks=options.audit)
+    unlabeled_images = UnlabeledImages(
+        unlabeled,
+        images.source,
+        Crops.of(options),
+        images.labels_of(unlabeled, from_masks=False),
+        num_fg_classes=images.num_fg_classes,
+        strong_views=options.strong_views,
+        audit=options.audit,
+    )
+    labeled_images = make_images_with_masks(images, options, labeled)
+    return {"labeled": labeled_images, "unlabeled": unlabeled_images}

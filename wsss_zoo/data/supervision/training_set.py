@@ -1,0 +1,59 @@
+"""The training set of each kind of supervision."""
+
+from collections.abc import Callable, Mapping
+
+from torch.utils.data import Dataset
+
+from wsss_zoo.data.catalog import Catalog
+from wsss_zoo.data.supervision.crops import Sample
+from wsss_zoo.data.supervision.image_labels import make_tagged_images
+from wsss_zoo.data.supervision.images import make_plain_images
+from wsss_zoo.data.supervision.mask import make_masked_images
+from wsss_zoo.data.supervision.options import TrainingOptions
+from wsss_zoo.data.supervision.pairs import make_image_pairs
+from wsss_zoo.data.supervision.semi import make_semi_images
+from wsss_zoo.data.supervision.weak_shot import make_weak_shot_images
+
+TrainingSet = Dataset[Sample] | Mapping[str, Dataset[Sample]]
+
+
+def make_training_set(images: Catalog, options: TrainingOptions) -> TrainingSet:
+    """Check and make the training set that ``options.supervision`` names.
+
+    Args:
+        images: Ids, files and tags of the data set.
+        options: What is made of them.
+
+    Raises:
+        ValueError: If the options do not fit together or a list is empty.
+        FileNotFoundError: If a file is missing.
+    """
+    if options.extra_roots and options.supervision not in ("image_labels", "pairs"):
+        raise ValueError(
+            f"extra_roots {options.extra_roots} adds tagged images, which supervision "
+            f"{options.supervision!r} cannot use; leave it out, or take a method that learns from "
+            "'image_labels' or 'pairs'"
+        )
+    if options.supervision not in _MAKERS:
+        raise ValueError(
+            f"supervision is {options.supervision!r}; give one of {', '.join(_MAKERS)}"
+        )
+    return _MAKERS[options.supervision](images, options)
+
+
+def _make_graphs(images: Catalog, options: TrainingOptions) -> Dataset[Sample]:
+    # Here, as it takes seconds to import and only one kind of supervision needs it.
+    from wsss_zoo.data.supervision.graphs import make_region_graphs
+
+    return make_region_graphs(images, options)
+
+
+_MAKERS: dict[str, Callable[[Catalog, TrainingOptions], TrainingSet]] = {
+    "mask": make_masked_images,
+    "image_labels": make_tagged_images,
+    "images": make_plain_images,
+    "pairs": make_image_pairs,
+    "semi": make_semi_images,
+    "weak_shot": make_weak_shot_images,
+    "graphs": _make_graphs,
+}

@@ -1,0 +1,1 @@
+"""Random transforms of image and mask."""

@@ -1,0 +1,180 @@
+"""``wsss-zoo export``: the evaluated network of a checkpoint, for use without this package."""
+
+import copy
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from wsss_zoo.arguments.command_parser import usage_errors
+from wsss_zoo.deploy.supervised_checkpoint import save_supervised
+from wsss_zoo.deploy.torch_exporters import EXAMPLE, Run, example_image, export_onnx, export_program
+from wsss_zoo.files.atomic import replacing
+from wsss_zoo.runs.segmenter import TrainedSegmenter, load_segmenter
+
+Format = Literal["onnx", "torch_export", "supervised"]
+
+_SUFFIXES: dict[Format, str] = {
+    "onnx": ".onnx",
+    "torch_export": ".pt2",
+    "supervised": ".supervised.ckpt",
+}
+# Batch, height, width of the check: other than what exporters see in all of them, and no multiples
+# of a stride.
+_SIZES = ((1, 213, 320), (3, 161, 100), (1, 64, 224))
+
+
+class Difference(NamedTuple):
+    """How far an exported network is from PyTorch's.
+
+    Args:
+        largest: Largest difference of two logits.
+        magnitude: Largest absolute logit.
+    """
+
+    largest: float
+    magnitude: float
+
+
+def export_checkpoint(
+    *,
+    ckpt_path: str,
+    format: Format,
+    out: Path | None = None,
+    tolerance: float = 1e-4,
+    classes: str | None = None,
+    model: str | None = None,
+) -> int:
+    """Save the evaluated network of a checkpoint as a file of its own.
+
+    Formats: onnx, torch_export, and supervised: a checkpoint of the network alone as Supervised
+    trains it, without exits, averages and second networks, for --ckpt_path of validate, predict and
+    label and for --model.init_from of any segmenter.
+
+    Of the first two the input is "image": (N, 3, H, W) float32, RGB in [0, 1], any N, H and W; the
+    network normalises it. Output "logits": (N, C, H, W) float32; the class of a pixel is the
+    largest of its C values, softmax over them gives probabilities. The file is written only if it
+    gives the same as PyTorch at three sizes. It names the classes: an ONNX file, made by PyTorch's
+    TorchScript-based exporter, in metadata_props; one of torch.export, which takes up to a minute,
+    in its extra file wsss_zoo.json.
+
+    Args:
+        ckpt_path: Checkpoint of a segmenter.
+        format: Kind of file.
+        out: File to write; default: beside the checkpoint.
+        tolerance: Accepted difference to PyTorch, as a share of the largest logit (at least 1).
+        classes: Class list with other names than in the checkpoint.
+        model: Method, where the checkpoint does not say it or says one of your own.
+    """
+    with usage_errors():
+        trained = load_segmenter(ckpt_path, classes, model)
+    out = out or Path(ckpt_path).with_suffix(_SUFFIXES[format])
+    if format == "supervised":
+        save_supervised(ckpt_path, trained.method, out)
+        print(f"{out}: the plain network of a {type(trained.method).__name__}")
+        return 0
+    found = export_segmenter(trained, out, format, tolerance)
+    sizes = ", ".join(f"{width}x{height}" for _, height, width in _SIZES)
+    print(
+        f"{out}: at {sizes} pixels (width x height) the largest difference from PyTorch is "
+        f"{found.largest:.1e}, in logits of up to {found.magnitude:.3g}"
+    )
+    return 0
+
+
+def export_segmenter(
+    trained: TrainedSegmenter, out: Path, format: Format, tolerance: float = 1e-4
+) -> Difference:
+    """Export a method's ``forward`` and check the file against it.
+
+    Args:
+        trained: The method; networks that ``forward`` does not run (teachers, second branches) are
+            left out.
+        out: File to write; it appears complete and checked, or not at all.
+        format: "onnx", by ``torch.onnx``'s TorchScript-based exporter, or "torch_export".
+        tolerance: Accepted difference of two logits, as a share of the largest one (at least 1).
+
+    Returns:
+        The largest difference over all sizes.
+
+    Raises:
+        ImportError: If a package for ONNX is missing.
+        ValueError: If the file gives something else than PyTorch.
+    """
+    network = copy.deepcopy(trained.method).eval().requires_grad_(False)
+    images = [example_image(*size) for size in _SIZES]
+    with torch.no_grad():
+        expected = [network(image) for image in images]
+        _drop_unused(network)
+    export: Callable[[nn.Module, Path, dict[str, str]], Run]
+    export = export_onnx if format == "onnx" else export_program
+    with replacing(out, _SUFFIXES[format]) as unfinished:
+        run = export(network, unfinished, _metadata(trained))
+        found = _compare(run, images, expected)
+        # Also refuses NaN.
+        if not found.largest <= tolerance * max(1.0, found.magnitude):
+            raise ValueError(
+                f"the exported network differs from PyTorch by {found.largest:.1e} in logits of up "
+                f"to {found.magnitude:.3g}, more than --tolerance {tolerance} of that; nothing was "
+                "written. Try the other format"
+            )
+    return found
+
+
+# Torch has no types for this class.
+class _Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the memory of every tensor that an operation reads."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.memory: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        for value in tree_leaves((args, kwargs)):
+            if isinstance(value, Tensor):
+                self.memory.add(value.untyped_storage().data_ptr())
+        return func(*args, **(kwargs or {}))
+
+
+def _drop_unused(network: nn.Module) -> None:
+    """Take out the parameters and buffers that the forward pass does not read."""
+    with _Touched() as touched:
+        network(example_image(*EXAMPLE))
+    for module in network.modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, value in tensors.items():
+                if value is not None and value.untyped_storage().data_ptr() not in touched.memory:
+                    tensors[name] = None
+
+
+def _metadata(trained: TrainedSegmenter) -> dict[str, str]:
+    return {
+        "class_names": json.dumps(trained.class_names, ensure_ascii=False),
+        "method": type(trained.method).__name__,
+        "image": "(N, 3, H, W) float32, RGB in [0, 1]",
+        "logits": "(N, C, H, W) float32, before softmax over C",
+    }
+
+
+def _compare(run: Run, images: Sequence[Tensor], expected: Sequence[Tensor]) -> Difference:
+    largest = magnitude = 0.0
+    for image, wanted in zip(images, expected, strict=True):
+        given = run(image)
+        if given.shape != wanted.shape:
+            raise ValueError(
+                f"the exported network gives {tuple(given.shape)} for an image of "
+                f"{tuple(image.shape)}, PyTorch {tuple(wanted.shape)}; nothing was written. Try "
+                "the other format"
+            )
+        difference = (given - wanted).abs().max().item()
+        # max() would drop a NaN.
+        largest = difference if not difference <= largest else largest
+        magnitude = max(magnitude, wanted.abs().max().item())
+    return Difference(largest, magnitude)

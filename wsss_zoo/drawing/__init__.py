@@ -1,0 +1,1 @@
+"""Pictures: label maps over images, sheets, histograms, tables by class."""

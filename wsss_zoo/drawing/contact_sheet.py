@@ -1,0 +1,116 @@
+"""Contact sheets: many small images with their masks laid over them and their tags below."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from wsss_zoo.drawing.overlay import draw_overlay
+from wsss_zoo.drawing.pictures import draw_legend, font, shorten, shown_classes
+from wsss_zoo.files.decoding import UInt8Array
+
+_GAP = 8
+_LINE = 15
+_TITLE = 24
+_OPACITY = 0.55
+_PAPER, _CELL, _INK = (255, 255, 255), (238, 238, 238), (30, 30, 30)
+_FAINT, _WRONG = (110, 110, 110), (200, 0, 0)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One image of a contact sheet.
+
+    Args:
+        image_id: Name below the image.
+        image: RGB image, (H, W, 3).
+        mask: Class index per pixel, 255 = ignored, (H, W); None without a mask.
+        tags: Names of the classes in its tags; None without tags.
+        warning: What looks wrong with it; shown in red.
+    """
+
+    image_id: str
+    image: UInt8Array
+    mask: UInt8Array | None = None
+    tags: Sequence[str] | None = None
+    warning: str = ""
+
+
+def draw_contact_sheet(
+    tiles: Sequence[Tile],
+    class_names: Sequence[str],
+    *,
+    title: str,
+    first_fg: int = 1,
+    columns: int = 6,
+) -> Image.Image:
+    """Draw images in a grid, masks over them, ids and tags below, and a legend.
+
+    Args:
+        tiles: Images to draw, at least one.
+        class_names: Names by class index.
+        title: First line.
+        first_fg: Index of the first foreground class; what is below stays uncoloured.
+        columns: Images side by side.
+
+    Returns:
+        RGB picture. Classes have the colours of PASCAL VOC and an outline; 255 is hatched.
+
+    Raises:
+        ValueError: If there is no tile.
+    """
+    if not tiles:
+        raise ValueError("a contact sheet needs at least one image")
+    columns = min(columns, len(tiles))
+    width, height = _cell_size(tiles)
+    rows = -(-len(tiles) // columns)
+    sheet_width = max(columns, 3) * (width + _GAP) + _GAP
+    masks = [tile.mask for tile in tiles if tile.mask is not None]
+    legend = draw_legend(shown_classes(masks, class_names, first_fg), sheet_width)
+    cell_height = height + 2 * _LINE + _GAP + 4
+    size = (sheet_width, _TITLE + rows * cell_height + _GAP + legend.height)
+    sheet = Image.new("RGB", size, _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((_GAP, 4), shorten(title, sheet_width - 2 * _GAP, 13), _INK, font(13))
+    for index, tile in enumerate(tiles):
+        row, column = divmod(index, columns)
+        left, top = _GAP + column * (width + _GAP), _TITLE + _GAP // 2 + row * cell_height
+        draw.rectangle((left, top, left + width - 1, top + height - 1), _CELL)
+        picture = _draw_tile(tile, first_fg, width, height)
+        place = (left + (width - picture.width) // 2, top + (height - picture.height) // 2)
+        sheet.paste(picture, place)
+        draw.text((left, top + height + 2), shorten(tile.image_id, width), _INK, font(11))
+        text, color = _tag_line(tile)
+        draw.text((left, top + height + 2 + _LINE), shorten(text, width), color, font(11))
+    sheet.paste(legend, (0, sheet.height - legend.height))
+    return sheet
+
+
+def _cell_size(tiles: Sequence[Tile]) -> tuple[int, int]:
+    """Width and height of the pictures' cells: those of most images fill them."""
+    ratios = [tile.image.shape[1] / tile.image.shape[0] for tile in tiles]
+    ratio = float(np.clip(np.median(ratios), 0.75, 1.6))
+    width = round((200 * 160 * ratio) ** 0.5)
+    return width, round(width / ratio)
+
+
+def _draw_tile(tile: Tile, first_fg: int, width: int, height: int) -> Image.Image:
+    image = Image.fromarray(tile.image)
+    scale = min(width / image.width, height / image.height)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    pixels = np.array(image.resize(size, Image.Resampling.BILINEAR))
+    if tile.mask is not None:
+        mask = np.asarray(Image.fromarray(tile.mask).resize(size, Image.Resampling.NEAREST))
+        draw_overlay(pixels, mask, opacity=_OPACITY, background=first_fg > 0)
+    return Image.fromarray(pixels)
+
+
+def _tag_line(tile: Tile) -> tuple[str, tuple[int, int, int]]:
+    if tile.tags is not None:
+        text = f"tags: {', '.join(tile.tags) or 'none of the classes'}"
+    else:
+        text = "unlabelled" if tile.mask is None else "mask, no tags"
+    if tile.warning:
+        return tile.warning if tile.tags is None else f"{tile.warning}; {text}", _WRONG
+    return text, _FAINT if tile.tags is None else _INK

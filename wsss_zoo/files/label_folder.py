@@ -1,0 +1,181 @@
+"""The folder that ``wsss-zoo label`` writes: masks, pictures, and by which network.
+
+``masks/<id>.png`` (palette PNG of the image's size), ``overlays/<id>.jpg``, ``legend.png``,
+``classes.txt`` and ``manifest.json``, which is written last; until then ``manifest.partial.json``
+says by which checkpoint and options the folder is being written.
+"""
+
+import io
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from wsss_zoo.files.atomic import write_atomic, write_json
+from wsss_zoo.files.decoding import UInt8Array
+from wsss_zoo.files.pseudo_labels import (
+    HEADER,
+    MANIFEST,
+    label_path,
+    write_label,
+)
+
+MASKS, OVERLAYS, LEGEND, CLASSES = "masks", "overlays", "legend.png", "classes.txt"
+
+_WRITER = {"written_by": "wsss-zoo label"}
+_SHOWN = 40  # characters of a value in a message
+_JPEG_SIDE = 65_500  # pixels, the most that JPEG has room for
+_JPEG_QUALITY = 90
+
+
+class LabelFolder:
+    """Masks of a folder of images.
+
+    Args:
+        directory: The folder.
+        identity: What decides the masks, JSON values only: method, checkpoint, options. Masks of
+            another identity are never mixed with these.
+    """
+
+    def __init__(self, directory: Path, identity: Mapping[str, Any]) -> None:
+        self.directory = directory
+        self.identity = _WRITER | dict(identity)
+
+    def begin(self, images: Mapping[str, str], *, overwrite: bool) -> set[str]:
+        """Take the folder, whether it is new, begun or finished.
+
+        Args:
+            images: Image file by id.
+            overwrite: Delete the masks and overlays that are there.
+
+        Returns:
+            Ids whose mask is there and not older than the image.
+
+        Raises:
+            ValueError: If the folder holds something else or masks of another identity.
+        """
+        if self.directory.is_file():
+            raise ValueError(f"{self.directory} is a file; choose another folder with --out")
+        found = self._read(MANIFEST) or self._read(HEADER)
+        if found is None and self._visible():
+            raise ValueError(
+                f"{self.directory} is not empty and was not written by 'wsss-zoo label'; choose "
+                "another folder with --out"
+            )
+        if found is not None and overwrite:
+            self._delete()
+        elif found is not None:
+            self._refuse_mixture(found)
+        for leftover in self.directory.rglob(".*.tmp"):
+            leftover.unlink()
+        write_json(self.directory / HEADER, self.identity)
+        (self.directory / MANIFEST).unlink(missing_ok=True)
+        return {image_id for image_id, path in images.items() if self._is_done(image_id, path)}
+
+    def has_mask(self, image_id: str) -> bool:
+        """Whether the mask of an image is there."""
+        return label_path(self.directory / MASKS, image_id).exists()
+
+    def write(self, image_id: str, mask: UInt8Array, overlay: UInt8Array | None) -> None:
+        """Write what belongs to an image; the mask last, as it says that the image is done.
+
+        Args:
+            image_id: The image.
+            mask: Class index per pixel, 255 = ignored, (H, W).
+            overlay: RGB picture, (H, W, 3); None for none.
+        """
+        if overlay is not None:
+            fits = max(overlay.shape) <= _JPEG_SIDE
+            buffer = io.BytesIO()
+            picture = Image.fromarray(overlay)
+            picture.save(buffer, "JPEG" if fits else "PNG", quality=_JPEG_QUALITY)
+            path = label_path(self.directory / OVERLAYS, image_id)
+            write_atomic(
+                path.with_name(f"{path.name.removesuffix('.png')}{'.jpg' if fits else '.png'}"),
+                buffer.getvalue(),
+            )
+        write_label(self.directory / MASKS, image_id, mask)
+
+    def write_legend(self, legend: Image.Image, class_lines: str) -> None:
+        """Write what the colours mean, as a picture and as text."""
+        buffer = io.BytesIO()
+        legend.save(buffer, "PNG")
+        write_atomic(self.directory / LEGEND, buffer.getvalue())
+        write_atomic(self.directory / CLASSES, class_lines)
+
+    def finish(self, images: Mapping[str, str], problems: Sequence[str]) -> int:
+        """Write the manifest: the folder is finished.
+
+        Args:
+            images: File by id, of the images that have a mask if all went well.
+            problems: What could not be labelled, and why.
+
+        Returns:
+            Number of images with a mask.
+        """
+        done = {image_id: path for image_id, path in images.items() if self.has_mask(image_id)}
+        result = {"count": len(done), "images": done, "problems": list(problems)}
+        write_json(self.directory / MANIFEST, self.identity | result)
+        (self.directory / HEADER).unlink(missing_ok=True)
+        return len(done)
+
+    def _is_done(self, image_id: str, path: str) -> bool:
+        try:
+            mask = label_path(self.directory / MASKS, image_id).stat().st_mtime
+            image = Path(path).stat().st_mtime
+        except FileNotFoundError:
+            return False
+        # The clock of a camera may be ahead.
+        return not mask < image < time.time()
+
+    def _visible(self) -> bool:
+        return self.directory.is_dir() and any(
+            not path.name.startswith(".") for path in self.directory.iterdir()
+        )
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        path = self.directory / name
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path} is damaged ({error}); delete the folder") from error
+        own = isinstance(found, dict) and found.items() >= _WRITER.items()
+        return found if own else None
+
+    def _refuse_mixture(self, found: Mapping[str, Any]) -> None:
+        own = _flat(self.identity)
+        there = _flat({name: value for name, value in found.items() if name in self.identity})
+        different = [
+            f"{name} {own.get(name, 'none')[:_SHOWN]}, there {there.get(name, 'none')[:_SHOWN]}"
+            for name in own | there
+            if own.get(name) != there.get(name)
+        ]
+        if different:
+            raise ValueError(
+                f"{self.directory} holds masks of another checkpoint or of other options "
+                f"({'; '.join(different)}); choose another folder with --out, or replace them with "
+                "--overwrite true"
+            )
+
+    def _delete(self) -> None:
+        # From finished to begun to gone: a kill in between leaves a folder that says what it is.
+        if (self.directory / MANIFEST).exists():
+            (self.directory / MANIFEST).replace(self.directory / HEADER)
+        for folder in (MASKS, OVERLAYS):
+            for path in (self.directory / folder).rglob("*"):
+                if path.suffix in (".png", ".jpg"):
+                    path.unlink()
+
+
+def _flat(identity: Mapping[str, Any]) -> dict[str, str]:
+    """Values as JSON by name, those of a mapping inside by their own names."""
+    plain: dict[str, str] = {}
+    for name, value in identity.items():
+        inside = _flat(value) if isinstance(value, Mapping) else None
+        plain |= {name: json.dumps(value, ensure_ascii=False)} if inside is None else inside
+    return plain

@@ -1,0 +1,215 @@
+"""A folder with one file per image that ``predict`` wrote, and the manifest that declares it whole.
+
+``manifest.json`` is written last: a folder without it is not finished. While the folder is being
+written, ``manifest.partial.json`` says by which run.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsss_zoo.files.atomic import TEMPORARY, write_json
+from wsss_zoo.files.text import id_problem
+
+MANIFEST = "manifest.json"
+HEADER = "manifest.partial.json"
+
+_HASH_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a folder of results holds and where it comes from.
+
+    Args:
+        method: Class name of the method that made the results.
+        class_names: Names by class index, background first where the data set has one.
+        count: Number of images.
+        config_hash: Stands for everything but the weights that decides what the results are.
+        checkpoint_hash: SHA-256 of the checkpoint, or of the weights where there was none.
+        options: How scores became results: thresholds, CRF and so on (JSON values only).
+        split: Name of the split that was gone over.
+    """
+
+    method: str
+    class_names: list[str]
+    count: int
+    config_hash: str
+    checkpoint_hash: str
+    options: dict[str, Any]
+    split: str
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the files of a folder are, and what to do about a folder that is another's.
+
+    Args:
+        name: What the folder holds.
+        files: What one calls its files.
+        suffix: How their names end.
+        choose: How one names another folder.
+        delete: How one gets rid of what is there.
+    """
+
+    name: str
+    files: str
+    suffix: str
+    choose: str
+    delete: str
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    """Declare a folder finished: write ``manifest.json``, then remove ``manifest.partial.json``."""
+    write_json(directory / MANIFEST, dataclasses.asdict(manifest))
+    (directory / HEADER).unlink(missing_ok=True)
+
+
+def read_manifest_of(
+    directory: Path, contents: Contents, class_names: Sequence[str] | None = None
+) -> Manifest:
+    """Manifest of a finished folder, checked against the data set that will use it.
+
+    Args:
+        directory: The folder.
+        contents: What it should hold.
+        class_names: Names by class index of the data set; None accepts any.
+
+    Raises:
+        FileNotFoundError: If there is no manifest: the folder is unfinished or somebody else's.
+        ValueError: If the manifest is damaged, has other class names, or another number of files
+            than the folder.
+    """
+    manifest = find_manifest(directory / MANIFEST)
+    if manifest is None:
+        started = " (a run began it: the same command, started again, finishes it)"
+        raise FileNotFoundError(
+            f"{directory} has no {MANIFEST}: it was not finished or not written by wsss-zoo"
+            f"{started if (directory / HEADER).exists() else ''}; write it with 'wsss-zoo predict'"
+        )
+    if class_names is not None and manifest.class_names != list(class_names):
+        raise ValueError(
+            f"the {contents.name} in {directory} are for the classes {manifest.class_names}, the "
+            f"data set has {list(class_names)}; predict them again with these classes"
+        )
+    count = sum(1 for _ in directory.rglob(f"*{contents.suffix}"))
+    if count != manifest.count:
+        raise ValueError(
+            f"{directory} holds {count} {contents.files}, its {MANIFEST} says {manifest.count}; "
+            "files were lost or added: predict again into an empty folder"
+        )
+    return manifest
+
+
+def begin_folder_of(
+    directory: Path,
+    contents: Contents,
+    manifest: Manifest,
+    image_ids: Sequence[str],
+    is_done: Callable[[str], bool],
+    delete: Callable[[Path], None] | None = None,
+) -> set[str]:
+    """Take a folder for a run, whether it is new, begun or finished by the same run.
+
+    Args:
+        directory: The folder, made when missing.
+        contents: What it is to hold.
+        manifest: The manifest that the run will write.
+        image_ids: All images that the run goes over.
+        is_done: Whether an image needs no work.
+        delete: Empties the folder of what is there first; None keeps it.
+
+    Returns:
+        Ids of the images that need no work. ``manifest.json`` exists afterwards if that is all of
+        them and the run was finished; else ``manifest.partial.json`` does.
+
+    Raises:
+        ValueError: If the folder is another run's or holds other things.
+    """
+    finished, begun = find_manifest(directory / MANIFEST), find_manifest(directory / HEADER)
+    found = finished or begun
+    if found is None and directory.exists() and any(directory.iterdir()):
+        raise ValueError(
+            f"{directory} is not empty and holds no {MANIFEST}, so it is no folder of "
+            f"{contents.name}; choose another one ({contents.choose})"
+        )
+    if found is not None and delete is not None:
+        delete(directory)
+        finished = None
+    elif found is not None and found != manifest:
+        raise ValueError(
+            f"{directory} holds {contents.name} of another run {_differences(found, manifest)}; "
+            f"choose another folder ({contents.choose}) or {contents.delete}"
+        )
+    for leftover in directory.rglob(f".*{TEMPORARY}"):
+        leftover.unlink()
+    done = {image_id for image_id in image_ids if is_done(image_id)}
+    if finished is None or len(done) < len(image_ids):
+        write_json(directory / HEADER, dataclasses.asdict(manifest))
+        (directory / MANIFEST).unlink(missing_ok=True)
+    return done
+
+
+def find_manifest(path: Path) -> Manifest | None:
+    """The manifest in a file; None if there is no such file.
+
+    Raises:
+        ValueError: If the file is no manifest.
+    """
+    try:
+        manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is no manifest ({error}); delete the folder") from error
+    wrong = _wrong_field(manifest)
+    if wrong is not None:
+        raise ValueError(
+            f"{path} is no manifest ({wrong} is {getattr(manifest, wrong)!r}); delete the folder"
+        )
+    return manifest
+
+
+def _wrong_field(manifest: Manifest) -> str | None:
+    """Name of a field whose value, out of a file, is of another kind than it must be."""
+    for field in dataclasses.fields(Manifest):
+        kind = {"class_names": list, "count": int, "options": dict}.get(field.name, str)
+        if not isinstance(getattr(manifest, field.name), kind):
+            return field.name
+    strings = all(isinstance(name, str) for name in manifest.class_names)
+    return None if strings else "class_names"
+
+
+def checked_id(image_id: str) -> str:
+    """The id itself; a ValueError if, as a file's name, it would lead out of the folder."""
+    problem = id_problem(image_id)
+    if problem is not None:
+        raise ValueError(
+            f"image id {image_id!r} {problem}, so it would lead out of its folder or be no file's "
+            "name; use plain names, at most with sub-folders such as 'a/b'"
+        )
+    return image_id
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_HASH_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _differences(found: Manifest, wanted: Manifest) -> str:
+    """Say in which fields, and in which of the options, two manifests differ."""
+    names = [field.name for field in dataclasses.fields(Manifest)]
+    fields = [name for name in names if getattr(found, name) != getattr(wanted, name)]
+    theirs, ours = found.options, wanted.options
+    unlike = {key for key in theirs.keys() & ours.keys() if theirs[key] != ours[key]}
+    options = sorted(unlike | (theirs.keys() ^ ours.keys()))
+    others = f", with other options {', '.join(options)}" if options else ""
+    return f"({', '.join(fields)} differ){others}"

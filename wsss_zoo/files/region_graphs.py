@@ -1,0 +1,251 @@
+"""A folder of region graphs: the files between the pass that builds them and GATCorrector.
+
+``<image_id>.npz`` (one `RegionGraph`, no pickle) and ``manifest.json``, which is written last; see
+`wsss_zoo.files.manifests`.
+"""
+
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss_zoo.files.atomic import write_atomic
+from wsss_zoo.files.manifests import (
+    Contents,
+    Manifest,
+    begin_folder_of,
+    checked_id,
+    read_manifest_of,
+    write_manifest,
+)
+
+GRAPHS = Contents(
+    name="region graphs",
+    files="graphs",
+    suffix=".npz",
+    choose="--graphs.out_dir",
+    delete="delete it",
+)
+# Pixel maps shrink to a fraction in no time; features hardly shrink, and are read every epoch.
+_DEFLATED = ("segments", "label", "clean", "prediction", "edge_index")
+_FAST = 1
+# Type and dimensions of each array: see `RegionGraph`.
+_ARRAYS = {
+    "segments": ("int32", "HW"),
+    "x": ("float32", "VD"),
+    "probs": ("float32", "VC"),
+    "kept": ("bool", "E"),
+    "edge_index": ("int64", "2E"),
+    "counts": ("int32", "VC"),
+    "clean_counts": ("int32", "VC"),
+    "loss": ("float32", "V"),
+    "label": ("uint8", "HW"),
+    "clean": ("bool", "HW"),
+    "prediction": ("uint8", "HW"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class RegionGraph:
+    """Superpixels of an image as the nodes of a graph, and what is known of their labels.
+
+    V regions, D features, C classes with the background, E directed edges, H x W pixels.
+
+    Args:
+        segments: Region of each pixel, 0..V-1, (H, W) int32.
+        x: Pooled features, (V, D) float32.
+        probs: Pooled class probabilities of the clean network, background and tagged classes only,
+            (V, C) float32.
+        edge_index: Regions that share a border, both directions, (2, E) int64.
+        kept: The edges that `functional.prune_edges` keeps, (E,) bool.
+        counts: Pixels of each region by their noisy label, ignored ones left out, (V, C) int32.
+        clean_counts: The same for the clean pixels, (V, C) int32.
+        loss: Mean label loss of a region's labelled pixels, inf where it has none, (V,) float32.
+        label: Noisy label, 255 = ignored, (H, W) uint8.
+        clean: Pixels whose label is taken to be right, (H, W) bool.
+        prediction: Classes that the clean network predicts, background and tagged ones only,
+            (H, W) uint8.
+    """
+
+    segments: NDArray[np.int32]
+    x: NDArray[np.float32]
+    probs: NDArray[np.float32]
+    edge_index: NDArray[np.int64]
+    kept: NDArray[np.bool_]
+    counts: NDArray[np.int32]
+    clean_counts: NDArray[np.int32]
+    loss: NDArray[np.float32]
+    label: NDArray[np.uint8]
+    clean: NDArray[np.bool_]
+    prediction: NDArray[np.uint8]
+
+
+def graph_path(directory: Path, image_id: str) -> Path:
+    """File of a region graph; a ValueError if the id would lead out of the folder."""
+    return directory / f"{checked_id(image_id)}.npz"
+
+
+def write_graph(directory: Path, image_id: str, graph: RegionGraph) -> None:
+    """Write a region graph; the file appears complete or not at all.
+
+    Ids that fit are stored in 16 bits, ``clean`` in one bit per pixel.
+
+    Raises:
+        ValueError: If arrays do not fit together, or the id would lead out of the folder.
+    """
+    problem = _problem(graph)
+    if problem is not None:
+        raise ValueError(f"region graph of {image_id} cannot be written: {problem}")
+    arrays: dict[str, NDArray[Any]] = {f.name: getattr(graph, f.name) for f in fields(graph)}
+    if len(graph.x) <= 1 << 16:
+        for name in ("segments", "edge_index"):
+            arrays[name] = arrays[name].astype(np.uint16)
+    arrays["clean"] = np.packbits(graph.clean)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in arrays.items():
+            file = io.BytesIO()
+            np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+            how = zipfile.ZIP_DEFLATED if name in _DEFLATED else zipfile.ZIP_STORED
+            # A ZipInfo has no time of its own: the same graph is the same file.
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), file.getbuffer(), how, _FAST)
+    write_atomic(graph_path(directory, image_id), buffer.getbuffer())
+
+
+def read_graph(directory: Path, image_id: str) -> RegionGraph:
+    """Region graph of an image.
+
+    Raises:
+        FileNotFoundError: If there is no file; the message names it.
+        OSError: If the file is damaged or its arrays do not fit together; the message names it.
+    """
+    path = graph_path(directory, image_id)
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            # zipfile compares checksums as it reads: a flipped bit does not pass.
+            arrays = {name: stored[name] for name in _ARRAYS}
+        pixels = arrays["label"].size
+        if arrays["clean"].size != -(-pixels // 8):
+            raise ValueError(f"clean has {arrays['clean'].size} bytes for {pixels} pixels")
+        bits = np.unpackbits(arrays["clean"], count=pixels)
+        arrays["clean"] = bits.reshape(arrays["label"].shape)
+        graph = RegionGraph(
+            **{name: array.astype(_ARRAYS[name][0], copy=False) for name, array in arrays.items()}
+        )
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path} is missing; write it with 'wsss-zoo predict --graphs.pseudo_label_dir ...'"
+        ) from None
+    except Exception as error:  # numpy lets zipfile's and zlib's errors through
+        raise _damaged(path, str(error)) from error
+    problem = _problem(graph)
+    if problem is not None:
+        raise _damaged(path, problem)
+    return graph
+
+
+def has_graph(directory: Path, image_id: str) -> bool:
+    """Whether an image's graph is there and not cut short; its contents are not read."""
+    path = graph_path(directory, image_id)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {f"{name}.npy" for name in _ARRAYS} <= set(archive.namelist())
+    except Exception:  # zipfile lets NotImplementedError and more through
+        return False
+
+
+def begin_graphs(directory: Path, manifest: Manifest, image_ids: Sequence[str]) -> set[str]:
+    """Take a folder of graphs for a run; see `begin_folder_of`. Files cut short do not count."""
+    return begin_folder_of(
+        directory, GRAPHS, manifest, image_ids, lambda image_id: has_graph(directory, image_id)
+    )
+
+
+def finish_graphs(directory: Path, manifest: Manifest, image_ids: Sequence[str]) -> None:
+    """Declare a folder of graphs finished; FileNotFoundError if an image has none."""
+    check_graphs(directory, image_ids)
+    write_manifest(directory, manifest)
+
+
+def read_graph_manifest(directory: Path, class_names: Sequence[str] | None = None) -> Manifest:
+    """Manifest of a finished folder of graphs; see `read_manifest_of`."""
+    return read_manifest_of(directory, GRAPHS, class_names)
+
+
+def open_graphs(
+    directory: str | None, class_names: Sequence[str], image_ids: Sequence[str]
+) -> RegionGraph:
+    """Check that a folder, as given to a data module, has graphs of images; read the first.
+
+    Raises:
+        FileNotFoundError: If there is no folder, or it is not finished or lacks an image.
+        ValueError: If no folder is given or it is of other classes.
+        OSError: If the first graph is damaged.
+    """
+    if directory is None:
+        raise ValueError(
+            "supervision 'graphs' needs graph_dir, the folder of region graphs that 'wsss-zoo "
+            "predict --graphs.pseudo_label_dir ...' wrote"
+        )
+    if not Path(directory).is_dir():
+        raise FileNotFoundError(
+            f"graph_dir {directory} is no folder; give the folder 'graphs' of a run of 'wsss-zoo "
+            "predict --graphs.pseudo_label_dir ...'"
+        )
+    read_graph_manifest(Path(directory), class_names)
+    check_graphs(Path(directory), image_ids)
+    return read_graph(Path(directory), image_ids[0])
+
+
+def check_graphs(directory: Path, image_ids: Sequence[str]) -> None:
+    """Raise FileNotFoundError for images without a graph, or with one that was cut short."""
+    missing = [image_id for image_id in image_ids if not has_graph(directory, image_id)]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(image_ids)} images have no whole graph in {directory}, first: "
+            f"{', '.join(missing[:3])}; build graphs of this split with 'wsss-zoo predict "
+            "--graphs.pseudo_label_dir ...' (the same command again adds what is missing)"
+        )
+
+
+def _damaged(path: Path, problem: str) -> OSError:
+    return OSError(
+        f"{path} is no region graph ({problem}); delete it and run the predict that wrote it again"
+    )
+
+
+def _problem(graph: RegionGraph) -> str | None:
+    """What is wrong with the arrays of a graph; None if nothing is."""
+    for name, (dtype, _) in _ARRAYS.items():
+        if getattr(graph, name).dtype != dtype:
+            return f"{name} is {getattr(graph, name).dtype}, expected {dtype}"
+    sizes: dict[str, int] = {"2": 2}
+    for name, (_, dimensions) in _ARRAYS.items():
+        # The first array with a dimension says how large it is.
+        sizes = dict(zip(dimensions, getattr(graph, name).shape, strict=False)) | sizes
+    for name, (_, dimensions) in _ARRAYS.items():
+        expected = tuple(sizes.get(dimension, dimension) for dimension in dimensions)
+        if getattr(graph, name).shape != expected:
+            return f"{name} has shape {getattr(graph, name).shape}, expected {expected}"
+    regions, classes, edges = sizes["V"], sizes["C"], sizes["E"]
+    if not graph.segments.size:
+        return "it has no pixels"
+    lowest, highest = int(graph.segments.min()), int(graph.segments.max())
+    if (lowest, highest) != (0, regions - 1):
+        return f"segments has ids {lowest}..{highest} for {regions} rows of x"
+    if edges and not 0 <= graph.edge_index.min() <= graph.edge_index.max() < regions:
+        return f"edge_index names regions outside 0..{regions - 1}"
+    for name in ("label", "prediction"):
+        values = getattr(graph, name)
+        # In eight bits 255, the ignored value, becomes 0.
+        if int((values + np.uint8(1)).max()) > classes:
+            return f"{name} holds a class index beyond the {classes} classes of counts"
+    for name in ("x", "probs"):
+        if not np.isfinite(getattr(graph, name)).all():
+            return f"{name} has values that are not finite"
+    return None

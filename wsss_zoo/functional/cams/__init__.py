@@ -1,0 +1,1 @@
+"""Class activation maps, and label maps made of them."""

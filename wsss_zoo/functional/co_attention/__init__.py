@@ -1,0 +1,1 @@
+"""Co-attention between two images: attention, maps and losses."""

@@ -1,0 +1,1 @@
+"""Fully connected CRF, and the filter that it needs."""

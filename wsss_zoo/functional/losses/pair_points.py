@@ -1,0 +1,107 @@
+"""Sampling of an image's points for the losses of pairs of pixels."""
+
+import torch
+from torch import Tensor
+
+from wsss_zoo.functional.losses.pair_similarity import base_pixels
+
+# Between 0 and 1, so that points of the region always rank before the others.
+NOISE = 0.1
+
+
+def sample_points(region: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
+    """Sample distinct pixels of a region; if it has too few, all of them and random others.
+
+    Takes the highest `count` values of region + 0.1 U[0, 1). No shape depends on the size of the
+    region, so nothing synchronises with the device.
+
+    Args:
+        region: (..., H, W) bool.
+        count: Points per map, from 1 to H W.
+        generator: On the device of the region; None for torch's own.
+
+    Returns:
+        Positions y W + x, (..., count) int64, those of the region first, in random order.
+
+    Raises:
+        ValueError: If `count` is below 1 or above the number of pixels.
+
+    Chen et al. (SimFormer), NeurIPS 2022, as in the authors' code, whose bilinear sampling at these
+    points is a gather (`gather_points`).
+
+    >>> points = sample_points(torch.tensor([[0, 1, 0], [0, 0, 1]]).bool(), 3)
+    >>> sorted(points[:2].tolist()), len(set(points.tolist()))
+    ([1, 5], 3)
+    """
+    pixels = region.shape[-2:].numel()
+    if not 1 <= count <= pixels:
+        raise ValueError(
+            f"count is {count} of {pixels} pixels (region {tuple(region.shape)}); "
+            "ask for at least 1, and for no more points than pixels"
+        )
+    noise = torch.rand(region.shape, generator=generator, device=region.device)
+    return (region + NOISE * noise).flatten(-2).topk(count).indices
+
+
+def gather_points(maps: Tensor, points: Tensor) -> Tensor:
+    """Gather the vectors of a map at given points, (N, P, D).
+
+    Args:
+        maps: (N, D, H, W).
+        points: Positions y W + x, (N, P) int64.
+
+    >>> gather_points(torch.arange(8).view(1, 2, 2, 2), torch.tensor([[3, 0]])).tolist()
+    [[[3, 7], [0, 4]]]
+    """
+    flat = maps.flatten(2)
+    index = points[:, None].expand(-1, flat.shape[1], -1)
+    return flat.gather(2, index).transpose(1, 2)
+
+
+def shared_class_regions(
+    labels: Tensor, partner: Tensor, is_base: Tensor, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """Find where two images show the same base class, drawn uniformly per pair.
+
+    Args:
+        labels: Classes of one image of each pair, (N, H, W) int64; 255 where unknown.
+        partner: Classes of the other image, (N, H, W) int64.
+        is_base: Whether a class has masks, (K,) bool.
+        generator: On the device of the labels; None for torch's own.
+
+    Returns:
+        Region of each image, (N, H, W) bool: its pixels of the class, or all its base pixels if the
+        two have no base class in common.
+
+    Raises:
+        ValueError: If the labels are not two of (N, H, W).
+
+    Chen et al. (SimFormer), NeurIPS 2022, as in the authors' code.
+
+    >>> labels, partner = torch.tensor([[[0, 1, 255]]]), torch.tensor([[[1, 1, 2]]])
+    >>> [side.tolist() for side in shared_class_regions(labels, partner, torch.ones(3).bool())]
+    [[[[False, True, False]]], [[[True, True, False]]]]
+    """
+    if labels.ndim != 3 or partner.ndim != 3 or len(labels) != len(partner):
+        raise ValueError(
+            f"labels {tuple(labels.shape)} and partner {tuple(partner.shape)} do not fit; "
+            "give both as (N, H, W)"
+        )
+    both = _presence(labels, is_base) & _presence(partner, is_base)
+    lots = torch.rand(both.shape, generator=generator, device=both.device)
+    chosen = torch.where(both, lots, -1.0).argmax(1)[:, None, None]
+    common = both.any(1)[:, None, None]
+    first, second = (
+        torch.where(common, side == chosen, base_pixels(side, is_base))
+        for side in (labels, partner)
+    )
+    return first, second
+
+
+def _presence(labels: Tensor, is_base: Tensor) -> Tensor:
+    """Find the base classes that occur in each image, (N, K) bool."""
+    K = len(is_base)
+    # The extra column collects the pixels of no base class.
+    column = torch.where(base_pixels(labels, is_base), labels, K).flatten(1)
+    seen = torch.zeros(len(labels), K + 1, dtype=torch.bool, device=labels.device)
+    return seen.scatter_(1, column, True)[:, :K]

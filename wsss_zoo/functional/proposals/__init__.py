@@ -1,0 +1,1 @@
+"""Proposals of a mask transformer: targets, matching, inference."""

@@ -1,0 +1,1 @@
+"""Views of an image: CutMix, patches, windows, crops on a grid."""

@@ -1,0 +1,202 @@
+"""``wsss-zoo inspect``: report the contents and faults of a data set, and draw its images."""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from rich.text import Text
+
+from wsss_zoo.data import BaseDataModule
+from wsss_zoo.drawing.contact_sheet import Tile, draw_contact_sheet
+from wsss_zoo.files.decoding import IGNORE_INDEX
+from wsss_zoo.inspection.inspection import ImageRecord, Inspection, inspect_data
+from wsss_zoo.inspection.oddities import find_oddities
+
+_FIRST = 10  # ids named of each oddity
+
+
+def inspect_data_set(
+    *, data: BaseDataModule, out: Path = Path("inspect.png"), num_images: int = 36
+) -> int:
+    """Print what a data set holds and what is wrong with it, and draw some of its images.
+
+    Your own folder is --data Folder --data.root FOLDER; --data.help NAME lists the options of a
+    data set. The exit code is 1 if something cannot be used.
+
+    Args:
+        data: The data set.
+        out: Picture sheet to write.
+        num_images: Images on the sheet; 0 for none.
+    """
+    console = Console()
+    found = _inspect(data, console)
+    print_report(found, console)
+    if num_images > 0:
+        _draw(data, found, out, num_images, console)
+    return 1 if found.errors else 0
+
+
+def print_report(found: Inspection, console: Console) -> None:
+    """Print counts, classes, disagreements of tags and masks, oddities and all errors."""
+    if found.splits:
+        console.print(_split_table(found))
+        console.print(_class_table(found))
+    disagreements = found.disagreements()
+    if disagreements:
+        console.print(_disagreement_table(disagreements))
+    for kind, entries in find_oddities(found).items():
+        console.print(f"{kind}: {len(entries)}", style="yellow", markup=False, highlight=False)
+        _print_lines(entries[:_FIRST], console)
+        if len(entries) > _FIRST:
+            console.print(f"  and {len(entries) - _FIRST} more")
+    if found.errors:
+        console.print(f"errors: {len(found.errors)}", style="bold red", highlight=False)
+        _print_lines(found.errors, console)
+    else:
+        console.print("no errors", style="green")
+
+
+def choose_images(found: Inspection, count: int) -> list[str]:
+    """Images for the sheet, in order: masked, tagged and unlabelled ones, each evenly spread."""
+    groups: list[list[str]] = [[], [], []]
+    for image_id, record in found.records.items():
+        if record.size is not None:
+            kind = 0 if found.is_masked(image_id) else 1 if image_id in found.tags else 2
+            groups[kind].append(image_id)
+    quotas = [0, 0, 0]
+    # Masks first: they are what can be wrong in most ways.
+    while sum(quotas) < min(count, sum(map(len, groups))):
+        for kind in (0, 0, 1, 2):
+            quotas[kind] += quotas[kind] < len(groups[kind]) and sum(quotas) < count
+    chosen = [
+        group[index]
+        for group, quota in zip(groups, quotas, strict=True)
+        for index in np.linspace(0, len(group) - 1, quota).round().astype(int).tolist()
+    ]
+    place = {image_id: index for index, image_id in enumerate(found.records)}
+    return sorted(chosen, key=place.__getitem__)
+
+
+def _inspect(data: BaseDataModule, console: Console) -> Inspection:
+    def show_progress(records: Iterable[ImageRecord], total: int) -> Iterable[ImageRecord]:
+        text = "reading images and masks"
+        return track(records, text, total, console=console, transient=True)
+
+    # What the data module would log stands in the report.
+    with _quiet(logging.getLogger("wsss_zoo")):
+        return inspect_data(data, show_progress)
+
+
+@contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _draw(data: BaseDataModule, found: Inspection, out: Path, count: int, console: Console) -> None:
+    chosen = choose_images(found, count)
+    if not chosen:
+        return
+    tiles = [
+        Tile(
+            image_id,
+            data.read_image(image_id),
+            data.read_mask(image_id) if found.is_masked(image_id) else None,
+            found.tags.get(image_id),
+            _warning(image_id, found),
+        )
+        for image_id in chosen
+    ]
+    title = f"{type(data).__name__}: {len(chosen)} of {len(found.records)} images"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sheet = draw_contact_sheet(tiles, found.class_names, title=title, first_fg=found.first_fg)
+    sheet.save(out)
+    console.print(f"pictures: {out}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _warning(image_id: str, found: Inspection) -> str:
+    if found.records[image_id].errors:
+        return "mask not usable"
+    if image_id not in found.tags or not found.is_masked(image_id):
+        return ""
+    tagged, masked = set(found.tags[image_id]), found.classes_in_mask(image_id)
+    sides = {"mask has no": tagged - masked, "no tag for": masked - tagged}
+    parts = [f"{start} {', '.join(sorted(names))}" for start, names in sides.items() if names]
+    return "; ".join(parts)
+
+
+def _table(title: str, first: str, *numbers: str) -> Table:
+    # Names are the user's: as Text, no bracket of theirs is markup.
+    table = Table(title=title, title_justify="left")
+    table.add_column(first)
+    for column in numbers:
+        table.add_column(Text(column), justify="right")
+    return table
+
+
+def _split_table(found: Inspection) -> Table:
+    columns = ("images", "with mask", "with tags", "unlabelled", "not usable")
+    table = _table("images", "split", *columns)
+    for name, ids in found.splits.items():
+        bad = [i for i in ids if found.records[i].errors]
+        unlabeled = [i for i in ids if not found.is_masked(i) and i not in found.tags]
+        counts = (
+            len(ids),
+            sum(map(found.is_masked, ids)),
+            sum(i in found.tags for i in ids),
+            len(set(unlabeled) - set(bad)),
+            len(bad),
+        )
+        table.add_row(Text(name), *map(str, counts))
+    return table
+
+
+def _class_table(found: Inspection) -> Table:
+    masks = [record.pixels for record in found.records.values() if record.pixels is not None]
+    pixels = np.sum(masks, axis=0) if masks else np.zeros(256, dtype=np.int64)
+    labeled = max(1, int(pixels[: len(found.class_names)].sum()))
+    splits = [name for name in (found.train, *found.held_out) if name in found.splits]
+    splits = list(dict.fromkeys(splits))
+    table = _table("classes", "class", "images tagged", "masks", "% of labelled pixels", *splits)
+    for index, name in enumerate(found.class_names):
+        share = f"{100 * pixels[index] / labeled:.2f}"
+        in_masks = str(sum(bool(counts[index]) for counts in masks))
+        if index < found.first_fg:
+            table.add_row(Text(name), "", in_masks, share, *("" for _ in splits), style="dim")
+            continue
+        tagged = sum(name in names for names in found.tags.values())
+        by_split = [sum(name in found.classes_of(i) for i in found.splits[s]) for s in splits]
+        table.add_row(Text(name), str(tagged), in_masks, share, *map(str, by_split))
+    ignored = sum(bool(counts[IGNORE_INDEX]) for counts in masks)
+    share = f"{100 * pixels[IGNORE_INDEX] / max(1, int(pixels.sum())):.2f} of all"
+    table.add_section()
+    table.add_row("ignored (255)", "", str(ignored), share, *("" for _ in splits), style="dim")
+    return table
+
+
+def _disagreement_table(disagreements: dict[str, tuple[list[str], list[str]]]) -> Table:
+    table = Table(title="tags and masks disagree", title_justify="left")
+    for column in ("class", "tagged, not in the mask", "in the mask, not tagged"):
+        table.add_column(column)
+    for name, sides in disagreements.items():
+        cells = (f"{len(ids)}: {_first(ids)}" if ids else "" for ids in sides)
+        table.add_row(*map(Text, (name, *cells)))
+    return table
+
+
+def _first(ids: Sequence[str], count: int = 3) -> str:
+    return ", ".join(ids[:count]) + (", .." if len(ids) > count else "")
+
+
+def _print_lines(lines: Iterable[str], console: Console) -> None:
+    for line in lines:
+        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)

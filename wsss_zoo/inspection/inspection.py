@@ -1,0 +1,218 @@
+"""Every image, mask and tag of a data set looked at: what there is, and what is wrong with it."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss_zoo.data.base import BaseDataModule
+from wsss_zoo.data.reading.image_files import ImageFiles, ImageSource, size_problem
+from wsss_zoo.data.reading.tag_files import Tags
+from wsss_zoo.data.sets.folder import Folder
+from wsss_zoo.files.decoding import is_turned
+
+Track = Callable[[Iterable["ImageRecord"], int], Iterable["ImageRecord"]]
+
+_THREADS = min(4, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """What reading one image and its mask has shown.
+
+    Args:
+        image_id: The image.
+        errors: Why the image or its mask cannot be used.
+        size: Height and width, pixels; None if the image cannot be read.
+        pixels: Number of pixels by class index, (256,); None without a mask that can be read.
+        digest: Hash of the pixels; empty if the image cannot be read.
+        is_flat: Whether all pixels have one colour.
+        is_turned: Whether the image is turned by its EXIF data and has a mask.
+    """
+
+    image_id: str
+    errors: list[str] = field(default_factory=list)
+    size: tuple[int, int] | None = None
+    pixels: NDArray[np.int64] | None = None
+    digest: bytes = b""
+    is_flat: bool = False
+    is_turned: bool = False
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a data set holds.
+
+    Args:
+        class_names: Names by class index.
+        first_fg: Index of the first foreground class.
+        splits: Ids by split.
+        train: Name of the split to train with.
+        held_out: Names of the splits to validate and test with.
+        records: What was read, by id.
+        tags: Names of the classes in use by id, for the images in tag files.
+        errors: What keeps a file from being used.
+        unread: Files that the data set does not read.
+    """
+
+    class_names: list[str]
+    first_fg: int
+    splits: dict[str, list[str]]
+    train: str
+    held_out: list[str]
+    records: dict[str, ImageRecord]
+    tags: Tags
+    errors: list[str]
+    unread: list[str]
+
+    @property
+    def fg_names(self) -> list[str]:
+        """Names of the foreground classes, (K,)."""
+        return self.class_names[self.first_fg :]
+
+    def is_masked(self, image_id: str) -> bool:
+        """Whether an image has a mask that can be used."""
+        return self.records[image_id].pixels is not None
+
+    def classes_in_mask(self, image_id: str) -> set[str]:
+        """Foreground classes in an image's mask, however few their pixels."""
+        pixels = self.records[image_id].pixels
+        if pixels is None:
+            return set()
+        return {name for i, name in enumerate(self.fg_names, self.first_fg) if pixels[i]}
+
+    def classes_of(self, image_id: str) -> set[str]:
+        """Foreground classes of an image by its mask or its tags."""
+        return self.classes_in_mask(image_id) | set(self.tags.get(image_id, ()))
+
+    def disagreements(self) -> dict[str, tuple[list[str], list[str]]]:
+        """By class: images tagged with it whose mask has none, and masks with it without the tag.
+
+        Images that have both a mask and tags count; classes without disagreement are left out.
+        """
+        found: dict[str, tuple[list[str], list[str]]] = {}
+        for image_id, names in self.tags.items():
+            if not self.is_masked(image_id):
+                continue
+            tagged, masked = set(names), self.classes_in_mask(image_id)
+            for name in tagged ^ masked:
+                found.setdefault(name, ([], []))[name in masked].append(image_id)
+        return {name: found[name] for name in self.fg_names if name in found}
+
+
+def inspect_data(data: BaseDataModule, track: Track) -> Inspection:
+    """Read every image, mask and tag of the splits of a data module; bad files raise nothing.
+
+    Args:
+        data: The data module; not set up, and of no use for training afterwards.
+        track: Goes over records as they come, given their number; shows progress.
+
+    Raises:
+        ValueError: If the classes of the data set cannot be told.
+        FileNotFoundError: If its list of classes is missing.
+    """
+    errors: list[str] = []
+    unread: list[str] = []
+    class_names = data.class_names
+    if isinstance(data, Folder):
+        data.report = errors.append
+        unread = data.unread_files()
+    splits: dict[str, list[str]] = {}
+    records: dict[str, ImageRecord] = {}
+    tags: Tags = {}
+    try:
+        data.prepare_data()
+        source = data.source
+    except (OSError, ValueError) as error:
+        errors.append(str(error))
+    else:
+        splits = _read_splits(data, errors)
+        ids = list(dict.fromkeys(i for split in splits.values() for i in split))
+        with ThreadPoolExecutor(_THREADS) as pool:
+            found = pool.map(lambda image_id: inspect_image(source, image_id), ids)
+            records = {record.image_id: record for record in track(found, len(ids))}
+        tags = _read_tags(data, ids, errors)
+    for record in records.values():
+        errors.extend(record.errors)
+    held_out = [name for name in (data.val_split, data.test_split) if name in splits]
+    return Inspection(
+        class_names,
+        int(data.background),
+        splits,
+        data.train_split,
+        [name for name in held_out if name is not None],
+        records,
+        tags,
+        # A list that is read twice reports its problems twice.
+        list(dict.fromkeys(errors)),
+        unread,
+    )
+
+
+def inspect_image(source: ImageSource, image_id: str) -> ImageRecord:
+    """Read one image and its mask; whatever is wrong stands in the record."""
+    errors: list[str] = []
+    image = mask = None
+    try:
+        image = source.read_image(image_id)
+    except KeyError:
+        problem = f"id {image_id!r} is on a list, but has no image; add it or delete the line"
+        return ImageRecord(image_id, [problem])
+    except (OSError, ValueError) as error:
+        errors.append(str(error))
+    try:
+        mask = source.read_mask(image_id)
+    except (OSError, ValueError) as error:
+        errors.append(str(error))
+    if image is None:
+        return ImageRecord(image_id, errors)
+    size = (image.shape[0], image.shape[1])
+    files = source if isinstance(source, ImageFiles) else None
+    if mask is not None and mask.shape != size:
+        name = files.masks[image_id] if files else ""
+        errors.append(size_problem(name, mask.shape, f"image {image_id}", size))
+        mask = None
+    return ImageRecord(
+        image_id,
+        errors,
+        size=size,
+        pixels=None if mask is None else np.bincount(mask.ravel(), minlength=256),
+        digest=hashlib.blake2b(image.tobytes() + str(image.shape).encode()).digest(),
+        is_flat=bool((image == image[0, 0]).all()),
+        is_turned=mask is not None and files is not None and is_turned(files.images[image_id]),
+    )
+
+
+def _read_splits(data: BaseDataModule, errors: list[str]) -> dict[str, list[str]]:
+    names = [data.train_split, data.val_split, data.test_split, data.predict_split]
+    if isinstance(data, Folder):
+        names += ["extra", "all"]
+    readers: dict[str, Callable[[], list[str]]] = {
+        name: partial(data.ids_of, name) for name in names if name is not None
+    }
+    if data.labeled_split is not None:
+        readers["labeled_split"] = data.labeled_ids
+    splits: dict[str, list[str]] = {}
+    for name, read in readers.items():
+        try:
+            splits[name] = read()
+        except (OSError, ValueError) as error:
+            errors.append(str(error))
+    if not splits.get("extra", True):
+        del splits["extra"]
+    return splits
+
+
+def _read_tags(data: BaseDataModule, ids: Sequence[str], errors: list[str]) -> Tags:
+    try:
+        tags = data.read_tags(ids)
+    except (OSError, ValueError) as error:
+        errors.append(str(error))
+        return {}
+    in_use = set(data.fg_names)
+    return {i: [name for name in names if name in in_use] for i, names in tags.items()}

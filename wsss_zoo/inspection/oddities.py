@@ -1,0 +1,67 @@
+"""What is no error in a data set, but seldom meant."""
+
+from collections import defaultdict
+
+import numpy as np
+
+from wsss_zoo.files.decoding import IGNORE_INDEX
+from wsss_zoo.inspection.inspection import ImageRecord, Inspection
+
+_TINY = 32
+_UNIFORM = "masks of background and ignored pixels (255) only"
+
+
+def find_oddities(found: Inspection) -> dict[str, list[str]]:
+    """Ids or files of what looks wrong, by what it is."""
+    oddities: dict[str, list[str]] = defaultdict(list)
+    for record in found.records.values():
+        for kind in _of_image(record) + _of_mask(record, len(found.class_names), found.first_fg):
+            oddities[kind].append(record.image_id)
+    masked = [i for i in found.records if found.is_masked(i)]
+    if _UNIFORM in oddities and not any(found.classes_in_mask(i) for i in masked):
+        oddities["no mask has any foreground"].append(
+            "if 255 stands for a class, give it that colour in classes.txt: 'cat 255 255 255'"
+        )
+    if found.splits.get(found.train):
+        seen = {name for i in found.splits[found.train] for name in found.classes_of(i)}
+        absent = [name for name in found.fg_names if name not in seen]
+        oddities[f"classes that occur nowhere in {found.train}"] += absent
+    _compare_splits(found, oddities)
+    oddities["files and folders that are not read"] += found.unread
+    return {kind: entries for kind, entries in oddities.items() if entries}
+
+
+def _of_image(record: ImageRecord) -> list[str]:
+    kinds = {
+        f"images with a side below {_TINY} pixels": record.size and min(record.size) < _TINY,
+        "images of a single colour": record.is_flat,
+        "images turned by their EXIF data; see that their masks are upright": record.is_turned,
+    }
+    return [kind for kind, applies in kinds.items() if applies]
+
+
+def _of_mask(record: ImageRecord, num_classes: int, first_fg: int) -> list[str]:
+    if record.pixels is None or np.any(record.pixels[first_fg:num_classes]):
+        return []
+    if not np.any(record.pixels[:first_fg]):
+        return ["masks in which everything is ignored (255)"]
+    return [_UNIFORM if record.pixels[IGNORE_INDEX] else "masks of background only"]
+
+
+def _compare_splits(found: Inspection, oddities: dict[str, list[str]]) -> None:
+    """Look for images that are there twice, above all in training and in evaluation."""
+    train = set(found.splits.get(found.train, ()))
+    for name in found.held_out:
+        oddities[f"images on both lists, {found.train} and {name}"] += [
+            image_id for image_id in found.splits[name] if image_id in train
+        ]
+    held_out = {i for name in found.held_out for i in found.splits[name]} - train
+    groups: dict[bytes, list[str]] = defaultdict(list)
+    for record in found.records.values():
+        if record.digest:
+            groups[record.digest].append(record.image_id)
+    for group in groups.values():
+        if len(group) > 1:
+            leaks = train & set(group) and held_out & set(group)
+            where = f", in {found.train} and held out" if leaks else ""
+            oddities[f"equal images{where}"].append(" = ".join(group))

@@ -1,0 +1,206 @@
+"""PseudoSeg: the segmenter and its classifier's Grad-CAMs label the weak view together."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wsss_zoo.functional import (
+    calibrated_fusion,
+    fixmatch_loss,
+    mask_to_image_labels,
+    masked_cross_entropy,
+    soft_label_loss,
+)
+from wsss_zoo.methods.options import check_not_negative, check_shares
+from wsss_zoo.methods.ranks import mean_over_ranks, share_of_global_mean
+from wsss_zoo.methods.semi.base import SemiMethod
+from wsss_zoo.modules import GradCAMBranch
+
+
+class PseudoSeg(SemiMethod):
+    """Labels fused from the decoder and from Grad-CAMs of the image's tags.
+
+    L = L_seg + unlabeled_weight L_u + L_cls + L_sa.
+
+    A classifier on the segmenter's encoder gives Grad-CAMs of an image's tags, self-attention
+    refines them to logits (`GradCAMBranch`), and `calibrated_fusion` of these and the decoder's
+    logits labels the weak view. L_u: cross-entropy of the strong view with that label on the
+    decoder's grid (stride 4 of DeepLabV3+), summed over confident pixels and divided by the number
+    of all valid ones; padding and the CutOut box are not valid. L_seg and L_sa: cross-entropy of
+    decoder and of refined maps with the masks at the crop's size. L_cls: binary cross-entropy of
+    the tags, mean over labelled images, tagged unlabelled ones and classes.
+
+    The paper's strong view is colour jitter and a CutOut box of 100 pixels, both always: set
+    ``data.augmentation`` as experiments/pseudoseg.yaml does. Brightness is a factor there, as in
+    torchvision; the paper's TensorFlow code adds to it.
+
+    Args:
+        num_classes: Number of classes C, background included.
+        backbone: Name of a timm model that can dilate.
+        unlabeled_weight: Factor on L_u.
+        label: "soft", sharpened by ``temperature``, or "hard", the most probable class.
+        temperature: Temperature of soft labels, above 0.
+        conf_thresh: Probability in [0, 1] of its best class from which a label counts; 0 is off.
+        use_tags: Take the tags of unlabelled images where they exist; else, and with False, those
+            that the classifier predicts (probability at least 0.5).
+        attention_dim: Channels of queries and keys.
+
+    ``gate_by_tags`` rules classes out of the fused label too, not only of the Grad-CAMs. The
+    refinement has no weight decay. Classifier and refinement may be missing in ``init_from``.
+
+    Raises:
+        ValueError: If an option is out of range.
+
+    Zou et al., "PseudoSeg: Designing Pseudo Labels for Semantic Segmentation", ICLR 2021
+    (googleinterns/wss @ b01acaf). Grad-CAMs in closed form; see `classifier_grad_cam`. Labelled
+    and weak images are one batch in train mode, the strong ones a second, so that BatchNorm sees
+    the two kinds together; the released code runs each kind alone, and the encoder of the weak
+    images once more with running statistics for the Grad-CAMs: with frozen ones that is the same.
+    There L_cls learns from the tagged images only, where there are any; here from masks and tags.
+    Logits are resized with align_corners=False. Attention skips the padding of weak views, not the
+    strong view's box as there; of labelled images it skips the pixels of 255. Labelled images
+    without tags take those of their cropped mask. Nothing confident or valid gives L_u = 0. Of
+    several processes each has its own statistics of the refinement, as of BatchNorm.
+    """
+
+    needs_background = True
+    fixed_options = ("loss", "ohem_thresh", "ohem_min_kept")
+
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: str = "resnet50",
+        unlabeled_weight: float = 1.0,
+        label: Literal["soft", "hard"] = "soft",
+        temperature: float = 0.5,
+        conf_thresh: float = 0.0,
+        use_tags: bool = True,
+        attention_dim: int = 128,
+        **shared: Any,
+    ) -> None:
+        check_not_negative(unlabeled_weight=unlabeled_weight)
+        check_shares(conf_thresh=conf_thresh)
+        if temperature <= 0:
+            raise ValueError(f"temperature is {temperature}; give a positive number")
+        super().__init__(
+            num_classes, backbone, loss="ce", ohem_thresh=0.7, ohem_min_kept=100_000, **shared
+        )
+        if self.hparams["gate_by_tags"] and not use_tags:
+            raise ValueError("gate_by_tags needs the tags that use_tags false leaves out; set one")
+        self.branch = GradCAMBranch(self.network.backbone.channels, num_classes, attention_dim)
+        self.start_from(self.hparams["init_from"])
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """As in all methods, but the refinement has no weight decay."""
+        groups = super().parameter_groups()
+        own = list(self.branch.refinement.parameters())
+        names = set(map(id, own))
+        for group in groups:
+            group["params"] = [value for value in group["params"] if id(value) not in names]
+        return [*groups, {**groups[-1], "name": "refinement", "params": own, "weight_decay": 0.0}]
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """L_seg + unlabeled_weight L_u + L_cls + L_sa."""
+        labeled, unlabeled = batch["labeled"], batch["unlabeled"]
+        mask, count = self._padded(labeled["mask"], 255), len(labeled["mask"])
+        features = self.network.features(torch.cat([labeled["image"], unlabeled["weak"]]))
+        logits, dropout = self._decode(features), self.branch.draw_dropout(features)
+        tags = labeled.get("image_labels")
+        if tags is None:
+            tags = mask_to_image_labels(mask, self.hparams["num_classes"])
+        loss_cls = self._classification_loss(self.branch.scores(features, dropout), tags, unlabeled)
+        shown, hidden = zip(*(feature.tensor_split([count]) for feature in features), strict=True)
+        refined = self.branch(shown, tags, mask != 255, dropout[:count])
+        known = (mask != 255).sum()
+        loss_seg, loss_sa = (
+            share_of_global_mean(masked_cross_entropy(_resized(value, mask), mask), known)
+            for value in (logits[:count], refined)
+        )
+        probs = self._fused_probs(hidden, logits[count:], unlabeled)
+        loss_u = self._consistency_loss(probs, unlabeled)
+        weight: float = self.hparams["unlabeled_weight"]
+        loss = loss_seg + weight * loss_u + loss_cls + loss_sa
+        parts = {"loss_classifier": loss_cls, "loss_refinement": loss_sa}
+        self.log_losses(loss, loss_seg, loss_u, **parts)
+        return loss
+
+    def _classification_loss(
+        self, scores: Tensor, tags: Tensor, unlabeled: dict[str, Any]
+    ) -> Tensor:
+        """Binary cross-entropy of scores (N + M, K), mean over the images whose tags are known."""
+        known = torch.ones_like(tags[:, 0])
+        if self._has_tags(unlabeled):
+            tags = torch.cat([tags, unlabeled["image_labels"]])
+            known = torch.cat([known, unlabeled["has_image_labels"].to(known)])
+        scores = scores[: len(tags)].float()
+        loss = F.binary_cross_entropy_with_logits(scores, tags, reduction="none").mean(1)
+        return share_of_global_mean((loss * known).sum() / known.sum(), known.sum())
+
+    @torch.no_grad()
+    def _fused_probs(
+        self, features: Sequence[Tensor], decoder_logits: Tensor, unlabeled: dict[str, Any]
+    ) -> Tensor:
+        """Probabilities (M, C, h, w) on the decoder's grid of the weak views."""
+        # A score of 0 is a probability of 0.5.
+        tags = (self.branch.scores(features) >= 0).float()
+        if self._has_tags(unlabeled):
+            known = unlabeled["has_image_labels"][:, None]
+            tags = torch.where(known, unlabeled["image_labels"], tags)
+        refined = self.branch(features, tags, self._padded(unlabeled["valid"], False))
+        temperature = self.hparams["temperature"] if self.hparams["label"] == "soft" else 1.0
+        refined = _resized(refined, decoder_logits)
+        probs = calibrated_fusion(decoder_logits, refined, temperature, mean_over_ranks)
+        if not self.hparams["gate_by_tags"]:
+            return probs
+        # With 0 in all classes that are left the softmax would be NaN.
+        log_probs = probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
+        return self.mask_absent_classes(log_probs, unlabeled).softmax(1)
+
+    def _consistency_loss(self, probs: Tensor, unlabeled: dict[str, Any]) -> Tensor:
+        """L_u of labels (M, C, h, w), the same for all strong views; logs how good they are."""
+        strong, thresh = unlabeled["strong"], self.hparams["conf_thresh"]
+        confidence, label = probs.max(1)
+        self._log_labels(label, confidence >= thresh, unlabeled)
+        logits = self._decode(self.network.features(strong.flatten(0, 1)))
+        valid = self._padded(unlabeled["strong_valid"].flatten(0, 1), False)
+        stride, views = valid.shape[-1] // logits.shape[-1], strong.shape[1]
+        # The first pixel of each cell, as the released code's nearest resizing takes it.
+        valid = valid[:, ::stride, ::stride]
+        if self.hparams["label"] == "soft":
+            loss = soft_label_loss(logits, probs.repeat_interleave(views, 0), thresh, valid)
+            return share_of_global_mean(loss, valid.sum())
+        label, confidence = (value.repeat_interleave(views, 0) for value in (label, confidence))
+        loss = fixmatch_loss(logits, label, confidence, thresh, valid)
+        return share_of_global_mean(loss, valid.sum())
+
+    def _log_labels(self, label: Tensor, kept: Tensor, unlabeled: dict[str, Any]) -> None:
+        """Log the labels (M, h, w) at the size of the crop."""
+        height, width = unlabeled["valid"].shape[1:]
+        stride = self._padded(unlabeled["valid"], False).shape[1] // label.shape[1]
+        label, kept = (
+            value.repeat_interleave(stride, 1).repeat_interleave(stride, 2)[:, :height, :width]
+            for value in (label, kept)
+        )
+        self.log_pseudo_labels(unlabeled, label, kept)
+
+    def _decode(self, features: list[Tensor]) -> Tensor:
+        """Logits on the decoder's grid, which the network's padding is part of."""
+        logits: Tensor = self.network.head(self.network.decoder(features))
+        return logits
+
+    def _padded(self, value: Tensor, fill: int) -> Tensor:
+        """A map (..., H, W) of the size to which the network pads its image."""
+        stride = self.network.backbone.strides[-1]
+        height, width = value.shape[-2:]
+        return F.pad(value, (0, -width % stride, 0, -height % stride), value=fill)
+
+    def _has_tags(self, unlabeled: dict[str, Any]) -> bool:
+        return bool(self.hparams["use_tags"]) and "image_labels" in unlabeled
+
+
+def _resized(logits: Tensor, like: Tensor) -> Tensor:
+    size = like.shape[-2:]
+    return F.interpolate(logits.float(), size, mode="bilinear", align_corners=False)

@@ -1,0 +1,1 @@
+"""Methods that learn from masks of some classes and tags of the others."""

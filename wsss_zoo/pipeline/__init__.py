@@ -1,0 +1,1 @@
+"""Recipes of several steps: ``wsss-zoo pipeline``."""

@@ -1,0 +1,261 @@
+"""``wsss-zoo pipeline``: run the steps of a recipe in order, each exactly once."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.markup import escape
+
+from wsss_zoo import __version__
+from wsss_zoo.arguments.command_parser import usage_errors
+from wsss_zoo.files.atomic import write_atomic, write_json
+from wsss_zoo.pipeline.linked_runs import link_finished_runs
+from wsss_zoo.pipeline.recipe import Recipe, Step, fill, read_recipe
+from wsss_zoo.runs.folder import CHECKPOINT, DONE, STARTED
+
+console = Console(highlight=False, soft_wrap=True)
+
+# Exit codes from here on are those of signals.
+_INTERRUPTED = 128
+# What a finished step leaves for others, as far as it has it; a manifest stands for label maps or
+# graphs.
+_OUTPUTS = (
+    "checkpoints/*.ckpt",
+    "pseudo_labels/manifest.json",
+    "graphs/manifest.json",
+    "noise/threshold.json",
+    "*labeled_split.txt",
+    "*_results.json",
+    "reliab*",
+    "unreliable.txt",
+)
+
+
+def run_recipe(
+    recipe: Path,
+    *,
+    root: Path | None = None,
+    use: tuple[str, ...] = (),
+    other_options: Sequence[str] = (),
+) -> int:
+    """Run the steps of a recipe, each in its own folder.
+
+    Run again it goes on where it stopped: finished steps whose settings and inputs are the same are
+    not run again.
+
+    Further options are options of the steps, those of fit, validate and predict: for all steps
+    (--data VOC2012 --data.root DIR --trainer.max_steps 100) or, after the name of a step, for one
+    (--cam.trainer.max_steps 100).
+
+    Args:
+        recipe: YAML file, see experiments/pipelines.
+        root: Folder of the steps' folders; default runs/pipelines/RECIPE.
+        use: STEP=FOLDER: take the finished run in FOLDER for a step in place of running it (it is
+            linked, never written to); may be given several times.
+        other_options: Options of the steps, as typed.
+
+    Returns:
+        0, or the exit code of the step that failed.
+    """
+    with usage_errors():
+        steps = read_recipe(recipe, other_options)
+    root = root or Path("runs", "pipelines", steps.name)
+    root.mkdir(parents=True, exist_ok=True)
+    with _lock(root) as lock:
+        with usage_errors():
+            changed = link_finished_runs(steps, root, use, console)
+        return _run(steps, root, lock, changed)
+
+
+def _run(recipe: Recipe, root: Path, lock: int, changed: bool) -> int:
+    ran = int(changed)
+    for number, step in enumerate(recipe.steps, 1):
+        title = f"step {number}/{len(recipe.steps)} {step.name}"
+        if (root / step.name).is_symlink():
+            taken = escape(str((root / step.name).resolve()))
+            console.print(f"[bold]{title}[/]: taken from {taken}")
+            continue
+        fingerprint = _fingerprint(step, root)
+        if _is_done(root / step.name, fingerprint):
+            console.print(f"[bold]{title}[/]: finished, nothing to do")
+            continue
+        ran += 1
+        console.rule(f"[bold]{title}", align="left")
+        code = _run_step(recipe, step, root, fingerprint, lock)
+        if code >= _INTERRUPTED or (code != 0 and not step.optional):
+            return code
+    if not ran and (root / "summary.json").exists():
+        console.print("all steps are finished and nothing has changed: nothing was run")
+    # Only now, because drawing needs torch and reading a summary does not.
+    from wsss_zoo.pipeline.summary import report
+
+    report(recipe, root, console, changed=bool(ran))
+    return 0
+
+
+def _run_step(recipe: Recipe, step: Step, root: Path, fingerprint: str, lock: int) -> int:
+    folder = root / step.name
+    resumed = _begin_folder(folder, fingerprint)
+    text = yaml.safe_dump(step.resolved(root), sort_keys=False)
+    write_atomic(
+        folder / "step.yaml", f"# {recipe.name}, step {step.name}: wsss-zoo {step.command}\n{text}"
+    )
+    place = "--out_dir" if step.ranks else "--trainer.default_root_dir"
+    command = [step.command, "--config", str(folder / "step.yaml"), place, str(folder)]
+    command += step.overrides
+    if step.command == "fit" and (folder / CHECKPOINT).exists():
+        command += ["--ckpt_path", str(folder / CHECKPOINT)]
+    printed = shlex.join(["wsss-zoo", *command])
+    if resumed:
+        console.print("resuming what an earlier call began")
+    if resumed and step.command != "fit":
+        # It measures again and would add the same row once more.
+        (folder / "metrics.csv").unlink(missing_ok=True)
+    console.print(printed, markup=False)
+    start = time.monotonic()
+    code = _call([sys.executable, "-m", "wsss_zoo", *command], recipe, step, lock)
+    if code != 0 and step.optional and code < _INTERRUPTED:
+        console.print(f"step {step.name} failed; it only measures: going on without it")
+    elif code != 0:
+        print(
+            f"wsss-zoo pipeline: step {step.name} failed with exit code {code}; the same pipeline "
+            f"command goes on from there, and by hand the step is\n{printed}",
+            file=sys.stderr,
+        )
+    if code != 0:
+        return code
+    done = {"fingerprint": fingerprint, "outputs": _outputs(folder), "resumed": resumed}
+    write_json(folder / DONE, done | {"seconds": round(time.monotonic() - start, 1)})
+    return 0
+
+
+def _begin_folder(folder: Path, fingerprint: str) -> bool:
+    """Make a step's folder; true if it holds unfinished work of the same step and settings."""
+    started = _read_json(folder / STARTED)
+    if started.get("fingerprint") == fingerprint and not (folder / DONE).exists():
+        return True
+    if folder.exists() and any(folder.iterdir()):
+        if not started:
+            raise ValueError(
+                f"{folder} is not empty and no step's folder; move it away or choose another --root"
+            )
+        changed = f"settings or inputs have changed: {folder} is removed and made anew"
+        console.print(changed, markup=False)
+        # First what says it is finished; the mark that it is ours stays, for a kill in between.
+        (folder / DONE).unlink(missing_ok=True)
+        for path in folder.iterdir():
+            if path.name != STARTED:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    folder.mkdir(exist_ok=True)
+    write_json(folder / STARTED, {"fingerprint": fingerprint})
+    return False
+
+
+def _is_done(folder: Path, fingerprint: str) -> bool:
+    done = _read_json(folder / DONE)
+    if done.get("fingerprint") != fingerprint:
+        return False
+    now = _outputs(folder)
+    return all(now.get(name) == value for name, value in done["outputs"].items())
+
+
+def _outputs(folder: Path) -> dict[str, str | int | None]:
+    """What a step leaves for others: hashes of files, how many label maps and graphs there are."""
+    found: dict[str, str | int | None] = {
+        path.relative_to(folder).as_posix(): _hash_file(path)
+        for pattern in _OUTPUTS
+        for path in sorted(folder.glob(pattern))
+    }
+    counts = {
+        "label maps": sum(1 for _ in (folder / "pseudo_labels").rglob("*.png")),
+        "graphs": sum(1 for _ in (folder / "graphs").rglob("*.npz")),
+    }
+    return found | counts
+
+
+def _fingerprint(step: Step, root: Path) -> str:
+    """Stands for a step's settings and the content of what it reads from other steps."""
+    inputs = {text: _hash_input(Path(fill(text, root))) for text in step.inputs()}
+    content = [__version__, step.command, step.settings, step.overrides, inputs]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _hash_input(path: Path) -> str | None:
+    """Hash of a file, or of the manifest that stands for a folder; None if there is none yet."""
+    return _hash_file(path / "manifest.json" if path.is_dir() else path)
+
+
+def _hash_file(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _call(command: list[str], recipe: Recipe, step: Step, lock: int) -> int:
+    """Run a command, passing on the signals that ask this process to end; returns its exit code.
+
+    After such a signal it is never 0, though the command may have come to its end all the same.
+    """
+    environment = {"WANDB_RUN_GROUP": recipe.name, "WANDB_JOB_TYPE": step.name, **os.environ}
+    # The step holds the lock too: if only this process is killed, nobody else starts the step again
+    # while it still runs.
+    child = subprocess.Popen(command, env=environment, pass_fds=[lock] if lock >= 0 else [])
+
+    received: list[int] = []
+
+    def forward(signum: int, frame: Any) -> None:
+        received.append(signum)
+        child.send_signal(signum)
+
+    previous = {
+        number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        code = child.wait()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if received:
+        return 128 + received[0]
+    return code if code >= 0 else 128 - code
+
+
+@contextlib.contextmanager
+def _lock(root: Path) -> Iterator[int]:
+    """Wait until nobody else runs steps in this folder; gives the lock, -1 where there is none."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield -1
+        return
+    with (root / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.print(
+                f"waiting: another pipeline, or a step that it began, still runs in {root}",
+                markup=False,
+            )
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content

@@ -1,0 +1,280 @@
+"""Recipes: YAML files of steps, each a call of the command line, with files between them."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wsss_zoo.arguments.given import given_settings, option_groups, option_key, share_options
+
+COMMANDS = ("fit", "validate", "test", "predict", "reliability")
+# First parts of the options of the first four: what a step may set, and no name for a step.
+GROUPS = frozenset({
+    "seed_everything", "trainer", "model", "data", "metrics", "classification_metrics",
+    "pretext_metrics", "labels", "noise", "graphs", "visualizer", "finite_loss", "checkpoint",
+    "evaluation", "ckpt_path", "channels_last", "compile",
+})  # fmt: skip
+# Options of the last one, which has no use for those that all steps share.
+_RANKING = frozenset({"earlier", "last", "reliable_share"})
+# Options that would mean the same for steps that must differ in them.
+_PER_STEP = {"model", "ckpt_path", "data.pseudo_label_dir", "labels.out_dir", "graphs.out_dir"}
+_SHEET = {"images", "cam", "pseudo_label", "preds"}
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of the command line.
+
+    Args:
+        name: Name of the step and of its folder.
+        command: fit, validate, test, predict or reliability.
+        settings: Content of its config file; ``{step}`` stands for the folder of another step.
+        overrides: Options that the user adds, as typed.
+        optional: Whether the recipe goes on when the step fails: it only measures, and one's own
+            images may have no masks to measure against.
+    """
+
+    name: str
+    command: str
+    settings: Mapping[str, Any]
+    overrides: tuple[str, ...] = ()
+    optional: bool = False
+
+    def resolved(self, root: Path) -> dict[str, Any]:
+        """Settings with folders of steps in place of placeholders."""
+        resolved: dict[str, Any] = _map_strings(self.settings, lambda text: fill(text, root))
+        return resolved
+
+    @property
+    def ranks(self) -> bool:
+        """Whether it ranks label maps, and so has none of the settings that all steps share."""
+        return self.command == "reliability"
+
+    def inputs(self) -> list[str]:
+        """Settings that name files of other steps, with their placeholders."""
+        return sorted({text for text in _strings(self.settings) if _PLACEHOLDER.search(text)})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Steps in order, and what to show at the end.
+
+    Args:
+        name: File name without suffix.
+        steps: In the order they run.
+        report: Line of the final table to ``step:metric``.
+        sheet: Column of the picture sheet to the step it is from; ``images`` to the step that
+            predicted the images to show.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    report: Mapping[str, str] = field(default_factory=dict)
+    sheet: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and give each step what the user adds to it.
+
+    A recipe has ``steps``: name to ``command`` (fit, validate, test, predict, reliability) and
+    settings of that command, as in its config files; ``common``: settings of all steps but those of
+    reliability; ``report`` and ``sheet``: what to show. ``{step}`` in a setting stands for the
+    folder of an earlier step, and ``from: step`` for the model of that step (less ``init_from``)
+    and its last checkpoint. The recipe goes on when a step with ``optional: true`` fails.
+
+    Args:
+        path: The YAML file.
+        overrides: Options as for the commands: ``--trainer.max_steps 10`` for all steps,
+            ``--cam.trainer.max_steps 10`` for the step ``cam``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no recipe or an option is for no step; the message names the place.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no recipe {path}; see experiments/pipelines")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("steps"), dict):
+        raise ValueError(f"{path} is no recipe: it needs 'steps', a mapping from names to settings")
+    unknown = set(content) - {"common", "steps", "report", "sheet"}
+    if unknown:
+        raise ValueError(
+            f"{path}: unknown key {min(unknown)!r}; a recipe has common, steps, report, sheet"
+        )
+    common = content.get("common") or {}
+    _check_keys(f"{path}: common", common, GROUPS)
+    steps: dict[str, Step] = {}
+    for name, settings in content["steps"].items():
+        place = f"{path}: step {name!r}"
+        steps[name] = _read_step(place, name, settings, common, steps)
+    _check_report(path, content, steps)
+    return Recipe(
+        path.stem,
+        tuple(_override(list(steps.values()), content["steps"], overrides)),
+        content.get("report") or {},
+        content.get("sheet") or {},
+    )
+
+
+def fill(text: str, root: Path) -> str:
+    """Put folders of steps in place of placeholders.
+
+    >>> fill("{cam}/checkpoints/last.ckpt", Path("runs"))
+    'runs/cam/checkpoints/last.ckpt'
+    """
+    return _PLACEHOLDER.sub(lambda match: str(root / match[1]), text)
+
+
+def merge(base: Any, over: Any) -> Any:
+    """Settings of ``over`` on top of those of ``base``; another class replaces the one there.
+
+    >>> merge({"trainer": {"max_steps": 5}, "seed": 0}, {"trainer": {"max_steps": 9}})
+    {'trainer': {'max_steps': 9}, 'seed': 0}
+    """
+    if not (isinstance(base, Mapping) and isinstance(over, Mapping)):
+        return over
+    if "class_path" in over and over["class_path"] != base.get("class_path"):
+        return over
+    return {**base, **{key: merge(base.get(key), value) for key, value in over.items()}}
+
+
+def _read_step(
+    place: str, name: str, settings: Any, common: Mapping[str, Any], earlier: Mapping[str, Step]
+) -> Step:
+    if not re.fullmatch(r"\w+", str(name)) or name in GROUPS or name in COMMANDS:
+        raise ValueError(
+            f"{place}: a name is letters, digits and _, and none of {', '.join(sorted(GROUPS))}"
+        )
+    if not isinstance(settings, dict) or settings.get("command") not in COMMANDS:
+        raise ValueError(f"{place} needs 'command', one of {', '.join(COMMANDS)}")
+    ranks = settings["command"] == "reliability"
+    frame = {"command", "from", "optional"}
+    _check_keys(place, settings, (_RANKING if ranks else GROUPS) | frame)
+    own = {key: value for key, value in settings.items() if key not in frame}
+    merged = own if ranks else merge(common, own)
+    if "from" in settings:
+        source = settings["from"]
+        if (
+            source not in earlier
+            or earlier[source].command != "fit"
+            or settings["command"] in ("fit", "reliability")
+        ):
+            raise ValueError(
+                f"{place}: 'from: {source}' takes the model of an earlier fit to validate, test or "
+                "predict; a fit starts from another with model.init_from"
+            )
+        merged["model"] = merge(_trained(earlier[source]), merged.get("model", {}))
+        merged.setdefault("ckpt_path", f"{{{source}}}/checkpoints/last.ckpt")
+    for text in _strings(merged):
+        for reference in _PLACEHOLDER.findall(text):
+            if reference not in earlier:
+                raise ValueError(
+                    f"{place}: {text!r} refers to {reference!r}, which is no earlier step; there "
+                    f"are {', '.join(earlier) or 'none'}"
+                )
+    return Step(str(name), settings["command"], merged, optional=bool(settings.get("optional")))
+
+
+def _trained(step: Step) -> Mapping[str, Any]:
+    """Model of a fit without the weights it started from: its checkpoint has all."""
+    model = step.settings["model"]
+    arguments = model.get("init_args", {})
+    kept = {key: value for key, value in arguments.items() if key != "init_from"}
+    return {**model, "init_args": kept} if arguments else model
+
+
+def _check_keys(place: str, settings: Any, allowed: frozenset[str]) -> None:
+    if not isinstance(settings, dict):
+        raise ValueError(f"{place} must be a mapping of settings, not {settings!r}")
+    for key in settings:
+        if key not in allowed:
+            raise ValueError(
+                f"{place}: unknown key {key!r}; there are {', '.join(sorted(allowed))}"
+            )
+
+
+def _check_report(path: Path, content: Mapping[str, Any], steps: Mapping[str, Step]) -> None:
+    for line, source in (content.get("report") or {}).items():
+        step, _, metric = str(source).partition(":")
+        if step not in steps or not metric:
+            raise ValueError(
+                f"{path}: report {line!r} is {source!r}, but must be step:metric with a step of "
+                f"{', '.join(steps)}"
+            )
+    sheet = content.get("sheet") or {}
+    for key, step in sheet.items():
+        if key not in _SHEET or step not in steps or "images" not in sheet:
+            raise ValueError(
+                f"{path}: sheet {key!r}: {step!r}; it maps images (needed), cam, pseudo_label and "
+                "preds to steps that predict them"
+            )
+
+
+def _override(
+    steps: list[Step], raw: Mapping[str, Mapping[str, Any]], overrides: Sequence[str]
+) -> Iterator[Step]:
+    shared: list[str] = []
+    own: dict[str, list[str]] = {step.name: [] for step in steps}
+    options = {step.name: _RANKING if step.ranks else GROUPS for step in steps}
+    per_step = _PER_STEP.union(*map(_filled, steps))
+    for option, *values in option_groups(overrides):
+        key = option_key(option)
+        head, _, rest = key.partition(".")
+        if not option.startswith("--") or (head not in own and head not in GROUPS):
+            raise ValueError(
+                f"{option} is for no step: options are those of the commands (--data.root ...), "
+                f"and with the name of a step in front (--{steps[0].name}.trainer.max_steps 10) "
+                f"for that one only; steps are {', '.join(own)}"
+            )
+        if head in own:
+            if rest.partition(".")[0] not in options[head]:
+                raise ValueError(f"{option}: {rest!r} is no option of a step's command")
+            own[head] += [option.replace(f"--{head}.", "--", 1), *values]
+        elif key in per_step or key == "trainer.default_root_dir":
+            remedy = "--root chooses the folder" if head == "trainer" else f"give --STEP.{key}"
+            raise ValueError(f"{option} cannot be the same for all steps; {remedy}")
+        else:
+            shared += [option, *values]
+    methods = [step.settings.get("model", {}).get("class_path") for step in steps]
+    for step, fitting in zip(steps, share_options(shared, methods), strict=True):
+        if step.ranks:
+            yield replace(step, overrides=tuple(own[step.name]))
+            continue
+        source = raw[step.name].get("from")
+        inherited = [
+            token
+            for option, *values in option_groups(own.get(source, []) if source else [])
+            if option_key(option).partition(".")[0] == "model" and "init_from" not in option
+            for token in (option, *values)
+        ]
+        yield replace(step, overrides=(*fitting, *inherited, *own[step.name]))
+
+
+def _filled(step: Step) -> set[str]:
+    """Settings that name files of other steps: one value for all steps would undo them."""
+    settings = given_settings(["--config", json.dumps(step.settings)])
+    return {key for key, setting in settings.items() if _PLACEHOLDER.search(str(setting.value))}
+
+
+def _strings(value: Any) -> list[str]:
+    found: list[str] = []
+    _map_strings(value, found.append)
+    return found
+
+
+def _map_strings(value: Any, change: Callable[[str], Any]) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: _map_strings(item, change) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_map_strings(item, change) for item in value]
+    return value

@@ -1,0 +1,166 @@
+"""What a pipeline shows at its end: numbers, times, a sheet of pictures."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from wsss_zoo.arguments.given import given_settings
+from wsss_zoo.files.atomic import write_atomic
+from wsss_zoo.pipeline.recipe import Recipe, Step
+
+if TYPE_CHECKING:
+    from wsss_zoo.callbacks import SheetRow
+    from wsss_zoo.data import BaseDataModule
+
+SUMMARY, SHEET = "summary.json", "sheet.png"
+# Files of a step that hold measured numbers.
+_RESULTS = (
+    "val_results.json",
+    "test_results.json",
+    "pseudo_labels/quality.json",
+    "noise/threshold.json",
+    "graphs/quality.json",
+    "reliability.json",
+)
+
+
+def report(recipe: Recipe, root: Path, console: Console, *, changed: bool) -> None:
+    """Write ``summary.json`` and ``sheet.png`` where they are missing or old; print the numbers.
+
+    The recipe may ask for other numbers of the same steps, so the summary is always compared.
+
+    Args:
+        recipe: The recipe, all of whose steps are finished.
+        root: Folder of the steps' folders.
+        console: Where to print.
+        changed: Whether a step was run since the files were written.
+    """
+    summary, sheet = root / SUMMARY, root / SHEET
+    if changed:
+        # An older sheet beside newer numbers would be a lie, if this is interrupted.
+        summary.unlink(missing_ok=True)
+        sheet.unlink(missing_ok=True)
+    if recipe.sheet and not sheet.exists():
+        draw_step_sheet(recipe, root, sheet)
+    results = summarize(recipe, root)
+    content = json.dumps(results, indent=1) + "\n"
+    if not summary.exists() or summary.read_text(encoding="utf-8") != content:
+        write_atomic(summary, content)
+    console.print(_numbers(recipe, results))
+    console.print(_times(results))
+    console.print(f"numbers: {summary}", markup=False)
+    if sheet.exists():
+        console.print(f"pictures: {sheet}", markup=False)
+
+
+def summarize(recipe: Recipe, root: Path) -> dict[str, Any]:
+    """Numbers of the recipe's report, wall time and all metrics of each step.
+
+    A number is None where a step did not measure it: one's own images may have no masks.
+    """
+    metrics = {step.name: step_metrics(root / step.name) for step in recipe.steps}
+    chosen = {}
+    for line, source in recipe.report.items():
+        name, _, metric = source.partition(":")
+        chosen[line] = metrics[name].get(metric)
+    steps = {}
+    for step in recipe.steps:
+        path = root / step.name / "done.json"
+        # Optional steps may have failed.
+        done = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        taken = (root / step.name).is_symlink()
+        steps[step.name] = {
+            "command": step.command,
+            "seconds": None if taken else done.get("seconds"),
+            "resumed": done.get("resumed", False),
+            "taken": taken,
+            "metrics": metrics[step.name],
+        }
+    return {"recipe": recipe.name, "report": chosen, "steps": steps}
+
+
+def step_metrics(folder: Path) -> dict[str, float]:
+    """Numbers that a step measured, by their logged names; {} if it measured nothing."""
+    metrics: dict[str, float] = {}
+    for name in _RESULTS:
+        if (folder / name).exists():
+            metrics |= json.loads((folder / name).read_text(encoding="utf-8"))["metrics"]
+    return metrics
+
+
+def draw_step_sheet(recipe: Recipe, root: Path, path: Path) -> None:
+    """Draw the images that one step predicted, with what other steps made of them.
+
+    Args:
+        recipe: Its ``sheet`` maps ``images`` to the step that predicted the images to show, and
+            ``cam``, ``pseudo_label`` and ``preds`` to the steps whose files to show.
+        root: Folder of the steps' folders.
+        path: PNG file to write.
+    """
+    from wsss_zoo.callbacks import draw_sheet
+
+    step = next(step for step in recipe.steps if step.name == recipe.sheet["images"])
+    data = _data_of(step, root)
+    rows = [_row(image_id, data, recipe, root) for image_id in data.predict_ids()]
+    draw_sheet(rows, data.class_names).save(path)
+
+
+def _data_of(step: Step, root: Path) -> "BaseDataModule":
+    """The data module of a finished predict step, set up for its images."""
+    from wsss_zoo.runs.data import make_data
+
+    config = yaml.safe_load((root / step.name / "config.yaml").read_text(encoding="utf-8"))
+    # A run taken from elsewhere may name any class; one of the user's own is in the recipe or on
+    # the command line too.
+    settings = json.dumps({"data": step.settings.get("data")})
+    asked = given_settings(["--config", settings, *step.overrides]).get("data")
+    data = make_data(config["data"], None if asked is None else str(asked.value))
+    data.setup("predict")
+    return data
+
+
+def _row(image_id: str, data: "BaseDataModule", recipe: Recipe, root: Path) -> "SheetRow":
+    from wsss_zoo.callbacks import SheetRow
+    from wsss_zoo.files.pseudo_labels import read_cam, read_label
+
+    folders = {field: root / step / "pseudo_labels" for field, step in recipe.sheet.items()}
+    return SheetRow(
+        image_id=image_id,
+        image=data.read_image(image_id),
+        truth=data.read_mask(image_id),
+        cam=read_cam(folders["cam"], image_id)[0] if "cam" in folders else None,
+        pseudo_label=read_label(folders["pseudo_label"], image_id)
+        if "pseudo_label" in folders
+        else None,
+        preds=read_label(folders["preds"], image_id) if "preds" in folders else None,
+    )
+
+
+def _numbers(recipe: Recipe, results: dict[str, Any]) -> Table:
+    table = Table(title=Text(f"{recipe.name}: results"), title_justify="left")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    for line, value in results["report"].items():
+        table.add_row(Text(line), "not measured" if value is None else f"{value:.4f}")
+    return table
+
+
+def _times(results: dict[str, Any]) -> Table:
+    table = Table(title="wall time", title_justify="left")
+    table.add_column("step")
+    table.add_column("command")
+    table.add_column("seconds", justify="right")
+    for name, step in results["steps"].items():
+        resumed = " (resumed)" if step["resumed"] else ""
+        seconds = "failed" if step["seconds"] is None else f"{step['seconds']:.1f}"
+        seconds = "taken" if step.get("taken") else seconds
+        table.add_row(name, step["command"] + resumed, seconds)
+    total = sum(step["seconds"] or 0 for step in results["steps"].values())
+    table.add_section()
+    table.add_row("all", "", f"{total:.1f}", style="bold")
+    return table

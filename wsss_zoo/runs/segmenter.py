@@ -1,0 +1,154 @@
+"""Load a trained segmenter from nothing but its checkpoint."""
+
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import wsss_zoo.methods  # noqa: F401  (importing is what makes the methods known)
+from wsss_zoo.arguments.checks import loaded_class, subclasses
+from wsss_zoo.data.reading.class_files import read_class_file
+from wsss_zoo.methods.base import BaseMethod, without_start_weights
+from wsss_zoo.runs.checkpoint import read_checkpoint
+
+
+@dataclass(frozen=True)
+class TrainedSegmenter:
+    """A method with its weights, ready to run.
+
+    Args:
+        method: In eval mode, on the CPU.
+        class_names: Names by class index, (C,).
+        background: Whether class 0 is background.
+        names_known: False if the checkpoint has no names and those above are numbers.
+    """
+
+    method: BaseMethod
+    class_names: list[str]
+    background: bool
+    names_known: bool
+
+
+def load_segmenter(
+    path: str, classes: str | None = None, model: str | None = None
+) -> TrainedSegmenter:
+    """Make the segmenter that a checkpoint holds.
+
+    Args:
+        path: Checkpoint of a run.
+        classes: Class list, see `read_class_file`, with other names than those in the checkpoint.
+        model: Name or import path of the method, for a checkpoint that does not say it (one that
+            was not saved by ``wsss-zoo fit``) or says one of the user's own: what a file names is
+            never imported.
+
+    Raises:
+        ValueError: If the file is no checkpoint of a segmenter, its method cannot be found or made,
+            or the names are not as many as the classes.
+        OSError: If the class list cannot be read.
+    """
+    checkpoint = read_checkpoint(path, model)
+    options = checkpoint.get("hyper_parameters", {})
+    kind = _method_class(path, str(options.get("_class_path", "")) or None, model)
+    if kind.output != "segmentation" or kind.supervision == "graphs":
+        remedy = _REMEDIES["graphs" if kind.supervision == "graphs" else kind.output]
+        raise ValueError(f"checkpoint {path} holds {kind.__name__}, which {remedy}")
+    method = _with_weights(path, kind, checkpoint)
+    # What the data module has put there, under its class's name.
+    saved = next((v for v in checkpoint.values() if isinstance(v, dict) and "class_names" in v), {})
+    count = int(options["num_classes"])
+    names = _class_names(path, count, saved.get("class_names"), classes)
+    shown = names or [f"class {index}" for index in range(count)]
+    background = bool(saved.get("background", names is None or shown[0] == "background"))
+    return TrainedSegmenter(method.eval(), shown, background, names is not None)
+
+
+def _method_class(path: str, held: str | None, asked: str | None) -> type[BaseMethod]:
+    """Find the method of a checkpoint; only what the user asks for is imported."""
+    known = ", ".join(subclasses(BaseMethod))
+    class_path = asked if held is None or (asked and "." in asked) else held
+    if class_path is None:
+        raise ValueError(
+            f"checkpoint {path} does not say which method it is of, as those of 'wsss-zoo fit' do; "
+            f"name it as model: {known}"
+        )
+    found = loaded_class(BaseMethod, class_path)
+    if found is not None:
+        return found
+    if class_path != asked:
+        raise ValueError(
+            f"checkpoint {path} is of the method {class_path!r}, which is none of wsss_zoo's: "
+            f"{known}; if it is your own, name it (--model {class_path}): no code is imported "
+            "because a file asks for it"
+        )
+    try:
+        kind = pkgutil.resolve_name(class_path)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"model {class_path} cannot be imported ({error}); there are: {known}; for a class of "
+            "your own set PYTHONPATH as for the training"
+        ) from error
+    if not (isinstance(kind, type) and issubclass(kind, BaseMethod)):
+        raise ValueError(f"model {class_path} is no method of wsss_zoo; there are: {known}")
+    return kind
+
+
+def _with_weights(path: str, kind: type[BaseMethod], checkpoint: Mapping[str, Any]) -> BaseMethod:
+    # A file from elsewhere must not make us read others, or download any.
+    given = without_start_weights(checkpoint.get("hyper_parameters", {}))
+    options = {name: value for name, value in given.items() if not name.startswith("_")}
+    try:
+        method = kind(**options)
+        method.load_state_dict(checkpoint["state_dict"])
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"checkpoint {path} does not fit {kind.__name__} of this version: "
+            f"{str(error).splitlines()[0]}; use the version of wsss_zoo that it was trained with"
+        ) from error
+    tensors = method.state_dict().values()
+    broken = sum(not torch.isfinite(tensor).all() for tensor in tensors)
+    if broken:
+        raise ValueError(
+            f"checkpoint {path}: {broken} of {len(tensors)} tensors are NaN or infinite, so its "
+            "training went wrong; use one from before, or train again with a lower model.lr"
+        )
+    return method
+
+
+def _class_names(path: str, count: int, saved: Any, classes: str | None) -> list[str] | None:
+    """The names in the user's class list, else those in the checkpoint, else None."""
+    if classes is not None:
+        names = list(read_class_file(Path(classes)).names)
+        if len(names) != count:
+            raise ValueError(
+                f"classes {classes} names {len(names)} classes, checkpoint {path} has {count}; "
+                "name each, the background too, in the order of training"
+            )
+        return names
+    if saved is None:
+        return None
+    # They are shown and written, one on a line.
+    if len(saved) != count or not all(isinstance(n, str) and n.isprintable() for n in saved):
+        raise ValueError(
+            f"checkpoint {path} has {count} classes and as their names {saved!r}; give a list of "
+            "your own as classes"
+        )
+    return list(saved)
+
+
+_TRAIN_ON_LABELS = (
+    "with 'wsss-zoo predict' and train one on them with 'wsss-zoo fit --model Supervised "
+    "--data.pseudo_label_dir ..'"
+)
+#: What a method that is no segmenter is, by its output, and how one gets a segmenter from it.
+_REMEDIES = {
+    "classification": "shows where tagged classes are and needs tags; a segmenter is needed: write "
+    f"its pseudo-labels {_TRAIN_ON_LABELS}, or run both with 'wsss-zoo pipeline "
+    "experiments/pipelines/cam_folder.yaml'",
+    "graphs": "labels region graphs, not photographs; a segmenter is needed: write its labels "
+    f"{_TRAIN_ON_LABELS}",
+    "pretext": "makes no label maps; a segmenter is needed: train one on its encoder with "
+    "'wsss-zoo fit --model Supervised --model.weights ..'",
+}
