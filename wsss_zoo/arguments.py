@@ -88,7 +88,7 @@ def constructor_arguments(kind: type) -> set[str]:
     names: set[str] = set()
     for base in kind.__mro__:
         if "__init__" in vars(base):
-            parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
+            parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
             names |= {parameter.name for parameter in parameters}
             if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
                 break
