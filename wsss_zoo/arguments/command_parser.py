@@ -55,7 +55,7 @@ class CommandParser(OneLineErrors):
     def format_help(self, formatter: HelpFormatter | None = None) -> str:
         """Show types by their names, and that a flag may stand alone."""
         text = re.sub(r"<class\s+'([\w.]+)'>", r"\1", super().format_help(formatter))
-        return text.replace("{true,false}", "[{true,false}]")
+        return re.sub(r"(--\w+) {true,false}", r"\1 [{true,false}]", text)
 
 
 def run_command(name: str, function: Callable[..., int], args: Sequence[str]) -> int:
@@ -114,8 +114,12 @@ def _make_parser(name: str, function: Callable[..., Any]) -> CommandParser:
             metavar=parameter.name.upper(),
             help=texts.get(parameter.name),
         )
-    named: set[str | int] = {p.name for p in positional}
-    parser.add_function_arguments(function, as_group=False, skip=named | _NO_OPTIONS)
+    # An object with a default is a group of options, each listed in the help.
+    groups = [p.name for p in options if type(p.default).__module__.startswith("wsss_zoo.")]
+    done: set[str | int] = {*groups, *_NO_OPTIONS, *(p.name for p in positional)}
+    parser.add_function_arguments(function, as_group=False, skip=done)
+    for group in groups:
+        parser.add_class_arguments(hints[group], group)
     return parser
 
 
@@ -148,7 +152,7 @@ def _split(args: Sequence[str], names: set[str]) -> tuple[list[str], list[str]]:
     own: list[str] = []
     other: list[str] = []
     for group in option_groups(args):
-        is_own = not group[0].startswith("-") or option_key(group[0]) in names
+        is_own = not group[0].startswith("-") or option_key(group[0]).replace("-", "_") in names
         (own if is_own else other).extend(group)
     return own, other
 
