@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from wsss_zoo import Shapes
-from wsss_zoo.cli.main import ZooCLI, main
+from wsss_zoo.cli import ZooCLI, main
 from wsss_zoo.files.pseudo_labels import read_label
 from wsss_zoo.files.region_graphs import read_graph, read_graph_manifest
-from wsss_zoo.pipeline.command import command as pipeline
+from wsss_zoo.pipeline import command as pipeline
 from wsss_zoo.pipeline.recipe import read_recipe
 
 COUNT = 12

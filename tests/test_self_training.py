@@ -11,7 +11,7 @@ from wsss_zoo import Shapes
 from wsss_zoo.cli import main
 from wsss_zoo.data.reading.splits import read_split, write_split
 from wsss_zoo.files.pseudo_labels import read_label
-from wsss_zoo.pipeline.command import command as pipeline
+from wsss_zoo.pipeline import command as pipeline
 
 RECIPE = (
     Path(__file__).parent.parent / "experiments" / "pipelines" / "st_plus_plus_voc_animals.yaml"

@@ -14,7 +14,8 @@ import yaml
 from pytorch_lightning import Callback
 from pytorch_lightning.loggers import CSVLogger
 
-from wsss_zoo.cli.main import COMMANDS, ZooCLI, main
+from wsss_zoo.cli import ZooCLI, main
+from wsss_zoo.cli.main import COMMANDS
 from wsss_zoo.methods import Supervised
 from wsss_zoo.runs.metrics_csv import read_metrics
 

@@ -13,7 +13,7 @@ from tests.methods.zoo import CASES
 from wsss_zoo import GATCorrector
 from wsss_zoo.callbacks import CompiledTraining
 from wsss_zoo.cli import ZooCLI
-from wsss_zoo.cli.main import training as zoo_cli
+from wsss_zoo.cli import training as zoo_cli
 from wsss_zoo.modules import RegionNetwork
 
 TINY = [

@@ -7,7 +7,7 @@ from pytorch_lightning import Callback
 from tests.methods.zoo import CASES, make_data, make_method
 from wsss_zoo import CoAttention
 from wsss_zoo.functional.losses import pair_points
-from wsss_zoo.modules import self_attention
+from wsss_zoo.modules import grad_cam_branch
 
 STEPS, BATCH = 2, 4
 # By seed 4 the first images of the two processes have unlike numbers of classes; by seed 0 both
@@ -76,7 +76,7 @@ def without_own_statistics(monkeypatch):
     """What else differs by process by design."""
     # The refinement of PseudoSeg normalises as BatchNorm does, in eval mode too.
     fixed = torch.tensor(1.0), torch.tensor(0.0)
-    monkeypatch.setattr(self_attention.torch, "var_mean", lambda *_, **__: fixed)
+    monkeypatch.setattr(grad_cam_branch.torch, "var_mean", lambda *_, **__: fixed)
     # Which class and pixels SimFormer compares is drawn.
     monkeypatch.setattr(pair_points.torch, "rand", lambda *size, **_: torch.zeros(*size))
     # From this epoch on the released code of CoAttention has its contrast.

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from wsss_zoo.cli import main
-from wsss_zoo.pipeline.command import command as pipeline
+from wsss_zoo.pipeline import command as pipeline
 
 RECIPE = {
     "common": {
