@@ -26,6 +26,17 @@ with warnings.catch_warnings():
     from torch_geometric.data import Batch, Data
 
 
+def collate_graphs(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Batch of samples: graphs as one torch_geometric ``Batch``, the rest stacked.
+
+    In the batch of graphs regions and edges follow each other, ``edge_index`` counts on, ``batch``
+    names each region's graph, and ``tags`` is (number of graphs, K).
+    """
+    others = [{key: value for key, value in sample.items() if key != "graph"} for sample in samples]
+    graphs = Batch.from_data_list([sample["graph"] for sample in samples])
+    return {**default_collate(others), "graph": graphs}
+
+
 class RegionGraphs(Dataset[Sample]):
     """The region graph of an image, with its tags, and the id.
 
@@ -35,6 +46,8 @@ class RegionGraphs(Dataset[Sample]):
         tags: Tags by image id, (K,) each.
         graph_channels: Features of a region, D.
     """
+
+    collate = staticmethod(collate_graphs)
 
     def __init__(
         self, ids: Sequence[str], directory: Path, tags: Labels, graph_channels: int
@@ -51,11 +64,6 @@ class RegionGraphs(Dataset[Sample]):
         tags = torch.from_numpy(self.tags[image_id]).float()
         return {"graph": graph_data(graph, tags), "image_id": image_id}
 
-    @staticmethod
-    def collate(samples: list[Sample]) -> dict[str, Any]:
-        """See `collate_graphs`."""
-        return collate_graphs(samples)
-
 
 class GraphImages(Dataset[Sample]):
     """Whole images, as `EvaluationImages` gives them, with their graphs.
@@ -67,6 +75,8 @@ class GraphImages(Dataset[Sample]):
         images: Whole images, all with tags.
         directory: Folder of the graphs.
     """
+
+    collate = staticmethod(collate_graphs)
 
     def __init__(self, images: EvaluationImages, directory: Path) -> None:
         self.images, self.directory = images, directory
@@ -93,11 +103,6 @@ class GraphImages(Dataset[Sample]):
             "prediction": torch.from_numpy(graph.prediction).long(),
         }
         return {**sample, **maps, "graph": graph_data(graph, sample["image_labels"])}
-
-    @staticmethod
-    def collate(samples: list[Sample]) -> dict[str, Any]:
-        """See `collate_graphs`."""
-        return collate_graphs(samples)
 
 
 def make_region_graphs(images: Catalog, options: TrainingOptions) -> RegionGraphs:
@@ -127,14 +132,3 @@ def graph_data(graph: RegionGraph, tags: Tensor) -> Data:
         sizes=torch.from_numpy(np.bincount(graph.segments.ravel())),
         tags=tags[None],
     )
-
-
-def collate_graphs(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Batch of samples: graphs as one torch_geometric ``Batch``, the rest stacked.
-
-    In the batch of graphs regions and edges follow each other, ``edge_index`` counts on, ``batch``
-    names each region's graph, and ``tags`` is (number of graphs, K).
-    """
-    others = [{key: value for key, value in sample.items() if key != "graph"} for sample in samples]
-    graphs = Batch.from_data_list([sample["graph"] for sample in samples])
-    return {**default_collate(others), "graph": graphs}

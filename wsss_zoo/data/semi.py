@@ -77,11 +77,7 @@ class UnlabeledImages(CroppedImages):
 
 
 def make_semi_images(images: Catalog, options: TrainingOptions) -> dict[str, CroppedImages]:
-    """Check the images of both halves; make the training sets ``labeled`` and ``unlabeled``.
-
-    Raises:
-        ValueError: If no image is unlabelled.
-    """
+    """Check the images of both halves; make the training sets ``labeled`` and ``unlabeled``."""
     labeled = images.labeled_ids()
     known = set(labeled)
     if options.unlabeled_split is None:

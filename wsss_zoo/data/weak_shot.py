@@ -80,11 +80,7 @@ class WeakShotImages(Dataset[Sample]):
 
 
 def make_weak_shot_images(images: Catalog, options: TrainingOptions) -> WeakShotImages:
-    """Check the images whose masks may be used; make the training set of them and their tags.
-
-    Raises:
-        ValueError: If no class is novel, or pseudo-labels are given.
-    """
+    """Check the images whose masks may be used; make the training set of them and their tags."""
     if not images.novel_classes:
         raise ValueError(
             "supervision 'weak_shot' needs novel_classes, a list of class names (as in '[cow, "
