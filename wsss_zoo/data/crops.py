@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from wsss_zoo.data.image_files import IGNORE_INDEX, ImageSource, UInt8Array
-from wsss_zoo.data.options import TrainingOptions
 from wsss_zoo.data.transforms import (
     Augmentation,
     Crop,
@@ -44,12 +43,6 @@ class Crops:
     augmentation: Augmentation
     pad_color: tuple[int, int, int]
     seed: int
-
-    @classmethod
-    def of(cls, options: TrainingOptions) -> "Crops":
-        """Crops as the options of a training set say."""
-        red, green, blue = (round(255 * value) for value in options.pad_color)
-        return cls(options.crop_size, options.augmentation, (red, green, blue), options.seed)
 
     @property
     def pad(self) -> Tensor:

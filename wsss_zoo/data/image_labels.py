@@ -44,7 +44,7 @@ def make_tagged_images(images: Catalog, options: TrainingOptions) -> TaggedImage
     ids = images.tagged_ids()
     images.check_images(ids, masks=False)
     tags = images.complete_labels(ids)
-    crops, strong = Crops.of(options), options.photometric == "all"
+    crops, strong = options.crops, options.photometric == "all"
     if not options.extra_roots:
         return TaggedImages(ids, images.source, crops, strong, tags)
     source, extra_tags = read_extra_images(images, options.extra_roots, ids)

@@ -37,4 +37,4 @@ def make_plain_images(images: Catalog, options: TrainingOptions) -> PlainImages:
     """Check the images of ``train_split`` and make the training set of them."""
     ids = images.train_ids()
     images.check_images(ids, masks=False)
-    return PlainImages(ids, images.source, Crops.of(options), options.photometric == "all")
+    return PlainImages(ids, images.source, options.crops, options.photometric == "all")

@@ -147,7 +147,7 @@ def make_images_with_masks(
     return MaskedImages(
         [*true_ids * times, *pseudo_ids],
         images.source,
-        Crops.of(options),
+        options.crops,
         images.labels_of(ids, from_masks=weak_shot),
         num_fg_classes=images.num_fg_classes,
         first_fg=int(images.background),

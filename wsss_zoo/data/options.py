@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from wsss_zoo.data.crops import Crops
 from wsss_zoo.data.transforms import Augmentation
 
 Supervision = Literal["mask", "image_labels", "images", "pairs", "semi", "weak_shot", "graphs"]
@@ -31,3 +32,9 @@ class TrainingOptions:
     audit: bool = False
     pad_color: tuple[float, float, float] = GREY
     seed: int
+
+    @property
+    def crops(self) -> Crops:
+        """How training crops are made."""
+        red, green, blue = (round(255 * value) for value in self.pad_color)
+        return Crops(self.crop_size, self.augmentation, (red, green, blue), self.seed)

@@ -96,7 +96,7 @@ def make_semi_images(images: Catalog, options: TrainingOptions) -> dict[str, Cro
     unlabeled_images = UnlabeledImages(
         unlabeled,
         images.source,
-        Crops.of(options),
+        options.crops,
         images.labels_of(unlabeled, from_masks=False),
         num_fg_classes=images.num_fg_classes,
         strong_views=options.strong_views,
