@@ -16,10 +16,10 @@ from wsss_zoo.contract import FindDone, Supervision, done_ids
 from wsss_zoo.data.catalog import Catalog
 from wsss_zoo.data.loading.loaders import Order, evaluation_loader, semi_loader, train_loader
 from wsss_zoo.data.reading.splits import write_split
-from wsss_zoo.data.supervision.crops import Sample
 from wsss_zoo.data.supervision.evaluation import EvaluationImages
 from wsss_zoo.data.supervision.options import GREY, TrainingOptions
 from wsss_zoo.data.supervision.training_set import TrainingSet, make_training_set
+from wsss_zoo.data.transforms.crops import Sample
 from wsss_zoo.data.transforms.joint import Augmentation
 from wsss_zoo.files.decoding import UInt8Array
 from wsss_zoo.files.region_graphs import open_graphs

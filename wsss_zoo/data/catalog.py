@@ -67,11 +67,7 @@ class Catalog(ClassesInUse):
         return self._ids_by_split[split]
 
     def train_ids(self) -> list[str]:
-        """Image ids of ``train_split``.
-
-        Raises:
-            ValueError: If there are none.
-        """
+        """Image ids of ``train_split``; ValueError if there are none."""
         ids = self.ids_of(self.train_split)
         if not ids:
             raise ValueError(f"train_split {self.train_split!r} has no images")
@@ -118,11 +114,7 @@ class Catalog(ClassesInUse):
         return multi_hot(tags, fg_names)
 
     def complete_labels(self, image_ids: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
-        """Tags of images that must have some, from tag files or masks, as (K,) arrays.
-
-        Raises:
-            ValueError: If an image has neither; the first three are named.
-        """
+        """`labels_of` images that must have tags, from tag files or masks; else a ValueError."""
         tags = self.labels_of(image_ids, from_masks=True)
         missing = [image_id for image_id in image_ids if image_id not in tags]
         if missing:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from wsss_zoo.contract import FindDone, done_ids
 from wsss_zoo.data.loading.sampler import EpochSampler
-from wsss_zoo.data.supervision.crops import Position, index_and_visit
+from wsss_zoo.data.transforms.crops import Position, index_and_visit
 from wsss_zoo.files.decoding import UInt8Array, image_size_of, read_rgb, readable_suffixes
 from wsss_zoo.files.listing import list_files
 from wsss_zoo.files.text import id_problem, plain

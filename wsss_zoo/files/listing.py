@@ -22,11 +22,7 @@ class Listing:
 
 
 def files_by_stem(directory: Path, suffixes: Iterable[str]) -> dict[str, str]:
-    """Files below a directory by their path without suffix, relative to it; see `list_files`.
-
-    Raises:
-        ValueError: If two files have the same stem, or one has a name that is no id.
-    """
+    """Files below a directory by their path without suffix, relative to it; see `list_files`."""
     return list_files(directory, suffixes).files
 
 

@@ -155,11 +155,7 @@ def begin_folder_of(
 
 
 def find_manifest(path: Path) -> Manifest | None:
-    """The manifest in a file; None if there is no such file.
-
-    Raises:
-        ValueError: If the file is no manifest.
-    """
+    """The manifest in a file; None if there is no such file, ValueError if it is none."""
     try:
         manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:

@@ -102,11 +102,7 @@ def write_label(directory: Path, image_id: str, label: UInt8Array) -> None:
 
 
 def read_label(directory: Path, image_id: str) -> UInt8Array:
-    """Label map of an image, class index per pixel, 255 = ignored, (H, W).
-
-    Raises:
-        OSError: If the file is missing or cannot be decoded; the message names it.
-    """
+    """Label map of an image, class index per pixel, 255 = ignored, (H, W)."""
     return read_index_mask(str(label_path(directory, image_id)))
 
 
@@ -133,11 +129,7 @@ def write_cam(
 
 
 def read_cam(directory: Path, image_id: str) -> tuple[UInt8Array, NDArray[np.int64]]:
-    """Activation maps of an image: 255 times the value, (k, H, W), and foreground indices, (k,).
-
-    Raises:
-        OSError: If the file is missing or cannot be read; the message names it.
-    """
+    """Activation maps of an image: 255 times the value, (k, H, W), and foreground indices, (k,)."""
     path = cam_path(directory, image_id)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

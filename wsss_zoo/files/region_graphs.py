@@ -118,12 +118,7 @@ def write_graph(directory: Path, image_id: str, graph: RegionGraph) -> None:
 
 
 def read_graph(directory: Path, image_id: str) -> RegionGraph:
-    """Region graph of an image.
-
-    Raises:
-        FileNotFoundError: If there is no file; the message names it.
-        OSError: If the file is damaged or its arrays do not fit together; the message names it.
-    """
+    """Region graph of an image; OSError if it is missing or damaged, with the file's name."""
     path = graph_path(directory, image_id)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:

@@ -15,13 +15,9 @@ def refuse(problem: str) -> None:
 
 
 def read_text(path: Path) -> str:
-    r"""Text of a file, with ``\n`` as the end of every line.
+    r"""Text of a file, with ``\n`` as the end of every line; ValueError if it is not UTF-8.
 
     UTF-8 with or without a byte-order mark, and UTF-16 with one; any system's line ends.
-
-    Raises:
-        ValueError: If the file is in another encoding.
-        OSError: If it cannot be read.
     """
     content = path.read_bytes()
     utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))

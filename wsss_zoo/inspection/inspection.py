@@ -111,10 +111,6 @@ def inspect_data(data: BaseDataModule, track: Track) -> Inspection:
     Args:
         data: The data module; not set up, and of no use for training afterwards.
         track: Goes over records as they come, given their number; shows progress.
-
-    Raises:
-        ValueError: If the classes of the data set cannot be told.
-        FileNotFoundError: If its list of classes is missing.
     """
     errors: list[str] = []
     unread: list[str] = []

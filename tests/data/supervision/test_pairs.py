@@ -5,10 +5,10 @@ import torch
 from tests.data.conftest import save_image
 from wsss_zoo.data import Augmentation
 from wsss_zoo.data.reading.image_files import ImageFiles
-from wsss_zoo.data.supervision.crops import Crops
 from wsss_zoo.data.supervision.image_labels import TaggedImages
 from wsss_zoo.data.supervision.pairs import ImagePairs, PairPartners
 from wsss_zoo.data.supervision.weak_shot import WeakShotPartners
+from wsss_zoo.data.transforms.crops import Crops
 
 
 def labels(*rows: list[int]) -> np.ndarray:

@@ -8,7 +8,7 @@ from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from torch.utils.data import DataLoader, Dataset
 
 from wsss_zoo.data.loading.sampler import EpochSampler
-from wsss_zoo.data.supervision.crops import Sample
+from wsss_zoo.data.transforms.crops import Sample
 
 
 class Order(NamedTuple):

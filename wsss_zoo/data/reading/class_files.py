@@ -35,11 +35,7 @@ class ClassFile:
 
 
 def find_class_file(root: Path) -> Path:
-    """``classes.txt`` or ``classes.json`` of a data root; the first if there is none.
-
-    Raises:
-        ValueError: If there are both.
-    """
+    """``classes.txt`` or ``classes.json`` of a data root; the first if there is none."""
     found = [root / name for name in _FILES if (root / name).is_file()]
     if len(found) > 1:
         raise ValueError(f"{root} has {_FILES[0]} and {_FILES[1]}; delete one of them")

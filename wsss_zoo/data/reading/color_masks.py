@@ -32,11 +32,8 @@ class ColorTable:
     def read(self, path: str) -> UInt8Array:
         """Class index per pixel of a palette, grey or RGB mask, (H, W), 255 = ignored, upright.
 
-        Transparency is ignored: the colour below it counts.
-
-        Raises:
-            OSError: If the file cannot be decoded; the message names it.
-            ValueError: If it has a colour that is not in the table, or is a JPEG.
+        Transparency is ignored: the colour below it counts. A colour that is not in the table is a
+        ValueError, and so is a JPEG.
         """
         image = open_mask(path)
         if image.mode.startswith("I"):

@@ -105,11 +105,7 @@ class ImageFiles:
         return self.map_indices(read_index_mask(path), path)
 
     def map_indices(self, values: UInt8Array, path: str) -> UInt8Array:
-        """Class indices for the raw values of a mask file, (H, W).
-
-        Raises:
-            ValueError: If a value is no class index of the data set; the message names the file.
-        """
+        """Class indices for the raw values of a mask file, (H, W); ValueError for unknown ones."""
         mask: UInt8Array = self._table.take(values)
         if (mask == _UNKNOWN).any():
             counts = np.bincount(values[mask == _UNKNOWN])

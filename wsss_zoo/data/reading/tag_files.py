@@ -26,11 +26,7 @@ _FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false
 
 
 def find_tag_file(root: Path) -> Path | None:
-    """``image_labels.csv`` or ``image_labels.json`` of a data root; None if there is none.
-
-    Raises:
-        ValueError: If there are both.
-    """
+    """``image_labels.csv`` or ``image_labels.json`` of a data root; None if there is none."""
     found = [root / name for name in TAG_FILES if (root / name).is_file()]
     if len(found) > 1:
         raise ValueError(f"{root} has {' and '.join(TAG_FILES)}; delete one of them")
@@ -156,12 +152,7 @@ def _names(field: str) -> list[str]:
 
 
 def read_voc_xml(directory: Path, image_ids: Sequence[str]) -> Tags:
-    """Names of the annotated objects in each image, from VOC's ``Annotations/<id>.xml``.
-
-    Raises:
-        FileNotFoundError: If an image has no annotation (the first is named).
-        ValueError: If a file is not XML.
-    """
+    """Names of the annotated objects in each image, from VOC's ``Annotations/<id>.xml``."""
     tags: Tags = {}
     for image_id in image_ids:
         path = directory / f"{image_id}.xml"

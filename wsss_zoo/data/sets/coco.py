@@ -127,15 +127,10 @@ cocodataset.org/#download unpack so)
         for part in sorted(self._parts_with_masks(stage)):
             if self._stored_index(part) is not None and self._has_masks(part):
                 continue
-            annotations = self._read(part)
+            annotations, digest = self._read(part), self._digest(part)
+            folder, as_class = self._masks(part), self.crowd_as_class
             with self._writing():
-                build_masks(
-                    self._masks(part),
-                    annotations,
-                    self._digest(part),
-                    crowd_as_class=self.crowd_as_class,
-                    num_workers=self.num_workers,
-                )
+                build_masks(folder, annotations, digest, as_class, self.num_workers)
             self.__dict__.pop("source", None)  # opened before, it does not know the new masks
 
     def _parts_with_masks(self, stage: str) -> set[str]:
@@ -203,12 +198,8 @@ cocodataset.org/#download unpack so)
             ) from error
 
     def _has_masks(self, part: str) -> bool:
-        return has_masks(
-            self._masks(part),
-            self._index(part),
-            self._digest(part),
-            crowd_as_class=self.crowd_as_class,
-        )
+        index, digest = self._index(part), self._digest(part)
+        return has_masks(self._masks(part), index, digest, self.crowd_as_class)
 
     def _digest(self, part: str) -> str:
         if part not in self._digests:

@@ -78,7 +78,7 @@ def _decode(code: Any, api: Any) -> Any:
         return api.decode(code)
 
 
-def has_masks(directory: Path, index: CocoIndex, digest: str, *, crowd_as_class: bool) -> bool:
+def has_masks(directory: Path, index: CocoIndex, digest: str, crowd_as_class: bool) -> bool:
     """Whether a folder holds all masks of an annotation file, made by the rules in force."""
     try:
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
@@ -94,7 +94,6 @@ def build_masks(
     directory: Path,
     annotations: CocoAnnotations,
     digest: str,
-    *,
     crowd_as_class: bool,
     num_workers: int,
 ) -> None:

@@ -10,9 +10,7 @@ from typing import Any, ClassVar
 from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.data.reading.image_files import ImageFiles
 from wsss_zoo.data.reading.splits import read_split
-from wsss_zoo.data.reading.tag_files import Tags, check_tags, read_tag_file
-
-_TAG_FILES = ("image_labels.json", "image_labels.csv")
+from wsss_zoo.data.reading.tag_files import TAG_FILES, Tags, check_tags, read_tag_file
 
 
 class OfficialDataModule(BaseDataModule):
@@ -103,7 +101,7 @@ class OfficialDataModule(BaseDataModule):
             return None
         if self.image_labels != "auto":
             return Path(self.image_labels)
-        found = (self.root / name for name in _TAG_FILES)
+        found = (self.root / name for name in reversed(TAG_FILES))
         return next((path for path in found if path.is_file()), None)
 
     @cached_property

@@ -7,7 +7,7 @@ from torch.utils.data import Dataset
 
 from wsss_zoo.contract import EvaluationBatch
 from wsss_zoo.data.reading.image_files import ImageSource
-from wsss_zoo.data.supervision.crops import (
+from wsss_zoo.data.transforms.crops import (
     Labels,
     Position,
     index_and_visit,

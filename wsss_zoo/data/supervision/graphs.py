@@ -15,9 +15,9 @@ from torch.utils.data import Dataset, default_collate
 
 from wsss_zoo.contract import GraphBatch, GraphEvaluationBatch
 from wsss_zoo.data.catalog import Catalog
-from wsss_zoo.data.supervision.crops import Labels, Position, Sample, index_and_visit
 from wsss_zoo.data.supervision.evaluation import EvaluationImages
 from wsss_zoo.data.supervision.options import TrainingOptions
+from wsss_zoo.data.transforms.crops import Labels, Position, Sample, index_and_visit
 from wsss_zoo.files.region_graphs import RegionGraph, graph_path, open_graphs, read_graph
 
 with warnings.catch_warnings():
@@ -25,6 +25,17 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)
     warnings.simplefilter("ignore", DeprecationWarning)
     from torch_geometric.data import Batch, Data
+
+
+def collate_graphs(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Collate samples: graphs as one torch_geometric ``Batch``, the rest stacked.
+
+    In the batch of graphs regions and edges follow each other, ``edge_index`` counts on, ``batch``
+    names each region's graph, and ``tags`` is (number of graphs, K).
+    """
+    others = [{key: value for key, value in sample.items() if key != "graph"} for sample in samples]
+    graphs = Batch.from_data_list([sample["graph"] for sample in samples])
+    return {**default_collate(others), "graph": graphs}
 
 
 class RegionGraphs(Dataset[GraphBatch]):
@@ -36,6 +47,8 @@ class RegionGraphs(Dataset[GraphBatch]):
         tags: Tags by image id, (K,) each.
         graph_channels: Features of a region, D.
     """
+
+    collate = staticmethod(collate_graphs)
 
     def __init__(
         self, ids: Sequence[str], directory: Path, tags: Labels, graph_channels: int
@@ -52,11 +65,6 @@ class RegionGraphs(Dataset[GraphBatch]):
         tags = torch.from_numpy(self.tags[image_id]).float()
         return {"graph": graph_data(graph, tags), "image_id": image_id}
 
-    @staticmethod
-    def collate(samples: list[Sample]) -> dict[str, Any]:
-        """See `collate_graphs`."""
-        return collate_graphs(samples)
-
 
 class GraphImages(Dataset[GraphEvaluationBatch]):
     """Whole images, as `EvaluationImages` gives them, with their graphs.
@@ -65,6 +73,8 @@ class GraphImages(Dataset[GraphEvaluationBatch]):
         images: Whole images, all with tags.
         directory: Folder of the graphs.
     """
+
+    collate = staticmethod(collate_graphs)
 
     def __init__(self, images: EvaluationImages, directory: Path) -> None:
         self.images, self.directory = images, directory
@@ -92,11 +102,6 @@ class GraphImages(Dataset[GraphEvaluationBatch]):
             "prediction": torch.from_numpy(graph.prediction).long(),
             "graph": graph_data(graph, sample["image_labels"]),
         }
-
-    @staticmethod
-    def collate(samples: list[Sample]) -> dict[str, Any]:
-        """See `collate_graphs`."""
-        return collate_graphs(samples)
 
 
 def make_region_graphs(images: Catalog, options: TrainingOptions) -> RegionGraphs:
@@ -126,14 +131,3 @@ def graph_data(graph: RegionGraph, tags: Tensor) -> Data:
         sizes=torch.from_numpy(np.bincount(graph.segments.ravel())),
         tags=tags[None],
     )
-
-
-def collate_graphs(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Batch of samples: graphs as one torch_geometric ``Batch``, the rest stacked.
-
-    In the batch of graphs regions and edges follow each other, ``edge_index`` counts on, ``batch``
-    names each region's graph, and ``tags`` is (number of graphs, K).
-    """
-    others = [{key: value for key, value in sample.items() if key != "graph"} for sample in samples]
-    graphs = Batch.from_data_list([sample["graph"] for sample in samples])
-    return {**default_collate(others), "graph": graphs}

@@ -8,10 +8,10 @@ import torch
 from wsss_zoo.contract import ImageLabelsBatch
 from wsss_zoo.data.catalog import Catalog
 from wsss_zoo.data.reading.image_files import ImageSource
-from wsss_zoo.data.supervision.crops import Crops, Labels
 from wsss_zoo.data.supervision.extra_images import JoinedSource, read_extra_images
 from wsss_zoo.data.supervision.images import PlainImages
 from wsss_zoo.data.supervision.options import TrainingOptions
+from wsss_zoo.data.transforms.crops import Crops, Labels
 
 
 class TaggedImages(PlainImages):
@@ -48,7 +48,7 @@ def make_tagged_images(images: Catalog, options: TrainingOptions) -> TaggedImage
     ids = images.tagged_ids()
     images.check_images(ids, masks=False)
     tags = images.complete_labels(ids)
-    crops, strong = Crops.of(options), options.photometric == "all"
+    crops, strong = options.crops, options.photometric == "all"
     if not options.extra_roots:
         return TaggedImages(ids, images.source, crops, strong, tags)
     source, extra_tags = read_extra_images(images, options.extra_roots, ids)

@@ -7,8 +7,8 @@ import numpy as np
 from wsss_zoo.contract import ImagesBatch
 from wsss_zoo.data.catalog import Catalog
 from wsss_zoo.data.reading.image_files import ImageSource
-from wsss_zoo.data.supervision.crops import CroppedImages, Crops, load_image
 from wsss_zoo.data.supervision.options import TrainingOptions
+from wsss_zoo.data.transforms.crops import CroppedImages, Crops, load_image
 from wsss_zoo.data.transforms.joint import to_float
 
 
@@ -38,4 +38,4 @@ def make_plain_images(images: Catalog, options: TrainingOptions) -> PlainImages:
     """Check the images of ``train_split`` and make the training set of them."""
     ids = images.train_ids()
     images.check_images(ids, masks=False)
-    return PlainImages(ids, images.source, Crops.of(options), options.photometric == "all")
+    return PlainImages(ids, images.source, options.crops, options.photometric == "all")

@@ -12,7 +12,9 @@ from torch import Tensor
 from wsss_zoo.contract import BaseMaskBatch, MaskBatch
 from wsss_zoo.data.catalog import Catalog
 from wsss_zoo.data.reading.image_files import Checks, ImageFiles, ImageSource, check_masks
-from wsss_zoo.data.supervision.crops import (
+from wsss_zoo.data.supervision.novel_masks import erase_novel, index_table, paste_novel
+from wsss_zoo.data.supervision.options import TrainingOptions
+from wsss_zoo.data.transforms.crops import (
     CroppedImages,
     Crops,
     Labels,
@@ -20,8 +22,6 @@ from wsss_zoo.data.supervision.crops import (
     load_image,
     load_mask,
 )
-from wsss_zoo.data.supervision.novel_masks import erase_novel, index_table, paste_novel
-from wsss_zoo.data.supervision.options import TrainingOptions
 from wsss_zoo.data.transforms.joint import Crop, crop_mask, crop_valid, to_float
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
 from wsss_zoo.files.listing import files_by_stem
@@ -150,7 +150,7 @@ def make_images_with_masks(
     return MaskedImages(
         [*true_ids * times, *pseudo_ids],
         images.source,
-        Crops.of(options),
+        options.crops,
         images.labels_of(ids, from_masks=weak_shot),
         num_fg_classes=images.num_fg_classes,
         first_fg=int(images.background),

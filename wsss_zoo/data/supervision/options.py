@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from wsss_zoo.contract import Supervision
+from wsss_zoo.data.transforms.crops import Crops
 from wsss_zoo.data.transforms.joint import Augmentation
 
 # Padding before a method says what the mean colour of its network is.
@@ -31,3 +32,9 @@ class TrainingOptions:
     audit: bool = False
     pad_color: tuple[float, float, float] = GREY
     seed: int
+
+    @property
+    def crops(self) -> Crops:
+        """How training crops are made."""
+        red, green, blue = (round(255 * value) for value in self.pad_color)
+        return Crops(self.crop_size, self.augmentation, (red, green, blue), self.seed)

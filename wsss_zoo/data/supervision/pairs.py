@@ -8,9 +8,9 @@ from torch.utils.data import Dataset
 
 from wsss_zoo.contract import PairBatch
 from wsss_zoo.data.catalog import Catalog
-from wsss_zoo.data.supervision.crops import Position, index_and_visit
 from wsss_zoo.data.supervision.image_labels import TaggedImages, make_tagged_images
 from wsss_zoo.data.supervision.options import TrainingOptions
+from wsss_zoo.data.transforms.crops import Position, index_and_visit
 
 
 class PairPartners:

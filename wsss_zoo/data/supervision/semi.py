@@ -10,9 +10,9 @@ from torch import Tensor
 from wsss_zoo.contract import UnlabeledBatch
 from wsss_zoo.data.catalog import Catalog
 from wsss_zoo.data.reading.image_files import ImageSource
-from wsss_zoo.data.supervision.crops import CroppedImages, Crops, Labels, load_image, load_mask
 from wsss_zoo.data.supervision.mask import make_images_with_masks
 from wsss_zoo.data.supervision.options import TrainingOptions
+from wsss_zoo.data.transforms.crops import CroppedImages, Crops, Labels, load_image, load_mask
 from wsss_zoo.data.transforms.joint import crop_mask, crop_valid, to_float
 
 logger = logging.getLogger(__name__)
@@ -71,11 +71,7 @@ class UnlabeledImages(CroppedImages):
 
 
 def make_semi_images(images: Catalog, options: TrainingOptions) -> dict[str, CroppedImages]:
-    """Check the images of both halves; make the training sets ``labeled`` and ``unlabeled``.
-
-    Raises:
-        ValueError: If no image is unlabelled.
-    """
+    """Check the images of both halves; make the training sets ``labeled`` and ``unlabeled``."""
     labeled = images.labeled_ids()
     known = set(labeled)
     if options.unlabeled_split is None:
@@ -94,7 +90,7 @@ def make_semi_images(images: Catalog, options: TrainingOptions) -> dict[str, Cro
     unlabeled_images = UnlabeledImages(
         unlabeled,
         images.source,
-        Crops.of(options),
+        options.crops,
         images.labels_of(unlabeled, from_masks=False),
         num_fg_classes=images.num_fg_classes,
         strong_views=options.strong_views,

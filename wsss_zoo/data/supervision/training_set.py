@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from torch.utils.data import Dataset
 
 from wsss_zoo.data.catalog import Catalog
-from wsss_zoo.data.supervision.crops import Sample
 from wsss_zoo.data.supervision.image_labels import make_tagged_images
 from wsss_zoo.data.supervision.images import make_plain_images
 from wsss_zoo.data.supervision.mask import make_masked_images
@@ -13,6 +12,7 @@ from wsss_zoo.data.supervision.options import TrainingOptions
 from wsss_zoo.data.supervision.pairs import make_image_pairs
 from wsss_zoo.data.supervision.semi import make_semi_images
 from wsss_zoo.data.supervision.weak_shot import make_weak_shot_images
+from wsss_zoo.data.transforms.crops import Sample
 
 TrainingSet = Dataset[Sample] | Mapping[str, Dataset[Sample]]
 

@@ -10,9 +10,9 @@ from torch.utils.data import Dataset
 
 from wsss_zoo.contract import BaseMaskBatch, WeakShotBatch
 from wsss_zoo.data.catalog import Catalog
-from wsss_zoo.data.supervision.crops import Position, index_and_visit
 from wsss_zoo.data.supervision.mask import MaskedImages, make_images_with_masks
 from wsss_zoo.data.supervision.options import TrainingOptions
+from wsss_zoo.data.transforms.crops import Position, index_and_visit
 
 logger = logging.getLogger(__name__)
 
@@ -82,11 +82,7 @@ class WeakShotImages(Dataset[WeakShotBatch]):
 
 
 def make_weak_shot_images(images: Catalog, options: TrainingOptions) -> WeakShotImages:
-    """Check the images whose masks may be used; make the training set of them and their tags.
-
-    Raises:
-        ValueError: If no class is novel, or pseudo-labels are given.
-    """
+    """Check the images whose masks may be used; make the training set of them and their tags."""
     if not images.novel_classes:
         raise ValueError(
             "supervision 'weak_shot' needs novel_classes, a list of class names (as in '[cow, "

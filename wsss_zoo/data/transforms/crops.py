@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from wsss_zoo.data.reading.image_files import ImageSource
-from wsss_zoo.data.supervision.options import TrainingOptions
 from wsss_zoo.data.transforms.joint import (
     Augmentation,
     Crop,
@@ -46,12 +45,6 @@ class Crops:
     augmentation: Augmentation
     pad_color: tuple[int, int, int]
     seed: int
-
-    @classmethod
-    def of(cls, options: TrainingOptions) -> "Crops":
-        """Crops as the options of a training set say."""
-        red, green, blue = (round(255 * value) for value in options.pad_color)
-        return cls(options.crop_size, options.augmentation, (red, green, blue), options.seed)
 
     @property
     def pad(self) -> Tensor:
