@@ -25,7 +25,8 @@ def check_shapes(wanted: str, **tensors: Tensor) -> None:
         for dimension, size in zip(letters, tensor.shape, strict=False):
             letter, _, more = dimension.partition(" + ")
             rest = size - int(more or 0)
-            fits &= rest == (int(letter) if letter.isdigit() else sizes.setdefault(letter, rest))
+            expected = int(letter) if letter.isdigit() else sizes.setdefault(letter, rest)
+            fits = fits and rest == expected
         if not fits:
             verb = "do" if len(tensors) > 1 else "does"
             raise ValueError(f"{_listed(tensors)} {verb} not fit; give {wanted}")

@@ -53,7 +53,7 @@ class WeightAverage(nn.Module):
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """Update the average after an optimiser step, the first of which has the number 1."""
+        """Update the average after optimiser step number `step`, counted from 1."""
         weight = 1 - min(1 - 1 / (step + 1), self.decay)
         averaged: list[tuple[Tensor, Tensor]] = list(
             zip(self.network.parameters(), network.parameters(), strict=True)

@@ -33,7 +33,7 @@ def saliency_label(
     Args:
         cam: Maps of the foreground classes, (K, H, W), of any range.
         image_labels: Tags, (K,); above 0 means present.
-        saliency: Saliency in [0, 1], (H, W); value / 255 for 8-bit files.
+        saliency: Saliency in [0, 1], (H, W) floats; value / 255 for 8-bit files.
         fg_threshold: Least score that counts.
         conflict_threshold: Score that at most one class may exceed.
         attention_threshold: Scaled map that counts as full saliency.
