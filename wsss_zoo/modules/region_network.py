@@ -70,8 +70,7 @@ class RegionNetwork(nn.Module):
         """Compute logits (V, C), float32, of all regions of one graph, or of several disjoint ones.
 
         Args:
-            x: Features, (V, D + extra_channels), any float type. Another length raises a
-                ValueError.
+            x: Features, (V, D + extra_channels), any float type.
             edge_index: Connected regions, both directions, without self loops, (2, E).
             kept: Edges that count, (E,) bool; None for all. Equals passing ``edge_index[:, kept]``,
                 whose size would need a synchronisation with the GPU.

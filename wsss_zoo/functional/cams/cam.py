@@ -108,8 +108,7 @@ def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
     >>> grad_cam(activations, gradients)
     tensor([[[0., 2.]]])
     """
-    wanted = "(N, D, h, w) and (N, D, h, w)"
-    check_shapes(wanted, activations=activations, gradients=gradients)
+    check_shapes("(N, D, h, w) and (N, D, h, w)", activations=activations, gradients=gradients)
     channel_weight = gradients.mean((2, 3), keepdim=True)
     return (channel_weight * activations).sum(1).relu()
 
