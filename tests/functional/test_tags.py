@@ -32,7 +32,7 @@ def test_image_without_any_tag_is_background():
 
 
 def test_tags_of_other_classes():
-    with pytest.raises(ValueError, match=r"image_labels \(1, 3\) do not fit logits \(1, 3, 2, 2\)"):
+    with pytest.raises(ValueError, match=r"image_labels \(1, 3\) and logits \(1, 3, 2, 2\) do"):
         gate_by_tags(torch.randn(1, 3, 2, 2), torch.zeros(1, 3))
 
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from tests.fuzz.strategies import flags, sizes, tensors
 from wsss_zoo.deploy.tiles import tiles_of
 from wsss_zoo.functional import cutmix, draw_cutmix_boxes, draw_cutmix_masks, sliding_windows
-from wsss_zoo.functional.views.window_merging import merge_windows
+from wsss_zoo.functional.views.windows import merge_windows
 
 
 @st.composite

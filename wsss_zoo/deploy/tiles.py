@@ -12,7 +12,7 @@ from wsss_zoo.data.transforms.joint import to_float
 from wsss_zoo.deploy.image_folder import read_any_size
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
 from wsss_zoo.functional import sliding_windows
-from wsss_zoo.functional.views.window_merging import Box, merge_windows
+from wsss_zoo.functional.views.windows import Box, merge_windows
 from wsss_zoo.methods.base import BaseMethod
 
 #: Told of each tile of a large image: image id, tiles done, tiles in all.

@@ -1,4 +1,8 @@
-"""Functions of tensors or arrays: losses, activation maps and measures."""
+"""Functions of tensors or arrays: losses, activation maps and measures.
+
+All raise a ValueError for arguments outside the documented shapes, types and ranges. A ``Raises``
+section lists further errors.
+"""
 
 from wsss_zoo.functional.cams.calibrated_fusion import calibrated_fusion
 from wsss_zoo.functional.cams.cam import (
@@ -99,99 +103,30 @@ from wsss_zoo.functional.tags import gate_by_tags, mask_to_image_labels
 from wsss_zoo.functional.views.cutmix import cutmix, draw_cutmix_boxes, draw_cutmix_masks
 from wsss_zoo.functional.views.ensemble import cells_to_crop, crop_to_cells, ensemble_update
 from wsss_zoo.functional.views.patches import image_patches
-from wsss_zoo.functional.views.sliding_window import sliding_windows
+from wsss_zoo.functional.views.windows import sliding_windows
 
-__all__ = [
-    "ClassTargets",
-    "DetectionReport",
-    "DistillationKind",
-    "WriteBack",
-    "assign_proposals",
-    "base_pixels",
-    "boundary_counts",
-    "boundary_f_score",
-    "calibrated_fusion",
-    "cam_to_label",
-    "cells_to_crop",
-    "class_activation_map",
-    "class_targets",
-    "classifier_grad_cam",
-    "clean_pixels",
-    "co_attend",
-    "co_attention",
-    "co_attention_affinity",
-    "co_attention_loss",
-    "complementary_loss",
-    "confusion_matrix",
-    "contrastive_features",
-    "covered_pixels",
-    "cps_loss",
-    "crop_to_cells",
-    "cutmix",
-    "dense_crf",
-    "detection_report",
-    "dice_mask_loss",
-    "draw_cutmix_boxes",
-    "draw_cutmix_masks",
-    "edge_similarity",
-    "ensemble_update",
-    "exclusive_labels",
-    "feature_regulation_loss",
-    "fixmatch_loss",
-    "focal_mask_loss",
-    "gate_by_tags",
-    "gather_points",
-    "grad_cam",
-    "harmonic_mean",
-    "image_patches",
-    "image_reliability",
-    "info_nce_loss",
-    "intersection_over_union",
-    "kept_edges",
-    "label_loss",
-    "majority",
-    "mask_to_image_labels",
-    "masked_cross_entropy",
-    "masked_squared_error",
-    "match_proposal_batch",
-    "match_proposals",
-    "mean_iou",
-    "merge_co_attention_views",
-    "multi_scale_cam",
-    "nearest_clean",
-    "noise_threshold",
-    "ohem_cross_entropy",
-    "paint",
-    "pair_balance",
-    "pair_counts",
-    "pair_similarity_loss",
-    "pair_targets",
-    "pool_regions",
-    "proposal_costs",
-    "prune_edges",
-    "region_adjacency",
-    "region_loss",
-    "saliency_label",
-    "sample_points",
-    "score_similarity",
-    "seed_missing_classes",
-    "self_regulation_loss",
-    "semantic_inference",
-    "shared_class_regions",
-    "sigmoid_rampup",
-    "similarity_distillation_loss",
-    "sliding_windows",
-    "small_object_counts",
-    "soft_label_loss",
-    "softmax_mse_loss",
-    "solve_assignment",
-    "summed_complementary_loss",
-    "superpixel_backend",
-    "superpixels",
-    "target_masks",
-    "temper",
-    "vote",
-    "vote_counts",
-    "write_back",
-    "youden_threshold",
-]
+__all__ = ["calibrated_fusion", "cam_to_label", "class_activation_map", "classifier_grad_cam"]
+__all__ += ["grad_cam", "multi_scale_cam", "saliency_label"]
+__all__ += ["co_attend", "co_attention", "co_attention_affinity", "co_attention_loss"]
+__all__ += ["contrastive_features", "exclusive_labels", "merge_co_attention_views"]
+__all__ += ["dense_crf"]
+__all__ += ["DistillationKind", "base_pixels", "complementary_loss", "cps_loss", "dice_mask_loss"]
+__all__ += ["feature_regulation_loss", "fixmatch_loss", "focal_mask_loss", "gather_points"]
+__all__ += ["info_nce_loss", "masked_cross_entropy", "masked_squared_error", "ohem_cross_entropy"]
+__all__ += ["pair_balance", "pair_counts", "pair_similarity_loss", "pair_targets", "sample_points"]
+__all__ += ["score_similarity", "self_regulation_loss", "shared_class_regions", "sigmoid_rampup"]
+__all__ += ["similarity_distillation_loss", "soft_label_loss", "softmax_mse_loss"]
+__all__ += ["summed_complementary_loss"]
+__all__ += ["boundary_counts", "boundary_f_score", "confusion_matrix", "harmonic_mean"]
+__all__ += ["image_reliability", "intersection_over_union", "mean_iou", "small_object_counts"]
+__all__ += ["ClassTargets", "assign_proposals", "class_targets", "covered_pixels"]
+__all__ += ["match_proposal_batch", "match_proposals", "proposal_costs", "semantic_inference"]
+__all__ += ["solve_assignment", "target_masks"]
+__all__ += ["DetectionReport", "WriteBack", "clean_pixels", "detection_report", "edge_similarity"]
+__all__ += ["kept_edges", "label_loss", "majority", "nearest_clean", "noise_threshold", "paint"]
+__all__ += ["pool_regions", "prune_edges", "region_adjacency", "region_loss"]
+__all__ += ["seed_missing_classes", "superpixel_backend", "superpixels", "temper", "vote"]
+__all__ += ["vote_counts", "write_back", "youden_threshold"]
+__all__ += ["gate_by_tags", "mask_to_image_labels"]
+__all__ += ["cells_to_crop", "crop_to_cells", "cutmix", "draw_cutmix_boxes", "draw_cutmix_masks"]
+__all__ += ["ensemble_update", "image_patches", "sliding_windows"]

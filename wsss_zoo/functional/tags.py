@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-_VALUES = 256
+from wsss_zoo.functional.tensors import check_shapes
 
 
 def mask_to_image_labels(mask: Tensor, num_classes: int) -> Tensor:
@@ -17,7 +17,7 @@ def mask_to_image_labels(mask: Tensor, num_classes: int) -> Tensor:
     >>> mask_to_image_labels(torch.tensor([[[0, 2, 255]]]), 4)
     tensor([[0., 1., 0.]])
     """
-    present = torch.zeros(len(mask), _VALUES, device=mask.device)
+    present = torch.zeros(len(mask), 256, device=mask.device)
     return present.scatter_(1, mask.flatten(1), 1.0)[:, 1:num_classes]
 
 
@@ -34,18 +34,12 @@ def gate_by_tags(
         has_image_labels: Whether an image's tags are known, (N,) bool; None if all are. The
             other images keep their logits.
 
-    Raises:
-        ValueError: If the tags do not fit the foreground classes of the logits.
-
     >>> logits = torch.zeros(1, 3, 1, 1)
     >>> gate_by_tags(logits, torch.tensor([[0, 1]])).softmax(1).flatten().tolist()
     [0.5, 0.0, 0.5]
     """
-    if image_labels.shape != (logits.shape[0], logits.shape[1] - 1):
-        raise ValueError(
-            f"image_labels {tuple(image_labels.shape)} do not fit logits {tuple(logits.shape)}; "
-            "give (N, K) for (N, K + 1, H, W), the background first"
-        )
+    wanted = "(N, K) and (N, K + 1, H, W), the background first"
+    check_shapes(wanted, image_labels=image_labels, logits=logits)
     absent = image_labels == 0
     if has_image_labels is not None:
         absent = absent & has_image_labels[:, None]

@@ -1,4 +1,8 @@
-"""Networks and their parts: plain torch modules based on timm and segmentation_models_pytorch."""
+"""Networks and their parts: plain torch modules based on timm and segmentation_models_pytorch.
+
+Arguments outside the documented ranges raise a ValueError. A ``Raises`` section lists further
+errors.
+"""
 
 from wsss_zoo.modules.backbone import Backbone
 from wsss_zoo.modules.co_attention import CoAttentionBlock, PairClassifier, score
@@ -27,40 +31,10 @@ from wsss_zoo.modules.weights import (
     read_state_dict,
 )
 
-__all__ = [
-    "Architecture",
-    "Backbone",
-    "CoAttentionBlock",
-    "DeepLabV3Plus",
-    "Evaluation",
-    "ExitHead",
-    "GradCAMBranch",
-    "LargeFOV",
-    "Layer",
-    "MaskTransformer",
-    "MultiExit",
-    "PairClassifier",
-    "PixelDecoder",
-    "ProbabilityEnsemble",
-    "Proposals",
-    "RegionNetwork",
-    "RowContext",
-    "RowPrediction",
-    "Segmenter",
-    "SelfAttentionCAM",
-    "SimNet",
-    "TransformerDecoder",
-    "UNet",
-    "WeightAverage",
-    "inner_features",
-    "load_backbone_weights",
-    "load_network_weights",
-    "mask_of_cells",
-    "padded_size",
-    "read_state_dict",
-    "rescale",
-    "score",
-    "sine_positions",
-    "to_cells",
-    "undecayed",
-]
+__all__ = ["Architecture", "Backbone", "CoAttentionBlock", "DeepLabV3Plus", "Evaluation"]
+__all__ += ["ExitHead", "GradCAMBranch", "LargeFOV", "Layer", "MaskTransformer", "MultiExit"]
+__all__ += ["PairClassifier", "PixelDecoder", "ProbabilityEnsemble", "Proposals", "RegionNetwork"]
+__all__ += ["RowContext", "RowPrediction", "Segmenter", "SelfAttentionCAM", "SimNet"]
+__all__ += ["TransformerDecoder", "UNet", "WeightAverage", "inner_features"]
+__all__ += ["load_backbone_weights", "load_network_weights", "mask_of_cells", "padded_size"]
+__all__ += ["read_state_dict", "rescale", "score", "sine_positions", "to_cells", "undecayed"]

@@ -48,8 +48,7 @@ class Backbone(nn.Module):
         freeze_bn: bool = False,
     ) -> None:
         super().__init__()
-        self.name = name
-        self.freeze_bn = freeze_bn
+        self.name, self.freeze_bn = name, freeze_bn
         self.model = _create(name, output_stride, pretrained=weights == "imagenet")
         #: Channels of each feature map, shallow to deep.
         self.channels: list[int] = self.model.feature_info.channels()
@@ -90,13 +89,11 @@ class Backbone(nn.Module):
 
         Args:
             prepared: What `prepare` returns, (N, 3, H', W').
-            layer: Name as in ``model.named_modules()``; None for the last feature map itself.
+            layer: Name in ``model.named_modules()`` of a module whose output is a feature map; None
+                for the last feature map itself.
 
         Returns:
             The leaf (N, D, h, w), which requires a gradient, and the last feature map.
-
-        Raises:
-            ValueError: If there is no such layer, or its output is not a feature map.
         """
         self.check_layer(layer)
         if layer is None:
@@ -142,12 +139,9 @@ class Backbone(nn.Module):
         return self
 
     def freeze_stages(self, count: int) -> None:
-        """Freeze everything up to feature map number `count`, counted from 1; 0 freezes nothing.
+        """Freeze everything up to the `count`-th feature map; 0 freezes nothing.
 
         No gradient is computed for these parts, as if the feature map were detached.
-
-        Raises:
-            ValueError: If the backbone has fewer feature maps.
         """
         if not 0 <= count <= len(self.stages):
             raise ValueError(

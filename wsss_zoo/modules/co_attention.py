@@ -44,8 +44,7 @@ class CoAttentionBlock(nn.Module):
         for weight in (self.w_p, self.w_b):
             nn.init.uniform_(weight, -bound, bound)
         if cosine:
-            for matrix in self.w_p.data:
-                matrix.copy_(_COSINE_SCALE * torch.eye(channels))
+            self.w_p.data.copy_(_COSINE_SCALE * torch.eye(channels))
 
     def forward(
         self,
@@ -56,11 +55,8 @@ class CoAttentionBlock(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Compute both images' co-attention features, (N, C, hm, wm) and (N, C, hn, wn), float32.
 
-        Args:
-            feat_m: Feature maps of the first images, (N, C, hm, wm).
-            feat_n: Feature maps of the second images, (N, C, hn, wn).
-            domain_m: 0 for the data set itself, above 0 for extra data, (N,); None for all 0.
-            domain_n: Likewise of the second images.
+        Feature maps have these shapes too. Domains (N,) are 0 for the data set itself and above 0
+        for extra data; None stands for all 0.
         """
         w_p = self.affinity(domain_m, domain_n)
         if not self.cosine:
@@ -97,14 +93,11 @@ class PairClassifier(nn.Module):
     Args:
         backbone: The backbone; its last feature map is used.
         num_fg_classes: Number of foreground classes K.
-        convs: Number of 3x3 convolutions with 512 channels; 0 uses the feature map unchanged.
+        convs: Number of 3x3 convolutions with 512 channels, >= 0; 0 uses the feature map unchanged.
         shared: Use one class layer without bias. Otherwise use one with bias for the images
             themselves, and one without for common and exclusive features.
         by_domain: See `CoAttentionBlock`.
         cosine: See `CoAttentionBlock`.
-
-    Raises:
-        ValueError: If the number of convolutions is negative.
 
     Sun et al. (MCIS), ECCV 2020: three convolutions on VGG-16 and one class layer. The authors'
     code has two class layers; the initial values are those of that code (normal, variance 2 / (k^2

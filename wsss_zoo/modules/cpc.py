@@ -16,10 +16,7 @@ class RowContext(nn.Module):
     Args:
         channels: Channels D of the patches' features and of the context.
         hidden: Channels inside the blocks.
-        blocks: Number of blocks; each sees one row further up and one column to either side.
-
-    Raises:
-        ValueError: If there is no block.
+        blocks: Number of blocks, >= 1; each sees one row further up and one column to either side.
 
     The PixelCNN-like network in the appendix of Hénaff et al., "Data-Efficient Image Recognition
     with Contrastive Predictive Coding", ICML 2020.
@@ -62,13 +59,10 @@ class RowPrediction(nn.Module):
 
     Args:
         channels: Channels D of features and context.
-        skip_rows: Number of rows right below the context that are not predicted.
-        predict_rows: Largest number of rows predicted after them.
+        skip_rows: Number of rows, >= 0, right below the context that are not predicted.
+        predict_rows: Largest number of rows, >= 1, predicted after them.
         target_dim: Length of the compared vectors.
         temperature: Divisor of the scores.
-
-    Raises:
-        ValueError: If no row is to be predicted.
     """
 
     def __init__(
@@ -91,9 +85,7 @@ class RowPrediction(nn.Module):
     def forward(self, latents: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Compute InfoNCE loss and accuracy, scalars averaged over the distances that fit the grid.
 
-        Args:
-            latents: Features of the patches, (N, D, rows, columns).
-            context: Their context, of the same shape.
+        Features of the patches and context are (N, D, rows, columns).
 
         Raises:
             ValueError: If the grid has no row that could be predicted.

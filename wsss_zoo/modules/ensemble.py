@@ -1,4 +1,4 @@
-"""What the network has said about each image so far, on a grid over the whole image."""
+"""Running averages of a network's predictions, on a grid over each image."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,21 +12,17 @@ _MAX_COUNT = torch.iinfo(torch.int16).max
 
 
 class ProbabilityEnsemble:
-    """Running average of class probabilities per image and cell, with a step count of its own.
+    """Running average of class probabilities in G x G cells of each image.
 
-    The images are divided into G x G cells each. A prediction for a crop is added to the cells that
-    it covers; the bias of an average is corrected by the number of predictions that its cell has
-    seen, so that a cell is unknown before its first and exact after it. Averages are float16 and
+    A prediction for a crop is added to the cells that it covers. Each cell counts its predictions,
+    which corrects the bias of its average; a cell without one is unknown. Averages are float16 and
     counts int16: G^2 (2 C + 2) bytes an image, on the device of the network.
 
     Args:
         num_classes: Number of classes C.
-        cells: Rows and columns of the grid, G.
+        cells: Rows and columns of the grid, G >= 1.
         alpha: Share of the old average, in [0, 1).
         min_cover: Share of a cell's area in (0, 1] that a crop must cover to count for it.
-
-    Raises:
-        ValueError: If `cells` is below 1, or `alpha` or `min_cover` outside its range.
     """
 
     def __init__(self, num_classes: int, cells: int, alpha: float, min_cover: float = 0.5) -> None:
@@ -46,14 +42,13 @@ class ProbabilityEnsemble:
 
     @property
     def image_ids(self) -> list[str]:
-        """The images in the order of their rows."""
+        """List the images in the order of their rows."""
         return list(self._rows)
 
     def add(self, image_ids: Iterable[str], device: torch.device) -> None:
-        """Make room for images that are not known yet; what is held goes to the device.
+        """Add rows for unknown images, and move all rows to the device.
 
-        Memory for exactly these images, or for half as many again as there are if they are few, so
-        that images which come one by one are not copied each time.
+        The memory grows by at least half, so that single images do not copy it each time.
         """
         for image_id in image_ids:
             self._rows.setdefault(image_id, len(self._rows))
@@ -67,7 +62,7 @@ class ProbabilityEnsemble:
             )
 
     def rows(self, image_ids: Sequence[str], device: torch.device) -> Tensor:
-        """Row of each image, (M,) int64.
+        """Look up the row of each image, (M,) int64.
 
         Raises:
             KeyError: If an image was never added.
@@ -79,13 +74,13 @@ class ProbabilityEnsemble:
                 "first"
             )
         rows = torch.tensor([self._rows[image_id] for image_id in image_ids], device="cpu")
-        # Without waiting for what the device has still to do.
+        # Does not wait for the device.
         return rows.to(device, non_blocking=True)
 
     def targets(
         self, rows: Tensor, geometry: Tensor, image_size: Tensor, crop_size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """Averages, corrected, at the pixels of crops.
+        """Compute the corrected averages at the pixels of crops.
 
         Args:
             rows: Row of each crop's image, (M,).
@@ -101,14 +96,14 @@ class ProbabilityEnsemble:
         return cells_to_crop(corrected, count > 0, geometry, image_size, crop_size)
 
     def update(self, rows: Tensor, mean: Tensor, covered: Tensor) -> None:
-        """Add a prediction to each image that is covered enough.
+        """Add a prediction to each cell that is covered enough.
 
-        An image that comes several times gets one prediction: the average, by covered area.
+        Several predictions for one image count as one: their average, weighted by covered area.
 
         Args:
             rows: Row of each prediction's image, (M,).
             mean: Probabilities, (M, C, G, G); see `crop_to_cells`.
-            covered: Share of the cell's area that each is of, (M, G, G).
+            covered: Share of each cell's area that the prediction covers, (M, G, G).
         """
         with torch.autocast(mean.device.type, enabled=False):
             same = (rows[:, None] == rows).float()
@@ -119,25 +114,21 @@ class ProbabilityEnsemble:
         count = (count + seen).clamp_max(_MAX_COUNT)
         probs = total / covered.clamp_min(1e-12)[:, None]
         new, _ = ensemble_update(z, probs, self.alpha, count.clamp_min(1)[:, None])
-        # Repeated rows hold equal values, so that the order of writing does not matter.
+        # Repeated rows hold equal values, so the order of writing does not matter.
         self.z[rows] = torch.where(seen[:, None], new, z).to(torch.float16)
         self.count[rows] = count.to(torch.int16)
 
     def state_dict(self) -> dict[str, Any]:
-        """State for a checkpoint."""
+        """Return the state for a checkpoint."""
         rows = len(self._rows)
         return {"image_ids": self.image_ids, "z": self.z[:rows], "count": self.count[:rows]}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Take over a state; its images come first.
-
-        Args:
-            state: What `state_dict` returned.
-            device: Where to keep the ensemble.
+        """Restore what `state_dict` returned, on a device.
 
         Raises:
-            ValueError: If it is of another number of classes or cells, or its averages are in a
-                file, where earlier versions could keep them.
+            ValueError: If the numbers of classes or cells differ, or the averages are in a file,
+                as earlier versions could keep them.
         """
         if "file" in state:
             raise ValueError(
@@ -155,12 +146,12 @@ class ProbabilityEnsemble:
         self.count = count.to(device, torch.int16, copy=True)
 
     def _read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Averages (M, C, G, G) and counts (M, G, G) as float32."""
+        """Read averages (M, C, G, G) and counts (M, G, G) as float32."""
         return self.z[rows].float(), self.count[rows].float()
 
 
 def _unpacked(state: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """Averages and counts of a state of earlier versions, which kept both as bytes (rows, n)."""
+    """Read averages and counts from the bytes (rows, n) in which earlier versions kept both."""
     cells, held = state["cells"], state["bytes"]
     size = held.shape[1] - 2 * cells**2
     z, count = held[:, :size].contiguous(), held[:, size:].contiguous()

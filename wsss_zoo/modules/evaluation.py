@@ -8,19 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsss_zoo.functional import dense_crf, gate_by_tags, sliding_windows
-from wsss_zoo.functional.views.sliding_window import LastWindow
+from wsss_zoo.functional.views.windows import LastWindow
 
 Forward = Callable[[Tensor], Tensor]
 
 # The usual post-processing of DeepLab at test time, as in ToCo and AFA.
-_CRF_OPTIONS: dict[str, Any] = {
-    "iterations": 10,
-    "gaussian_sxy": 1.0,
-    "gaussian_weight": 1.0,
-    "bilateral_sxy": 121.0,
-    "bilateral_srgb": 5.0,
-    "bilateral_weight": 4.0,
-}
+_CRF_OPTIONS: dict[str, Any] = {"iterations": 10, "gaussian_sxy": 1.0, "gaussian_weight": 1.0}
+_CRF_OPTIONS |= {"bilateral_sxy": 121.0, "bilateral_srgb": 5.0, "bilateral_weight": 4.0}
 
 
 class Evaluation:
@@ -31,9 +25,10 @@ class Evaluation:
     see a pixel. Memory does not grow with the number of windows or scales.
 
     Args:
-        window: Side of the sliding windows in pixels of the scaled image; None for the whole image.
+        window: Side of the sliding windows in pixels of the scaled image, at least 1; None for the
+            whole image.
         window_stride: Step between windows as a fraction of their side, in (0, 1].
-        scales: Factors by which the image is resized, to (round(H s), round(W s)).
+        scales: Factors above 0 by which the image is resized, to (round(H s), round(W s)).
         flip: Average with the mirrored image.
         crf: Refine the averaged probabilities with a dense CRF over the classes that win at least
             one pixel. The others get probability 0.
@@ -41,9 +36,6 @@ class Evaluation:
             it off ("truncate").
         gate_by_tags: In ``predict`` allow only the background and the classes of an image's tags,
             in every view. ``validate`` and ``test`` never use tags.
-
-    Raises:
-        ValueError: If a number is outside its range.
 
     Sliding windows follow MCIS (ECCV 2020), with 401 and 2/3. The authors' code overwrites
     probabilities where windows overlap and still divides by the visits. This implementation adds
@@ -61,22 +53,16 @@ class Evaluation:
         gate_by_tags: bool = False,
     ) -> None:
         if window is not None and window < 1:
-            raise ValueError(
-                f"window is {window}; give a side >= 1 pixel, or null for the whole image"
-            )
+            raise ValueError(f"window is {window}; give a side >= 1, or null for the whole image")
         if not 0 < window_stride <= 1:
             raise ValueError(
                 f"window_stride is {window_stride}; give a fraction of the window in (0, 1]"
             )
         if not scales or min(scales) <= 0:
             raise ValueError(f"scales is {list(scales)}; give at least one factor, all above 0")
-        self.window = window
-        self.window_stride = window_stride
-        self.last_window = last_window
-        self.scales = tuple(scales)
-        self.flip = flip
-        self.crf = crf
-        self.gate_by_tags = gate_by_tags
+        self.window, self.window_stride, self.last_window = window, window_stride, last_window
+        self.scales, self.flip = tuple(scales), flip
+        self.crf, self.gate_by_tags = crf, gate_by_tags
 
     def gated(self, forward: Forward, batch: Mapping[str, Any]) -> Forward:
         """Return ``forward``, or a version gated by the batch's tags.
@@ -107,12 +93,12 @@ class Evaluation:
     def __call__(self, forward: Forward, image: Tensor) -> Tensor:
         """Compute probabilities (N, C, H, W), float32, of an image (N, 3, H, W) in [0, 1]."""
         size = (image.shape[-2], image.shape[-1])
-        total: Tensor | None = None
-        for scale in self.scales:
-            probs = _resize(self._one_scale(forward, rescale(image, scale)), size)
-            total = probs if total is None else total.add_(probs)
-        assert total is not None
-        probs = total / len(self.scales) if len(self.scales) > 1 else total
+        first, *others = self.scales
+        probs = _resize(self._one_scale(forward, rescale(image, first)), size)
+        for scale in others:
+            probs += _resize(self._one_scale(forward, rescale(image, scale)), size)
+        if others:
+            probs = probs / len(self.scales)
         return _refine(probs, image) if self.crf else probs
 
     def preds(self, forward: Forward, image: Tensor) -> Tensor:
@@ -176,7 +162,8 @@ def _refine(probs: Tensor, image: Tensor) -> Tensor:
         kept = probs[i, present]
         kept = kept / kept.sum(0, keepdim=True)
         pixels = (image[i].permute(1, 2, 0) * 255).round().to(torch.uint8)
-        result = dense_crf(kept.cpu().numpy(), pixels.contiguous().cpu().numpy(), **_CRF_OPTIONS)
+        arrays = kept.cpu().numpy(), pixels.contiguous().cpu().numpy()
+        result = dense_crf(*arrays, **_CRF_OPTIONS)
         refined[i] = 0
         refined[i, present] = torch.from_numpy(result).to(probs)
     return refined

@@ -25,11 +25,8 @@ class SelfAttentionCAM(nn.Module):
 
     Args:
         in_channels: Number of channels of all feature maps together.
-        num_classes: Number of classes C, background included.
+        num_classes: Number of classes C, background included, at least 2.
         dim: Channels of queries and keys.
-
-    Raises:
-        ValueError: If the background is the only class.
 
     Zou et al., "PseudoSeg: Designing Pseudo Labels for Semantic Segmentation", ICLR 2021, in
     version 2 of the authors' code (googleinterns/wss @ b01acaf). As in that code, the statistics
@@ -93,11 +90,8 @@ class GradCAMBranch(nn.Module):
     Args:
         channels: Channels of the encoder's feature maps, shallow to deep. The last map is
             classified; `SelfAttentionCAM` compares positions by the last two.
-        num_classes: Number of classes C, background included.
+        num_classes: Number of classes C, background included, at least 2.
         dim: Channels of queries and keys.
-
-    Raises:
-        ValueError: If the background is the only class.
 
     Zou et al., "PseudoSeg: Designing Pseudo Labels for Semantic Segmentation", ICLR 2021.
     """

@@ -36,22 +36,18 @@ class MaskTransformer(nn.Module):
     transformer does not know the padding.
 
     Args:
-        num_classes: Number of classes K, background included if there is one.
-        backbone: Name of a timm model with a feature map of stride 4; see `Backbone`.
+        num_classes: Number of classes K >= 1, background included if there is one.
+        backbone: Name of a timm model with feature maps of stride 4 and deeper; see `Backbone`.
         weights: Weights of the backbone: None, "imagenet" or a path.
-        queries: Number of queries Q.
+        queries: Number of queries Q, at least 1.
         channels: Channels E of queries and pixel embeddings, a multiple of 8 and of `heads`.
-        decoder_layers: Number of layers of the transformer decoder.
-        heads: Number of attention heads.
-        feedforward: Hidden channels of the transformer's feed-forward parts.
+        decoder_layers: Number of layers of the transformer decoder, at least 1.
+        heads: Number of attention heads, at least 1.
+        feedforward: Hidden channels of the transformer's feed-forward parts, at least 1.
         dropout: Probability in [0, 1), in the transformer decoder.
         output_stride: Stride of the last feature map in pixels; 32 is the paper's.
         freeze_backbone_bn: Keep the backbone's running BatchNorm statistics in training. The
             authors' code freezes their affine parameters too.
-
-    Raises:
-        ValueError: If there is no class, the backbone has no feature map of stride 4 and a deeper
-            one, or an option of the decoders is out of range.
 
     Cheng et al., "Per-Pixel Classification is Not All You Need for Semantic Segmentation"
     (MaskFormer), NeurIPS 2021, with its initial values; in the form of Chen et al., "Weak-shot

@@ -25,14 +25,12 @@ class MultiExit(nn.Module):
     Args:
         network: The segmenter.
         num_classes: Number of classes C, background included.
-        exits: Number of exits from the deepest on, the network's own included; None for all.
+        exits: Number of exits from the deepest on, the network's own included: at least 2, at most
+            those of the network; None for all.
         head: "full", as in the authors' code: two 3x3 convolutions of 256 channels with BatchNorm
             and ReLU and a 1x1, compared at the size of the image. "light": 1x1 to 64 channels, one
             3x3 of 64, 1x1, compared on cells of 4 x 4 pixels.
         projections: Also project the deeper exits' feature maps to the shallowest one's channels.
-
-    Raises:
-        ValueError: If the network has fewer exits, or fewer than two are requested.
 
     Zhang et al., "Self-Regulation for Semantic Segmentation", ICCV 2021. The class layer reads the
     averaged logits, as in the authors' code (dongzhang89/SR-SS @ 90a8e86), whose heads never train
@@ -68,24 +66,18 @@ class MultiExit(nn.Module):
     def forward(self, inner: Sequence[Tensor], logits: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Compute segmentation logits, each at its own size, and class logits (N, C).
 
-        Args:
-            inner: Inner feature maps, shallow to deep; see `inner_features`.
-            logits: The network's own logits before the upsampling, (N, C, h, w).
+        Takes the maps of `inner_features` and the network's logits before upsampling, (N, C, h, w).
         """
         maps = [head(map_) for head, map_ in zip(self.heads, inner[-self.inner :], strict=True)]
         maps.append(logits)
-        scores = [
-            layer(map_.mean((2, 3))) for layer, map_ in zip(self.class_layers, maps, strict=True)
-        ]
-        return maps, scores
+        layers = zip(self.class_layers, maps, strict=True)
+        return maps, [layer(map_.mean((2, 3))) for layer, map_ in layers]
 
     def project(self, inner: Sequence[Tensor], decoded: Tensor) -> tuple[list[Tensor], Tensor]:
         """Project the deeper feature maps to the shallowest one's channels; return all."""
         first, *deeper = inner[-self.inner :]
-        students = [
-            layer(map_) for layer, map_ in zip(self.projections, [*deeper, decoded], strict=True)
-        ]
-        return students, first
+        layers = zip(self.projections, [*deeper, decoded], strict=True)
+        return [layer(map_) for layer, map_ in layers], first
 
 
 def inner_channels(network: Segmenter) -> list[int]:
@@ -96,12 +88,7 @@ def inner_channels(network: Segmenter) -> list[int]:
 
 
 def inner_features(network: Segmenter, image: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Run the network once; return its inner maps, shallow to deep, and its decoded map.
-
-    Args:
-        network: The segmenter.
-        image: Images in [0, 1], (N, 3, H, W).
-    """
+    """Run on images (N, 3, H, W) in [0, 1]; return inner maps, shallow to deep, and decoded map."""
     features = network.features(image)
     if isinstance(network.decoder, UNet):
         *blocks, decoded = network.decoder.blocks(features)
@@ -130,10 +117,8 @@ def padded_size(backbone: Backbone, image: Tensor) -> tuple[int, int]:
 
 
 def _head(in_channels: int, num_classes: int, kind: ExitHead) -> nn.Sequential:
-    if kind == "full":
-        first, width = nn.Conv2d(in_channels, _FULL, 3, padding=1), _FULL
-    else:
-        first, width = nn.Conv2d(in_channels, _LIGHT, 1), _LIGHT
+    width, size = (_FULL, 3) if kind == "full" else (_LIGHT, 1)
+    first = nn.Conv2d(in_channels, width, size, padding=size // 2)
     return nn.Sequential(
         *(first, nn.BatchNorm2d(width), nn.ReLU()),
         *(nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()),

@@ -18,12 +18,8 @@ class PixelDecoder(nn.Module):
     are not resized. The last layer is a 3x3 convolution with bias.
 
     Args:
-        backbone: The backbone of the feature maps.
+        backbone: The backbone, with a feature map of stride 4 and a deeper one.
         channels: Channels E of the result, a multiple of 8.
-
-    Raises:
-        ValueError: If the backbone has no feature map of stride 4 with a deeper one, or the
-            channels are not a multiple of 8.
 
     Cheng et al., "Per-Pixel Classification is Not All You Need for Semantic Segmentation"
     (MaskFormer), NeurIPS 2021. Convolutions are initialised as in the paper: uniform (Kaiming's

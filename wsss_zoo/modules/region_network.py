@@ -26,16 +26,13 @@ class RegionNetwork(nn.Module):
     every clean network. All computation is float32, also under autocast.
 
     Args:
-        in_channels: Length D of the features.
+        in_channels: Length D of the features, >= 1, like the other numbers of channels and heads.
         num_classes: Number of classes C.
         layer: "gat" or "gcn".
         hidden: Channels of a head.
         heads: Heads of the first layer.
         dropout: Probability in [0, 1).
         extra_channels: Further channels, after the D, that are not standardised (probabilities).
-
-    Raises:
-        ValueError: If the layer is unknown, a number too small or the dropout outside [0, 1).
 
     Velickovic et al., "Graph Attention Networks", ICLR 2018, with its sizes for transductive
     learning; Kipf and Welling, "Semi-Supervised Classification with Graph Convolutional Networks",
@@ -77,9 +74,6 @@ class RegionNetwork(nn.Module):
             edge_index: Connected regions, both directions, without self loops, (2, E).
             kept: Edges that count, (E,) bool; None for all. Equals passing ``edge_index[:, kept]``,
                 whose size would need a synchronisation with the GPU.
-
-        Raises:
-            ValueError: If the features have another length.
         """
         channels = self.standardize.mean.numel()
         width = self.first.in_channels
@@ -111,9 +105,6 @@ class Standardize(nn.Module):
     In training mode the rows (V, D) enter the statistics before these are used. The statistics soon
     agree for all batches, and a single row is enough. In eval mode they stay. Under DDP they are
     those of rank 0, as of any buffer.
-
-    Args:
-        channels: Number of channels D.
     """
 
     mean: Tensor
@@ -156,11 +147,11 @@ def _layers(
     width = heads * hidden
     if layer == "gat":
         # GATConv's own self loops begin with a selection of edges: see `_with_loops`.
-        first = GATConv(in_channels, hidden, heads, dropout=dropout, add_self_loops=False)
-        return first, GATConv(width, num_classes, 1, dropout=dropout, add_self_loops=False)
-    return GCNConv(in_channels, width, normalize=False), GCNConv(
-        width, num_classes, normalize=False
-    )
+        shared = {"dropout": dropout, "add_self_loops": False}
+        first = GATConv(in_channels, hidden, heads, **shared)
+        return first, GATConv(width, num_classes, 1, **shared)
+    first = GCNConv(in_channels, width, normalize=False)
+    return first, GCNConv(width, num_classes, normalize=False)
 
 
 def _with_loops(edge_index: Tensor, kept: Tensor | None, count: int) -> Tensor:

@@ -20,17 +20,14 @@ class Segmenter(nn.Module):
     `decode` and the attributes ``backbone``, ``decoder`` and ``head``.
 
     Args:
-        num_classes: Number of classes C, background included.
-        backbone: Name of a timm model; see `Backbone`.
+        num_classes: Number of classes C, background included, at least 1.
+        backbone: Name of a timm model; see `Backbone`. It must fit the decoder.
         architecture: "deeplabv3plus" (Chen et al., ECCV 2018; decoder of
             segmentation_models_pytorch), "largefov" (Chen et al., TPAMI 2018; see `LargeFOV`) or
             "unet" (Ronneberger et al., MICCAI 2015; see `UNet`).
         weights: Weights of the backbone: None, "imagenet" or a path.
         output_stride: Stride of the last feature map, in pixels.
         freeze_backbone_bn: Keep the backbone's running BatchNorm statistics in training.
-
-    Raises:
-        ValueError: If there is no class, or the decoder does not fit the backbone.
 
     Differences from segmentation_models_pytorch's DeepLabV3Plus: images of any size are padded, and
     the last upsampling has align_corners=False.
@@ -47,9 +44,7 @@ class Segmenter(nn.Module):
     ) -> None:
         super().__init__()
         if num_classes < 1:
-            raise ValueError(
-                f"num_classes is {num_classes}; give the number of classes with background"
-            )
+            raise ValueError(f"num_classes is {num_classes}; count the classes with background")
         self.backbone = Backbone(backbone, weights, output_stride, freeze_backbone_bn)
         if architecture == "deeplabv3plus":
             self.decoder: DeepLabV3Plus | LargeFOV | UNet = DeepLabV3Plus(self.backbone)
@@ -91,11 +86,8 @@ class DeepLabV3Plus(nn.Module):
     BatchNorm then uses the running statistics.
 
     Args:
-        backbone: The backbone of the feature maps.
+        backbone: The backbone, with a feature map of stride 4, and output stride 8 or 16.
         out_channels: Channels of the result.
-
-    Raises:
-        ValueError: If the backbone has no map of stride 4, or its output stride is not 8 or 16.
     """
 
     def __init__(self, backbone: Backbone, out_channels: int = 256) -> None:
@@ -148,13 +140,10 @@ class LargeFOV(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int = 1024, dilation: int = 12) -> None:
         super().__init__()
+        wide = {"padding": dilation, "dilation": dilation, "bias": False}
         self.layers = nn.Sequential(
-            nn.Conv2d(
-                in_channels, out_channels, 3, padding=dilation, dilation=dilation, bias=False
-            ),
-            nn.ReLU(),
-            nn.Conv2d(out_channels, out_channels, 1, bias=False),
-            nn.ReLU(),
+            *(nn.Conv2d(in_channels, out_channels, 3, **wide), nn.ReLU()),
+            *(nn.Conv2d(out_channels, out_channels, 1, bias=False), nn.ReLU()),
         )
         self.out_channels = out_channels
 
@@ -222,7 +211,4 @@ def _accept_single_values(module: nn.Module) -> None:
     for parent in list(module.modules()):
         for name, child in parent.named_children():
             if type(child) is nn.BatchNorm2d:
-                replacement = _BatchNorm2d(
-                    child.num_features, eps=child.eps, momentum=child.momentum
-                )
-                setattr(parent, name, replacement)
+                setattr(parent, name, _BatchNorm2d(child.num_features, child.eps, child.momentum))

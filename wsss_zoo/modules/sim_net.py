@@ -12,11 +12,8 @@ class SimNet(nn.Module):
     teacher pass is in training mode as well.
 
     Args:
-        channels: Channels E of a pixel's embedding, and of the blocks.
-        blocks: Number of residual blocks.
-
-    Raises:
-        ValueError: If a number is below 1.
+        channels: Channels E of a pixel's embedding, and of the blocks, at least 1.
+        blocks: Number of residual blocks, at least 1.
 
     Chen et al., "Weak-shot Semantic Segmentation via Dual Similarity Transfer" (SimFormer), NeurIPS
     2022. The paper's 1x1 convolutions on a grid of pairs are linear layers in this implementation.
@@ -37,9 +34,6 @@ class SimNet(nn.Module):
 
         Args:
             pairs: (P, 2E), which gives (P,), or a grid (N, 2E, a, b), which gives (N, a, b).
-
-        Raises:
-            ValueError: If the pairs have another shape.
         """
         channels = self.first.enter.in_features
         if pairs.ndim not in (2, 4) or pairs.shape[1] != channels:
@@ -55,11 +49,8 @@ class SimNet(nn.Module):
         """Compute probabilities (..., A, B), float32, of every pair of two sets of pixels.
 
         Equals `forward` of all pairs, but the layers that read pairs are applied per pixel and
-        added: ``W [f_i; f_j] = W_a f_i + W_b f_j``. The pairs' embeddings are never formed.
-
-        Args:
-            first: Embeddings of the pairs' first pixels, (..., A, E).
-            second: Embeddings of the pairs' second pixels, (..., B, E).
+        added: ``W [f_i; f_j] = W_a f_i + W_b f_j``. The pairs' embeddings are never formed. The
+        sets are embeddings (..., A, E) and (..., B, E).
         """
         probs = self._finish(self.first.all_pairs(first, second))
         return probs.view(*first.shape[:-1], second.shape[-2])
@@ -72,11 +63,7 @@ class SimNet(nn.Module):
 class SimBlock(nn.Module):
     """Residual block: two linear layers with BatchNorm and ReLU, nothing after the sum.
 
-    If the widths differ, the skip connection has a linear layer and ReLU.
-
-    Args:
-        in_channels: Number of input channels.
-        out_channels: Number of output channels.
+    If the numbers of channels differ, the skip connection has a linear layer and ReLU.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:

@@ -21,15 +21,11 @@ class TransformerDecoder(nn.Module):
     Args:
         in_channels: Channels D of the feature map.
         channels: Channels E of the queries, a multiple of 4 and of `heads`.
-        queries: Number of queries Q.
-        layers: Number of layers L.
-        heads: Number of attention heads.
-        feedforward: Hidden channels of the feed-forward parts.
+        queries: Number of queries Q, at least 1.
+        layers: Number of layers L, at least 1.
+        heads: Number of attention heads, at least 1.
+        feedforward: Hidden channels of the feed-forward parts, at least 1.
         dropout: Probability in [0, 1), in attention, feed-forward and before each addition.
-
-    Raises:
-        ValueError: If a number is too small, the dropout outside [0, 1) or the channels are not a
-            multiple of 4 and of the heads.
 
     Carion et al., "End-to-End Object Detection with Transformers" (DETR), ECCV 2020, as in
     MaskFormer: Xavier-uniform layers, embeddings from N(0, 1). The first layer's queries have equal
@@ -69,8 +65,7 @@ class TransformerDecoder(nn.Module):
         """Compute the queries (N, Q, E) after each layer from a feature map (N, D, h, w)."""
         projected = self.project(features)
         memory = projected.flatten(2).transpose(1, 2)
-        height, width = projected.shape[-2:]
-        positions = sine_positions(height, width, memory.shape[-1], memory.device)
+        positions = sine_positions(*projected.shape[-2:], memory.shape[-1], memory.device)
         keys = memory + positions.flatten(0, 1)
         embeddings = self.queries.weight.expand(memory.shape[0], -1, -1)
         current, outputs = torch.zeros_like(embeddings), []
@@ -81,14 +76,7 @@ class TransformerDecoder(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Decoder layer: self-attention, cross-attention and feed-forward with post-norm.
-
-    Args:
-        channels: Channels E.
-        heads: Number of attention heads; divides the channels.
-        feedforward: Hidden channels of the feed-forward part.
-        dropout: Probability in [0, 1).
-    """
+    """Decoder layer: self-attention, cross-attention and feed-forward with post-norm."""
 
     def __init__(self, channels: int, heads: int, feedforward: int, dropout: float) -> None:
         super().__init__()
@@ -105,13 +93,10 @@ class DecoderLayer(nn.Module):
                 nn.init.xavier_uniform_(parameter)
 
     def forward(self, queries: Tensor, embeddings: Tensor, memory: Tensor, keys: Tensor) -> Tensor:
-        """Compute the queries (N, Q, E) after this layer.
+        """Compute the queries (N, Q, E) after this layer from those before it.
 
-        Args:
-            queries: Queries before this layer, (N, Q, E).
-            embeddings: Embeddings added to the queries for the comparison, (N, Q, E).
-            memory: Pixels of the feature map, (N, h w, E).
-            keys: The memory with positions, (N, h w, E).
+        The embeddings (N, Q, E) are added to queries for comparisons. The keys (N, h w, E) are the
+        memory, which holds the feature map's pixels, with positions.
         """
         placed = queries + embeddings
         looked = self.self_attention(placed, placed, queries)
@@ -126,17 +111,11 @@ class Attention(nn.Module):
     """Multi-head attention with parameters and initialisation of torch's ``MultiheadAttention``.
 
     Unlike torch's module, it lets torch.export keep the batch size dynamic.
-
-    Args:
-        channels: Channels E.
-        heads: Number of heads; divides the channels.
-        dropout: Probability in [0, 1) of dropping a position.
     """
 
     def __init__(self, channels: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.heads = heads
-        self.dropout = dropout
+        self.heads, self.dropout = heads, dropout
         self.in_proj_weight = nn.Parameter(torch.empty(3 * channels, channels))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * channels))
         self.out_proj = nn.Linear(channels, channels)
@@ -169,13 +148,7 @@ def sine_positions(
     ``y = 2 pi (i + 1) / (h + 1e-6)``. Channels 2k and 2k + 1 of its half D are the sine and cosine
     of ``y / 10000^(2k / D)``.
 
-    Args:
-        height: Number of rows.
-        width: Number of columns.
-        channels: Number of channels, a multiple of 4.
-        device: Device of the result.
-
-    Carion et al. (DETR), ECCV 2020, without padding masks.
+    The channels are a multiple of 4. Carion et al. (DETR), ECCV 2020, without padding masks.
 
     >>> [round(value, 3) for value in sine_positions(1, 4, 4)[0, 0].tolist()]
     [-0.0, 1.0, 1.0, 0.0]

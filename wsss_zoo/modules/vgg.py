@@ -65,8 +65,7 @@ class VGG16(nn.Module):
     def forward(self, image: Tensor) -> list[Tensor]:
         """Extract maps after each block's last ReLU (conv1_2 .. conv5_3), strides 1, 2, 4, 8, 8.
 
-        Args:
-            image: Normalised image, (N, 3, H, W); sides are cut to multiples of 8.
+        The sides of the normalised image (N, 3, H, W) are cut to multiples of 8.
         """
         maps: list[Tensor] = []
         for index, layer in enumerate(self.features):

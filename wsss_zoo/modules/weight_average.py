@@ -17,9 +17,6 @@ class WeightAverage(nn.Module):
         buffers: Handling of the BatchNorm statistics: "average" them like the weights, "copy" the
             network's, or "own": keep those of the average's own passes in train mode.
 
-    Raises:
-        ValueError: If `decay` is not in [0, 1).
-
     Tarvainen & Valpola, "Mean teachers are better role models", NIPS 2017: in step t the decay is
     min(1 - 1 / (t + 1), decay), so that the initial weights are forgotten early.
     """
@@ -56,12 +53,7 @@ class WeightAverage(nn.Module):
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """Update the average after an optimiser step.
-
-        Args:
-            network: The network to follow.
-            step: Number of the step, from 1.
-        """
+        """Update the average after optimiser step number `step`, counted from 1."""
         weight = 1 - min(1 - 1 / (step + 1), self.decay)
         averaged: list[tuple[Tensor, Tensor]] = list(
             zip(self.network.parameters(), network.parameters(), strict=True)

@@ -63,11 +63,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 def damaged_part(path: str | Path) -> str | None:
     """Find a part of a torch file with a wrong checksum, which ``torch.load`` does not check.
 
-    Args:
-        path: An existing file; formats other than torch's have no checksums.
-
     Returns:
-        The part's name, or an error of the whole file; None if everything is intact.
+        The part's name, or an error of the whole file. None if all is intact, and for formats other
+        than torch's, which have no checksums.
     """
     if not zipfile.is_zipfile(path):
         return None
@@ -108,16 +106,11 @@ def load_backbone_weights(module: nn.Module, path: str | Path) -> None:
     wanted = {canonical(name): name for name in module.state_dict()}
     given = {canonical(name): name for name in state}
     prefix = _prefix(wanted, given)
-    found = {
-        name: state[given[prefix + key]] for key, name in wanted.items() if prefix + key in given
-    }
-    used = {given[prefix + key] for key in wanted if prefix + key in given}
+    sources = {name: given.get(prefix + key) for key, name in wanted.items()}
+    found = {name: state[source] for name, source in sources.items() if source is not None}
     # Files converted from other frameworks have no batch counters, which nothing reads.
-    missing = [
-        name
-        for name in module.state_dict()
-        if name not in found and not name.endswith("num_batches_tracked")
-    ]
+    lacking = [name for name in module.state_dict() if name not in found]
+    missing = [name for name in lacking if not name.endswith("num_batches_tracked")]
     if missing:
         raise ValueError(
             f"weights file {path} lacks {len(missing)} of {len(wanted)} tensors of the backbone "
@@ -125,11 +118,10 @@ def load_backbone_weights(module: nn.Module, path: str | Path) -> None:
         )
     _check_shapes(module, found, path)
     module.load_state_dict(found, strict=False)
-    extra = [name for name in state if name not in used]
+    extra = [name for name in state if name not in sources.values()]
     if extra:
-        logger.warning(
-            "%s: %d tensors have no place in the backbone: %s", path, len(extra), _some(extra)
-        )
+        text = "%s: %d tensors have no place in the backbone: %s"
+        logger.warning(text, path, len(extra), _some(extra))
 
 
 def load_network_weights(module: nn.Module, path: str | Path, core: str = "") -> None:

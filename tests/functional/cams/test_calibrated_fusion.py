@@ -83,8 +83,8 @@ def test_half_precision_gives_float32_and_double_stays():
 @pytest.mark.parametrize(
     ("shapes", "temperature", "message"),
     [
-        (((1, 2, 3, 3), (1, 2, 3, 4)), 0.5, "do not fit; give both as"),
-        (((2, 3, 3), (2, 3, 3)), 0.5, "do not fit; give both as"),
+        (((1, 2, 3, 3), (1, 2, 3, 4)), 0.5, "do not fit; give"),
+        (((2, 3, 3), (2, 3, 3)), 0.5, "do not fit; give"),
         (((1, 2, 3, 3), (1, 2, 3, 3)), 0.0, "temperature is 0.0; give a positive number"),
     ],
 )

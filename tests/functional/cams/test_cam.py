@@ -144,9 +144,9 @@ def test_multi_scale_cam_takes_tags_of_any_type(tags):
     ("features", "tags", "size", "message"),
     [
         ([], 1, (16, 16), "features is empty"),
-        ([(1, 3, 2, 2)], 1, (16, 16), "features of a scale"),
-        ([(3, 2, 2)], 1, (16, 16), "features of a scale"),
-        ([(2, 3, 2, 2)], 2, (16, 16), "one tag per row"),
+        ([(1, 3, 2, 2)], 1, (16, 16), r"features .* do not fit; give \(2, D, h, w\)"),
+        ([(3, 2, 2)], 1, (16, 16), r"features .* do not fit; give \(2, D, h, w\)"),
+        ([(2, 3, 2, 2)], 2, (16, 16), r"image_labels .* do not fit; give \(K,\)"),
         ([(2, 3, 2, 2)], 1, (16, 0), "size is"),
     ],
 )

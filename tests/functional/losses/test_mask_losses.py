@@ -147,7 +147,7 @@ def test_what_does_not_fit_is_refused(loss):
     logits, masks = case()
     with pytest.raises(ValueError, match="resized to the masks"):
         loss(logits, masks[:, :2], 1)
-    with pytest.raises(ValueError, match=r"give both as \(T, H, W\)"):
+    with pytest.raises(ValueError, match=r"give \(T, H, W\) and \(T, H, W\)"):
         loss(logits[0], masks[0], 1)
     with pytest.raises(ValueError, match="num_masks is 0"):
         loss(logits, masks, 0)

@@ -95,7 +95,7 @@ def test_an_unlabelled_image_has_an_empty_region():
 
 
 def test_labels_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"give both as \(N, H, W\)"):
+    with pytest.raises(ValueError, match=r"give \(N, H, W\) and \(N, h, w\)"):
         shared_class_regions(
             torch.zeros(2, 2).long(), torch.zeros(2, 2).long(), torch.ones(1).bool()
         )

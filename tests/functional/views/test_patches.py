@@ -33,5 +33,5 @@ def test_bad_arguments():
         image_patches(image, 9, 2)
     with pytest.raises(ValueError, match="size is 4 and stride 0"):
         image_patches(image, 4, 0)
-    with pytest.raises(ValueError, match=r"shape \(3, 8, 20\); give \(N, D, H, W\)"):
+    with pytest.raises(ValueError, match=r"image \(3, 8, 20\) does not fit; give \(N, D, H, W\)"):
         image_patches(image[0], 4, 2)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from wsss_zoo.functional.tensors import at_least_float32, check_shapes
+
 _EPS = 1e-8
 
 
@@ -30,9 +32,6 @@ def calibrated_fusion(
         Probabilities (N, C, H, W) that sum to 1 over the classes, float32 (float64 for float64
         logits), without gradient.
 
-    Raises:
-        ValueError: If the shapes differ or the temperature is not positive.
-
     Zou et al., "PseudoSeg: Designing Pseudo Labels for Semantic Segmentation", ICLR 2021. The paper
     writes one norm per pixel; this implementation takes one scalar for the whole batch, as in the
     authors' code (googleinterns/wss @ b01acaf).
@@ -41,18 +40,14 @@ def calibrated_fusion(
     >>> calibrated_fusion(logits, 3 * logits, temperature=1.0).flatten()
     tensor([0.8229, 0.1771])
     """
-    if decoder_logits.ndim != 4 or decoder_logits.shape != sgc_logits.shape:
-        raise ValueError(
-            f"decoder_logits {tuple(decoder_logits.shape)} and sgc_logits "
-            f"{tuple(sgc_logits.shape)} do not fit; give both as (N, C, H, W)"
-        )
+    wanted = "(N, C, H, W) and (N, C, H, W)"
+    check_shapes(wanted, decoder_logits=decoder_logits, sgc_logits=sgc_logits)
     if temperature <= 0:
         raise ValueError(f"temperature is {temperature}; give a positive number")
-    dtype = torch.promote_types(decoder_logits.dtype, torch.float32)
-    decoder, sgc = decoder_logits.detach().to(dtype), sgc_logits.detach().to(dtype)
+    decoder = at_least_float32(decoder_logits.detach())
+    sgc = sgc_logits.detach().to(decoder.dtype)
     square = (decoder.square().mean() + sgc.square().mean()) / 2
     rms = ((square if reduce is None else reduce(square)) + _EPS).sqrt()
     fused = torch.logaddexp((decoder / rms).log_softmax(1), (sgc / rms).log_softmax(1))
-    # In logarithms, because the powers of all classes would underflow to 0 at a low temperature.
-    # The factor 1/2 of the average cancels.
+    # In logarithms, because powers underflow at a low temperature. The average's 1/2 cancels.
     return (fused / temperature).softmax(1)

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsss_zoo.functional.tensors import at_least_float32, check_shapes
+
 _EPS = 1e-5
 
 
@@ -19,20 +21,13 @@ def class_activation_map(features: Tensor, weight: Tensor) -> Tensor:
     Returns:
         Signed raw scores, (N, K, h, w); their mean over h and w is the classifier's logit.
 
-    Raises:
-        ValueError: If the shapes are not (N, D, h, w) and (K, D) with the same D.
-
     Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, eq. (2).
 
     >>> features = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])
     >>> class_activation_map(features, torch.tensor([[1.0, -1.0]]))
     tensor([[[[-2., -2.]]]])
     """
-    if features.ndim != 4 or weight.ndim != 2 or features.shape[1] != weight.shape[1]:
-        raise ValueError(
-            f"features {tuple(features.shape)} and weight {tuple(weight.shape)} do not fit; "
-            "give (N, D, h, w) and (K, D) with the same D"
-        )
+    check_shapes("(N, D, h, w) and (K, D)", features=features, weight=weight)
     return torch.einsum("kd,ndhw->nkhw", weight, features)
 
 
@@ -50,20 +45,15 @@ def multi_scale_cam(
     to the top-left `size`, gated by the tags and divided per class by (its maximum + 1e-5).
 
     Args:
-        features: Per scale the feature maps of [image, mirrored image], each (2, D, h, w) with its
-            own h, w.
+        features: Feature maps of [image, mirrored image], (2, D, h, w) per scale, at least one.
         weight: Weight of the bias-free linear classifier, (K, D).
         image_labels: Tags of the image, (K,); above 0 means present.
-        size: Height and width of the image, in pixels.
+        size: Height and width of the image, at least 1 pixel each.
         stride: Output stride of the network; the images were padded to its multiples.
 
     Returns:
         Maps in [0, 1], (K, H, W), float32 (float64 for float64 features); exactly 0 for absent
         classes.
-
-    Raises:
-        ValueError: If there is no scale, a scale is not a pair, the tags are not (K,), or the size
-            is empty.
 
     Ahn et al., "Weakly Supervised Learning of Instance Segmentation with Inter-pixel Relations",
     CVPR 2019; the high-resolution output of jiwoon-ahn/irn ``step/make_cam.py`` @ a2ece00. The
@@ -79,11 +69,7 @@ def multi_scale_cam(
         raise ValueError(f"size is {size}; give the image's height and width in pixels")
     if not features:
         raise ValueError("features is empty; give one (2, D, h, w) tensor per scale")
-    if image_labels.shape != weight.shape[:1]:
-        raise ValueError(
-            f"image_labels {tuple(image_labels.shape)} and weight {tuple(weight.shape)} do not "
-            "fit; give one tag per row of the weight"
-        )
+    check_shapes("(K,) and (K, D)", image_labels=image_labels, weight=weight)
     padded = (-(-height // stride) * stride, -(-width // stride) * stride)
     cam = sum((_one_scale(pair, weight, padded) for pair in features), start=torch.zeros(()))
     cam = cam[:, :height, :width]
@@ -94,14 +80,10 @@ def multi_scale_cam(
 
 def _one_scale(pair: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
     """Add the rectified maps of an image and its mirror, and resize them to `size`, (K, H, W)."""
-    if pair.ndim != 4 or pair.shape[0] != 2:
-        raise ValueError(
-            f"features of a scale are {tuple(pair.shape)}; "
-            "give (2, D, h, w) = [image, mirrored image]"
-        )
-    cam = class_activation_map(pair, weight).relu()
+    wanted = "(2, D, h, w) = [image, mirrored image] and (K, D)"
+    check_shapes(wanted, features=pair, weight=weight)
     # Half precision is too coarse for the sum over scales and the division by the maximum.
-    cam = cam.to(torch.promote_types(cam.dtype, torch.float32))
+    cam = at_least_float32(class_activation_map(pair, weight).relu())
     both = cam[:1] + cam[1:].flip(-1)
     return F.interpolate(both, size=size, mode="bilinear", align_corners=False)[0]
 
@@ -117,9 +99,6 @@ def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
         Maps after the ReLU, not normalised, (N, h, w), >= 0. All 0 where the weighted sum of the
         channels is negative everywhere.
 
-    Raises:
-        ValueError: If the two are not of one shape (N, D, h, w).
-
     Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
     Localization", ICCV 2017, eq. (1) and (2). jacobgil/pytorch-grad-cam @ 084273b also normalises
     and resizes; this implementation leaves both to the caller.
@@ -129,11 +108,7 @@ def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
     >>> grad_cam(activations, gradients)
     tensor([[[0., 2.]]])
     """
-    if activations.ndim != 4 or activations.shape != gradients.shape:
-        raise ValueError(
-            f"activations {tuple(activations.shape)} and gradients {tuple(gradients.shape)} do not "
-            "fit; give both as (N, D, h, w)"
-        )
+    check_shapes("(N, D, h, w) and (N, D, h, w)", activations=activations, gradients=gradients)
     channel_weight = gradients.mean((2, 3), keepdim=True)
     return (channel_weight * activations).sum(1).relu()
 
@@ -151,9 +126,6 @@ def cam_to_label(cam: Tensor, image_labels: Tensor, bg_threshold: float) -> Tens
         with the background become background, also for a threshold <= 0. Ties between classes go
         to the lower index. A class outside the tags never wins.
 
-    Raises:
-        ValueError: If the shapes are not (N, K, H, W) and (N, K).
-
     Equals an argmax after prepending a constant map, as in jiwoon-ahn/irn ``step/eval_cam.py`` @
     a2ece00.
 
@@ -161,11 +133,7 @@ def cam_to_label(cam: Tensor, image_labels: Tensor, bg_threshold: float) -> Tens
     >>> [cam_to_label(cam, torch.tensor([tags]), 0.3).item() for tags in ([1, 1], [0, 1])]
     [1, 0]
     """
-    if cam.ndim != 4 or cam.shape[:2] != image_labels.shape:
-        raise ValueError(
-            f"cam {tuple(cam.shape)} and image_labels {tuple(image_labels.shape)} do not fit; "
-            "give (N, K, H, W) and (N, K)"
-        )
+    check_shapes("(N, K, H, W) and (N, K)", cam=cam, image_labels=image_labels)
     tagged = cam.masked_fill((image_labels <= 0)[:, :, None, None], float("-inf"))
     # A prepended map and argmax would copy the maps, and -inf would tie with -inf.
     score, index = tagged.max(1)
@@ -187,9 +155,6 @@ def classifier_grad_cam(features: Tensor, weight: Tensor, image_labels: Tensor) 
     Returns:
         Maps (N, K, h, w) in [0, 1], float32 (float64 for float64 features). Each tagged class is
         divided by its maximum (at least 1e-5), all others are 0. Differentiable.
-
-    Raises:
-        ValueError: If the shapes do not fit.
 
     Selvaraju et al., "Grad-CAM", ICCV 2017, eq. (1) and (2), normalised as in PseudoSeg (Zou et
     al., ICLR 2021). The authors' code (googleinterns/wss @ b01acaf) computes one gradient per class

@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_IGNORE_INDEX = 255
+from wsss_zoo.functional.tensors import check_shapes
+
 _EPS = 1e-8
 
 
@@ -32,7 +33,7 @@ def saliency_label(
     Args:
         cam: Maps of the foreground classes, (K, H, W), of any range.
         image_labels: Tags, (K,); above 0 means present.
-        saliency: Saliency in [0, 1], (H, W); value / 255 for 8-bit files.
+        saliency: Saliency in [0, 1], (H, W) floats; value / 255 for 8-bit files.
         fg_threshold: Least score that counts.
         conflict_threshold: Score that at most one class may exceed.
         attention_threshold: Scaled map that counts as full saliency.
@@ -42,10 +43,6 @@ def saliency_label(
     Returns:
         Class index per pixel, (H, W) int64: 0 = background, k + 1 = foreground class k, 255 =
         doubtful. Without tags everything is background, as in `cam_to_label`.
-
-    Raises:
-        ValueError: If the shapes are not (K, H, W), (K,) and (H, W), or the saliency holds
-            integers.
 
     Sun et al., "Mining Cross-Image Semantics for Weakly Supervised Semantic Segmentation", ECCV
     2020; ``gen_gt.py`` of GuoleiSun/MCIS_wsss @ 1fc8f75 with the constants that it uses. The
@@ -57,11 +54,8 @@ def saliency_label(
     >>> saliency_label(cam, torch.tensor([1, 0]), saliency)
     tensor([[  0,   1,   1, 255]])
     """
-    if cam.ndim != 3 or image_labels.shape != cam.shape[:1] or saliency.shape != cam.shape[1:]:
-        raise ValueError(
-            f"cam {tuple(cam.shape)}, image_labels {tuple(image_labels.shape)} and saliency "
-            f"{tuple(saliency.shape)} do not fit; give (K, H, W), (K,) and (H, W)"
-        )
+    wanted = "(K, H, W), (K,) and (H, W)"
+    check_shapes(wanted, cam=cam, image_labels=image_labels, saliency=saliency)
     if not saliency.is_floating_point():
         raise ValueError(
             f"saliency is {saliency.dtype}; give values in [0, 1]: divide 8 bits by 255"
@@ -81,6 +75,6 @@ def saliency_label(
     attended = (attention > attention_threshold).any(0)
     in_doubt = (label == 0) & (attended | (saliency >= saliency_threshold))
     conflict = (scores > conflict_threshold).sum(0) > 1
-    label = label.masked_fill(conflict | in_doubt, _IGNORE_INDEX)
-    foreground = ((label > 0) & (label != _IGNORE_INDEX)).sum()
-    return label.masked_fill(foreground < min_foreground * label.numel(), _IGNORE_INDEX)
+    label = label.masked_fill(conflict | in_doubt, 255)
+    foreground = ((label > 0) & (label != 255)).sum()
+    return label.masked_fill(foreground < min_foreground * label.numel(), 255)

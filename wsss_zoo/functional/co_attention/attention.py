@@ -1,10 +1,13 @@
 """Co-attention between two images: shared and own features, and maps merged over views."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from wsss_zoo.functional.tensors import at_least_float32, check_shapes
 
 _EPS = 1e-8
 
@@ -28,9 +31,6 @@ def co_attention(feat_m: Tensor, feat_n: Tensor, w_p: Tensor) -> tuple[Tensor, T
 
     Returns:
         ``co_m`` (N, C, hm, wm) and ``co_n`` (N, C, hn, wn), float32 (float64 for float64 features).
-
-    Raises:
-        ValueError: If the shapes do not fit together.
 
     Sun et al., "Mining Cross-Image Semantics for Weakly Supervised Semantic Segmentation" (MCIS),
     ECCV 2020, eq. (2) to (4). The linear layer of the authors' code holds W_P transposed.
@@ -58,20 +58,13 @@ def co_attend(feat: Tensor, other: Tensor, w_p: Tensor, values: Tensor | None = 
     Returns:
         (N, V, h, w), float32 (float64 for float64 features).
 
-    Raises:
-        ValueError: If the shapes do not fit together.
-
     >>> other, values = torch.zeros(1, 3, 1, 2), torch.tensor([[[[4.0, 6.0]]]])
     >>> co_attend(torch.ones(1, 3, 1, 1), other, torch.eye(3), values)
     tensor([[[[5.]]]])
     """
     rows, columns, w_p = _positions(feat, other, w_p)
     values = other if values is None else values
-    if (values.shape[0], *values.shape[2:]) != (other.shape[0], *other.shape[2:]):
-        raise ValueError(
-            f"values {tuple(values.shape)} and other {tuple(other.shape)} do not fit; give both "
-            "the same images and positions"
-        )
+    check_shapes("(N, V, ho, wo) and (N, C, ho, wo)", values=values, other=other)
     # Fused kernels take four dimensions, the last one contiguous.
     columns = columns.contiguous()[:, None]
     gathered = columns
@@ -86,16 +79,8 @@ def co_attend(feat: Tensor, other: Tensor, w_p: Tensor, values: Tensor | None = 
 def co_attention_affinity(feat_m: Tensor, feat_n: Tensor, w_p: Tensor) -> Tensor:
     """Compute the affinity P of `co_attention`, for plots and checks.
 
-    Args:
-        feat_m: See `co_attention`.
-        feat_n: See `co_attention`.
-        w_p: See `co_attention`.
-
-    Returns:
-        F_m^T W_P F_n, (N, hm * wm, hn * wn), float32 (float64 for float64 features).
-
-    Raises:
-        ValueError: If the shapes do not fit together.
+    Takes the arguments of `co_attention` and returns F_m^T W_P F_n, (N, hm * wm, hn * wn), float32
+    (float64 for float64 features).
 
     >>> feat = torch.tensor([[[[1.0, 2.0]]]])
     >>> co_attention_affinity(feat, feat, torch.tensor([[3.0]]))
@@ -119,9 +104,6 @@ def contrastive_features(feat: Tensor, co_feat: Tensor, w_b: Tensor) -> Tensor:
         feat (1 - sigmoid(W_B co_feat)), (N, C, h, w), float32 (float64 for float64 features); the
         factor is one number per position.
 
-    Raises:
-        ValueError: If the shapes do not fit together.
-
     MCIS, ECCV 2020, eq. (6) and (7).
 
     >>> contrastive_features(torch.ones(1, 2, 1, 1), torch.zeros(1, 2, 1, 1), torch.ones(1, 2))
@@ -129,11 +111,8 @@ def contrastive_features(feat: Tensor, co_feat: Tensor, w_b: Tensor) -> Tensor:
     <BLANKLINE>
              [[0.5000]]]])
     """
-    if feat.shape != co_feat.shape or w_b.shape != (1, feat.shape[1]):
-        raise ValueError(
-            f"feat {tuple(feat.shape)}, co_feat {tuple(co_feat.shape)} and w_b {tuple(w_b.shape)} "
-            "do not fit; give (N, C, h, w) twice and (1, C)"
-        )
+    wanted = "(N, C, h, w), (N, C, h, w) and (1, C)"
+    check_shapes(wanted, feat=feat, co_feat=co_feat, w_b=w_b)
     feat, co_feat, w_b = _floats(feat, co_feat, w_b)
     with torch.autocast(feat.device.type, enabled=False):
         shared = torch.einsum("oc,nchw->nohw", w_b, co_feat).sigmoid()
@@ -150,16 +129,13 @@ def merge_co_attention_views(
     The sum is divided by the number of *all* views, so a class that most views deny stays weak.
 
     Args:
-        views: Raw class scores by position, each (K, h, w), mirrored views mirrored back. Views of
-            other sizes are resized to the size of the first one (bicubic).
+        views: Raw class scores by position, each (K, h, w), mirrored views mirrored back; at least
+            one. Views of other sizes are resized to the size of the first one (bicubic).
         size: Height and width of the image, pixels.
         min_score: Least probability of the class in a view.
 
     Returns:
         Maps in [0, 1], (K, H, W), float32 (float64 for float64 views).
-
-    Raises:
-        ValueError: If there is no view.
 
     GuoleiSun/MCIS_wsss @ 1fc8f75, ``test.py``: five views, in the order [image beside its mirror;
     that mirror; image at 0.75; at 2; mean over the references]. Difference: the maps are not
@@ -174,7 +150,7 @@ def merge_co_attention_views(
     grid = views[0].shape[-2:]
     total = torch.zeros((), device=views[0].device)
     for place, view in enumerate(views):
-        raw = _resized(view.to(torch.promote_types(view.dtype, torch.float32)), grid)
+        raw = _resized(at_least_float32(view), grid)
         counts = raw.mean((1, 2), keepdim=True).sigmoid() > min_score
         rectified = raw.relu()
         rectified = rectified / (rectified.amax((1, 2), keepdim=True) + _EPS)
@@ -197,9 +173,7 @@ def _positions(feat_m: Tensor, feat_n: Tensor, w_p: Tensor) -> tuple[Tensor, Ten
 
 
 def _floats(*tensors: Tensor) -> list[Tensor]:
-    dtype = torch.float32
-    for tensor in tensors:
-        dtype = torch.promote_types(dtype, tensor.dtype)
+    dtype = reduce(torch.promote_types, (tensor.dtype for tensor in tensors), torch.float32)
     return [tensor.to(dtype) for tensor in tensors]
 
 

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsss_zoo.functional.tensors import at_least_float32
+
 Scores = tuple[Tensor, Tensor]
 Variant = Literal["paper", "code"]
 
@@ -52,9 +54,6 @@ def co_attention_loss(
         Float32 scalars ``basic``, ``common``, ``exclusive``, ``total`` (float64 for float64
         scores).
 
-    Raises:
-        ValueError: If the shapes differ or the variant is unknown.
-
     Sun et al. (MCIS), ECCV 2020, eq. (1), (5), (8), (9); GuoleiSun/MCIS_wsss @ 1fc8f75.
 
     >>> zero = torch.zeros(1, 2), torch.zeros(1, 2)
@@ -83,5 +82,5 @@ def co_attention_loss(
 
 
 def _cross_entropy(scores: Tensor, tags: Tensor) -> Tensor:
-    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    scores = at_least_float32(scores)
     return F.binary_cross_entropy_with_logits(scores, tags.to(scores.dtype))

@@ -1,7 +1,5 @@
 """Refine class probabilities along the edges of an image by a fully connected CRF."""
 
-from typing import NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 
@@ -35,11 +33,11 @@ def dense_crf(
     classes out: the time grows with C.
 
     Args:
-        probs: Class probabilities, (C, H, W), any float type and memory layout. Pixels that do not
-            sum to 1 are renormalised by the first softmax.
+        probs: Finite class probabilities, (C, H, W), any float type and memory layout. Pixels that
+            do not sum to 1 are renormalised by the first softmax.
         image: RGB image before normalisation, (H, W, 3) uint8.
         iterations: Mean field steps; 0 returns softmax(-U).
-        gaussian_sxy: Standard deviation of the position kernel in pixels.
+        gaussian_sxy: Standard deviation of the position kernel in pixels, above 0, like the others.
         gaussian_weight: Weight of the position kernel; 0 leaves it out.
         bilateral_sxy: Standard deviation of the positions in the colour kernel, in pixels.
         bilateral_srgb: Standard deviation of the colours in the colour kernel, in grey levels of
@@ -50,9 +48,7 @@ def dense_crf(
         Probabilities, (C, H, W) float32, that sum to 1 over C.
 
     Raises:
-        ValueError: If an array has another shape or type, `probs` holds NaN or infinite values, a
-            standard deviation is not positive or far too small for the lattice, or a weight or
-            `iterations` is negative.
+        ValueError: If a standard deviation is far too small for the lattice.
 
     Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge
     Potentials", NeurIPS 2011. The defaults are those of PSA and ToCo for soft maps; IRN refines
@@ -65,30 +61,33 @@ def dense_crf(
     [[0, 0, 1, 1]]
     """
     _check_arrays(probs, image)
-    _check_positive(
-        gaussian_sxy=gaussian_sxy, bilateral_sxy=bilateral_sxy, bilateral_srgb=bilateral_srgb
-    )
-    _check_not_negative(
-        iterations=iterations, gaussian_weight=gaussian_weight, bilateral_weight=bilateral_weight
-    )
-    kernels = [
-        (_Kernel(gaussian_sxy, None), gaussian_weight),
-        (_Kernel(bilateral_sxy, bilateral_srgb), bilateral_weight),
-    ]
-    kernels = [(kernel, weight) for kernel, weight in kernels if weight > 0 and iterations > 0]
-    energy = -np.log(np.clip(probs, MIN_PROB, 1.0).astype(np.float32))
-    return _mean_field(energy, image, kernels, iterations)
-
-
-class _Kernel(NamedTuple):
-    """Standard deviations of a Gaussian kernel; without srgb it ignores the colours."""
-
-    sxy: float
-    srgb: float | None
+    deviations = {"gaussian_sxy": gaussian_sxy, "bilateral_sxy": bilateral_sxy}
+    for name, value in (deviations | {"bilateral_srgb": bilateral_srgb}).items():
+        if not 0 < value < np.inf:
+            raise ValueError(f"{name} is {value}; give a finite standard deviation > 0")
+    weights = {"gaussian_weight": gaussian_weight, "bilateral_weight": bilateral_weight}
+    for name, value in (weights | {"iterations": iterations}).items():
+        if not 0 <= value < np.inf:
+            raise ValueError(f"{name} is {value}; give a finite number >= 0")
+    kernels: list[PermutohedralLattice] = []
+    if gaussian_weight > 0 and iterations > 0:
+        kernels.append(_kernel(_positions(image, gaussian_sxy), gaussian_weight))
+    if bilateral_weight > 0 and iterations > 0:
+        colours = image.reshape(-1, 3).T / np.float32(bilateral_srgb)
+        features = np.concatenate([_positions(image, bilateral_sxy), colours])
+        kernels.append(_kernel(features, bilateral_weight))
+    log_probs = np.log(np.clip(probs, MIN_PROB, 1.0).astype(np.float32))
+    log_probs = np.ascontiguousarray(log_probs.reshape(len(probs), -1).T)
+    result = _softmax_(log_probs.copy())
+    for _ in range(iterations):
+        logits = log_probs.copy()
+        for kernel in kernels:
+            logits += kernel.filter(result)
+        result = _softmax_(logits)
+    return np.ascontiguousarray(result.T).reshape(probs.shape)
 
 
 def _check_arrays(probs: npt.NDArray[np.floating], image: ByteArray) -> None:
-    """Refuse arrays that are not (C, H, W) finite floats and (H, W, 3) uint8."""
     if probs.ndim != 3 or 0 in probs.shape or not np.issubdtype(probs.dtype, np.floating):
         raise ValueError(
             f"probs have shape {probs.shape} and type {probs.dtype}; give floats (C, H, W) with "
@@ -107,56 +106,21 @@ def _check_arrays(probs: npt.NDArray[np.floating], image: ByteArray) -> None:
         )
 
 
-def _check_positive(**options: float) -> None:
-    """Refuse standard deviations that are not positive finite numbers."""
-    for name, value in options.items():
-        if not 0 < value < np.inf:
-            raise ValueError(f"{name} is {value}; give a finite standard deviation > 0")
+def _positions(image: ByteArray, sxy: float) -> FloatArray:
+    """Compute the pixels' x and y, (2, H * W), in units of the standard deviation."""
+    y, x = np.indices(image.shape[:2], dtype=np.float32).reshape(2, -1)
+    return np.stack([x, y]) / np.float32(sxy)
 
 
-def _check_not_negative(**options: float) -> None:
-    """Refuse weights and counts that are negative or not finite."""
-    for name, value in options.items():
-        if not 0 <= value < np.inf:
-            raise ValueError(f"{name} is {value}; give a finite number >= 0")
-
-
-def _mean_field(
-    energy: FloatArray, image: ByteArray, kernels: list[tuple[_Kernel, float]], iterations: int
-) -> FloatArray:
-    """Mean field on the permutohedral lattice."""
-    num_classes = len(energy)
-    log_probs = np.negative(energy.reshape(num_classes, -1).T, order="C")
-    probs = _softmax_(log_probs.copy())
-    messages = [_normalized(_features(image, kernel), weight) for kernel, weight in kernels]
-    for _ in range(iterations):
-        logits = log_probs.copy()
-        for lattice in messages:
-            logits += lattice.filter(probs)
-        probs = _softmax_(logits)
-    return np.ascontiguousarray(probs.T).reshape(energy.shape)
-
-
-def _normalized(features: FloatArray, weight: float) -> PermutohedralLattice:
-    """Lattice of `weight * D^-1/2 K D^-1/2`, D the row sums of the kernel K."""
+def _kernel(features: FloatArray, weight: float) -> PermutohedralLattice:
+    """Build `weight * D^-1/2 K D^-1/2` of features (d, H * W), D the row sums of the kernel K."""
     lattice = permutohedral_lattice(features)
     row_sums = lattice.filter(np.ones((features.shape[1], 1), np.float32))
     return lattice.scaled(np.sqrt(np.float32(weight) / row_sums).ravel())
 
 
-def _features(image: ByteArray, kernel: _Kernel) -> FloatArray:
-    """Coordinates (d, H * W) of the pixels in units of the standard deviations of the kernel."""
-    height, width = image.shape[:2]
-    y, x = np.indices((height, width), dtype=np.float32).reshape(2, -1)
-    features = np.stack([x, y]) / np.float32(kernel.sxy)
-    if kernel.srgb is None:
-        return features
-    rgb = image.reshape(-1, 3).T / np.float32(kernel.srgb)
-    return np.concatenate([features, rgb])
-
-
 def _softmax_(logits: FloatArray) -> FloatArray:
-    """Softmax over the rows of (N, C), in place."""
+    """Compute the softmax over the rows of (N, C), in place."""
     # Logits are >= log(MIN_PROB), so only large ones, from large weights, need the shift.
     if logits.max() > MAX_LOGIT:
         logits -= logits.max(axis=1, keepdims=True)

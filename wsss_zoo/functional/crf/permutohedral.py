@@ -46,13 +46,9 @@ class PermutohedralLattice:
         return filtered
 
     def scaled(self, factor: FloatArray) -> "PermutohedralLattice":
-        """Make the filter `diag(factor) K diag(factor)`, for symmetric normalisation.
+        """Make the filter `diag(factor) K diag(factor)` of a factor per point, (N,) float32.
 
-        Args:
-            factor: (N,) float32, one factor per point.
-
-        Returns:
-            The new filter, as fast as the old one.
+        It serves symmetric normalisation, and is as fast as this filter.
         """
         scaled = self.slicing.copy()
         scaled.data *= np.repeat(factor, len(self.blurs))

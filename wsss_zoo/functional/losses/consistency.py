@@ -2,8 +2,9 @@
 
 import math
 
-import torch
 from torch import Tensor
+
+from wsss_zoo.functional.tensors import at_least_float32
 
 
 def softmax_mse_loss(
@@ -22,12 +23,13 @@ def softmax_mse_loss(
     Tarvainen & Valpola, "Mean teachers are better role models", NIPS 2017. Because of the mean over
     classes, a weight of 100 is one of 100 / C per pixel.
 
+    >>> import torch
     >>> softmax_mse_loss(torch.zeros(1, 2, 1, 1), torch.tensor([[[[99.0]], [[0.0]]]]))
     tensor(0.2500)
     """
-    dtype = torch.promote_types(student_logits.dtype, torch.float32)
-    student = student_logits.to(dtype).softmax(1)
-    teacher = teacher_logits.detach().to(dtype).softmax(1)
+    student_logits = at_least_float32(student_logits)
+    student = student_logits.softmax(1)
+    teacher = teacher_logits.detach().to(student_logits.dtype).softmax(1)
     if valid is None:
         return (student - teacher).square().mean()
     return masked_squared_error(student, teacher, valid)
@@ -47,12 +49,13 @@ def masked_squared_error(probs: Tensor, target: Tensor, valid: Tensor) -> Tensor
     Laine & Aila, "Temporal Ensembling for Semi-Supervised Learning", ICLR 2017, algorithms 1 and 2.
     Because of the mean over classes, a weight of 100 is one of 100 / C per pixel.
 
+    >>> import torch
     >>> probs, valid = torch.zeros(1, 2, 1, 2), torch.tensor([[[True, False]]])
     >>> masked_squared_error(probs, torch.full_like(probs, 0.5), valid)
     tensor(0.2500)
     """
-    dtype = torch.promote_types(probs.dtype, torch.float32)
-    square = (probs.to(dtype) - target.to(dtype)).square()
+    probs = at_least_float32(probs)
+    square = (probs - target.to(probs.dtype)).square()
     total = (square * valid[:, None]).sum()
     return total / (valid.sum() * square.shape[1]).clamp_min(1)
 
@@ -62,10 +65,7 @@ def sigmoid_rampup(step: float, length: float) -> float:
 
     Args:
         step: Steps (or epochs) done, from 0.
-        length: Number of steps of the growth; 0 for none.
-
-    Raises:
-        ValueError: If `length` is negative.
+        length: Number of steps of the growth, >= 0; 0 for none.
 
     Laine & Aila, "Temporal Ensembling for Semi-Supervised Learning", ICLR 2017.
 

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsss_zoo.functional.tensors import at_least_float32, check_shapes
+
 
 def masked_cross_entropy(logits: Tensor, mask: Tensor, ignore_index: int = 255) -> Tensor:
     """Average the cross-entropy over the pixels that are not ignored.
@@ -23,7 +25,7 @@ def masked_cross_entropy(logits: Tensor, mask: Tensor, ignore_index: int = 255) 
     >>> masked_cross_entropy(logits, torch.full((1, 1, 3), 255))
     tensor(0.)
     """
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    logits = at_least_float32(logits)
     total = F.cross_entropy(logits, mask, ignore_index=ignore_index, reduction="sum")
     return total / (mask != ignore_index).sum().clamp_min(1)
 
@@ -41,15 +43,12 @@ def ohem_cross_entropy(
         logits: Scores, (N, C, H, W).
         target: Class index per pixel, (N, H, W) int64.
         thresh: Probability of the true class in [0, 1] up to which a pixel always counts.
-        min_kept: Least number of pixels to keep in the whole batch; 0 applies `thresh` alone.
+        min_kept: Least number of pixels to keep in the batch, >= 0; 0 applies `thresh` alone.
         ignore_index: Target value that never counts.
 
     Returns:
         A float32 scalar (float64 for float64 logits); 0 with a zero gradient if no pixel is kept.
         Under DDP each rank keeps its own pixels.
-
-    Raises:
-        ValueError: If the shapes do not fit, `thresh` is outside [0, 1] or `min_kept` is negative.
 
     Shrivastava et al., "Training Region-based Object Detectors with Online Hard Example Mining",
     CVPR 2016, in the pixel form of charlesCXK/TorchSemiSeg and LiheYoung/UniMatch. The authors'
@@ -61,17 +60,13 @@ def ohem_cross_entropy(
     >>> ohem_cross_entropy(logits, target, thresh=0.7, min_kept=1)
     tensor(0.6931)
     """
-    if logits.ndim != 4 or target.shape != (logits.shape[0], *logits.shape[2:]):
-        raise ValueError(
-            f"logits {tuple(logits.shape)} and target {tuple(target.shape)} do not fit; "
-            "give (N, C, H, W) and (N, H, W)"
-        )
+    check_shapes("(N, C, H, W) and (N, H, W)", logits=logits, target=target)
     if not 0 <= thresh <= 1:
         raise ValueError(f"thresh is {thresh}; give a probability in [0, 1]")
     if min_kept < 0:
         raise ValueError(f"min_kept is {min_kept}; give a number of pixels >= 0")
     valid = target != ignore_index
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    logits = at_least_float32(logits)
     index = target.masked_fill(~valid, 0)[:, None]
     nll = -logits.log_softmax(1).gather(1, index)[:, 0]
     prob = torch.where(valid, (-nll.detach()).exp(), torch.ones_like(nll))

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from wsss_zoo.functional.tensors import at_least_float32, check_shapes
+
 Count = int | float | Tensor
 
 FOCAL_WEIGHT = 20.0
@@ -28,9 +30,6 @@ def focal_mask_loss(mask_logits: Tensor, masks: Tensor, num_masks: Count) -> Ten
 
     Returns:
         A float32 scalar (float64 for float64 logits), finite for saturated logits.
-
-    Raises:
-        ValueError: If the shapes differ or `num_masks` is a number that is not above 0.
 
     Lin et al., "Focal Loss for Dense Object Detection", as MaskFormer uses it.
 
@@ -55,9 +54,6 @@ def dice_mask_loss(mask_logits: Tensor, masks: Tensor, num_masks: Count) -> Tens
 
     Returns:
         A float32 scalar (float64 for float64 logits).
-
-    Raises:
-        ValueError: If the shapes differ or `num_masks` is a number that is not above 0.
 
     Milletari et al., "V-Net", as MaskFormer uses it.
 
@@ -96,9 +92,6 @@ def complementary_loss(
         A float32 scalar (float64 for float64 logits) for one image. A batch's loss is the mean over
         its images with such a target. The authors' code divides by their number + 1e-5.
 
-    Raises:
-        ValueError: If the shapes do not fit.
-
     Chen et al. (SimFormer), NeurIPS 2022, as in the authors' code: base predictions take no part in
     the union.
 
@@ -108,16 +101,11 @@ def complementary_loss(
     >>> bool(free < 1e-3), bool(floored > free)
     (True, True)
     """
-    H, W = valid.shape if valid.ndim == 2 else (-1, -1)
-    if novel_mask_logits.shape[1:] != (H, W) or base_masks.shape[1:] != (H, W):
-        raise ValueError(
-            f"novel_mask_logits {tuple(novel_mask_logits.shape)}, base_masks "
-            f"{tuple(base_masks.shape)} and valid {tuple(valid.shape)} do not fit; give (T, H, W), "
-            "(B, H, W) and (H, W)"
-        )
+    wanted = "(T, H, W), (B, H, W) and (H, W)"
+    check_shapes(wanted, novel_mask_logits=novel_mask_logits, base_masks=base_masks, valid=valid)
     count = len(novel_mask_logits)
     target = valid & ~(base_masks != 0).any(0)
-    targets = target[None].expand(min(1, count), H, W)
+    targets = target[None].expand(min(1, count), -1, -1)
     return summed_complementary_loss(novel_mask_logits, [count] * len(targets), targets, tau)
 
 
@@ -137,8 +125,7 @@ def summed_complementary_loss(
     >>> summed_complementary_loss(logits, [2, 1], torch.ones(2, 1, 1)).round()
     tensor(0.)
     """
-    precise = torch.promote_types(novel_mask_logits.dtype, torch.float32)
-    logits = novel_mask_logits.to(precise)
+    logits = at_least_float32(novel_mask_logits)
     if len(targets) == 0:
         return logits.sum()
     unions = torch.stack([part.max(0).values for part in torch.split(logits, list(counts))])
@@ -147,15 +134,11 @@ def summed_complementary_loss(
 
 
 def _checked(mask_logits: Tensor, masks: Tensor, num_masks: Count) -> Tensor:
-    """Check shapes and divisor; convert the logits to at least float32."""
-    if mask_logits.ndim != 3 or mask_logits.shape != masks.shape:
-        raise ValueError(
-            f"mask_logits {tuple(mask_logits.shape)} and masks {tuple(masks.shape)} do not fit; "
-            "give both as (T, H, W), the logits resized to the masks"
-        )
+    wanted = "(T, H, W) and (T, H, W), the logits resized to the masks"
+    check_shapes(wanted, mask_logits=mask_logits, masks=masks)
     if not isinstance(num_masks, Tensor) and num_masks <= 0:
         raise ValueError(f"num_masks is {num_masks}; give at least 1, also without masks")
-    return mask_logits.to(torch.promote_types(mask_logits.dtype, torch.float32))
+    return at_least_float32(mask_logits)
 
 
 class _FocalSum(torch.autograd.Function):

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from wsss_zoo.functional.losses.pair_similarity import base_pixels
+from wsss_zoo.functional.tensors import check_shapes
 
 # Between 0 and 1, so that points of the region always rank before the others.
 NOISE = 0.1
@@ -23,9 +24,6 @@ def sample_points(region: Tensor, count: int, generator: torch.Generator | None 
     Returns:
         Positions y W + x, (..., count) int64, those of the region first, in random order.
 
-    Raises:
-        ValueError: If `count` is below 1 or above the number of pixels.
-
     Chen et al. (SimFormer), NeurIPS 2022, as in the authors' code, whose bilinear sampling at these
     points is a gather (`gather_points`).
 
@@ -44,11 +42,7 @@ def sample_points(region: Tensor, count: int, generator: torch.Generator | None 
 
 
 def gather_points(maps: Tensor, points: Tensor) -> Tensor:
-    """Gather the vectors of a map at given points, (N, P, D).
-
-    Args:
-        maps: (N, D, H, W).
-        points: Positions y W + x, (N, P) int64.
+    """Gather vectors (N, P, D) of maps (N, D, H, W) at positions y W + x, (N, P) int64.
 
     >>> gather_points(torch.arange(8).view(1, 2, 2, 2), torch.tensor([[3, 0]])).tolist()
     [[[3, 7], [0, 4]]]
@@ -73,29 +67,19 @@ def shared_class_regions(
         Region of each image, (N, H, W) bool: its pixels of the class, or all its base pixels if the
         two have no base class in common.
 
-    Raises:
-        ValueError: If the labels are not two of (N, H, W).
-
     Chen et al. (SimFormer), NeurIPS 2022, as in the authors' code.
 
     >>> labels, partner = torch.tensor([[[0, 1, 255]]]), torch.tensor([[[1, 1, 2]]])
     >>> [side.tolist() for side in shared_class_regions(labels, partner, torch.ones(3).bool())]
     [[[[False, True, False]]], [[[True, True, False]]]]
     """
-    if labels.ndim != 3 or partner.ndim != 3 or len(labels) != len(partner):
-        raise ValueError(
-            f"labels {tuple(labels.shape)} and partner {tuple(partner.shape)} do not fit; "
-            "give both as (N, H, W)"
-        )
+    check_shapes("(N, H, W) and (N, h, w)", labels=labels, partner=partner)
     both = _presence(labels, is_base) & _presence(partner, is_base)
     lots = torch.rand(both.shape, generator=generator, device=both.device)
     chosen = torch.where(both, lots, -1.0).argmax(1)[:, None, None]
     common = both.any(1)[:, None, None]
-    first, second = (
-        torch.where(common, side == chosen, base_pixels(side, is_base))
-        for side in (labels, partner)
-    )
-    return first, second
+    first = torch.where(common, labels == chosen, base_pixels(labels, is_base))
+    return first, torch.where(common, partner == chosen, base_pixels(partner, is_base))
 
 
 def _presence(labels: Tensor, is_base: Tensor) -> Tensor:

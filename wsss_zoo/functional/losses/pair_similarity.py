@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsss_zoo.functional.tensors import at_least_float32, check_equal_shapes
+
 DistillationKind = Literal["cce", "ce", "b0.5"]
 
 # Pairs are counted in every fifth row and column.
@@ -38,9 +40,6 @@ def pair_targets(labels: Tensor, partner: Tensor, is_base: Tensor) -> tuple[Tens
         `same` and `valid`, (..., P, R) bool. Equal labels are the same, also 255 and 255. A pair is
         valid if at least one of its labels is of a base class.
 
-    Raises:
-        ValueError: If the leading sizes differ.
-
     >>> same, valid = pair_targets(
     ...     torch.tensor([0, 255]), torch.tensor([0, 1, 255]), torch.tensor([True, False]))
     >>> same.int().tolist(), valid.int().tolist()
@@ -56,13 +55,9 @@ def pair_targets(labels: Tensor, partner: Tensor, is_base: Tensor) -> tuple[Tens
 
 
 def pair_counts(same: Tensor) -> Tensor:
-    """Count positive and negative pairs in every fifth row and column, also invalid ones.
+    """Count positive and negative pairs (..., P, R), (2,) float32: an entry for `pair_balance`.
 
-    Args:
-        same: (..., P, R) bool.
-
-    Returns:
-        (2,) float32: positives, negatives. One entry of the queue that `pair_balance` sums.
+    Every fifth row and column counts, also invalid pairs.
 
     >>> pair_counts(torch.eye(10).bool())
     tensor([2., 2.])
@@ -111,21 +106,14 @@ def pair_similarity_loss(
     Returns:
         A float32 scalar (float64 for float64 input); 0 with a zero gradient if no pair is valid.
 
-    Raises:
-        ValueError: If the shapes differ.
-
     Chen et al. (SimFormer), NeurIPS 2022. The divisor is the number of pairs, not of weights.
 
     >>> similarity, valid = torch.tensor([0.5, 0.5, 0.9]), torch.tensor([True, True, False])
     >>> pair_similarity_loss(similarity, torch.tensor([True, False, False]), valid, 0.2, 0.8)
     tensor(0.3466)
     """
-    if not similarity.shape == same.shape == valid_pairs.shape:
-        raise ValueError(
-            f"similarity {tuple(similarity.shape)}, same {tuple(same.shape)} and valid_pairs "
-            f"{tuple(valid_pairs.shape)} differ; give one shape"
-        )
-    similarity = similarity.to(torch.promote_types(similarity.dtype, torch.float32))
+    check_equal_shapes("give one shape", similarity=similarity, same=same, valid_pairs=valid_pairs)
+    similarity = at_least_float32(similarity)
     truth = same.to(similarity.dtype)
     # Autocast refuses the cross-entropy of probabilities. Its weight argument would import sympy,
     # which takes seconds.
@@ -148,9 +136,6 @@ def score_similarity(scores: Tensor, partner: Tensor) -> Tensor:
     Returns:
         (..., P, R) in [0, 1], float32 (float64 for float64 scores); 0 for all-zero scores.
 
-    Raises:
-        ValueError: If the shapes do not fit.
-
     >>> score_similarity(torch.tensor([[3.0, 0.0]]), torch.tensor([[5.0, 0.0], [0.0, 1.0]]))
     tensor([[1., 0.]])
     """
@@ -161,9 +146,9 @@ def score_similarity(scores: Tensor, partner: Tensor) -> Tensor:
             f"scores {tuple(scores.shape)} and partner {tuple(partner.shape)} do not fit; "
             "give (..., P, D) and (..., R, D)"
         )
-    precise = torch.promote_types(scores.dtype, torch.float32)
+    scores = at_least_float32(scores)
     with torch.autocast(scores.device.type, enabled=False):
-        unit, other = (F.normalize(side.to(precise), dim=-1) for side in (scores, partner))
+        unit, other = (F.normalize(side.to(scores.dtype), dim=-1) for side in (scores, partner))
         return (unit @ other.transpose(-1, -2)).clamp(0, 1)
 
 
@@ -185,21 +170,14 @@ def similarity_distillation_loss(
     Returns:
         A float32 scalar (float64 for float64 input); 0 if there is no pair.
 
-    Raises:
-        ValueError: If the shapes differ or the kind is unknown.
-
     Chen et al. (SimFormer), NeurIPS 2022; the three kinds of the authors' code.
 
     >>> student, teacher = torch.tensor([1.0, 0.5]), torch.tensor([1.0, 0.5])
     >>> similarity_distillation_loss(student, teacher, "b0.5")
     tensor(-0.2500)
     """
-    if student.shape != teacher.shape:
-        raise ValueError(
-            f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)} differ; "
-            "give one shape"
-        )
-    s = student.to(torch.promote_types(student.dtype, torch.float32))
+    check_equal_shapes("give one shape", student=student, teacher=teacher)
+    s = at_least_float32(student)
     t = teacher.detach().to(s.dtype)
     if kind == "cce":
         pairs = -(t - 0.5).relu() * s.log1p() - (0.5 - t).relu() * (2 - s).log()

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsss_zoo.functional.losses.cross_entropy import masked_cross_entropy
+from wsss_zoo.functional.tensors import at_least_float32
 
 
 def fixmatch_loss(
@@ -39,7 +40,7 @@ def fixmatch_loss(
     counted = pseudo_label != 255
     if valid is not None:
         counted = counted & valid
-    logits = strong_logits.to(torch.promote_types(strong_logits.dtype, torch.float32))
+    logits = at_least_float32(strong_logits)
     kept = counted & (confidence >= conf_thresh)
     target = pseudo_label.masked_fill(~kept, 255)
     total = F.cross_entropy(logits, target, ignore_index=255, reduction="sum")
@@ -69,9 +70,8 @@ def soft_label_loss(
     >>> soft_label_loss(torch.zeros(1, 2, 1, 2), probs, 0.8, torch.ones(1, 1, 2).bool())
     tensor(0.3466)
     """
-    logits = strong_logits.to(torch.promote_types(strong_logits.dtype, torch.float32))
     probs = probs.detach()
-    loss = -(probs * logits.log_softmax(1)).sum(1)
+    loss = -(probs * at_least_float32(strong_logits).log_softmax(1)).sum(1)
     kept = valid & (probs.amax(1) >= conf_thresh)
     return torch.where(kept, loss, torch.zeros_like(loss)).sum() / valid.sum().clamp_min(1)
 

@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsss_zoo.functional.losses.cross_entropy import masked_cross_entropy
-
-_IGNORED = 255
+from wsss_zoo.functional.tensors import at_least_float32
 
 
 def self_regulation_loss(
@@ -35,7 +34,7 @@ def self_regulation_loss(
     There is no factor tau^2.
 
     Args:
-        seg_logits: Scores of the exits, shallow to deep, each (N, C, H, W).
+        seg_logits: Scores of the exits (one at least), shallow to deep, each (N, C, H, W).
         class_logits: Class scores of the exits before the sigmoid, same order, each (N, C).
         mask: Class index per pixel, (N, H, W) int64; 255 counts in no term.
         image_labels: Presence of each class, the background included, (N, C), 0 or 1.
@@ -46,9 +45,6 @@ def self_regulation_loss(
     Returns:
         Float32 scalars ``cls``, ``seg``, ``sr_f``, ``sr_l`` and ``total`` (float64 for float64
         scores). A mask of 255 alone gives seg = sr_f = 0; one exit alone gives sr_f = sr_l = 0.
-
-    Raises:
-        ValueError: If there is no exit, the shapes do not fit, or an option is out of range.
 
     Zhang et al., "Self-Regulation for Semantic Segmentation", ICCV 2021. ``code`` follows
     dongzhang89/SR-SS @ 90a8e86, except that the authors' code maps 255 to the background first and
@@ -68,7 +64,8 @@ def self_regulation_loss(
         raise ValueError(f"variant is {variant!r}; give 'code' or 'soft'")
     if tau <= 0:
         raise ValueError(f"tau is {tau}; give a temperature above 0")
-    seg, cls = [_float(z) for z in seg_logits], [_float(s) for s in class_logits]
+    seg = [at_least_float32(z) for z in seg_logits]
+    cls = [at_least_float32(s) for s in class_logits]
     present = image_labels.to(cls[0].dtype)
     zero = seg[0].new_zeros(())
     scale = tau if variant == "soft" else 1.0
@@ -103,9 +100,6 @@ def feature_regulation_loss(
     Returns:
         A float32 scalar (float64 for float64 features); 0 if no position is valid.
 
-    Raises:
-        ValueError: If the shapes differ or tau is not above 0.
-
     Zhang et al., ICCV 2021, as a note on the paper describes its self-regulation on features. How
     the paper matches channels and sizes is unknown. The authors' code has no such loss.
 
@@ -121,17 +115,17 @@ def feature_regulation_loss(
         )
     if tau <= 0:
         raise ValueError(f"tau is {tau}; give a temperature above 0")
-    wanted = _float(teacher).detach()
+    wanted = at_least_float32(teacher).detach()
     zero = wanted.new_zeros(())
-    return sum((_soft_mean(_float(map_), wanted, valid, tau) for map_ in features), zero)
+    return sum((_soft_mean(at_least_float32(map_), wanted, valid, tau) for map_ in features), zero)
 
 
 def _detail_loss(
     student: Tensor, teacher: Tensor, mask: Tensor, variant: str, tau: float
 ) -> Tensor:
     if variant == "soft":
-        return _soft_mean(student, teacher, mask != _IGNORED, tau)
-    label = teacher.argmax(1).masked_fill(mask == _IGNORED, _IGNORED)
+        return _soft_mean(student, teacher, mask != 255, tau)
+    label = teacher.argmax(1).masked_fill(mask == 255, 255)
     return masked_cross_entropy(student, label)
 
 
@@ -140,10 +134,6 @@ def _soft_mean(student: Tensor, teacher: Tensor, valid: Tensor, tau: float) -> T
     entropy = -((teacher / tau).softmax(1) * (student / tau).log_softmax(1)).sum(1)
     # where, not a product: ignored positions may hold anything.
     return torch.where(valid, entropy, 0.0).sum() / valid.sum().clamp_min(1)
-
-
-def _float(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _check(

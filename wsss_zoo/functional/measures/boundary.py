@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsss_zoo.functional.tensors import check_shapes
+
 
 def boundary_counts(
     preds: Tensor, target: Tensor, num_classes: int, tolerance: float, ignore_index: int = 255
@@ -21,25 +23,19 @@ def boundary_counts(
         preds: Predicted class index per pixel, (H, W).
         target: True class index per pixel, (H, W).
         num_classes: C, with background.
-        tolerance: Largest Euclidean distance of a match, pixels.
+        tolerance: Largest Euclidean distance of a match, pixels, >= 0.
         ignore_index: Target value without a truth.
 
     Returns:
         (C, 4) int64 on the device of the input: matched predicted, all predicted, matched true and
         all true boundary pixels. The counts of several images can be added.
 
-    Raises:
-        ValueError: If the shapes differ or the tolerance is negative.
-
     >>> target = torch.tensor([[0, 0, 1, 1]])
     >>> boundary_counts(torch.tensor([[0, 1, 1, 1]]), target, num_classes=2, tolerance=1.0)
     tensor([[1, 1, 1, 1],
             [1, 1, 1, 1]])
     """
-    if preds.ndim != 2 or preds.shape != target.shape:
-        raise ValueError(
-            f"preds {tuple(preds.shape)} and target {tuple(target.shape)} do not fit; give (H, W)"
-        )
+    check_shapes("(H, W) and (H, W)", preds=preds, target=target)
     if tolerance < 0:
         raise ValueError(f"tolerance is {tolerance}; give a distance in pixels >= 0")
     predicted, true = (_boundaries(labels, num_classes) for labels in (preds, target))
@@ -51,10 +47,7 @@ def boundary_counts(
 
 
 def boundary_f_score(counts: Tensor) -> Tensor:
-    """Compute the F-score of each class's outlines from summed `boundary_counts`.
-
-    Args:
-        counts: (C, 4).
+    """Compute the F-score of each class's outlines from summed `boundary_counts`, (C, 4).
 
     Returns:
         2 P R / (P + R) in [0, 1], (C,) float64, with precision P and recall R over all counted

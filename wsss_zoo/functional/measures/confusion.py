@@ -6,6 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from wsss_zoo.functional.tensors import check_equal_shapes
+
 MeanRule = Literal["nan-mean", "present", "all"]
 
 
@@ -25,19 +27,15 @@ def confusion_matrix(
         matrices of several images can be added.
 
     Raises:
-        ValueError: If the shapes differ, a tensor is not of integers, or `num_classes` is below 1.
-            On the CPU also if a counted pixel has an index outside [0, C). Other devices leave such
-            pixels out, because the check would synchronise.
+        ValueError: On the CPU, if a counted pixel has an index outside [0, C). Other devices leave
+            such pixels out, because the check would synchronise.
 
     >>> confusion_matrix(torch.tensor([0, 1, 1, 1]), torch.tensor([0, 0, 1, 255]), num_classes=2)
     tensor([[1, 1],
             [0, 1]])
     """
-    if preds.shape != target.shape:
-        raise ValueError(
-            f"preds {tuple(preds.shape)} and target {tuple(target.shape)} differ; "
-            "resize the logits to the mask before the argmax"
-        )
+    remedy = "resize the logits to the mask before the argmax"
+    check_equal_shapes(remedy, preds=preds, target=target)
     for name, tensor in (("preds", preds), ("target", target)):
         if tensor.is_floating_point() or tensor.is_complex():
             raise ValueError(f"{name} is {tensor.dtype}; give class indices, logits.argmax(1)")
@@ -55,31 +53,21 @@ def confusion_matrix(
     # Not bincount: on CUDA it reads the maximum back to the host.
     counts.scatter_add_(0, cell, torch.ones_like(cell))
     if counts.device.type == "cpu" and counts[size] > 0:
+        pred, truth = (int(side[~(inside | ignored)][0]) for side in (preds, target))
         raise ValueError(
             f"{int(counts[size])} of {cell.numel()} pixels have a class index outside "
-            f"[0, {num_classes}): {_first(preds, target, ~(inside | ignored))}; "
+            f"[0, {num_classes}): first preds {pred} where target is {truth}; "
             f"give the right num_classes, or mark pixels to ignore with {ignore_index}"
         )
     return counts[:size].view(num_classes, num_classes)
 
 
-def _first(preds: Tensor, target: Tensor, where: Tensor) -> str:
-    pred, truth = preds[where][0], target[where][0]
-    return f"first preds {int(pred)} where target is {int(truth)}"
-
-
 def intersection_over_union(confusion: Tensor) -> Tensor:
-    """Compute the intersection over union of each class.
-
-    Args:
-        confusion: Counts, row = truth, (C, C).
+    """Compute the intersection over union of each class from a confusion matrix (C, C).
 
     Returns:
         (C,) float64 in [0, 1]; nan for a class that occurs in neither truth nor prediction, 0 for a
         class that occurs in only one of them.
-
-    Raises:
-        ValueError: If the matrix is not square.
 
     >>> intersection_over_union(torch.tensor([[2, 1, 0], [1, 4, 0], [0, 0, 0]]))
     tensor([0.5000, 0.6667,    nan], dtype=torch.float64)
@@ -107,9 +95,6 @@ def mean_iou(
         Mean in [0, 1]; nan if nothing was counted. Synchronises with the device: call it once per
         epoch, not per step.
 
-    Raises:
-        ValueError: If the matrix is not square or the rule is unknown.
-
     >>> confusion = torch.tensor([[2, 1, 0], [1, 4, 0], [0, 0, 0]])
     >>> [round(mean_iou(confusion, rule), 4) for rule in ("nan-mean", "present", "all")]
     [0.5833, 0.5833, 0.3889]
@@ -125,11 +110,7 @@ def mean_iou(
 
 
 def harmonic_mean(first: float, second: float) -> float:
-    """Compute 2 a b / (a + b); 0 if both are 0, nan if one is.
-
-    Args:
-        first: A mean IoU, not negative, such as that of the base classes.
-        second: Another, such as that of the novel classes.
+    """Compute 2 a b / (a + b) of two mean IoUs, not negative; 0 if both are 0, nan if one is.
 
     >>> harmonic_mean(0.6, 0.2), harmonic_mean(0.0, 0.0)
     (0.3, 0.0)

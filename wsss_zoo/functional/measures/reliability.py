@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 
 from wsss_zoo.functional.measures.confusion import confusion_matrix, mean_iou
-
-_IGNORED = 255
+from wsss_zoo.functional.tensors import check_shapes
 
 
 def image_reliability(earlier: Tensor, last: Tensor, num_classes: int) -> float:
@@ -16,17 +15,13 @@ def image_reliability(earlier: Tensor, last: Tensor, num_classes: int) -> float:
     in either prediction. As in the authors' code, it is a mean of means, not of one pooled matrix.
 
     Args:
-        earlier: Class index per pixel of K earlier checkpoints, (K, H, W), any integer type.
+        earlier: Class index per pixel of K >= 1 earlier checkpoints, (K, H, W), integers.
         last: Prediction of the last checkpoint, (H, W). Pixels that are 255 in either prediction
             are left out of their comparison.
         num_classes: C, with background.
 
     Returns:
         Reliability in [0, 1], never nan: two predictions without a common pixel count 0.
-
-    Raises:
-        ValueError: If the shapes do not fit, there is no earlier prediction, or a prediction has a
-            value other than 255 and the class indices.
 
     Yang et al., "ST++: Make Self-training Work Better for Semi-supervised Semantic Segmentation",
     CVPR 2022.
@@ -36,16 +31,12 @@ def image_reliability(earlier: Tensor, last: Tensor, num_classes: int) -> float:
     >>> round(image_reliability(earlier, last, num_classes=3), 4)  # (1 + (2/3 + 1/2) / 2) / 2
     0.7917
     """
-    if earlier.ndim != 3 or last.ndim != 2 or earlier.shape[1:] != last.shape:
-        raise ValueError(
-            f"earlier {tuple(earlier.shape)} and last {tuple(last.shape)} do not fit; give (K, H, "
-            "W) and (H, W)"
-        )
+    check_shapes("(K, H, W) and (H, W)", earlier=earlier, last=last)
     if not len(earlier):
         raise ValueError("there is no earlier prediction to compare the last one with; give one")
     total = 0.0
     for preds in earlier:
-        target = torch.where(preds == _IGNORED, torch.full_like(last, _IGNORED), last)
-        confusion = confusion_matrix(preds, target, num_classes, _IGNORED)
+        target = torch.where(preds == 255, torch.full_like(last, 255), last)
+        confusion = confusion_matrix(preds, target, num_classes, 255)
         total += mean_iou(confusion) if confusion.any() else 0.0
     return total / len(earlier)

@@ -5,6 +5,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from wsss_zoo.functional.tensors import check_shapes
+
 # Pixels that touch at a corner belong to one object.
 _NEIGHBOURS = np.ones((3, 3), dtype=np.uint8)
 
@@ -28,18 +30,12 @@ def small_object_counts(
         (C, 2) float32 on the device of the input: sum of recalls, number of objects. The counts of
         several images can be added. Computed on the CPU.
 
-    Raises:
-        ValueError: If the shapes differ or the share is out of range.
-
     >>> target = torch.tensor([[1, 0, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]])
     >>> preds = torch.tensor([[1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]])
     >>> small_object_counts(preds, target, num_classes=2, max_area=0.2)[1]
     tensor([0.5000, 2.0000])
     """
-    if preds.ndim != 2 or preds.shape != target.shape:
-        raise ValueError(
-            f"preds {tuple(preds.shape)} and target {tuple(target.shape)} do not fit; give (H, W)"
-        )
+    check_shapes("(H, W) and (H, W)", preds=preds, target=target)
     if not 0 < max_area <= 1:
         raise ValueError(f"max_area is {max_area}; give a share of the image in (0, 1]")
     true, found = target.cpu().numpy(), (preds == target).cpu().numpy()

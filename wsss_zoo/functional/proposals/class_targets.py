@@ -36,9 +36,6 @@ def class_targets(mask: Tensor, num_classes: int, tags: Tensor | None = None) ->
         tags: Presence of each class, (N, K); None without tags. A class that is tagged and shown
             counts as shown.
 
-    Raises:
-        ValueError: If the tags have another shape.
-
     Chen et al. (SimFormer), NeurIPS 2022: semantic targets, no instances.
 
     >>> targets = class_targets(torch.tensor([[[2, 0, 255]]]), 4, torch.tensor([[0, 1, 1, 0]]))
@@ -61,21 +58,14 @@ def class_targets(mask: Tensor, num_classes: int, tags: Tensor | None = None) ->
         labels[place, :count] = np.concatenate(row)
     mask_counts = [len(shown) for shown, _ in rows]
     has_mask = np.arange(labels.shape[1]) < np.array(mask_counts, np.int64)[:, None]
-    return ClassTargets(
-        torch.from_numpy(labels).to(mask.device),
-        torch.from_numpy(has_mask).to(mask.device),
-        counts,
-        mask_counts,
-        labels,
-    )
+    on_device = (torch.from_numpy(array).to(mask.device) for array in (labels, has_mask))
+    return ClassTargets(*on_device, counts, mask_counts, labels)
 
 
 def target_masks(targets: ClassTargets, labels: Tensor) -> Tensor:
-    """Make the masks of all targets at any resolution, empty without a mask, (N, T, h, w) bool.
+    """Make the masks of all targets, empty without a mask, (N, T, h, w) bool.
 
-    Args:
-        targets: From `class_targets`.
-        labels: The mask, resized by the nearest pixel, (N, h, w) int64.
+    The labels are the mask at any resolution, (N, h, w) int64, resized by the nearest pixel.
     """
     same = labels[:, None] == targets.labels[:, :, None, None]
     return same & targets.has_mask[:, :, None, None]

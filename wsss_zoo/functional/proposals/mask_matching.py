@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from wsss_zoo.functional.losses.mask_losses import CPU_BLOCK, FOCAL_WEIGHT, GPU_BLOCK
+from wsss_zoo.functional.tensors import at_least_float32, check_shapes
 
 Match = tuple[Tensor, Tensor]
 HostMatch = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -40,9 +41,6 @@ def proposal_costs(
     Returns:
         (N, Q, T), finite: a proposal with logits that are not finite costs 1e9.
 
-    Raises:
-        ValueError: If the shapes do not fit.
-
     Chen et al. (SimFormer), NeurIPS 2022; the cost of MaskFormer, Cheng et al., NeurIPS 2021. The
     authors' code multiplies the mask cost of a target without mask by 0, which turns saturated
     logits into NaN. This implementation leaves it out.
@@ -55,24 +53,17 @@ def proposal_costs(
     >>> bool(costs[0, 1, 0] > costs[0, 0, 0])
     True
     """
-    N, Q, h, w = mask_logits.shape if mask_logits.ndim == 4 else (-1, 0, 0, 0)
-    T = labels.shape[-1] if labels.ndim == 2 else -1
-    if (
-        class_logits.ndim != 3
-        or class_logits.shape[:2] != (N, Q)
-        or labels.shape != (N, T)
-        or has_mask.shape != (N, T)
-        or masks.shape != (N, T, h, w)
-    ):
-        raise ValueError(
-            f"class_logits {tuple(class_logits.shape)}, mask_logits {tuple(mask_logits.shape)}, "
-            f"labels {tuple(labels.shape)}, masks {tuple(masks.shape)} and has_mask "
-            f"{tuple(has_mask.shape)} do not fit; give (N, Q, K + 1), (N, Q, h, w), (N, T), "
-            "(N, T, h, w) and (N, T), the masks resized (nearest) to the mask logits"
-        )
-    precise = torch.promote_types(class_logits.dtype, torch.float32)
-    probs = class_logits.to(precise).softmax(2)
-    costs = -probs.gather(2, labels[:, None].expand(N, Q, T))
+    check_shapes(
+        "(N, Q, K + 1), (N, Q, h, w), (N, T), (N, T, h, w) and (N, T), the masks resized (nearest) "
+        "to the mask logits",
+        class_logits=class_logits,
+        mask_logits=mask_logits,
+        labels=labels,
+        masks=masks,
+        has_mask=has_mask,
+    )
+    probs = at_least_float32(class_logits).softmax(2)
+    costs = -probs.gather(2, labels[:, None].expand(-1, probs.shape[1], -1))
     flat_masks = masks.flatten(2)
     with torch.autocast(mask_logits.device.type, enabled=False):
         mask_costs = _mask_costs(mask_logits.flatten(2), flat_masks)
@@ -116,7 +107,7 @@ def _mask_costs(logits: Tensor, masks: Tensor) -> Tensor:
 
 
 def _block_size(rows: int, device: torch.device) -> int:
-    """Choose the number of pixels processed at a time, a power of two."""
+    """Choose the number of pixels in a block, a power of two."""
     elements = CPU_BLOCK if device.type == "cpu" else GPU_BLOCK
     return 1 << (max(1, elements // max(1, rows)).bit_length() - 1)
 
@@ -128,14 +119,11 @@ def solve_assignment(costs: Tensor, counts: Sequence[int]) -> list[HostMatch]:
 
     Args:
         costs: Finite, (N, Q, T).
-        counts: Number of targets of each image; the rest of `costs` is padding.
+        counts: Number of targets of each image, 0 to T; the rest of `costs` is padding.
 
     Returns:
         Per image the proposals, ascending, and the target of each, both int64 arrays of length
         min(Q, count). With more targets than proposals the most costly ones stay unassigned.
-
-    Raises:
-        ValueError: If there is not one count per image, or a count is outside [0, T].
     """
     N, _, T = costs.shape
     if len(counts) != N or not all(0 <= count <= T for count in counts):
@@ -149,13 +137,6 @@ def solve_assignment(costs: Tensor, counts: Sequence[int]) -> list[HostMatch]:
 
 def assign_proposals(costs: Tensor, counts: Sequence[int]) -> list[Match]:
     """Run `solve_assignment` and copy its result to the device of the costs, as int64 tensors.
-
-    Args:
-        costs: See `solve_assignment`.
-        counts: See `solve_assignment`.
-
-    Raises:
-        ValueError: If there is not one count per image, or a count is outside [0, T].
 
     >>> assign_proposals(torch.tensor([[[1.0, 0.0], [0.0, 5.0], [9.0, 9.0]]]), [2])
     [(tensor([0, 1]), tensor([1, 0]))]
@@ -184,9 +165,6 @@ def match_proposal_batch(
         masks: For each image (T, h, w), 0 or 1.
         has_mask: For each image (T,) bool.
 
-    Raises:
-        ValueError: If the shapes do not fit or a list does not have N entries.
-
     >>> labels, masks = [torch.tensor([1]), torch.tensor([]).long()], [torch.ones(1, 2, 2)] * 2
     >>> logits = torch.tensor([[0.0, 0.0, 9.0], [0.0, 9.0, 0.0]]).repeat(2, 1, 1)
     >>> match_proposal_batch(logits, torch.zeros(2, 2, 2, 2), labels, [masks[0], masks[1][:0]],
@@ -202,14 +180,8 @@ def match_proposal_batch(
         )
     if N == 0:
         return []
-    costs = proposal_costs(
-        class_logits,
-        mask_logits,
-        pad_sequence(list(labels), batch_first=True),
-        pad_sequence(list(masks), batch_first=True),
-        pad_sequence(list(has_mask), batch_first=True),
-    )
-    return assign_proposals(costs, counts)
+    targets = (pad_sequence(list(rows), batch_first=True) for rows in (labels, masks, has_mask))
+    return assign_proposals(proposal_costs(class_logits, mask_logits, *targets), counts)
 
 
 def match_proposals(
@@ -229,9 +201,6 @@ def match_proposals(
     Returns:
         Matched queries, ascending, and the index of each one's target in the order given, both
         int64 of length min(Q, T).
-
-    Raises:
-        ValueError: If the shapes do not fit, or a label is outside [0, K).
 
     Chen et al. (SimFormer), NeurIPS 2022. The authors' code numbers targets whose mask vanishes at
     this resolution in another order than their labels. This implementation uses the order of the

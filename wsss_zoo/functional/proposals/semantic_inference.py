@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from wsss_zoo.functional.tensors import at_least_float32
+
 
 def semantic_inference(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
     """Sum softmax(class)[:K] times sigmoid(mask) over the queries.
@@ -18,9 +20,6 @@ def semantic_inference(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
     Returns:
         Scores, (K, H, W) or (N, K, H, W), from 0 to Q, float32 (float64 for float64 logits).
 
-    Raises:
-        ValueError: If the shapes do not fit.
-
     Cheng et al. (MaskFormer), NeurIPS 2021, semantic inference.
 
     >>> scores = semantic_inference(torch.zeros(2, 3), torch.tensor([[[99.0, 0.0, -99.0]]] * 2))
@@ -32,8 +31,7 @@ def semantic_inference(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
             f"class_logits {tuple(class_logits.shape)} and mask_logits {tuple(mask_logits.shape)} "
             "do not fit; give (Q, K + 1) and (Q, H, W), or (N, Q, K + 1) and (N, Q, H, W)"
         )
-    precise = torch.promote_types(mask_logits.dtype, torch.float32)
-    probs = class_logits.to(precise).softmax(-1)[..., :-1]
-    masks = mask_logits.to(precise).sigmoid()
+    masks = at_least_float32(mask_logits).sigmoid()
+    probs = class_logits.to(masks.dtype).softmax(-1)[..., :-1]
     with torch.autocast(mask_logits.device.type, enabled=False):
         return torch.einsum("...qk,...qhw->...khw", probs, masks)

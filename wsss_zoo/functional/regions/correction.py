@@ -144,9 +144,6 @@ def write_back(
             region takes precedence. "keep_pixels": in addition, clean pixels keep their label.
         ignore_index: Value of missing labels.
 
-    Raises:
-        ValueError: If the rule is unknown.
-
     arXiv:2103.14242 leaves the rule open; "all" is the most literal reading.
 
     >>> segments, label = torch.tensor([[0, 0, 1, 1]]), torch.tensor([[1, 2, 2, 1]])
@@ -176,9 +173,6 @@ def temper(probs: Tensor, cap: float) -> Tensor:
     Args:
         probs: Probabilities along dimension 0, (C, ...).
         cap: Largest probability, in (1 / C, 1].
-
-    Raises:
-        ValueError: If the cap is not above the uniform probability, or above 1.
 
     >>> temper(torch.tensor([1.0, 0.0]), 0.9)
     tensor([0.9000, 0.1000])

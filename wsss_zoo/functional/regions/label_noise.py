@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 
 from wsss_zoo.functional.regions.pooling import class_indices
+from wsss_zoo.functional.tensors import check_equal_shapes, check_shapes
+
+_ONE_EACH = "give one of each for every pixel"
 
 
 class DetectionReport(TypedDict):
@@ -34,18 +37,13 @@ def label_loss(logits: Tensor, labels: Tensor, ignore_index: int = 255) -> Tenso
         without NaN and +inf.
 
     Raises:
-        ValueError: If the shapes do not fit or the labels are not integers. On the CPU also if a
-            label is neither in [0, C) nor `ignore_index`.
+        ValueError: On the CPU, if a label is neither in [0, C) nor `ignore_index`.
 
     >>> logits = torch.tensor([0.0, 0.0, -torch.inf]).view(1, 3, 1, 1).expand(1, 3, 1, 3)
     >>> label_loss(logits, torch.tensor([[[1, 2, 255]]]))
     tensor([[[0.6931,    inf, 0.0000]]])
     """
-    if logits.ndim != 4 or labels.shape != (logits.shape[0], *logits.shape[2:]):
-        raise ValueError(
-            f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)} do not fit; give "
-            "(N, C, H, W) and (N, H, W)"
-        )
+    check_shapes("(N, C, H, W) and (N, H, W)", logits=logits, labels=labels)
     labels = class_indices(labels)
     num_classes = logits.shape[1]
     given = labels != ignore_index
@@ -73,15 +71,11 @@ def clean_pixels(
         threshold: Highest loss of a clean label: one number, or one for each class, (C,).
         ignore_index: Value of pixels without a label; they are never clean.
 
-    Raises:
-        ValueError: If the shapes differ, the labels are not integers, or the threshold is neither a
-            number nor (C,).
-
     >>> losses, labels = torch.tensor([0.1, 0.5, 0.5, 0.0]), torch.tensor([0, 0, 1, 255])
     >>> clean_pixels(losses, labels, torch.tensor([0.2, 0.6])).tolist()
     [True, False, True, False]
     """
-    _check_pixels(losses, "labels", labels)
+    check_equal_shapes(_ONE_EACH, losses=losses, labels=labels)
     labels = class_indices(labels)
     given = labels != ignore_index
     if isinstance(threshold, Tensor):
@@ -96,16 +90,12 @@ def noise_threshold(losses: Tensor, is_correct: Tensor, precision: float) -> flo
     """Find the highest threshold at which clean labels reach a given precision.
 
     Args:
-        losses: Loss of each label of pixels whose true class is known, (P,).
+        losses: Loss of each label of pixels whose true class is known, (P,), not NaN.
         is_correct: Whether the label is the true class, (P,) bool.
         precision: Least share in [0, 1] of correct labels among those with at most that loss.
 
     Returns:
         The highest loss with that share; -inf if none has it, so that nothing is clean.
-
-    Raises:
-        ValueError: If the shapes are not (P,), `is_correct` is not bool, a loss is NaN or
-            `precision` is outside [0, 1].
 
     Yi et al., "Learning from Pixel-Level Label Noise", TIP 2021, choose the threshold by the losses
     of the images with masks. The rule is this implementation's own.
@@ -124,17 +114,12 @@ def noise_threshold(losses: Tensor, is_correct: Tensor, precision: float) -> flo
 def youden_threshold(losses: Tensor, is_correct: Tensor) -> float:
     """Find the threshold that best separates correct from wrong labels, whatever their shares.
 
-    Args:
-        losses: Loss of each label of pixels whose true class is known, (P,).
-        is_correct: Whether the label is the true class, (P,) bool.
+    Takes the losses and labels of `noise_threshold`.
 
     Returns:
         The lowest loss with the highest Youden's J: the share of correct labels with at most that
         loss, minus the same share of wrong labels. An empty share counts 0. -inf if J is nowhere
         above 0.
-
-    Raises:
-        ValueError: If the shapes are not (P,), `is_correct` is not bool or a loss is NaN.
 
     Youden, "Index for Rating Diagnostic Tests", Cancer 1950.
 
@@ -163,7 +148,7 @@ def detection_report(
     """Measure how well a threshold separates correct from wrong labels.
 
     Args:
-        losses: Loss of each label of pixels whose true class is known, (P,).
+        losses: Loss of each label of pixels whose true class is known, (P,), not NaN.
         labels: The labels, (P,), in [0, C); leave out pixels without a label.
         is_correct: Whether the label is the true class, (P,) bool.
         threshold: Highest loss of a clean label: one number, or one for each class, (C,).
@@ -174,10 +159,6 @@ def detection_report(
         clean labels. `coverage`: clean share of all. `recall`: clean share of the correct ones. The
         lists `class_precision`, ... are the same by class of the label; `class_pixels` is the
         number of labels of each class.
-
-    Raises:
-        ValueError: If the shapes differ, `is_correct` is not bool, a loss is NaN, a label is
-            outside [0, C), or there is not one threshold for each class.
 
     >>> report = detection_report(
     ...     torch.tensor([0.1, 0.1, 0.9, 0.9]),
@@ -192,7 +173,7 @@ def detection_report(
     [1.0, 0.0, None]
     """
     _check_losses(losses, is_correct)
-    _check_pixels(losses, "labels", labels)
+    check_equal_shapes(_ONE_EACH, losses=losses, labels=labels)
     labels = class_indices(labels)
     if ((labels < 0) | (labels >= num_classes)).any():
         raise ValueError(
@@ -233,9 +214,7 @@ def _cumulated(losses: Tensor, is_correct: Tensor) -> tuple[Tensor, Tensor, Tens
 
 def _check_losses(losses: Tensor, is_correct: Tensor) -> None:
     """Raise a ValueError unless each pixel has one loss, not NaN, and one bool."""
-    if losses.ndim != 1:
-        raise ValueError(f"losses have shape {tuple(losses.shape)}; give (P,)")
-    _check_pixels(losses, "is_correct", is_correct)
+    check_shapes("(P,) and (P,)", losses=losses, is_correct=is_correct)
     if is_correct.dtype != torch.bool:
         raise ValueError(f"is_correct is {is_correct.dtype}; give bool, labels == mask")
     if losses.isnan().any():
@@ -244,15 +223,5 @@ def _check_losses(losses: Tensor, is_correct: Tensor) -> None:
         )
 
 
-def _check_pixels(losses: Tensor, name: str, other: Tensor) -> None:
-    """Raise a ValueError if a tensor has another shape than the losses."""
-    if other.shape != losses.shape:
-        raise ValueError(
-            f"losses {tuple(losses.shape)} and {name} {tuple(other.shape)} differ; give one of "
-            "each for every pixel"
-        )
-
-
 def _share(part: int, whole: int) -> float | None:
-    """Divide, giving None if the whole is 0."""
     return part / whole if whole else None

@@ -4,19 +4,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsss_zoo.functional.tensors import check_equal_shapes, check_shapes
+
 
 def num_regions(segments: Tensor) -> int:
     """Return the number of regions, V = highest id + 1.
 
+    Unused ids below the highest count as regions without pixels.
+
     Args:
-        segments: Region of each pixel, (H, W), any integer type.
-
-    Returns:
-        V; also counts unused ids below the highest: regions without pixels.
-
-    Raises:
-        ValueError: If the shape is not (H, W) with H, W >= 1, the type is not an integer, or an id
-            is negative.
+        segments: Region of each pixel, from 0, (H, W) with H, W >= 1, any integer type.
 
     >>> num_regions(torch.tensor([[0, 0, 2]]))
     3
@@ -39,16 +36,13 @@ def pool_regions(features: Tensor, segments: Tensor) -> Tensor:
     the resized map of D * H * W numbers is never made.
 
     Args:
-        features: Feature map, (D, h, w), smaller or larger than the segments, any float type.
+        features: Feature map, (D, h, w), not empty, smaller or larger than the segments, any float
+            type.
         segments: Region of each pixel, (H, W), any integer type, on the device of the features.
 
     Returns:
         (V, D) float32, V = highest id + 1; 0 for ids without pixels. Sums are float32 for every
         input type, also under autocast.
-
-    Raises:
-        ValueError: If the features are not a float map (D, h, w) with D, h, w >= 1, or
-            `num_regions` rejects the segments.
 
     >>> features = torch.tensor([[[0.0, 1.0]]])
     >>> pool_regions(features, torch.tensor([[0, 0, 1, 1]])).flatten().tolist()
@@ -71,9 +65,9 @@ def pool_regions(features: Tensor, segments: Tensor) -> Tensor:
 
 
 def _cell_weights(segments: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute what every cell of a (height, width) map contributes to the sum over each region.
+    """Compute what each cell of a (height, width) map adds to the sum over each region.
 
-    Region, cell and weight of each contribution, (M,), are sorted by the region. Adjacent pixels
+    Returns region, cell and weight of each contribution, (M,), sorted by region. Adjacent pixels
     between the same four cells are summed first, so M is far below 4 * H * W.
     """
     y, part_y = _source(height, segments.shape[0], segments.device)
@@ -129,21 +123,9 @@ def vote(
     quorum: float = 0.5,
     ignore_index: int = 255,
 ) -> Tensor:
-    """Label each region by the majority of its pixels.
+    """Label each region by the `majority` of its pixels' `vote_counts`, (V,) int64.
 
-    Args:
-        labels: Class index per pixel, (H, W), any integer type.
-        segments: Region of each pixel, (H, W), any integer type.
-        num_classes: C, with background.
-        quorum: Least share in [0, 1] of labelled pixels in a region.
-        ignore_index: Label of pixels without a vote, and of regions without a majority.
-
-    Returns:
-        (V,) int64: the most frequent class, the lowest on a tie; `ignore_index` where no pixel or
-        too few are labelled.
-
-    Raises:
-        ValueError: See `vote_counts` and `majority`.
+    The arguments are those of the two functions.
 
     >>> labels = torch.tensor([[2, 2, 1, 255, 1, 255, 255]])
     >>> vote(labels, torch.tensor([[0, 0, 0, 0, 1, 1, 1]]), num_classes=3)
@@ -166,18 +148,14 @@ def vote_counts(
         ignore_index: Label of the pixels that are not counted.
 
     Raises:
-        ValueError: If the shapes differ, `num_classes` is below 1, a label is neither an
-            integer in [0, C) nor `ignore_index`, or `num_regions` rejects the segments.
+        ValueError: If a label is neither in [0, C) nor `ignore_index`.
 
     >>> vote_counts(torch.tensor([[2, 2, 255]]), torch.tensor([[0, 0, 1]]), num_classes=3)
     tensor([[0, 0, 2],
             [0, 0, 0]])
     """
-    if labels.shape != segments.shape:
-        raise ValueError(
-            f"labels {tuple(labels.shape)} and segments {tuple(segments.shape)} differ; make the "
-            "superpixels of the image at the size of its labels"
-        )
+    remedy = "make the superpixels of the image at the size of its labels"
+    check_equal_shapes(remedy, labels=labels, segments=segments)
     labels = class_indices(labels).flatten()
     if num_classes < 1:
         raise ValueError(f"num_classes is {num_classes}; count the background too")
@@ -197,7 +175,7 @@ def vote_counts(
 
 
 def class_indices(labels: Tensor) -> Tensor:
-    """Convert labels to int64; raise a ValueError if they are not integers."""
+    """Convert integer labels to int64; refuse others."""
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise ValueError(f"labels are {labels.dtype}; give class indices")
     return labels.long()
@@ -215,17 +193,10 @@ def majority(counts: Tensor, sizes: Tensor, quorum: float = 0.5, ignore_index: i
     Returns:
         (V,) int64; the lowest class on a tie.
 
-    Raises:
-        ValueError: If the shapes do not fit or `quorum` is outside [0, 1].
-
     >>> majority(torch.tensor([[1, 3], [2, 2], [0, 1]]), torch.tensor([5, 4, 3]))
     tensor([  1,   0, 255])
     """
-    if counts.ndim != 2 or sizes.shape != counts.shape[:1]:
-        raise ValueError(
-            f"counts {tuple(counts.shape)} and sizes {tuple(sizes.shape)} do not fit; give (V, C) "
-            "and (V,)"
-        )
+    check_shapes("(V, C) and (V,)", counts=counts, sizes=sizes)
     if not 0 <= quorum <= 1:
         raise ValueError(f"quorum is {quorum}; give a share in [0, 1]")
     counted = counts.sum(1)
@@ -242,12 +213,8 @@ def paint(node_labels: Tensor, segments: Tensor) -> Tensor:
     """Assign the label of its region to every pixel, (H, W) of the labels' type.
 
     Args:
-        node_labels: Label of each region, (V,), any type.
+        node_labels: Label of each region, at least one per region, (V,), any type.
         segments: Region of each pixel, (H, W), any integer type.
-
-    Raises:
-        ValueError: If `node_labels` is not (V,), has fewer entries than there are regions, or
-            `num_regions` rejects the segments.
 
     >>> paint(torch.tensor([7, 255]), torch.tensor([[0, 1], [0, 0]]))
     tensor([[  7, 255],

@@ -17,9 +17,6 @@ def region_adjacency(segments: Tensor) -> Tensor:
         sorted by the first end, then the second. Regions share a border if two of their pixels
         share a side (4-connectivity).
 
-    Raises:
-        ValueError: If `num_regions` rejects the segments.
-
     >>> region_adjacency(torch.tensor([[0, 0, 1], [0, 2, 1]]))
     tensor([[0, 0, 1, 1, 2, 2],
             [1, 2, 0, 2, 0, 1]])
@@ -43,11 +40,8 @@ def edge_similarity(x: Tensor, edge_index: Tensor) -> Tensor:
     below 1, too close for half precision.
 
     Args:
-        x: Features of the nodes, (V, D), any float type.
+        x: Finite features of the nodes, (V, D), any float type.
         edge_index: Edges, (2, E) int64.
-
-    Raises:
-        ValueError: If a shape or type does not fit, or x holds NaN or infinite values.
 
     Pu et al., "GraphNet: Learning Image Pseudo Annotations for Weakly-Supervised Semantic
     Segmentation", ACM MM 2018, section 3.1.
@@ -59,14 +53,7 @@ def edge_similarity(x: Tensor, edge_index: Tensor) -> Tensor:
 
 
 def kept_edges(x: Tensor, edge_index: Tensor) -> Tensor:
-    """Mark the edges that `prune_edges` keeps, (E,) bool.
-
-    Args:
-        x: Features of the nodes, (V, D), any float type.
-        edge_index: Edges, (2, E) int64.
-
-    Raises:
-        ValueError: As `edge_similarity` does.
+    """Mark the edges that `prune_edges` keeps, (E,) bool; arguments as in `edge_similarity`.
 
     >>> x = torch.tensor([[0.0], [0.1], [9.0], [9.1], [0.2]])
     >>> kept_edges(x, torch.tensor([[0, 1, 2, 0, 1], [1, 2, 3, 4, 4]])).tolist()
@@ -88,14 +75,8 @@ def prune_edges(x: Tensor, edge_index: Tensor) -> Tensor:
 
     An edge is removed if its similarity w (see `edge_similarity`) is below mu - sigma and is the
     highest at neither end. mu is the mean, sigma the standard deviation (of the population) over
-    the edges. Every node keeps its best edge, and both directions of an edge stay or go.
-
-    Args:
-        x: Features of the nodes, (V, D), any float type.
-        edge_index: Edges, (2, E) int64.
-
-    Raises:
-        ValueError: As `edge_similarity` does.
+    the edges. Every node keeps its best edge, and both directions of an edge stay or go. The
+    arguments are those of `edge_similarity`.
 
     GraphNet (Pu et al., ACM MM 2018), section 3.1. The paper's rule looks at one end only, which
     would keep some edges in one direction.

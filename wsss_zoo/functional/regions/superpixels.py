@@ -30,9 +30,9 @@ def superpixels(
     not mix them within one run (see `superpixel_backend`).
 
     Args:
-        image: RGB image before normalisation, (H, W, 3) uint8, any memory layout.
-        num_segments: Number of regions to ask for, which SLIC approximates. Capped at one region
-            per 64 pixels and at 32,767.
+        image: RGB image before normalisation, (H, W, 3) uint8 with H, W >= 1, any memory layout.
+        num_segments: Number of regions to ask for, at least 1, which SLIC approximates. Capped at
+            one region per 64 pixels and at 32,767.
         backend: `"fast_slic"` (C++, 20-40 times faster, no dependency of this package), `"skimage"`
             (scikit-image), or `"auto"`: fast_slic if it can be imported, else skimage.
 
@@ -40,8 +40,6 @@ def superpixels(
         Region of each pixel, (H, W) int64, with contiguous ids 0..V-1.
 
     Raises:
-        ValueError: If the image has another shape or type or no pixels, `num_segments` is below 1,
-            or the backend is unknown.
         ImportError: If the backend is `"fast_slic"` and it cannot be imported.
 
     Achanta et al., "SLIC Superpixels Compared to State-of-the-Art Superpixel Methods", TPAMI 2012,
@@ -72,14 +70,9 @@ def superpixels(
 def superpixel_backend(backend: SuperpixelBackend = "auto") -> str:
     """Return name and version of the library behind a backend, for the key of a cache.
 
-    Args:
-        backend: As in `superpixels`.
-
-    Returns:
-        For example `"fast_slic 0.4.0"` or `"scikit-image 0.26.0"`.
+    For example `"fast_slic 0.4.0"` or `"scikit-image 0.26.0"`. The backend is as in `superpixels`.
 
     Raises:
-        ValueError: If the backend is unknown.
         ImportError: If the backend is `"fast_slic"` and it cannot be imported.
 
     >>> superpixel_backend("skimage").split()[0]
@@ -122,7 +115,6 @@ def _fast_slic(slic_class: Any, image: npt.NDArray[np.uint8], seeds: int) -> npt
 
 
 def _skimage(image: npt.NDArray[np.uint8], seeds: int) -> npt.NDArray[np.int64]:
-    """Run SLIC of scikit-image."""
     # Slow to import, and only needed by this backend.
     from skimage.segmentation import slic
 

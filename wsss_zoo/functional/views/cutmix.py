@@ -9,11 +9,8 @@ def cutmix(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
 
     Args:
         a: Images (N, 3, H, W), or labels, confidences or validity (N, H, W).
-        b: The same of the images to paste from.
+        b: The same of the images to paste from, of one shape and dtype with `a`.
         mask: Region to paste, (N, H, W) bool, one for each image.
-
-    Raises:
-        ValueError: If shapes do not fit or the dtypes differ.
 
     Yun et al., "CutMix", ICCV 2019. Mix images, labels, confidences and validity by the same mask.
 
@@ -48,13 +45,10 @@ def draw_cutmix_boxes(
     Args:
         count: Number of masks N.
         size: Height and width (H, W) in pixels.
-        prob: Probability that a mask has a box.
-        area: Smallest and largest share of the image in a box.
-        ratio: Smallest height / width, at most 1; the largest is its inverse.
+        prob: Probability in [0, 1] that a mask has a box.
+        area: Smallest and largest share of the image in a box, in [0, 1].
+        ratio: Smallest height / width, in (0, 1]; the largest is its inverse.
         device: Where to draw; None for torch's default.
-
-    Raises:
-        ValueError: If `ratio` is not in (0, 1], or `prob` or `area` are not in [0, 1].
 
     Yang et al., CVPR 2023 (LiheYoung/UniMatch @ 0324f3d): mean area 0.206 of the image given a box.
     """
@@ -89,12 +83,10 @@ def draw_cutmix_masks(
     Args:
         count: Number of masks N.
         size: Height and width (H, W) in pixels.
-        boxes: Boxes in a mask; each toggles its pixels.
-        area: Smallest and largest share of the image in all boxes of a mask, without overlap.
+        boxes: Boxes in a mask, at least 1; each toggles its pixels.
+        area: Smallest and largest share of the image, in (0, 1], in all boxes of a mask, without
+            overlap.
         device: Where to draw; None for torch's default.
-
-    Raises:
-        ValueError: If there is no box, or `area` is not in (0, 1].
 
     French et al., "Semi-supervised semantic segmentation needs strong, varied perturbations", BMVC
     2020, in the form of charlesCXK/TorchSemiSeg @ 5e0c29c: expected area 0.251 of the image.
@@ -109,10 +101,8 @@ def draw_cutmix_masks(
     box_width = (width * share / vertical * shrink).round()
     top = ((height - box_height) * torch.rand(count, boxes, device=device)).round()
     left = ((width - box_width) * torch.rand(count, boxes, device=device)).round()
-    top, left, box_height, box_width = (
-        edge.reshape(-1, 1) for edge in (top, left, box_height, box_width)
-    )
-    covered = _boxes(top, left, box_height, box_width, size)
+    edges = (edge.reshape(-1, 1) for edge in (top, left, box_height, box_width))
+    covered = _boxes(*edges, size)
     toggles = covered.reshape(count, boxes, height, width).sum(1)
     return toggles % 2 == 1
 

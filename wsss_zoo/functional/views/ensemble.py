@@ -19,9 +19,6 @@ def ensemble_update(
     Returns:
         alpha z + (1 - alpha) probs, and the same divided by 1 - alpha^step.
 
-    Raises:
-        ValueError: If `alpha` is outside [0, 1), or a number `step` below 1.
-
     Laine & Aila, "Temporal Ensembling for Semi-Supervised Learning", ICLR 2017, algorithm 2.
 
     >>> z, target = ensemble_update(torch.zeros(2), torch.tensor([0.25, 0.75]), 0.6, 1)
@@ -86,7 +83,7 @@ def cells_to_crop(
     Args:
         cells: Values, (M, C, G, G).
         known: Cells that have a value, (M, G, G) bool.
-        geometry: Place of the crop; see `crop_to_cells`.
+        geometry: Place of the crop, (M, 5); see `crop_to_cells`.
         image_size: Height and width of the whole images, (M, 2), pixels.
         crop_size: Height and width of the crop (H, W), pixels.
 
@@ -102,12 +99,12 @@ def cells_to_crop(
     """
     with torch.autocast(cells.device.type, enabled=False):
         count = cells.shape[-1]
-        centres = [
+        y, x = (
             _cell_coordinates(geometry, image_size, axis, crop_size[axis], 0.5, count)
             for axis in (0, 1)
-        ]
-        rows, columns = (_bilinear(centre, count) for centre in centres)
-        own_rows, own_columns = (_one_hot_cell(centre, count) for centre in centres)
+        )
+        rows, columns = _bilinear(y, count), _bilinear(x, count)
+        own_rows, own_columns = _one_hot_cell(y, count), _one_hot_cell(x, count)
         weight = known.float()
         value = rows[:, None] @ (cells.float() * weight[:, None]) @ columns[:, None].mT
         share = rows @ weight @ columns.mT

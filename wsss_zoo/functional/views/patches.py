@@ -2,6 +2,8 @@
 
 from torch import Tensor
 
+from wsss_zoo.functional.tensors import check_shapes
+
 
 def image_patches(image: Tensor, size: int, stride: int) -> Tensor:
     """Cut square patches on a regular grid, starting at the top left corner.
@@ -10,14 +12,11 @@ def image_patches(image: Tensor, size: int, stride: int) -> Tensor:
 
     Args:
         image: Images, (N, D, H, W).
-        size: Side of a patch, pixels.
-        stride: Distance between neighbouring patches, pixels; below `size` they overlap.
+        size: Side of a patch, 1 pixel or more, at most the sides of the image.
+        stride: Distance of neighbouring patches, 1 pixel or more; below `size` they overlap.
 
     Returns:
         (N, rows, columns, D, size, size), a view of the image.
-
-    Raises:
-        ValueError: If the shape does not fit, or the image is smaller than a patch.
 
     >>> import torch
     >>> image = torch.arange(16.0).reshape(1, 1, 4, 4)
@@ -25,8 +24,7 @@ def image_patches(image: Tensor, size: int, stride: int) -> Tensor:
     tensor([[[ 8.,  9.],
              [12., 13.]]])
     """
-    if image.ndim != 4:
-        raise ValueError(f"image has the shape {tuple(image.shape)}; give (N, D, H, W)")
+    check_shapes("(N, D, H, W)", image=image)
     if size < 1 or stride < 1:
         raise ValueError(f"size is {size} and stride {stride}; give at least 1 pixel each")
     if min(image.shape[-2:]) < size:
