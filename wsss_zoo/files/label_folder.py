@@ -5,7 +5,6 @@
 says by which checkpoint and options the folder is being written.
 """
 
-import io
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -14,14 +13,10 @@ from typing import Any
 
 from PIL import Image
 
-from wsss_zoo.files.atomic import write_atomic, write_json
+from wsss_zoo.files.atomic import TEMPORARY, replacing, write_atomic, write_json
 from wsss_zoo.files.decoding import UInt8Array
-from wsss_zoo.files.pseudo_labels import (
-    HEADER,
-    MANIFEST,
-    label_path,
-    write_label,
-)
+from wsss_zoo.files.manifests import HEADER, MANIFEST
+from wsss_zoo.files.pseudo_labels import label_path, write_label
 
 MASKS, OVERLAYS, LEGEND, CLASSES = "masks", "overlays", "legend.png", "classes.txt"
 
@@ -60,7 +55,7 @@ class LabelFolder:
         if self.directory.is_file():
             raise ValueError(f"{self.directory} is a file; choose another folder with --out")
         found = self._read(MANIFEST) or self._read(HEADER)
-        if found is None and self._visible():
+        if found is None and any(not p.name.startswith(".") for p in self.directory.glob("*")):
             raise ValueError(
                 f"{self.directory} is not empty and was not written by 'wsss-zoo label'; choose "
                 "another folder with --out"
@@ -69,7 +64,7 @@ class LabelFolder:
             self._delete()
         elif found is not None:
             self._refuse_mixture(found)
-        for leftover in self.directory.rglob(".*.tmp"):
+        for leftover in self.directory.rglob(f".*{TEMPORARY}"):
             leftover.unlink()
         write_json(self.directory / HEADER, self.identity)
         (self.directory / MANIFEST).unlink(missing_ok=True)
@@ -82,39 +77,27 @@ class LabelFolder:
     def write(self, image_id: str, mask: UInt8Array, overlay: UInt8Array | None) -> None:
         """Write what belongs to an image; the mask last, as it says that the image is done.
 
-        Args:
-            image_id: The image.
-            mask: Class index per pixel, 255 = ignored, (H, W).
-            overlay: RGB picture, (H, W, 3); None for none.
+        ``mask`` holds class indices, 255 = ignored, (H, W); ``overlay`` is RGB, (H, W, 3).
         """
         if overlay is not None:
             fits = max(overlay.shape) <= _JPEG_SIDE
-            buffer = io.BytesIO()
-            picture = Image.fromarray(overlay)
-            picture.save(buffer, "JPEG" if fits else "PNG", quality=_JPEG_QUALITY)
             path = label_path(self.directory / OVERLAYS, image_id)
-            write_atomic(
-                path.with_name(f"{path.name.removesuffix('.png')}{'.jpg' if fits else '.png'}"),
-                buffer.getvalue(),
-            )
+            with replacing(path.with_suffix(".jpg") if fits else path) as unfinished:
+                picture = Image.fromarray(overlay)
+                picture.save(unfinished, "JPEG" if fits else "PNG", quality=_JPEG_QUALITY)
         write_label(self.directory / MASKS, image_id, mask)
 
     def write_legend(self, legend: Image.Image, class_lines: str) -> None:
         """Write what the colours mean, as a picture and as text."""
-        buffer = io.BytesIO()
-        legend.save(buffer, "PNG")
-        write_atomic(self.directory / LEGEND, buffer.getvalue())
+        with replacing(self.directory / LEGEND) as unfinished:
+            legend.save(unfinished, "PNG")
         write_atomic(self.directory / CLASSES, class_lines)
 
     def finish(self, images: Mapping[str, str], problems: Sequence[str]) -> int:
-        """Write the manifest: the folder is finished.
+        """Declare the folder finished: write the manifest; returns the number of masks.
 
-        Args:
-            images: File by id, of the images that have a mask if all went well.
-            problems: What could not be labelled, and why.
-
-        Returns:
-            Number of images with a mask.
+        ``images`` are files by id, of the images that have a mask if all went well; ``problems``
+        say what could not be labelled, and why.
         """
         done = {image_id: path for image_id, path in images.items() if self.has_mask(image_id)}
         result = {"count": len(done), "images": done, "problems": list(problems)}
@@ -130,11 +113,6 @@ class LabelFolder:
             return False
         # The clock of a camera may be ahead.
         return not mask < image < time.time()
-
-    def _visible(self) -> bool:
-        return self.directory.is_dir() and any(
-            not path.name.startswith(".") for path in self.directory.iterdir()
-        )
 
     def _read(self, name: str) -> dict[str, Any] | None:
         path = self.directory / name

@@ -18,7 +18,7 @@ from wsss_zoo.files.text import id_problem
 MANIFEST = "manifest.json"
 HEADER = "manifest.partial.json"
 
-_HASH_BLOCK = 1 << 20
+_KINDS = {"class_names": list, "count": int, "options": dict}  # the others are strings
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
 def read_manifest_of(
     directory: Path, contents: Contents, class_names: Sequence[str] | None = None
 ) -> Manifest:
-    """Manifest of a finished folder, checked against the data set that will use it.
+    """Read the manifest of a finished folder and check it against the data set that will use it.
 
     Args:
         directory: The folder.
@@ -155,33 +155,22 @@ def begin_folder_of(
 
 
 def find_manifest(path: Path) -> Manifest | None:
-    """The manifest in a file; None if there is no such file, ValueError if it is none."""
+    """Read a manifest; None if there is no such file, ValueError if it is none."""
     try:
         manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is no manifest ({error}); delete the folder") from error
-    wrong = _wrong_field(manifest)
-    if wrong is not None:
-        raise ValueError(
-            f"{path} is no manifest ({wrong} is {getattr(manifest, wrong)!r}); delete the folder"
-        )
+    for field, value in vars(manifest).items():
+        names = value if field == "class_names" and isinstance(value, list) else []
+        if not isinstance(value, _KINDS.get(field, str)) or not all(type(n) is str for n in names):
+            raise ValueError(f"{path} is no manifest ({field} is {value!r}); delete the folder")
     return manifest
 
 
-def _wrong_field(manifest: Manifest) -> str | None:
-    """Name of a field whose value, out of a file, is of another kind than it must be."""
-    for field in dataclasses.fields(Manifest):
-        kind = {"class_names": list, "count": int, "options": dict}.get(field.name, str)
-        if not isinstance(getattr(manifest, field.name), kind):
-            return field.name
-    strings = all(isinstance(name, str) for name in manifest.class_names)
-    return None if strings else "class_names"
-
-
 def checked_id(image_id: str) -> str:
-    """The id itself; a ValueError if, as a file's name, it would lead out of the folder."""
+    """Return the id; ValueError if, as a file's name, it would lead out of the folder."""
     problem = id_problem(image_id)
     if problem is not None:
         raise ValueError(
@@ -192,20 +181,19 @@ def checked_id(image_id: str) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
+    """Compute the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
-        while block := file.read(_HASH_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _differences(found: Manifest, wanted: Manifest) -> str:
     """Say in which fields, and in which of the options, two manifests differ."""
-    names = [field.name for field in dataclasses.fields(Manifest)]
-    fields = [name for name in names if getattr(found, name) != getattr(wanted, name)]
-    theirs, ours = found.options, wanted.options
-    unlike = {key for key in theirs.keys() & ours.keys() if theirs[key] != ours[key]}
-    options = sorted(unlike | (theirs.keys() ^ ours.keys()))
+    fields = _unlike(vars(found), vars(wanted))
+    options = sorted(_unlike(found.options, wanted.options))
     others = f", with other options {', '.join(options)}" if options else ""
     return f"({', '.join(fields)} differ){others}"
+
+
+def _unlike(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    missing = object()
+    return [key for key in one | other if one.get(key, missing) != other.get(key, missing)]

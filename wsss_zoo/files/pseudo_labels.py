@@ -1,11 +1,10 @@
 """A folder of pseudo-labels: the files between the method that writes them and the one that reads.
 
 ``<image_id>.png`` (palette PNG of the image's size, 255 = ignored), optionally
-``cams/<image_id>.npz``, and ``manifest.json``, which is written last: a folder without it is not
-finished. While the folder is being written, ``manifest.partial.json`` says by which run.
+``cams/<image_id>.npz``, and ``manifest.json``, which is written last; see
+`wsss_zoo.files.manifests`.
 """
 
-import io
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsss_zoo.files.atomic import write_atomic
+from wsss_zoo.files.atomic import replacing
 from wsss_zoo.files.decoding import UInt8Array, read_index_mask
 from wsss_zoo.files.manifests import (
     HEADER,
@@ -24,29 +23,7 @@ from wsss_zoo.files.manifests import (
     begin_folder_of,
     checked_id,
     read_manifest_of,
-    sha256_file,
-    write_manifest,
 )
-
-__all__ = [
-    "CAMS",
-    "HEADER",
-    "LABELS",
-    "MANIFEST",
-    "QUALITY",
-    "Manifest",
-    "begin_folder",
-    "cam_path",
-    "label_path",
-    "read_cam",
-    "read_label",
-    "read_manifest",
-    "sha256_file",
-    "voc_palette",
-    "write_cam",
-    "write_label",
-    "write_manifest",
-]
 
 QUALITY = "quality.json"
 CAMS = "cams"
@@ -60,7 +37,7 @@ LABELS = Contents(
 
 
 def voc_palette() -> UInt8Array:
-    """The colours of PASCAL VOC: index 0 is black, 255 is cream, (256, 3) RGB.
+    """Make the colours of PASCAL VOC: index 0 is black, 255 is cream, (256, 3) RGB.
 
     Bit i of the index goes to colour channel i mod 3, the lowest bits to the channel's highest.
 
@@ -75,12 +52,12 @@ def voc_palette() -> UInt8Array:
 
 
 def label_path(directory: Path, image_id: str) -> Path:
-    """File of a label map; a ValueError if the id would lead out of the folder."""
+    """Name the file of a label map; ValueError if the id would lead out of the folder."""
     return directory / f"{checked_id(image_id)}.png"
 
 
 def cam_path(directory: Path, image_id: str) -> Path:
-    """File of an image's activation maps; a ValueError if the id would lead out of the folder."""
+    """Name the file of activation maps; ValueError if the id would lead out of the folder."""
     return directory / CAMS / f"{checked_id(image_id)}.npz"
 
 
@@ -96,13 +73,12 @@ def write_label(directory: Path, image_id: str, label: UInt8Array) -> None:
         )
     picture = Image.fromarray(label)
     picture.putpalette(voc_palette().tobytes())
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    write_atomic(label_path(directory, image_id), buffer.getvalue())
+    with replacing(label_path(directory, image_id)) as unfinished:
+        picture.save(unfinished, "PNG")
 
 
 def read_label(directory: Path, image_id: str) -> UInt8Array:
-    """Label map of an image, class index per pixel, 255 = ignored, (H, W)."""
+    """Read an image's label map: class index per pixel, 255 = ignored, (H, W) uint8."""
     return read_index_mask(str(label_path(directory, image_id)))
 
 
@@ -122,14 +98,13 @@ def write_cam(
             f"CAM of {image_id} has shape {cam.shape} for classes of shape {classes.shape}; "
             "expected (k, H, W) and (k,)"
         )
-    buffer = io.BytesIO()
     values = np.rint(255 * np.clip(cam, 0, 1)).astype(np.uint8)
-    np.savez_compressed(buffer, cam=values, classes=classes.astype(np.int64))
-    write_atomic(cam_path(directory, image_id), buffer.getvalue())
+    with replacing(cam_path(directory, image_id)) as unfinished, unfinished.open("wb") as file:
+        np.savez_compressed(file, cam=values, classes=classes.astype(np.int64))
 
 
 def read_cam(directory: Path, image_id: str) -> tuple[UInt8Array, NDArray[np.int64]]:
-    """Activation maps of an image: 255 times the value, (k, H, W), and foreground indices, (k,)."""
+    """Read an image's activation maps: 255 times the value, (k, H, W), and foreground indices."""
     path = cam_path(directory, image_id)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -143,7 +118,7 @@ def read_cam(directory: Path, image_id: str) -> tuple[UInt8Array, NDArray[np.int
 
 
 def read_manifest(directory: Path, class_names: list[str] | None = None) -> Manifest:
-    """Manifest of a finished folder of pseudo-labels; see `read_manifest_of`."""
+    """Read the manifest of a finished folder of pseudo-labels; see `read_manifest_of`."""
     return read_manifest_of(directory, LABELS, class_names)
 
 

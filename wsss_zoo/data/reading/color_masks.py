@@ -30,10 +30,10 @@ class ColorTable:
         self._indices = np.append(np.array(list(colors.values()), np.uint8)[order], np.uint8(255))
 
     def read(self, path: str) -> UInt8Array:
-        """Class index per pixel of a palette, grey or RGB mask, (H, W), 255 = ignored, upright.
+        """Read the class index per pixel of a mask, (H, W), 255 = ignored, upright.
 
-        Transparency is ignored: the colour below it counts. A colour that is not in the table is a
-        ValueError, and so is a JPEG.
+        The mask may be a palette, grey or RGB image. Transparency is ignored: the colour below it
+        counts. A colour that is not in the table is a ValueError, and so is a JPEG.
         """
         image = open_mask(path)
         if image.mode.startswith("I"):
@@ -71,19 +71,14 @@ class ColorTable:
 class ColorMaskFiles(ImageFiles):
     """Image files with masks whose colours mean classes.
 
-    Args:
-        images: Image file by id.
-        masks: Mask file by id, for the images that have one.
-        index_map: Class index for each class of the table; 255 where the class is not used.
-        table: Class by colour.
+    ``index_map`` has a class index for each class of ``table``.
     """
 
     table: ColorTable = field(kw_only=True)
 
-    def read_mask(self, image_id: str) -> UInt8Array | None:
-        """See `ImageSource.read_mask`."""
-        path = self.masks.get(image_id)
-        return None if path is None else self.map_indices(self.table.read(path), path)
+    def read_values(self, path: str) -> UInt8Array:
+        """Read the class of the table per pixel, (H, W)."""
+        return self.table.read(path)
 
 
 def _color_keys(image: Image.Image) -> tuple[Keys, UInt8Array | None]:

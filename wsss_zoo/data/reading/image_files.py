@@ -4,9 +4,10 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wsss_zoo.files.decoding import (
     IGNORE_INDEX,
@@ -19,8 +20,7 @@ from wsss_zoo.files.decoding import (
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-# A value no mask may hold; the look-up table sends unknown class indices here, so that they are
-# found.
+# A value that no mask may hold: the look-up table sends unknown class indices here.
 _UNKNOWN = 254
 _CHECK_THREADS = 4  # decoding releases the interpreter lock
 
@@ -39,14 +39,18 @@ class Checks(NamedTuple):
     open_files: bool = True
 
 
-class ImageSource(Protocol):
-    """What a data set must be able to read; light enough to be sent to loader workers."""
+class ImageReader(Protocol):
+    """Reads images; light enough to be sent to loader workers."""
 
     def read_image(self, image_id: str) -> UInt8Array:
-        """RGB image, (H, W, 3); OSError if it cannot be decoded."""
+        """Read an RGB image, (H, W, 3); OSError if it cannot be decoded."""
+
+
+class ImageSource(ImageReader, Protocol):
+    """What a data set must be able to read."""
 
     def read_mask(self, image_id: str) -> UInt8Array | None:
-        """Class index per pixel, (H, W), 255 = ignored; None where the image has no mask.
+        """Read the class index per pixel, (H, W), 255 = ignored; None where there is no mask.
 
         Raises:
             OSError: If the file cannot be decoded.
@@ -94,18 +98,20 @@ class ImageFiles:
         object.__setattr__(self, "_table", table)
 
     def read_image(self, image_id: str) -> UInt8Array:
-        """RGB image, (H, W, 3), turned as its EXIF orientation says."""
+        """Read an RGB image, (H, W, 3), turned as its EXIF orientation says."""
         return read_rgb(self.images[image_id])
 
     def read_mask(self, image_id: str) -> UInt8Array | None:
         """See `ImageSource.read_mask`."""
         path = self.masks.get(image_id)
-        if path is None:
-            return None
-        return self.map_indices(read_index_mask(path), path)
+        return None if path is None else self.map_indices(self.read_values(path), path)
 
-    def map_indices(self, values: UInt8Array, path: str) -> UInt8Array:
-        """Class indices for the raw values of a mask file, (H, W); ValueError for unknown ones."""
+    def read_values(self, path: str) -> NDArray[Any]:
+        """Read the raw values of a mask file, (H, W)."""
+        return read_index_mask(path)
+
+    def map_indices(self, values: NDArray[Any], path: str) -> UInt8Array:
+        """Map the raw values of a mask file to class indices; ValueError for unknown ones."""
         mask: UInt8Array = self._table.take(values)
         if (mask == _UNKNOWN).any():
             counts = np.bincount(values[mask == _UNKNOWN])

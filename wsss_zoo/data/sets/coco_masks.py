@@ -1,13 +1,12 @@
 """Masks of COCO's objects, rasterised once and kept as PNG files."""
 
 import importlib
-import io
 import json
 import logging
 import os
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,11 @@ from PIL import Image
 from rich.progress import Progress
 from torch.utils.data import DataLoader, Dataset
 
-from wsss_zoo.data.sets.coco_annotations import CocoAnnotations, CocoIndex, CocoObject
+from wsss_zoo.data.sets.coco_annotations import CocoImage, CocoObject
 from wsss_zoo.files.atomic import replacing, write_json
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
-from wsss_zoo.files.pseudo_labels import MANIFEST, voc_palette
+from wsss_zoo.files.manifests import MANIFEST
+from wsss_zoo.files.pseudo_labels import voc_palette
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +30,7 @@ _IMAGES_A_TASK = 32
 
 
 def need_pycocotools() -> Any:
-    """The module ``pycocotools.mask``.
-
-    Raises:
-        ImportError: If it is not installed.
-    """
+    """Import ``pycocotools.mask``; ImportError with the remedy if it is not installed."""
     try:
         return importlib.import_module("pycocotools.mask")
     except ImportError as error:
@@ -78,21 +74,24 @@ def _decode(code: Any, api: Any) -> Any:
         return api.decode(code)
 
 
-def has_masks(directory: Path, index: CocoIndex, digest: str, crowd_as_class: bool) -> bool:
-    """Whether a folder holds all masks of an annotation file, made by the rules in force."""
+def finished_masks(directory: Path, digest: str, crowd_as_class: bool) -> set[str]:
+    """Find the ids of the masks in a folder that `build_masks` finished by the rules in force.
+
+    Empty if the folder is not finished, or was made from other annotations.
+    """
     try:
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-        with os.scandir(directory) as entries:
-            found = {entry.name for entry in entries}
     except (OSError, ValueError):
-        return False
-    complete = all(f"{image_id}.png" in found for image_id in index.ids)
-    return complete and bool(manifest == _identity(digest, crowd_as_class))
+        return set()
+    if manifest != _identity(digest, crowd_as_class):
+        return set()
+    with os.scandir(directory) as entries:
+        return {entry.name.removesuffix(".png") for entry in entries}
 
 
 def build_masks(
     directory: Path,
-    annotations: CocoAnnotations,
+    images: Mapping[str, CocoImage],
     digest: str,
     crowd_as_class: bool,
     num_workers: int,
@@ -108,12 +107,11 @@ def build_masks(
         OSError: If the folder cannot be written.
     """
     need_pycocotools()
-    count = len(annotations.index.ids)
-    logger.info("drawing %d masks into %s, once", count, directory)
+    logger.info("drawing %d masks into %s, once", len(images), directory)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / MANIFEST).unlink(missing_ok=True)
     loader = DataLoader(
-        _MaskFiles(directory, annotations, crowd_as_class),
+        _MaskFiles(directory, images, crowd_as_class),
         batch_size=_IMAGES_A_TASK,
         num_workers=num_workers,
         collate_fn=len,
@@ -121,7 +119,7 @@ def build_masks(
         generator=torch.Generator(),
     )
     with Progress() as progress:
-        task = progress.add_task(f"drawing {directory.name}", total=count)
+        task = progress.add_task(f"drawing {directory.name}", total=len(images))
         for done in loader:
             progress.advance(task, done)
     # All masks at once: after a power cut a manifest must not stand for empty files, and forcing
@@ -137,20 +135,22 @@ def _identity(digest: str, crowd_as_class: bool) -> dict[str, Any]:
 class _MaskFiles(Dataset[None]):
     """Rasterises and writes the mask of an image when it is asked for; for loader processes."""
 
-    def __init__(self, directory: Path, annotations: CocoAnnotations, crowd_as_class: bool) -> None:
-        self.directory, self.annotations = directory, annotations
+    def __init__(
+        self, directory: Path, images: Mapping[str, CocoImage], crowd_as_class: bool
+    ) -> None:
+        self.directory, self.images = directory, list(images.items())
         self.crowd_as_class = crowd_as_class
         self.palette = voc_palette().tobytes()
 
     def __len__(self) -> int:
-        return len(self.annotations.index.ids)
+        return len(self.images)
 
     def __getitem__(self, position: int) -> None:
-        image_id = self.annotations.index.ids[position]
-        height, width = self.annotations.index.sizes[position].tolist()
+        image_id, image = self.images[position]
         try:
-            objects = self.annotations.objects(position)
-            mask = rasterise_mask(objects, height, width, crowd_as_class=self.crowd_as_class)
+            mask = rasterise_mask(
+                image.objects(), image.height, image.width, crowd_as_class=self.crowd_as_class
+            )
         except ImportError:
             raise
         except Exception as error:  # pycocotools lets many kinds through for a damaged outline
@@ -163,8 +163,6 @@ class _MaskFiles(Dataset[None]):
     def _write(self, path: Path, mask: UInt8Array) -> None:
         image = Image.fromarray(mask)
         image.putpalette(self.palette)
-        buffer = io.BytesIO()
-        # Run lengths are what these masks are made of: smaller and faster than the default.
-        image.save(buffer, "png", compress_level=1, compress_type=zlib.Z_RLE)
         with replacing(path, sync=False) as unfinished:
-            unfinished.write_bytes(buffer.getvalue())
+            # Run lengths are what these masks are made of: smaller and faster than the default.
+            image.save(unfinished, "png", compress_level=1, compress_type=zlib.Z_RLE)

@@ -12,7 +12,7 @@ from wsss_zoo.data.reading.official_masks import load_matlab
 from wsss_zoo.data.reading.splits import read_split
 from wsss_zoo.data.reading.tag_files import Tags, check_tags, read_voc_xml
 from wsss_zoo.data.sets.official import OfficialDataModule, files_in
-from wsss_zoo.files.decoding import UInt8Array
+from wsss_zoo.files.decoding import UInt8Array, read_index_mask
 
 VOC_CLASSES = [
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
@@ -115,23 +115,20 @@ and for train_aug (SBD's benchmark.tgz unpacks to benchmark_RELEASE/dataset; tha
 class VOCFiles(ImageFiles):
     """VOC's files; masks may also be SBD's ``.mat`` files."""
 
-    def read_mask(self, image_id: str) -> UInt8Array | None:
-        """See `ImageSource.read_mask`."""
-        path = self.masks.get(image_id)
-        if path is None or not path.endswith(".mat"):
-            return super().read_mask(image_id)
-        return self.map_indices(read_sbd_mask(path), path)
+    def read_values(self, path: str) -> UInt8Array:
+        """Read the class indices in a mask file, (H, W)."""
+        return _read_sbd_mask(path) if path.endswith(".mat") else read_index_mask(path)
 
     def mask_size(self, image_id: str) -> tuple[int, int]:
         """Height and width of a mask, pixels."""
         path = self.masks[image_id]
         if not path.endswith(".mat"):
             return super().mask_size(image_id)
-        height, width = read_sbd_mask(path).shape
+        height, width = _read_sbd_mask(path).shape
         return height, width
 
 
-def read_sbd_mask(path: str) -> UInt8Array:
+def _read_sbd_mask(path: str) -> UInt8Array:
     """Class indices of an SBD ``cls/<id>.mat`` file (``GTcls.Segmentation``), (H, W)."""
 
     def load() -> UInt8Array:
