@@ -1,7 +1,7 @@
 """Files of a folder by image id; what two systems name differently, and where links lead."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ class Listing:
 
 
 def files_by_stem(directory: Path, suffixes: Iterable[str]) -> dict[str, str]:
-    """Files below a directory by their path without suffix, relative to it; see `list_files`."""
+    """Find files below a directory by their path without suffix; see `list_files`."""
     return list_files(directory, suffixes).files
 
 
@@ -33,7 +33,7 @@ def list_files(
     root: Path | None = None,
     report: Report = refuse,
 ) -> Listing:
-    """Files below a directory by id: the path without suffix, relative to it, in NFC.
+    """Find files below a directory by id: the path without suffix, relative to it, in NFC.
 
     Hidden files and folders are left out.
 
@@ -72,15 +72,26 @@ def list_files(
     return Listing(dict(sorted(found.items())), others)
 
 
+def find_one(root: Path, names: Sequence[str]) -> Path | None:
+    """Find the file that has one of several names; None if there is none.
+
+    Raises:
+        ValueError: If there are several.
+    """
+    found = [root / name for name in names if (root / name).is_file()]
+    if len(found) > 1:
+        raise ValueError(f"{root} has {' and '.join(names)}; delete one of them")
+    return found[0] if found else None
+
+
 def ids_by_name(files: dict[str, str]) -> dict[str, str]:
-    """Ids of files by the names that lists may give them: the id, and the id with the suffix."""
+    """Map the names that lists may give to files, with the suffix and without, to ids."""
     return {i + Path(path).suffix: i for i, path in files.items()} | {i: i for i in files}
 
 
 def _walk(
     directory: str | Path, prefix: str, boundary: str | None, report: Report
 ) -> Iterator[tuple[str, str]]:
-    """Names below the first directory, and paths, of all visible files."""
     with os.scandir(directory) as entries:
         visible = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
     for entry in visible:

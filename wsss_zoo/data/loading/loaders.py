@@ -12,7 +12,7 @@ from wsss_zoo.data.transforms.crops import Sample
 
 
 class Order(NamedTuple):
-    """What the order of training images depends on; ``batches_done`` see `EpochSampler`."""
+    """What the order of training images depends on; see `EpochSampler`."""
 
     seed: int
     ranks: int
@@ -39,11 +39,10 @@ def train_loader(
     order: Order,
     steps: int | None = None,
 ) -> DataLoader[Sample]:
-    """Shuffled batches of equal size.
+    """Load shuffled batches of equal size, ``batch_size`` per rank.
 
-    ``batch_size`` is that of one rank; ``steps`` are its batches in an epoch, None for one pass
-    over the images less the rest that fills no batch. Fewer images than a batch are repeated to
-    fill one.
+    ``steps`` are the batches of an epoch; None for one pass over the images, less the rest that
+    fills no batch. Fewer images than a batch are repeated to fill one.
     """
     # Ours have a length, which torch's Dataset does not declare; so below.
     size = len(dataset)  # type: ignore[arg-type]
@@ -67,30 +66,25 @@ def semi_loader(
     num_workers: int,
     order: Order,
 ) -> CombinedLoader:
-    """Batches of ``labeled`` and ``unlabeled`` images side by side.
+    """Load batches of ``labeled`` and ``unlabeled`` images side by side.
 
     An epoch is one pass over the unlabelled images; the labelled ones are repeated, in a new order
     each time, to its length.
     """
-    key = "unlabeled"
-    unlabeled = train_loader(datasets[key], batch_sizes[key], num_workers, order)
-    key = "labeled"
-    labeled = train_loader(
-        datasets[key], batch_sizes[key], num_workers, order, steps=len(unlabeled)
-    )
-    return CombinedLoader({"labeled": labeled, "unlabeled": unlabeled}, "max_size_cycle")
+    loaders: dict[str, DataLoader[Sample]] = {}
+    steps = None
+    for key in ("unlabeled", "labeled"):
+        loaders[key] = train_loader(datasets[key], batch_sizes[key], num_workers, order, steps)
+        steps = len(loaders["unlabeled"])
+    return CombinedLoader(loaders, "max_size_cycle")
 
 
 def evaluation_loader(
     dataset: Dataset[Sample], num_workers: int, ranks: int, rank: int
 ) -> DataLoader[Sample]:
-    """Images one at a time, in order, each on exactly one rank."""
-    sampler = EpochSampler(
-        len(dataset),  # type: ignore[arg-type]
-        shuffle=False,
-        num_replicas=ranks,
-        rank=rank,
-    )
+    """Load images one at a time, in order, each on exactly one rank."""
+    size = len(dataset)  # type: ignore[arg-type]
+    sampler = EpochSampler(size, shuffle=False, num_replicas=ranks, rank=rank)
     return _loader(dataset, num_workers, batch_size=1, sampler=sampler)
 
 

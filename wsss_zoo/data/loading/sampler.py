@@ -7,11 +7,11 @@ from torch.utils.data import DistributedSampler
 
 
 class EpochSampler(DistributedSampler[tuple[int, int]]):
-    """Order of the images of one epoch on one rank; gives (index, visit) pairs.
+    """Order of the images of one epoch on one rank; yields (index, visit) pairs.
 
-    ``visit`` is a number that never comes twice in a run. A data set seeds its augmentation with
-    it: every random choice is a function of (seed, epoch, position), whatever worker makes it.
-    It is a ``DistributedSampler`` only so that Lightning sees that the split over ranks is done.
+    ``visit`` is unique in a run. A data set seeds its augmentation with it: every random choice is
+    a function of (seed, epoch, position), whatever worker makes it. It is a ``DistributedSampler``
+    only so that Lightning sees that the split over ranks is done.
 
     Args:
         size: Number of images of the data set.
@@ -45,7 +45,7 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         self.batches_done, self.batch_size = batches_done, batch_size
 
     def __len__(self) -> int:
-        """Images of this rank; ranks differ by one at most, none is given twice for evaluation."""
+        """Count the images of this rank; ranks differ by one at most."""
         return len(range(self.rank, self.length, self.num_replicas))
 
     def __iter__(self) -> Iterator[tuple[int, int]]:

@@ -16,11 +16,7 @@ Keys = NDArray[np.integer[Any]]
 
 
 class ColorTable:
-    """Class index by colour.
-
-    Args:
-        colors: Class index (255 = ignored) by colour, at least one.
-    """
+    """Class index (255 = ignored) by colour; there must be at least one."""
 
     def __init__(self, colors: Mapping[Color, int]) -> None:
         keys = np.array([red | green << 8 | blue << 16 for red, green, blue in colors], np.uint32)
@@ -82,10 +78,7 @@ class ColorMaskFiles(ImageFiles):
 
 
 def _color_keys(image: Image.Image) -> tuple[Keys, UInt8Array | None]:
-    """Colours as red + 256 green + 65536 blue: of each pixel; or of the palette, and its indices.
-
-    The second is the place of each pixel's colour in the palette, None without a palette.
-    """
+    """Red + 256 green + 65536 blue of each pixel; or of the palette's colours, and its indices."""
     if image.mode == "P":
         palette = np.zeros((1, 256, 3), np.uint8)
         colors = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)

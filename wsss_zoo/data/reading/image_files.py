@@ -26,16 +26,13 @@ _CHECK_THREADS = 4  # decoding releases the interpreter lock
 
 
 class Checks(NamedTuple):
-    """What is checked of the files of images.
+    """What is checked of the files of images."""
 
-    Args:
-        masks: Whether each image needs a mask of its size.
-        mask_values: Whether the masks are decoded to find unknown class indices.
-        open_files: False: look no further than whether the files were listed.
-    """
-
+    #: Whether each image needs a mask of its size.
     masks: bool
+    #: Whether the masks are decoded to find unknown class indices.
     mask_values: bool = True
+    #: False: look no further than whether the files were listed.
     open_files: bool = True
 
 
@@ -148,7 +145,7 @@ def check_masks(
     size_of: Callable[[str], tuple[int, int]],
     checks: Checks,
 ) -> None:
-    """Check the masks of images, whose height and width ``size_of`` says; see `ImageSource.check`.
+    """Check the masks of images of known size, (height, width); see `ImageSource.check`.
 
     That no mask has any class besides index 0 is only logged: it is seldom meant, but no error.
     """
@@ -181,7 +178,7 @@ def check_masks(
 
 
 def size_problem(mask: str, mask_size: Sequence[int], image: str, image_size: Sequence[int]) -> str:
-    """Say that a mask and its image, by the names given, differ in size (height, width)."""
+    """Say that a mask and its image, by their names, differ in size (height, width)."""
     (mask_height, mask_width), (height, width) = mask_size, image_size
     turned = (mask_height, mask_width) == (width, height)
     hint = "; a photo is turned as its EXIF orientation says" if turned else ""
@@ -192,7 +189,6 @@ def size_problem(mask: str, mask_size: Sequence[int], image: str, image_size: Se
 
 
 def _for_each(check_one: Callable[[str], T], image_ids: Sequence[str]) -> list[T]:
-    """What a check says of each image, in threads; the first error that it raises is raised."""
     with ThreadPoolExecutor(_CHECK_THREADS) as pool:
         return list(pool.map(check_one, image_ids))
 

@@ -21,7 +21,7 @@ class ADE20K(OfficialDataModule):
         **kwargs: See `BaseDataModule`.
     """
 
-    has_background = False
+    background = False
     known_classes = ADE20K_CLASSES
     novel_splits = ADE20K_NOVEL_SPLITS
     layout = """expected (ADEChallengeData2016.zip of sceneparsing.csail.mit.edu unpacks so)

@@ -34,7 +34,7 @@ class Cityscapes(OfficialDataModule):
         **kwargs: See `BaseDataModule`.
     """
 
-    has_background = False
+    background = False
     known_classes = _CLASSES
     layout = """expected (leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip of
 www.cityscapes-dataset.com, which asks for an account, unpack so)

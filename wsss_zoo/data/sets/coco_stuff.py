@@ -37,7 +37,7 @@ class COCOStuff10K(OfficialDataModule):
         **kwargs: See `BaseDataModule`.
     """
 
-    has_background = False
+    background = False
     known_classes = _CLASSES
     novel_splits = COCO_STUFF_NOVEL_SPLITS
     layout = """expected (cocostuff-10k-v1.1.zip of github.com/nightrome/cocostuff10k unpacks so)

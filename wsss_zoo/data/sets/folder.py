@@ -13,15 +13,9 @@ from wsss_zoo.data.reading.class_files import ClassFile, find_class_file, read_c
 from wsss_zoo.data.reading.color_masks import ColorMaskFiles, ColorTable
 from wsss_zoo.data.reading.image_files import ImageFiles
 from wsss_zoo.data.reading.splits import read_split
-from wsss_zoo.data.reading.tag_files import (
-    TAG_FILES,
-    Tags,
-    check_tags,
-    find_tag_file,
-    read_tag_file,
-)
+from wsss_zoo.data.reading.tag_files import TAG_FILES, Tags, read_tag_file
 from wsss_zoo.files.decoding import readable_suffixes
-from wsss_zoo.files.listing import Listing, ids_by_name, list_files
+from wsss_zoo.files.listing import Listing, find_one, ids_by_name, list_files
 from wsss_zoo.files.text import Report, refuse
 
 logger = logging.getLogger(__name__)
@@ -78,7 +72,7 @@ class Folder(BaseDataModule):
         if not 0 <= val_fraction < 1:
             raise ValueError(f"val_fraction must be in [0, 1), but got {val_fraction}")
         self.root = Path(root)
-        self.has_background = background
+        self.background = background
         self.val_fraction = val_fraction
         self.outside_links = outside_links
         # The inspection collects problems where training is refused.
@@ -222,13 +216,10 @@ class Folder(BaseDataModule):
 
     @cached_property
     def _file_tags(self) -> Tags:
-        path = find_tag_file(self.root)
+        path = find_one(self.root, TAG_FILES)
         if path is None:
             return {}
-        known = self.known_classes[int(self.background) :]
-        tags: Tags = {}
-        for name, names in read_tag_file(path, known, self.report).items():
-            tags.setdefault(self._id_by_name.get(name, name), []).extend(names)
+        tags = read_tag_file(path, self.known_fg_names, self.report, self._id_by_name)
         first = self.known_classes[0]
         unmeant = self.background and "background" not in first.lower()
         if unmeant and any(first in names for names in tags.values()):
@@ -237,13 +228,7 @@ class Folder(BaseDataModule):
                 f"{find_class_file(self.root)}; write 'background' before it, or give "
                 "--data.background false if the masks have none"
             )
-        return check_tags(
-            tags,
-            origin=str(path),
-            known_classes=known,
-            is_image=self.files.images.__contains__,
-            report=self.report,
-        )
+        return self.check_tags(tags, path, self.report)
 
 
 def _share(image_id: str) -> float:

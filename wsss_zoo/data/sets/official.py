@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.data.reading.image_files import ImageFiles
 from wsss_zoo.data.reading.splits import read_split
-from wsss_zoo.data.reading.tag_files import TAG_FILES, Tags, check_tags, read_tag_file
+from wsss_zoo.data.reading.tag_files import TAG_FILES, Tags, read_tag_file
 
 
 class OfficialDataModule(BaseDataModule):
@@ -107,14 +107,7 @@ class OfficialDataModule(BaseDataModule):
     @cached_property
     def _file_tags(self) -> Tags:
         assert self._tag_file is not None
-        tags = read_tag_file(self._tag_file)
-        check_tags(
-            tags,
-            origin=str(self._tag_file),
-            known_classes=self.known_classes[int(self.background) :],
-            is_image=self.files.images.__contains__,
-        )
-        return tags
+        return self.check_tags(read_tag_file(self._tag_file), self._tag_file)
 
 
 def files_in(directory: Path, suffix: str) -> dict[str, str]:

@@ -55,13 +55,13 @@ class PascalContext(OfficialDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(root, image_labels=image_labels, **kwargs)
-        self.has_background = background
+        self.background = background
         self.context_root = self.root if context_root is None else Path(context_root)
 
     @property
     def known_classes(self) -> list[str]:
         """The 59 classes, after the background where there is one."""
-        return ["background"] * self.has_background + list(PASCAL_CONTEXT_LABELS)
+        return ["background"] * self.background + list(PASCAL_CONTEXT_LABELS)
 
     def open_source(self) -> OfficialMaskFiles:
         """Index images and label maps."""
@@ -81,8 +81,8 @@ class PascalContext(OfficialDataModule):
 
     def _indices(self) -> Mapping[int, int]:
         """Class index in use by number in the label maps."""
-        other = 0 if self.has_background else IGNORE_INDEX
+        other = 0 if self.background else IGNORE_INDEX
         indices = dict.fromkeys(range(PASCAL_CONTEXT_LAST_LABEL + 1), other)
-        first = int(self.has_background)
+        first = int(self.background)
         in_use = zip(PASCAL_CONTEXT_LABELS.values(), self.index_map[first:], strict=True)
         return indices | dict(in_use)

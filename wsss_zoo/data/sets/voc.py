@@ -10,7 +10,7 @@ import scipy.io
 from wsss_zoo.data.reading.image_files import ImageFiles
 from wsss_zoo.data.reading.official_masks import load_matlab
 from wsss_zoo.data.reading.splits import read_split
-from wsss_zoo.data.reading.tag_files import Tags, check_tags, read_voc_xml
+from wsss_zoo.data.reading.tag_files import Tags, read_voc_xml
 from wsss_zoo.data.sets.official import OfficialDataModule, files_in
 from wsss_zoo.files.decoding import UInt8Array, read_index_mask
 
@@ -95,11 +95,7 @@ and for train_aug (SBD's benchmark.tgz unpacks to benchmark_RELEASE/dataset; tha
         if self.image_labels != "xml":
             return super().read_tags(image_ids)
         folder = self.root / "Annotations"
-        tags = read_voc_xml(folder, image_ids)
-        known = VOC_CLASSES[1:]
-        return check_tags(
-            tags, origin=str(folder), known_classes=known, is_image=self.files.images.__contains__
-        )
+        return self.check_tags(read_voc_xml(folder, image_ids), folder)
 
     @property
     def _lists(self) -> Path:

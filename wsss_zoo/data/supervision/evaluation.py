@@ -1,6 +1,7 @@
 """Evaluation batches: whole images, one at a time."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch.utils.data import Dataset
@@ -17,6 +18,7 @@ from wsss_zoo.data.transforms.crops import (
 from wsss_zoo.data.transforms.joint import to_float
 
 
+@dataclass(eq=False)
 class EvaluationImages(Dataset[EvaluationBatch]):
     """Whole images at native size, with masks and tags where there are any.
 
@@ -28,17 +30,11 @@ class EvaluationImages(Dataset[EvaluationBatch]):
         first_fg: Index of the first foreground class in masks.
     """
 
-    def __init__(
-        self,
-        ids: Sequence[str],
-        source: ImageSource,
-        tags: Labels,
-        *,
-        num_fg_classes: int,
-        first_fg: int,
-    ) -> None:
-        self.ids, self.source, self.tags = ids, source, tags
-        self.num_fg_classes, self.first_fg = num_fg_classes, first_fg
+    ids: Sequence[str]
+    source: ImageSource
+    tags: Labels
+    num_fg_classes: int
+    first_fg: int
 
     def __len__(self) -> int:
         return len(self.ids)

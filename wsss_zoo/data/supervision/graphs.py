@@ -5,8 +5,9 @@ Imports torch_geometric, which takes seconds: only supervision ``graphs`` import
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -38,6 +39,7 @@ def collate_graphs(samples: Sequence[Sample]) -> dict[str, Any]:
     return {**default_collate(others), "graph": graphs}
 
 
+@dataclass(eq=False)
 class RegionGraphs(Dataset[GraphBatch]):
     """The region graph of an image, with its tags, and the id.
 
@@ -48,13 +50,11 @@ class RegionGraphs(Dataset[GraphBatch]):
         graph_channels: Features of a region, D.
     """
 
-    collate = staticmethod(collate_graphs)
-
-    def __init__(
-        self, ids: Sequence[str], directory: Path, tags: Labels, graph_channels: int
-    ) -> None:
-        self.ids, self.directory, self.tags = ids, directory, tags
-        self.graph_channels = graph_channels
+    collate: ClassVar = staticmethod(collate_graphs)
+    ids: Sequence[str]
+    directory: Path
+    tags: Labels
+    graph_channels: int
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -66,6 +66,7 @@ class RegionGraphs(Dataset[GraphBatch]):
         return {"graph": graph_data(graph, tags), "image_id": image_id}
 
 
+@dataclass(eq=False)
 class GraphImages(Dataset[GraphEvaluationBatch]):
     """Whole images, as `EvaluationImages` gives them, with their graphs.
 
@@ -74,10 +75,9 @@ class GraphImages(Dataset[GraphEvaluationBatch]):
         directory: Folder of the graphs.
     """
 
-    collate = staticmethod(collate_graphs)
-
-    def __init__(self, images: EvaluationImages, directory: Path) -> None:
-        self.images, self.directory = images, directory
+    collate: ClassVar = staticmethod(collate_graphs)
+    images: EvaluationImages
+    directory: Path
 
     def __len__(self) -> int:
         return len(self.images)
@@ -113,7 +113,7 @@ def make_region_graphs(images: Catalog, options: TrainingOptions) -> RegionGraph
 
 
 def graph_data(graph: RegionGraph, tags: Tensor) -> Data:
-    """What a network needs of a region graph, as torch_geometric has it.
+    """Convert what a network needs of a region graph to torch_geometric's ``Data``.
 
     For V regions, D features, E edges, C classes: ``x`` (V, D), ``probs`` (V, C) and ``loss``
     (V,) float32; ``edge_index`` (2, E) int64 and ``kept`` (E,) bool; ``counts`` and

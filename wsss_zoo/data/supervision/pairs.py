@@ -1,6 +1,7 @@
 """Supervision ``pairs``: two tagged images that share a class."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ class PairPartners:
         self._images = [np.flatnonzero(column) for column in tags.T]
 
     def choose(self, index: int, rng: np.random.Generator) -> int:
-        """Index of a partner of image ``index``."""
+        """Choose a partner of image ``index``, by its index."""
         shared = [c for c in self._classes[index] if len(self._images[c]) > 1]
         if not shared:
             return index
@@ -50,11 +51,12 @@ class PairPartners:
         return int(images[place + (place >= np.searchsorted(images, index))])
 
 
+@dataclass(eq=False)
 class ImagePairs(Dataset[PairBatch]):
     """A tagged image and ``other``, a partner that shares a class."""
 
-    def __init__(self, images: TaggedImages, partners: PairPartners) -> None:
-        self.images, self.partners = images, partners
+    images: TaggedImages
+    partners: PairPartners
 
     def __len__(self) -> int:
         return len(self.images)

@@ -35,7 +35,7 @@ class WeakShotPartners:
         self._base = tags.astype(bool) & ~novel
 
     def candidates(self, index: int) -> NDArray[np.intp]:
-        """Indices of the images that may be the reference of image ``index``."""
+        """Find the images that may be the reference of image ``index``, by their indices."""
         shares_novel = (self._novel & self._novel[index]).any(1)
         shares_base = (self._base & self._base[index]).any(1)
         everyone = np.ones(len(shares_novel), dtype=bool)
@@ -46,7 +46,7 @@ class WeakShotPartners:
         return np.array([index])
 
     def choose(self, index: int, rng: np.random.Generator) -> int:
-        """Index of a reference of image ``index``."""
+        """Choose a reference of image ``index``, by its index."""
         return int(rng.choice(self.candidates(index)))
 
 
