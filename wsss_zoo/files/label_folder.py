@@ -29,10 +29,8 @@ _JPEG_QUALITY = 90
 class LabelFolder:
     """Masks of a folder of images.
 
-    Args:
-        directory: The folder.
-        identity: What decides the masks, JSON values only: method, checkpoint, options. Masks of
-            another identity are never mixed with these.
+    ``identity`` decides the masks: method, checkpoint, options (JSON values only). Masks of another
+    identity are never mixed with these.
     """
 
     def __init__(self, directory: Path, identity: Mapping[str, Any]) -> None:
@@ -40,14 +38,11 @@ class LabelFolder:
         self.identity = _WRITER | dict(identity)
 
     def begin(self, images: Mapping[str, str], *, overwrite: bool) -> set[str]:
-        """Take the folder, whether it is new, begun or finished.
+        """Begin or resume the folder; returns ids whose mask is there and not older than the image.
 
         Args:
             images: Image file by id.
             overwrite: Delete the masks and overlays that are there.
-
-        Returns:
-            Ids whose mask is there and not older than the image.
 
         Raises:
             ValueError: If the folder holds something else or masks of another identity.
@@ -71,7 +66,7 @@ class LabelFolder:
         return {image_id for image_id, path in images.items() if self._is_done(image_id, path)}
 
     def has_mask(self, image_id: str) -> bool:
-        """Whether the mask of an image is there."""
+        """Say whether the mask of an image is there."""
         return label_path(self.directory / MASKS, image_id).exists()
 
     def write(self, image_id: str, mask: UInt8Array, overlay: UInt8Array | None) -> None:
@@ -127,7 +122,7 @@ class LabelFolder:
 
     def _refuse_mixture(self, found: Mapping[str, Any]) -> None:
         own = _flat(self.identity)
-        there = _flat({name: value for name, value in found.items() if name in self.identity})
+        there = _flat({name: found[name] for name in self.identity if name in found})
         different = [
             f"{name} {own.get(name, 'none')[:_SHOWN]}, there {there.get(name, 'none')[:_SHOWN]}"
             for name in own | there
@@ -152,8 +147,8 @@ class LabelFolder:
 
 def _flat(identity: Mapping[str, Any]) -> dict[str, str]:
     """Values as JSON by name, those of a mapping inside by their own names."""
-    plain: dict[str, str] = {}
+    flat: dict[str, str] = {}
     for name, value in identity.items():
-        inside = _flat(value) if isinstance(value, Mapping) else None
-        plain |= {name: json.dumps(value, ensure_ascii=False)} if inside is None else inside
-    return plain
+        is_mapping = isinstance(value, Mapping)
+        flat |= _flat(value) if is_mapping else {name: json.dumps(value, ensure_ascii=False)}
+    return flat

@@ -10,12 +10,7 @@ from wsss_zoo.files.text import Report, id_problem, plain, refuse
 
 @dataclass(frozen=True)
 class Listing:
-    """Files below a folder.
-
-    Args:
-        files: Path by id, sorted by id.
-        others: Files with other suffixes.
-    """
+    """Files below a folder by id, sorted; and files with other suffixes."""
 
     files: dict[str, str]
     others: list[str]
@@ -27,11 +22,7 @@ def files_by_stem(directory: Path, suffixes: Iterable[str]) -> dict[str, str]:
 
 
 def list_files(
-    directory: Path,
-    suffixes: Iterable[str],
-    *,
-    root: Path | None = None,
-    report: Report = refuse,
+    directory: Path, suffixes: Iterable[str], *, root: Path | None = None, report: Report = refuse
 ) -> Listing:
     """Find files below a directory by id: the path without suffix, relative to it, in NFC.
 
@@ -73,11 +64,7 @@ def list_files(
 
 
 def find_one(root: Path, names: Sequence[str]) -> Path | None:
-    """Find the file that has one of several names; None if there is none.
-
-    Raises:
-        ValueError: If there are several.
-    """
+    """Find the file that has one of several names; None if there is none, ValueError if several."""
     found = [root / name for name in names if (root / name).is_file()]
     if len(found) > 1:
         raise ValueError(f"{root} has {' and '.join(names)}; delete one of them")

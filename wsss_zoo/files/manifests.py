@@ -29,10 +29,10 @@ class Manifest:
         method: Class name of the method that made the results.
         class_names: Names by class index, background first where the data set has one.
         count: Number of images.
-        config_hash: Stands for everything but the weights that decides what the results are.
+        config_hash: Hash of everything but the weights that decides what the results are.
         checkpoint_hash: SHA-256 of the checkpoint, or of the weights where there was none.
         options: How scores became results: thresholds, CRF and so on (JSON values only).
-        split: Name of the split that was gone over.
+        split: Name of the predicted split.
     """
 
     method: str
@@ -46,19 +46,14 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Contents:
-    """What the files of a folder are, and what to do about a folder that is another's.
+    """What the files of a folder are, in the words of messages."""
 
-    Args:
-        name: What the folder holds.
-        files: What one calls its files.
-        suffix: How their names end.
-        choose: How one names another folder.
-        delete: How one gets rid of what is there.
-    """
-
+    #: What the folder holds, and what its files are called.
     name: str
     files: str
+    #: How the names of the files end.
     suffix: str
+    #: How to choose another folder, and how to get rid of what is there.
     choose: str
     delete: str
 
@@ -74,10 +69,7 @@ def read_manifest_of(
 ) -> Manifest:
     """Read the manifest of a finished folder and check it against the data set that will use it.
 
-    Args:
-        directory: The folder.
-        contents: What it should hold.
-        class_names: Names by class index of the data set; None accepts any.
+    ``class_names`` are those of the data set; None accepts any.
 
     Raises:
         FileNotFoundError: If there is no manifest: the folder is unfinished or somebody else's.
@@ -113,13 +105,13 @@ def begin_folder_of(
     is_done: Callable[[str], bool],
     delete: Callable[[Path], None] | None = None,
 ) -> set[str]:
-    """Take a folder for a run, whether it is new, begun or finished by the same run.
+    """Begin or resume a folder: one that is new, or begun or finished by the same run.
 
     Args:
         directory: The folder, made when missing.
         contents: What it is to hold.
         manifest: The manifest that the run will write.
-        image_ids: All images that the run goes over.
+        image_ids: All images of the run.
         is_done: Whether an image needs no work.
         delete: Empties the folder of what is there first; None keeps it.
 

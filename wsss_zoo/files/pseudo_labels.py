@@ -27,13 +27,8 @@ from wsss_zoo.files.manifests import (
 
 QUALITY = "quality.json"
 CAMS = "cams"
-LABELS = Contents(
-    name="pseudo-labels",
-    files="label maps",
-    suffix=".png",
-    choose="--labels.out_dir",
-    delete="delete it with --labels.overwrite true",
-)
+_DELETE = "delete it with --labels.overwrite true"
+LABELS = Contents("pseudo-labels", "label maps", ".png", "--labels.out_dir", _DELETE)
 
 
 def voc_palette() -> UInt8Array:
@@ -62,10 +57,9 @@ def cam_path(directory: Path, image_id: str) -> Path:
 
 
 def write_label(directory: Path, image_id: str, label: UInt8Array) -> None:
-    """Write a label map as a palette PNG; the file appears complete or not at all.
+    """Write a label map, (H, W) uint8, as a palette PNG; it appears complete or not at all.
 
-    Raises:
-        ValueError: If the map is not (H, W) uint8, or the id would lead out of the folder.
+    ValueError if the map is of another kind, or the id would lead out of the folder.
     """
     if label.dtype != np.uint8 or label.ndim != 2:
         raise ValueError(
@@ -88,10 +82,7 @@ def write_cam(
     """Write the activation maps of the classes an image has, one byte per value.
 
     ``cam`` are maps in [0, 1], (k, H, W), rounded to 1/255; ``classes`` are their foreground
-    indices, from 0, (k,).
-
-    Raises:
-        ValueError: If the shapes do not fit or the id would lead out of the folder.
+    indices, from 0, (k,). ValueError if they do not fit or the id would lead out of the folder.
     """
     if cam.ndim != 3 or classes.shape != cam.shape[:1]:
         raise ValueError(
@@ -125,7 +116,7 @@ def read_manifest(directory: Path, class_names: list[str] | None = None) -> Mani
 def begin_folder(
     directory: Path, manifest: Manifest, image_ids: list[str], *, overwrite: bool = False
 ) -> set[str]:
-    """Take a folder of pseudo-labels for a run; see `begin_folder_of`.
+    """Begin or resume a folder of pseudo-labels; see `begin_folder_of`.
 
     With the manifest's option ``save_cams`` an image is done only if its activation maps are there
     too. ``overwrite`` deletes the labels that are there first.

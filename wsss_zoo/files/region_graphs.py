@@ -25,13 +25,7 @@ from wsss_zoo.files.manifests import (
     write_manifest,
 )
 
-GRAPHS = Contents(
-    name="region graphs",
-    files="graphs",
-    suffix=".npz",
-    choose="--graphs.out_dir",
-    delete="delete it",
-)
+GRAPHS = Contents("region graphs", "graphs", ".npz", "--graphs.out_dir", "delete it")
 # Pixel maps shrink to a fraction in no time; features hardly shrink, and are read every epoch.
 _DEFLATED = ("segments", "label", "clean", "prediction", "edge_index")
 _FAST = 1
@@ -86,10 +80,8 @@ def graph_path(directory: Path, image_id: str) -> Path:
 def write_graph(directory: Path, image_id: str, graph: RegionGraph) -> None:
     """Write a region graph; the file appears complete or not at all.
 
-    Ids that fit are stored in 16 bits, ``clean`` in one bit per pixel.
-
-    Raises:
-        ValueError: If arrays do not fit together, or the id would lead out of the folder.
+    Ids that fit are stored in 16 bits, ``clean`` in one bit per pixel. ValueError if arrays do not
+    fit together, or the id would lead out of the folder.
     """
     problem = _problem(graph)
     if problem is not None:
@@ -148,7 +140,7 @@ def has_graph(directory: Path, image_id: str) -> bool:
 
 
 def begin_graphs(directory: Path, manifest: Manifest, image_ids: Sequence[str]) -> set[str]:
-    """Take a folder of graphs for a run; see `begin_folder_of`. Files cut short do not count."""
+    """Begin or resume a folder of graphs; files cut short do not count; see `begin_folder_of`."""
     return begin_folder_of(directory, GRAPHS, manifest, image_ids, partial(has_graph, directory))
 
 
@@ -171,7 +163,6 @@ def open_graphs(
     Raises:
         FileNotFoundError: If there is no folder, or it is not finished or lacks an image.
         ValueError: If no folder is given or it is of other classes.
-        OSError: If the first graph is damaged.
     """
     if directory is None:
         raise ValueError(

@@ -66,8 +66,7 @@ def number_table(indices: Mapping[int, int], size: int) -> NDArray[np.int16]:
 def map_numbers(labels: NDArray[Any], table: NDArray[np.int16], path: str) -> UInt8Array:
     """Map official numbers in a file, (H, W), to class indices by a `number_table`.
 
-    Raises:
-        ValueError: If a number is not in the table; the message names the file.
+    ValueError if a number is not in the table; the message names the file.
     """
     if labels.min(initial=0) >= 0 and labels.max(initial=0) < len(table):
         mapped = table.take(labels)

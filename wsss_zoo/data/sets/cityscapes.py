@@ -44,11 +44,11 @@ www.cityscapes-dataset.com, which asks for an account, unpack so)
   <root>/gtFine/val/..."""
 
     def official_splits(self) -> list[str]:
-        """The folders of ``leftImg8bit``."""
+        """List the folders of ``leftImg8bit``."""
         return list_folders(self.root / _IMAGES)
 
     def list_split(self, split: str) -> list[str]:
-        """Ids of the images of all cities in the split's folder."""
+        """List the ids of the images of all cities in the split's folder."""
         return list(self._files_below(_IMAGES, split, _IMAGE_END))
 
     def open_source(self) -> ImageFiles:

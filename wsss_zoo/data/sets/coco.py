@@ -74,11 +74,11 @@ cocodataset.org/#download unpack so)
         super().setup(stage)
 
     def official_splits(self) -> list[str]:
-        """``train`` and ``val``, those that have an annotation file."""
+        """List ``train`` and ``val``, if they have an annotation file."""
         return [split for split, part in _PARTS.items() if self._annotations(part).is_file()]
 
     def list_split(self, split: str) -> list[str]:
-        """Ids of the images in the split's annotation file, those without objects left out."""
+        """List the images in the split's annotation file that have objects."""
         tags = self._tags_of(_PARTS[split])
         return [image_id for image_id, names in tags.items() if names or self.empty_images]
 
@@ -99,7 +99,7 @@ cocodataset.org/#download unpack so)
         return ImageFiles(images, masks, self.index_map)
 
     def own_tags(self, image_ids: Sequence[str]) -> Tags:
-        """Classes of the annotated objects of each image."""
+        """Find the classes of the annotated objects of each image."""
         tags: Tags = {}
         for image_id in image_ids:
             part = _part_of(image_id)
@@ -157,7 +157,7 @@ cocodataset.org/#download unpack so)
     def _tags_of(self, part: str) -> Tags:
         """Classes of each image's objects, in the order of the annotation file."""
         if part not in self._tags_by_part:
-            stored = read_tags(self._tag_cache(part), self._digest(part))
+            stored = read_tags(self.cache_dir / f"tags_{part}.json", self._digest(part))
             if stored is None:
                 self._read(part)
             else:
@@ -168,7 +168,7 @@ cocodataset.org/#download unpack so)
         images = read_annotations(self._annotations(part))
         tags = {image_id: image.tags for image_id, image in images.items()}
         with self._writing():
-            write_tags(self._tag_cache(part), tags, self._digest(part))
+            write_tags(self.cache_dir / f"tags_{part}.json", tags, self._digest(part))
         self._tags_by_part[part] = tags
         return images
 
@@ -197,9 +197,6 @@ cocodataset.org/#download unpack so)
 
     def _masks(self, part: str) -> Path:
         return self.cache_dir / f"masks_{part}"
-
-    def _tag_cache(self, part: str) -> Path:
-        return self.cache_dir / f"tags_{part}.json"
 
 
 def _part_of(image_id: str) -> str:

@@ -91,7 +91,7 @@ class Folder(BaseDataModule):
         return self._class_file.names
 
     def split_ids(self, split: str) -> list[str]:
-        """Ids of ``splits/<split>.txt``, of a list file by its path, or of a default split."""
+        """List the ids of ``splits/<split>.txt``, of a list file, or of a default split."""
         for path in (self._list(split), Path(split)):
             if path.is_file():
                 return self._ids_of(path)
@@ -124,13 +124,8 @@ class Folder(BaseDataModule):
         for name, listing in self._listings.items():
             if listing.others:
                 first = ", ".join(Path(path).name for path in listing.others[:3])
-                logger.warning(
-                    "%d files in %s are left out, as they are no images that can be read, first: "
-                    "%s",
-                    len(listing.others),
-                    self.root / name,
-                    first,
-                )
+                text = "%d files in %s are left out, as they are no images that can be read"
+                logger.warning(f"{text}, first: %s", len(listing.others), self.root / name, first)
         if not images:
             raise FileNotFoundError(f"{self.root / 'images'} has no images; {_LAYOUT}")
         other_case = {image_id.casefold(): image_id for image_id in images}
@@ -147,22 +142,22 @@ class Folder(BaseDataModule):
         return ImageFiles(images, masks, self.index_map)
 
     def read_tags(self, image_ids: Sequence[str]) -> Tags:
-        """Tags from ``image_labels.csv`` or ``image_labels.json``; none where neither exists."""
+        """Read tags from ``image_labels.csv`` or ``image_labels.json``, if there is one."""
         tags = self._file_tags
         return {image_id: tags[image_id] for image_id in image_ids if image_id in tags}
 
     def tagged_ids(self) -> list[str]:
-        """Training images with tags; see the class."""
+        """List the training images with tags; see the class."""
         return self._usable("tagged")
 
     def labeled_ids(self) -> list[str]:
-        """Training images with masks that may be used; see the class."""
+        """List the training images with masks that may be used; see the class."""
         if isinstance(self.labeled_split, str):
             return self.ids_of(self.labeled_split)
         return self._usable("masked") if self.labeled_split is None else super().labeled_ids()
 
     def unread_files(self) -> list[str]:
-        """What lies in the folder and is not read: files of other kinds, unknown names."""
+        """List what lies in the folder and is not read: files of other kinds, unknown names."""
         others = [path for listing in self._listings.values() for path in listing.others]
         known = {"images", "masks", "splits", find_class_file(self.root).name, *TAG_FILES}
         entries = sorted(path for path in self.root.iterdir() if not path.name.startswith("."))
@@ -174,9 +169,8 @@ class Folder(BaseDataModule):
             return ids
         usable = self.ids_of(split)
         if len(usable) < len(ids):
-            logger.info(
-                "%s: %d of %d training images are %s", self.root, len(usable), len(ids), split
-            )
+            text = "%s: %d of %d training images are %s"
+            logger.info(text, self.root, len(usable), len(ids), split)
         if not usable:
             raise ValueError(f"none of the {len(ids)} training images in {self.root} is {split}")
         return usable

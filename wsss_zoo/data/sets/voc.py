@@ -20,6 +20,7 @@ VOC_CLASSES = [
     "train", "tvmonitor",
 ]  # fmt: skip
 
+_LISTS = "ImageSets/Segmentation"
 # SBD's extra masks under the names that the field has given their PNG form, in order of preference.
 _MASK_FOLDERS = ("SegmentationClass", "SegmentationClassAug")
 
@@ -53,24 +54,19 @@ and for train_aug (SBD's benchmark.tgz unpacks to benchmark_RELEASE/dataset; tha
   <sbd_root>/train.txt, val.txt          or <root>/ImageSets/Segmentation/train_aug.txt"""
 
     def __init__(
-        self,
-        root: str,
-        *,
-        image_labels: str = "auto",
-        sbd_root: str | None = None,
-        **kwargs: Any,
+        self, root: str, *, image_labels: str = "auto", sbd_root: str | None = None, **kwargs: Any
     ) -> None:
         super().__init__(root, image_labels=image_labels, **kwargs)
         self.sbd_root = None if sbd_root is None else Path(sbd_root)
 
     def official_splits(self) -> list[str]:
-        """The lists in ``ImageSets/Segmentation``, and ``train_aug`` where SBD's lists are."""
-        lists = {path.stem for path in self._lists.glob("*.txt")}
+        """List what ``ImageSets/Segmentation`` has, and ``train_aug`` where SBD's lists are."""
+        lists = {path.stem for path in (self.root / _LISTS).glob("*.txt")}
         return sorted(lists | {"train_aug"} if self._sbd_lists else lists)
 
     def list_split(self, split: str) -> list[str]:
-        """Ids of ``ImageSets/Segmentation/<split>.txt``, or what ``train_aug`` is made from."""
-        path = self._lists / f"{split}.txt"
+        """Read ``ImageSets/Segmentation/<split>.txt``, or what ``train_aug`` is made from."""
+        path = self.root / _LISTS / f"{split}.txt"
         if split != "train_aug" or path.is_file():
             return read_split(path)
         held_out = set(self.ids_of("val"))
@@ -98,10 +94,6 @@ and for train_aug (SBD's benchmark.tgz unpacks to benchmark_RELEASE/dataset; tha
         return self.check_tags(read_voc_xml(folder, image_ids), folder)
 
     @property
-    def _lists(self) -> Path:
-        return self.root / "ImageSets" / "Segmentation"
-
-    @property
     def _sbd_lists(self) -> list[Path]:
         """Both lists of SBD; none if one is missing."""
         lists = [self.sbd_root / name for name in ("train.txt", "val.txt")] if self.sbd_root else []
@@ -116,7 +108,7 @@ class VOCFiles(ImageFiles):
         return _read_sbd_mask(path) if path.endswith(".mat") else read_index_mask(path)
 
     def mask_size(self, image_id: str) -> tuple[int, int]:
-        """Height and width of a mask, pixels."""
+        """Read height and width of a mask, pixels."""
         path = self.masks[image_id]
         if not path.endswith(".mat"):
             return super().mask_size(image_id)

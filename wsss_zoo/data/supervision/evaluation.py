@@ -22,12 +22,8 @@ from wsss_zoo.data.transforms.joint import to_float
 class EvaluationImages(Dataset[EvaluationBatch]):
     """Whole images at native size, with masks and tags where there are any.
 
-    Args:
-        ids: Image ids.
-        source: Reads images and masks.
-        tags: Tags by image id; an image without any gets those of its mask.
-        num_fg_classes: Number of foreground classes K.
-        first_fg: Index of the first foreground class in masks.
+    An image without any ``tags`` gets those of its mask, by the number of foreground classes K and
+    the index of the first of them.
     """
 
     ids: Sequence[str]

@@ -12,13 +12,7 @@ from numpy.typing import NDArray
 from wsss_zoo.data.catalog import Catalog
 from wsss_zoo.data.reading.class_files import find_class_file, read_class_file
 from wsss_zoo.data.reading.image_files import Checks, ImageFiles, ImageReader
-from wsss_zoo.data.reading.tag_files import (
-    TAG_FILES,
-    Tags,
-    check_tags,
-    multi_hot,
-    read_tag_file,
-)
+from wsss_zoo.data.reading.tag_files import TAG_FILES, Tags, check_tags, multi_hot, read_tag_file
 from wsss_zoo.files.decoding import UInt8Array, readable_suffixes
 from wsss_zoo.files.listing import find_one, ids_by_name, list_files
 
@@ -31,12 +25,7 @@ _LAYOUT = """expected
 
 @dataclass(frozen=True)
 class JoinedSource:
-    """Reads the images of a data set and, by ids ``<domain>/<id>``, those of extra roots.
-
-    Args:
-        target: Reads the images of the data set.
-        extra: Reads the images of each domain by their ids in it.
-    """
+    """Reads the images of a data set and, by ids ``<domain>/<id>``, those of extra roots."""
 
     target: ImageReader
     extra: dict[str, ImageReader]
@@ -56,19 +45,14 @@ class JoinedSource:
 def read_extra_images(
     images: Catalog, roots: Mapping[str, str], ids: Sequence[str]
 ) -> tuple[JoinedSource, dict[str, NDArray[np.uint8]]]:
-    """Read and check the tagged images of extra roots.
+    """Read and check the tagged images of extra roots, which are folders by domain name.
 
     The co-attention paper (ECCV 2020) trains on extra single-label or web images in this way. A
     root's masks are not read. Links out of it are refused where the data set refuses its own.
-
-    Args:
-        images: The data set.
-        roots: Folder by domain name.
-        ids: The data set's own training images.
+    ``ids`` are the data set's own training images.
 
     Returns:
-        Reads the images of the data set and of the roots; tags of the roots' images, (K,) each, by
-        ids ``<domain>/<id>``.
+        Reader of the data set's and the roots' images; tags of the latter by ``<domain>/<id>``.
     """
     extra: dict[str, ImageReader] = {}
     tags: Tags = {}

@@ -31,8 +31,8 @@ with warnings.catch_warnings():
 def collate_graphs(samples: Sequence[Sample]) -> dict[str, Any]:
     """Collate samples: graphs as one torch_geometric ``Batch``, the rest stacked.
 
-    In the batch of graphs regions and edges follow each other, ``edge_index`` counts on, ``batch``
-    names each region's graph, and ``tags`` is (number of graphs, K).
+    The batch concatenates regions and edges and shifts ``edge_index``; ``batch`` has the graph of
+    each region, and ``tags`` is (graphs, K).
     """
     others = [{key: value for key, value in sample.items() if key != "graph"} for sample in samples]
     graphs = Batch.from_data_list([sample["graph"] for sample in samples])
@@ -41,13 +41,9 @@ def collate_graphs(samples: Sequence[Sample]) -> dict[str, Any]:
 
 @dataclass(eq=False)
 class RegionGraphs(Dataset[GraphBatch]):
-    """The region graph of an image, with its tags, and the id.
+    """Region graphs of a folder with the tags of their images and the ids.
 
-    Args:
-        ids: Image ids.
-        directory: Folder of the graphs.
-        tags: Tags by image id, (K,) each.
-        graph_channels: Features of a region, D.
+    ``graph_channels`` is the number of features of a region, D.
     """
 
     collate: ClassVar = staticmethod(collate_graphs)
@@ -68,12 +64,7 @@ class RegionGraphs(Dataset[GraphBatch]):
 
 @dataclass(eq=False)
 class GraphImages(Dataset[GraphEvaluationBatch]):
-    """Whole images, as `EvaluationImages` gives them, with their graphs.
-
-    Args:
-        images: Whole images, all with tags.
-        directory: Folder of the graphs.
-    """
+    """Whole images, as `EvaluationImages` gives them, with their tags and graphs."""
 
     collate: ClassVar = staticmethod(collate_graphs)
     images: EvaluationImages

@@ -38,7 +38,7 @@ class MaskedImages(CroppedImages):
         source: Reads images and true masks.
         tags: Tags by image id; an image without any gets those of its mask.
         num_fg_classes: Number of foreground classes K.
-        first_fg: Index of the first foreground class in masks (1 with a background class, else 0).
+        first_fg: Index of the first foreground class in masks, 0 or 1.
         pseudo: Reads pseudo-labels.
         pseudo_ids: Images whose pseudo-label stands for the mask; with novel classes, for what
             their true mask does not show of base classes (see `paste_novel`).
@@ -122,12 +122,7 @@ def make_masked_images(images: Catalog, options: TrainingOptions) -> MaskedImage
 def make_images_with_masks(
     images: Catalog, options: TrainingOptions, true_ids: list[str], pseudo_ids: Sequence[str] = ()
 ) -> MaskedImages:
-    """Check images with true masks, and with pseudo-labels; make one training set of both.
-
-    Raises:
-        ValueError: If there are no images, or pseudo-labels are of other classes.
-        FileNotFoundError: If a file is missing.
-    """
+    """Check images with true masks, and with pseudo-labels; make one training set of both."""
     ids = [*true_ids, *pseudo_ids]
     if not ids:
         raise ValueError(f"{type(images).__name__} has no training images with masks")

@@ -17,17 +17,11 @@ from wsss_zoo.data.transforms.crops import Position, index_and_visit
 class PairPartners:
     """Partner images that share at least one class (co-attention, ECCV 2020).
 
-    One of the image's classes is chosen uniformly, then one of the *other* images with that class.
-    A class that no other image has is left out of the choice; an image all of whose classes are its
-    own only is its own partner (under another augmentation). The authors' code chooses among all
-    images with the class, the image itself included.
+    A class of the image is chosen uniformly, then one of the *other* images with that class. The
+    authors' code chooses among all images with the class, the image itself included. A class that
+    no other image has is left out. If there is no other class, the image is its own partner.
 
-    Args:
-        tags: Tags, (images, K), 0 or 1.
-        image_ids: Their ids, for messages.
-
-    Raises:
-        ValueError: If an image has no tag at all.
+    ``tags`` are (images, K), 0 or 1. ValueError if an image has none; the message has its id.
     """
 
     def __init__(self, tags: NDArray[np.uint8], image_ids: Sequence[str]) -> None:

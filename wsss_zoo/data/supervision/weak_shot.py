@@ -23,11 +23,9 @@ class WeakShotPartners:
     Uniform over the other images that share a novel class and a base class; where there is none,
     over those that share a novel class; else a base class; else over all others. The image itself
     only if it is the only one. SimFormer's released lists leave images with a single novel class
-    without a partner for it; these do not.
+    without a partner for it; this implementation does not.
 
-    Args:
-        tags: Tags of all foreground classes, (images, K), 0 or 1.
-        novel: Which of the K classes are novel, (K,) bool.
+    ``tags`` are (images, K), 0 or 1; ``novel`` marks the novel classes, (K,) bool.
     """
 
     def __init__(self, tags: NDArray[np.uint8], novel: NDArray[np.bool_]) -> None:
@@ -53,10 +51,7 @@ class WeakShotPartners:
 class WeakShotImages(Dataset[WeakShotBatch]):
     """An image, and its ``reference``: masks of base classes, tags of novel ones.
 
-    Args:
-        images: Reads samples whose masks have the novel classes erased.
-        partners: Chooses reference images from tags.
-        novel: Which of the K foreground classes are novel, (K,) bool.
+    The samples of ``images`` have the novel classes erased; ``novel`` marks these, (K,) bool.
     """
 
     def __init__(

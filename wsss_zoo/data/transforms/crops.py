@@ -79,13 +79,7 @@ class Crops:
 
 @dataclass(eq=False)
 class CroppedImages(Dataset[Sample]):
-    """Training images; a sample is a random crop of one.
-
-    Args:
-        ids: Image ids.
-        source: Reads images.
-        crops: How crops are made.
-    """
+    """Training images; a sample is a random crop of one."""
 
     ids: Sequence[str]
     source: ImageReader
