@@ -60,9 +60,7 @@ def read_rgb(path: str) -> UInt8Array:
 def read_index_mask(path: str) -> UInt8Array:
     """Decode a palette or grey image to its raw values, (H, W) uint8, upright.
 
-    Raises:
-        ValueError: If the file has colours where class indices are expected, values above 255, or
-            is a JPEG.
+    ValueError if the file has colours, values above 255, or is a JPEG.
     """
     image = open_mask(path)
     if image.mode not in ("P", "L", "1") and not image.mode.startswith("I"):

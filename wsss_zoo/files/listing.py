@@ -26,17 +26,14 @@ def list_files(
 ) -> Listing:
     """Find files below a directory by id: the path without suffix, relative to it, in NFC.
 
-    Hidden files and folders are left out.
+    Hidden files are left out. A file that cannot be used is reported and left out: two have the
+    same id, a name is no id, a link is broken, leads out of ``root`` or back to itself.
 
     Args:
         directory: Folder to list, sub-folders included; one that does not exist holds nothing.
         suffixes: Lower-case suffixes that count, such as ``.jpg``; case in the files is ignored.
         root: Folder that symbolic links must not lead out of; None lets them lead anywhere.
-        report: What to do with a file that cannot be used; it is then left out.
-
-    Raises:
-        ValueError: If two files have the same id, one has a name that is no id, or a link is
-            broken, leads out of ``root`` or back to itself.
+        report: What to do with a problem; the default raises ValueError.
     """
     wanted = set(suffixes)
     found: dict[str, str] = {}

@@ -160,9 +160,8 @@ def open_graphs(
 ) -> RegionGraph:
     """Check that a folder, as given to a data module, has graphs of images; read the first.
 
-    Raises:
-        FileNotFoundError: If there is no folder, or it is not finished or lacks an image.
-        ValueError: If no folder is given or it is of other classes.
+    FileNotFoundError if there is no such folder, or it is not finished or lacks an image;
+    ValueError if none is given or it is of other classes.
     """
     if directory is None:
         raise ValueError(

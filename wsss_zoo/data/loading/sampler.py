@@ -15,13 +15,13 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
 
     Args:
         size: Number of images of the data set.
-        length: Number of images of an epoch over all ranks. More than ``size`` repeats the images
-            (each time in a new order), fewer takes the first of a shuffled order. None: ``size``.
+        length: Number of images of an epoch over all ranks; None for ``size``. More than ``size``
+            repeats the images, each time in a new order.
         shuffle: Whether the order changes with the epoch.
         seed: Seed of the order.
         num_replicas: Number of ranks.
         rank: This rank.
-        batches_done: Says, when an epoch begins, how many of its batches a resumed run has seen:
+        batches_done: Returns, when an epoch begins, how many of its batches a resumed run has seen.
             Lightning makes the loader before it knows where the checkpoint stopped.
         batch_size: Images in a batch of this rank.
     """

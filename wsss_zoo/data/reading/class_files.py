@@ -44,9 +44,8 @@ def read_class_file(path: Path) -> ClassFile:
     ``{"cat": [128, 0, 0], ...}`` or ``[{"name": "cat", "color": "#800000"}, ...]``. Where colours
     are given, the name ``ignore`` is no class: its colours (there may be several) mean 255.
 
-    Raises:
-        ValueError: If the file holds no class, a name or colour twice, a name with characters that
-            cannot be printed, or colours for a part of the classes only.
+    ValueError if the file holds no class, a name or colour twice, a name with characters that
+    cannot be printed, or colours for a part of the classes only.
     """
     names: list[str] = []
     colors: dict[Color, int] = {}

@@ -49,16 +49,14 @@ class ImageSource(ImageReader, Protocol):
     def read_mask(self, image_id: str) -> UInt8Array | None:
         """Read the class index per pixel, (H, W), 255 = ignored; None where there is no mask.
 
-        Raises:
-            OSError: If the file cannot be decoded.
-            ValueError: If it holds something else than the data set's classes.
+        OSError if the file cannot be decoded, ValueError if it holds other values.
         """
 
     def image_size(self, image_id: str) -> tuple[int, int]:
         """Height and width, pixels."""
 
     def check(self, image_ids: Sequence[str], checks: Checks) -> None:
-        """Check the files that will be used, before an hour of training is spent.
+        """Check the files that will be used.
 
         Raises:
             FileNotFoundError: If an image or mask is missing (the first three are named).
@@ -69,13 +67,10 @@ class ImageSource(ImageReader, Protocol):
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Image and mask files by image id, and what the values in the masks mean.
+    """Image files by id, mask files by id where there are any, and what the masks' values mean.
 
-    Args:
-        images: Image file by id.
-        masks: Mask file by id, for the images that have one.
-        index_map: Class index for each value in a mask file; 255 where the class is not used.
-            Values beyond its end, other than 255, are errors.
+    ``index_map`` has the class index for each value in a mask file, 255 where the class is not
+    used. Values beyond its end, other than 255, are errors.
     """
 
     images: dict[str, str]

@@ -20,12 +20,8 @@ _NO_LABEL = -1
 class OfficialMaskFiles(ImageFiles):
     """Images, and masks in ``.mat`` or PNG files that hold the numbers of a long official list.
 
-    Args:
-        images: See `ImageFiles`.
-        masks: See `ImageFiles`.
-        index_map: Not used: the table has the class indices in use.
-        table: Class index by official number, see `number_table`.
-        variable: Name of the matrix in ``.mat`` files.
+    ``table`` has the class index in use by official number, see `number_table`; ``variable`` is the
+    name of the matrix in ``.mat`` files.
     """
 
     table: NDArray[np.int16]

@@ -17,11 +17,8 @@ def read_split(path: Path, report: Report = refuse) -> list[str]:
     """Read the ids of a list file, one a line, in its order.
 
     What follows a tab is left out. A byte-order mark and Windows line ends are accepted; accented
-    letters count as equal however they are encoded. A line that cannot be used is reported, and
-    left out: an id that stands there twice, or leads out of the folder of the images.
-
-    Raises:
-        FileNotFoundError: If the file is missing.
+    letters count as equal however they are encoded. A line that cannot be used is reported and left
+    out: an id that stands there twice, or leads out of the folder of the images.
     """
     if not path.is_file():
         raise FileNotFoundError(f"split list {path} is missing")

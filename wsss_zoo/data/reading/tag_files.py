@@ -45,7 +45,6 @@ def read_tag_file(
         ids: Image ids by other names that the file may give them.
 
     Raises:
-        FileNotFoundError: If the file is missing.
         ValueError: If it is neither format or a line does not fit.
     """
     if not path.is_file():

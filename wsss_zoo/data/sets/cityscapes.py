@@ -12,11 +12,8 @@ _LABEL_IDS = {
     33: "bicycle",
 }  # fmt: skip
 _CLASSES = list(_LABEL_IDS.values())
-_LAST_LABEL_ID = 33
 _IMAGES, _MASKS = "leftImg8bit", "gtFine"
 _IMAGE_END, _MASK_END = "_leftImg8bit.png", "_gtFine_labelIds.png"
-# The label maps of ``test`` are placeholders: only the bonnet and the border are drawn.
-_UNLABELED_SPLITS = ("test",)
 
 
 class Cityscapes(OfficialDataModule):
@@ -58,12 +55,13 @@ www.cityscapes-dataset.com, which asks for an account, unpack so)
         masks: dict[str, str] = {}
         for split in self.official_splits():
             images |= self._files_below(_IMAGES, split, _IMAGE_END)
-            if split not in _UNLABELED_SPLITS:
+            # Its label maps are placeholders: only the bonnet and the border are drawn.
+            if split != "test":
                 masks |= self._files_below(_MASKS, split, _MASK_END)
         if not images:
             raise FileNotFoundError(f"{self.root / _IMAGES} has no images; {self.layout}")
         indices = dict(zip(_LABEL_IDS, self.index_map, strict=True))
-        table = [indices.get(label, IGNORE_INDEX) for label in range(_LAST_LABEL_ID + 1)]
+        table = [indices.get(label, IGNORE_INDEX) for label in range(max(_LABEL_IDS) + 1)]
         return ImageFiles(images, masks, table)
 
     def _files_below(self, kind: str, split: str, end: str) -> dict[str, str]:

@@ -13,10 +13,8 @@ from wsss_zoo.data.sets.coco_masks import build_masks, finished_masks
 from wsss_zoo.data.sets.official import OfficialDataModule, files_in
 from wsss_zoo.files.manifests import sha256_file
 
-# In the order of their official numbers.
-_CLASSES = ["background", *COCO_THINGS]
+_CLASSES = ["background", *COCO_THINGS]  # in the order of their official numbers
 _PARTS = {"train": "train2014", "val": "val2014"}
-_TAG_SUPERVISION = ("image_labels", "pairs", "graphs")
 
 
 class COCO(OfficialDataModule):
@@ -144,7 +142,7 @@ cocodataset.org/#download unpack so)
     def _training_splits(self) -> list[str]:
         """Splits of which training reads true masks."""
         splits = [self.train_split] if self.image_labels == "masks" else []
-        if self.supervision in _TAG_SUPERVISION:
+        if self.supervision in ("image_labels", "pairs", "graphs"):
             return splits
         if isinstance(self.labeled_split, str):
             splits.append(self.labeled_split)

@@ -2,9 +2,8 @@
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from wsss_zoo.data.reading.tag_files import Tags
 from wsss_zoo.data.sets.class_names.coco import COCO_THINGS
@@ -14,37 +13,26 @@ from wsss_zoo.files.atomic import write_atomic
 _IMAGE_NAME = re.compile(r"(COCO_(?:train|val)2014_\d{12})\.jpg")
 
 
-@dataclass(frozen=True)
-class CocoObject:
-    """One annotated object.
+class CocoObject(NamedTuple):
+    """One annotated object; a crowd is a group of objects with one outline."""
 
-    Args:
-        label: Class index, 1..80.
-        area: Pixels that the object covers, as annotated.
-        is_crowd: Whether the outline encloses a group of objects of the class.
-        outline: Polygons ``[[x, y, ...], ...]`` or a run-length code.
-    """
-
+    #: Class index, 1..80.
     label: int
+    #: Pixels that the object covers, as annotated.
     area: float
     is_crowd: bool
+    #: Polygons ``[[x, y, ...], ...]`` or a run-length code.
     outline: Any
 
 
-@dataclass(frozen=True)
-class CocoImage:
-    """One annotated image.
-
-    Args:
-        height: Pixels.
-        width: Pixels.
-        tags: Names of the classes of its objects, by class index.
-        packed: Its objects as JSON: parsed outlines would take several times the memory.
-    """
+class CocoImage(NamedTuple):
+    """One annotated image."""
 
     height: int
     width: int
+    #: Names of the classes of its objects, by class index.
     tags: list[str]
+    #: Its objects as JSON: parsed outlines would take several times the memory.
     packed: bytes
 
     def objects(self) -> list[CocoObject]:

@@ -54,20 +54,17 @@ def rasterise_mask(
     ascending = sorted(objects, key=lambda item: (item.is_crowd, item.area))
     for item in reversed(ascending):
         is_ignored = item.is_crowd and not crowd_as_class
-        region = _decode(_run_lengths(item.outline, height, width, api), api)
+        region = _region(item.outline, height, width, api)
         np.copyto(mask, IGNORE_INDEX if is_ignored else item.label, where=region.view(np.bool_))
     return np.ascontiguousarray(mask)
 
 
-def _run_lengths(outline: Any, height: int, width: int, api: Any) -> Any:
+def _region(outline: Any, height: int, width: int, api: Any) -> Any:
+    code = outline
     if isinstance(outline, list):
-        return api.merge(api.frPyObjects(outline, height, width))
-    if isinstance(outline["counts"], list):
-        return api.frPyObjects(outline, height, width)
-    return outline
-
-
-def _decode(code: Any, api: Any) -> Any:
+        code = api.merge(api.frPyObjects(outline, height, width))
+    elif isinstance(outline["counts"], list):
+        code = api.frPyObjects(outline, height, width)
     with warnings.catch_warnings():
         # pycocotools with numpy 2: https://github.com/luxonis/luxonis-ml/pull/261
         warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy keyword")
@@ -99,12 +96,8 @@ def build_masks(
     """Rasterise the masks of all images of an annotation file to ``<image id>.png``.
 
     The manifest is written last and removed first, so that a folder whose build was cut off is
-    never taken for complete. ``digest`` is the annotation file's SHA-256.
-
-    Raises:
-        ImportError: If pycocotools is not installed.
-        ValueError: If an outline is damaged; the message names the image.
-        OSError: If the folder cannot be written.
+    never taken for complete. ``digest`` is the annotation file's SHA-256. ValueError if an outline
+    is damaged; the message names the image.
     """
     need_pycocotools()
     logger.info("drawing %d masks into %s, once", len(images), directory)

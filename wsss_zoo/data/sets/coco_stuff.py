@@ -12,10 +12,7 @@ from wsss_zoo.data.sets.class_names.novel_splits import COCO_STUFF_NOVEL_SPLITS
 from wsss_zoo.data.sets.official import OfficialDataModule, files_in
 from wsss_zoo.files.decoding import IGNORE_INDEX
 
-# In the order of their official numbers.
-_CLASSES = list(COCO_STUFF_LABELS.values())
-# The official lists are train.txt and test.txt; papers validate on the latter.
-_LISTS = {"train": "train.txt", "val": "test.txt", "test": "test.txt", "all": "all.txt"}
+_CLASSES = list(COCO_STUFF_LABELS.values())  # in the order of their official numbers
 # Release 1.0 numbers its 172 names from 1 without gaps, release 1.1 as COCO does.
 _NAMES_OF_RELEASE_1_0 = 172
 
@@ -45,7 +42,13 @@ class COCOStuff10K(OfficialDataModule):
   <root>/annotations/COCO_train2014_000000000077.mat
   <root>/imageLists/train.txt
   <root>/imageLists/test.txt"""
-    split_lists: ClassVar = {split: f"imageLists/{name}" for split, name in _LISTS.items()}
+    # The official lists are train.txt and test.txt; papers validate on the latter.
+    split_lists: ClassVar = {
+        "train": "imageLists/train.txt",
+        "val": "imageLists/test.txt",
+        "test": "imageLists/test.txt",
+        "all": "imageLists/all.txt",
+    }
 
     def __init__(
         self,

@@ -28,7 +28,6 @@ _LAYOUT = """expected
                             the colours of classes.txt
   <root>/image_labels.csv   optional tags: a header, then lines 'id,class;class' (or .json)
   <root>/splits/train.txt   optional lists of ids, one a line (train, val, test, any name)"""
-_LISTS = ("train", "val", "test")
 _DEFAULT_SPLITS = ("train", "val", "all", "tagged", "masked", "extra")
 
 
@@ -53,8 +52,7 @@ class Folder(BaseDataModule):
     Args:
         root: The folder.
         background: Whether the first line of ``classes.txt`` is a background class.
-        val_fraction: Share of the images with masks to hold out where there is neither a
-            ``splits/val.txt`` nor a ``splits/train.txt``.
+        val_fraction: Share of the images with masks to hold out without ``val.txt``, ``train.txt``.
         outside_links: Whether symbolic links may lead out of the root.
         **kwargs: See `BaseDataModule`.
     """
@@ -103,17 +101,17 @@ class Folder(BaseDataModule):
         if split == "masked":
             return [i for i in self.ids_of("train") if i in files.masks]
         if split not in ("train", "val", "extra"):
-            lists = sorted(path.stem for path in (self.root / "splits").glob("*.txt"))
+            own = sorted(path.stem for path in (self.root / "splits").glob("*.txt"))
             raise FileNotFoundError(
                 f"split {split!r}: neither {self._list(split)} nor a list file of that path "
-                f"exists; there are {', '.join([*lists, *_DEFAULT_SPLITS])}"
+                f"exists; there are {', '.join([*own, *_DEFAULT_SPLITS])}"
             )
-        listed = {i for name in _LISTS if self._list(name).is_file() for i in self.ids_of(name)}
+        lists = [name for name in ("train", "val", "test") if self._list(name).is_file()]
+        listed = {image_id for name in lists for image_id in self.ids_of(name)}
         free = [image_id for image_id in files.images if image_id not in listed]
-        has_train, has_val = (self._list(name).is_file() for name in ("train", "val"))
-        share = 0.0 if has_val else 1.0 if has_train else self.val_fraction
+        share = 0.0 if "val" in lists else 1.0 if "train" in lists else self.val_fraction
         val = {i for i in free if i in files.masks and _share(i) < share}
-        if split == "extra" and not has_train:
+        if split == "extra" and "train" not in lists:
             return []
         return [image_id for image_id in free if (image_id in val) == (split == "val")]
 
@@ -200,11 +198,9 @@ class Folder(BaseDataModule):
 
     @cached_property
     def _listings(self) -> dict[str, Listing]:
-        boundary = None if self.outside_links else self.root
+        root, suffixes = None if self.outside_links else self.root, readable_suffixes()
         return {
-            name: list_files(
-                self.root / name, readable_suffixes(), root=boundary, report=self.report
-            )
+            name: list_files(self.root / name, suffixes, root=root, report=self.report)
             for name in ("images", "masks")
         }
 

@@ -1,6 +1,5 @@
 """PASCAL-Context (Mottaghi et al., CVPR 2014) in its official layout."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -76,13 +75,9 @@ class PascalContext(OfficialDataModule):
             raise FileNotFoundError(
                 f"{self.context_root / 'trainval'} has no .mat files{instead}; {self.layout}"
             )
-        table = number_table(self._indices(), PASCAL_CONTEXT_LAST_LABEL + 1)
+        numbers = range(PASCAL_CONTEXT_LAST_LABEL + 1)
+        indices = dict.fromkeys(numbers, 0 if self.background else IGNORE_INDEX)
+        in_use = self.index_map[int(self.background) :]
+        indices |= zip(PASCAL_CONTEXT_LABELS.values(), in_use, strict=True)
+        table = number_table(indices, len(numbers))
         return OfficialMaskFiles(images, masks, self.index_map, table, "LabelMap")
-
-    def _indices(self) -> Mapping[int, int]:
-        """Class index in use by number in the label maps."""
-        other = 0 if self.background else IGNORE_INDEX
-        indices = dict.fromkeys(range(PASCAL_CONTEXT_LAST_LABEL + 1), other)
-        first = int(self.background)
-        in_use = zip(PASCAL_CONTEXT_LABELS.values(), self.index_map[first:], strict=True)
-        return indices | dict(in_use)

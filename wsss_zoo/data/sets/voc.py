@@ -29,9 +29,9 @@ class VOC2012(OfficialDataModule):
     """PASCAL VOC 2012: 20 classes and background; train 1464, train_aug 10582, val 1449 images.
 
     ``train_aug`` takes further masks from SBD (Hariharan et al., ICCV 2011): SBD's own ``.mat``
-    files (``sbd_root``), or PNG files in ``SegmentationClassAug``; where an image has several masks
-    that of ``SegmentationClass`` counts. Its list is ``train_aug.txt``, or without that file what
-    it was made from: VOC's ``train`` and both lists of SBD, less VOC's ``val``.
+    files (``sbd_root``), or PNG files in ``SegmentationClassAug``. Those of ``SegmentationClass``
+    take precedence. Its list is ``train_aug.txt``, or without that file what it was made from:
+    VOC's ``train`` and both lists of SBD, less VOC's ``val``.
 
     Args:
         root: The folder ``VOC2012``.

@@ -12,15 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from wsss_zoo.data.reading.image_files import ImageReader, ImageSource
-from wsss_zoo.data.transforms.joint import (
-    Augmentation,
-    Crop,
-    crop_image,
-    fill_box,
-    photometric,
-    sample_crop,
-    sample_cutout,
-)
+from wsss_zoo.data.transforms import joint
+from wsss_zoo.data.transforms.joint import Augmentation, Crop
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
 
 # A batch of the contract without N.
@@ -32,17 +25,12 @@ Labels = Mapping[str, NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Crops:
-    """How training crops are made.
+    """How training crops are made; ``seed`` is that of all random choices."""
 
-    Args:
-        crop_size: Side of the square crops, pixels.
-        augmentation: Ranges and probabilities of the random changes.
-        pad_color: Colour of padding and CutOut, three values in 0..255.
-        seed: Seed of all random choices.
-    """
-
+    #: Side of the square crops, pixels.
     crop_size: int
     augmentation: Augmentation
+    #: Colour of padding and CutOut, three values in 0..255.
     pad_color: tuple[int, int, int]
     seed: int
 
@@ -58,23 +46,23 @@ class Crops:
     def sample(self, image: Tensor, rng: np.random.Generator) -> tuple[Crop, Tensor]:
         """Sample a crop of an image (3, H, W) uint8: where it lies, and its weak view."""
         height, width = image.shape[1:]
-        crop = sample_crop(rng, height, width, self.crop_size, self.augmentation)
-        return crop, crop_image(image, crop, self.crop_size, self.pad)
+        crop = joint.sample_crop(rng, height, width, self.crop_size, self.augmentation)
+        return crop, joint.crop_image(image, crop, self.crop_size, self.pad)
 
     def photometric(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         """Change the colours of a crop, (3, S, S) uint8."""
-        return photometric(image, rng, self.augmentation)
+        return joint.photometric(image, rng, self.augmentation)
 
     def cut_out(
         self, image: Tensor, valid: Tensor, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
         """Cover a box of a crop, by chance; the returned ``valid``, (S, S), is False there."""
-        box = sample_cutout(rng, self.crop_size, self.augmentation)
+        box = joint.sample_cutout(rng, self.crop_size, self.augmentation)
         if box is None:
             return image, valid
         valid = valid.clone()
         valid[box[0] : box[2], box[1] : box[3]] = False
-        return fill_box(image, box, rng, self.augmentation.cutout_fill, self.pad), valid
+        return joint.fill_box(image, box, rng, self.augmentation.cutout_fill, self.pad), valid
 
 
 @dataclass(eq=False)
