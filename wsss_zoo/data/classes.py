@@ -88,7 +88,7 @@ def published_split(
 
 
 class ClassesInUse:
-    """The classes of a data set, and what of them is in use: a part of the data module."""
+    """Classes of a data set, and which of them are in use: a part of the data module."""
 
     #: Whether index 0 of the masks is a background class.
     background: bool = True

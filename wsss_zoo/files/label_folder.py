@@ -1,8 +1,7 @@
 """The folder that ``wsss-zoo label`` writes: masks, pictures, and by which network.
 
 ``masks/<id>.png`` (palette PNG of the image's size), ``overlays/<id>.jpg``, ``legend.png``,
-``classes.txt`` and ``manifest.json``, which is written last; until then ``manifest.partial.json``
-says by which checkpoint and options the folder is being written.
+``classes.txt`` and ``manifest.json``, which is written last (``manifest.partial.json`` until then).
 """
 
 import json

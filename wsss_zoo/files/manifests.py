@@ -69,12 +69,10 @@ def read_manifest_of(
 ) -> Manifest:
     """Read the manifest of a finished folder and check it against the data set that will use it.
 
-    ``class_names`` are those of the data set; None accepts any.
-
     Raises:
         FileNotFoundError: If there is no manifest: the folder is unfinished or somebody else's.
-        ValueError: If the manifest is damaged, has other class names, or another number of files
-            than the folder.
+        ValueError: If the manifest is damaged, has other names than ``class_names`` (None accepts
+            any), or another number of files than the folder.
     """
     manifest = find_manifest(directory / MANIFEST)
     if manifest is None:
@@ -113,14 +111,12 @@ def begin_folder_of(
         manifest: The manifest that the run will write.
         image_ids: All images of the run.
         is_done: Whether an image needs no work.
-        delete: Empties the folder of what is there first; None keeps it.
+        delete: Empties the folder of what is there first; None keeps it, and raises ValueError if
+            it is another run's. A folder of other things is always refused.
 
     Returns:
         Ids of the images that need no work. ``manifest.json`` exists afterwards if that is all of
         them and the run was finished; else ``manifest.partial.json`` does.
-
-    Raises:
-        ValueError: If the folder is another run's or holds other things.
     """
     finished, begun = find_manifest(directory / MANIFEST), find_manifest(directory / HEADER)
     found = finished or begun

@@ -23,8 +23,8 @@ class Order(NamedTuple):
 class LateLoader(DataLoader[Sample]):
     """A loader that begins an epoch when its first batch is asked for.
 
-    Lightning opens the loader's iterator, to count its batches, before it knows the epoch and the
-    position of a checkpoint; workers would already fetch the batches of another epoch then.
+    Lightning opens the loader's iterator before it knows the epoch and the position of a
+    checkpoint; workers would already fetch the batches of another epoch then.
     """
 
     # A generator: torch declares an iterator class of its own.

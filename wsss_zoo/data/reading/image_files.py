@@ -59,9 +59,9 @@ class ImageSource(ImageReader, Protocol):
         """Check the files that will be used.
 
         Raises:
-            FileNotFoundError: If an image or mask is missing (the first three are named).
+            FileNotFoundError: If an image or mask is missing; the first three are named.
             ValueError: If a mask differs in size from its image or holds an unknown class index.
-            OSError: If a mask or an image's header cannot be read (an empty file, no image).
+            OSError: If a mask or an image's header cannot be read.
         """
 
 

@@ -31,7 +31,7 @@ def read_tag_file(
     report: Report = refuse,
     ids: Mapping[str, str] | None = None,
 ) -> Tags:
-    """Read the names of the classes in each image from a JSON or a CSV file.
+    """Read the names of the classes in each image from a JSON or a CSV file; else ValueError.
 
     JSON: ``{"image id": ["class", ...]}``. CSV: a header line, then ``image_id,class;class``, or a
     column for each class, named in the header, with 1 where it is present and 0 or nothing where it
@@ -43,9 +43,6 @@ def read_tag_file(
         known_classes: Class names; they tell a single column of 0 and 1 from a list of classes.
         report: What to do with an entry that cannot be used; it is then left out.
         ids: Image ids by other names that the file may give them.
-
-    Raises:
-        ValueError: If it is neither format or a line does not fit.
     """
     if not path.is_file():
         raise FileNotFoundError(f"tag file {path} is missing")

@@ -19,11 +19,10 @@ _IMAGE_END, _MASK_END = "_leftImg8bit.png", "_gtFine_labelIds.png"
 class Cityscapes(OfficialDataModule):
     """Cityscapes: 19 classes, no background; train 2975, val 500 images of 2048 x 1024 pixels.
 
-    ``root`` holds ``leftImg8bit`` and ``gtFine`` as the archives unpack. The masks are the files
-    ``*_gtFine_labelIds.png``; label ids become train ids, the others are ignored. An image's id is
-    ``<city>/<city>_<sequence>_<frame>``. ``test`` and ``train_extra`` (``leftImg8bit_trainextra``)
-    are splits without masks, to predict or as ``unlabeled_split``. The images are large: evaluate
-    with sliding windows (``--evaluation.window 769``).
+    The masks are the files ``*_gtFine_labelIds.png``; label ids become train ids, the others are
+    ignored. An image's id is ``<city>/<city>_<sequence>_<frame>``. ``test`` and ``train_extra``
+    (``leftImg8bit_trainextra``) are splits without masks, to predict or as ``unlabeled_split``. The
+    images are large: evaluate with sliding windows (``--evaluation.window 769``).
 
     Args:
         root: The folder that holds ``leftImg8bit`` and ``gtFine``.

@@ -20,12 +20,10 @@ _PARTS = {"train": "train2014", "val": "val2014"}
 class COCO(OfficialDataModule):
     """COCO 2014: 80 classes and background; train 82081, val 40137 images with objects.
 
-    ``root`` holds ``train2014``, ``val2014`` and ``annotations`` as the archives unpack. An image's
-    id is its file name without ``.jpg``. Tags are those of the annotated objects, crowds included.
-    Masks are rasterised from the instance annotations once, before the first stage that reads them
-    (to train on tags needs none), into ``cache_dir`` (about 4 kB an image), and again only when the
-    annotation file or the rules change. Smaller objects lie on top of larger ones. Needs the extra
-    ``coco``.
+    An image's id is its file name without ``.jpg``. Tags are those of the annotated objects, crowds
+    included. Masks are rasterised from the instance annotations once, before the first stage that
+    reads them, into ``cache_dir`` (about 4 kB an image). Smaller objects lie on top of larger ones.
+    Rasterising needs the extra ``coco``; training on tags does not.
 
     Args:
         root: The folder with ``train2014``, ``val2014`` and ``annotations``.

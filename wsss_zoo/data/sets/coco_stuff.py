@@ -13,6 +13,8 @@ from wsss_zoo.data.sets.official import OfficialDataModule, files_in
 from wsss_zoo.files.decoding import IGNORE_INDEX
 
 _CLASSES = list(COCO_STUFF_LABELS.values())  # in the order of their official numbers
+# The official lists are train.txt and test.txt; papers validate on the latter.
+_LISTS = {"train": "train.txt", "val": "test.txt", "test": "test.txt", "all": "all.txt"}
 # Release 1.0 numbers its 172 names from 1 without gaps, release 1.1 as COCO does.
 _NAMES_OF_RELEASE_1_0 = 172
 
@@ -20,11 +22,10 @@ _NAMES_OF_RELEASE_1_0 = 172
 class COCOStuff10K(OfficialDataModule):
     """COCO-Stuff 10K: 171 classes (80 things, 91 stuff), no background; train 9000, test 1000.
 
-    ``root`` is the folder that ``cocostuff-10k-v1.1.zip`` unpacks to. Masks are the matrix ``S`` of
-    ``annotations/<id>.mat`` (0 unlabelled, 1..182 COCO's numbers, of which 11 are not used), or PNG
-    files of the same names where there are no ``.mat`` files. Unlabelled pixels are ignored. The
-    classes stand in the order of their numbers, the indices that SimFormer uses. ``val`` is the
-    official ``test``.
+    Masks are the matrix ``S`` of ``annotations/<id>.mat`` (0 unlabelled, 1..182 COCO's numbers, of
+    which 11 are not used), or PNG files of the same names where there are no ``.mat`` files.
+    Unlabelled pixels are ignored. Classes are in the order of their numbers, as in SimFormer's
+    code. ``val`` is the official ``test``.
 
     Args:
         root: The folder with ``images``, ``annotations`` and ``imageLists``.
@@ -42,13 +43,7 @@ class COCOStuff10K(OfficialDataModule):
   <root>/annotations/COCO_train2014_000000000077.mat
   <root>/imageLists/train.txt
   <root>/imageLists/test.txt"""
-    # The official lists are train.txt and test.txt; papers validate on the latter.
-    split_lists: ClassVar = {
-        "train": "imageLists/train.txt",
-        "val": "imageLists/test.txt",
-        "test": "imageLists/test.txt",
-        "all": "imageLists/all.txt",
-    }
+    split_lists: ClassVar = {split: f"imageLists/{name}" for split, name in _LISTS.items()}
 
     def __init__(
         self,

@@ -35,19 +35,19 @@ class Folder(BaseDataModule):
     """Your own images: ``images/``, some ``masks/``, some ``image_labels.csv``, ``classes.txt``.
 
     An image's id is its path below ``images/`` without the suffix; tag files and lists may give it
-    with the suffix. Images with neither mask nor tags are unlabelled.
+    with the suffix. Images with neither mask nor tags are unlabelled. Masks hold class indices, 255
+    = ignored. Where ``classes.txt`` or ``classes.json`` has colours, masks hold these instead.
 
-    Masks are images of one channel that hold class indices, 255 = ignored. Where ``classes.txt`` or
-    ``classes.json`` gives the classes colours, all masks are read by their colours instead.
+    ``splits/<name>.txt`` lists the images of a split. Without the file:
 
-    ``splits/train.txt``, ``val.txt`` and ``test.txt`` list images. Without ``train.txt``, the
-    images on no other list are for training; without ``val.txt``, images with masks that are on no
-    list are for validation: all of them where there is a ``train.txt``, else the part
-    ``val_fraction``, chosen by the ids alone, so that it stays the same when images are added.
-    Other splits are ``all``; of ``train``, the ``tagged`` (a mask gives tags too) and the
-    ``masked`` ones; and ``extra``, images of none of the three splits. Without a ``train.txt``
-    methods that learn from tags leave out what has none, those that learn from masks what has no
-    mask, and say how many; images that ``train.txt`` lists must have them.
+    - ``train``: the images on no other list.
+    - ``val``: images with masks that are on no list. All of them where there is a ``train.txt``,
+      else the share ``val_fraction``, chosen by the ids alone: it stays when images are added.
+    - ``all``; of ``train`` the ``tagged`` (a mask gives tags too) and the ``masked`` images; and
+      ``extra``, images of neither ``train``, ``val`` nor ``test``.
+
+    Without a ``train.txt`` images that lack the tags or masks that a method learns from are left
+    out, and their number is logged. Images that ``train.txt`` lists must have them.
 
     Args:
         root: The folder.

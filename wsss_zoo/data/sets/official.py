@@ -61,9 +61,9 @@ class OfficialDataModule(BaseDataModule):
 
     def read_tags(self, image_ids: Sequence[str]) -> Tags:
         """Read tags from the source that ``image_labels`` names; none for ``masks``."""
-        if self._tag_file is None:
-            return self.own_tags(image_ids) if self.image_labels == "auto" else {}
         tags = self._file_tags
+        if tags is None:
+            return self.own_tags(image_ids) if self.image_labels == "auto" else {}
         return {image_id: tags[image_id] for image_id in image_ids if image_id in tags}
 
     def own_tags(self, image_ids: Sequence[str]) -> Tags:
@@ -82,18 +82,14 @@ class OfficialDataModule(BaseDataModule):
                 raise FileNotFoundError(f"{self.root / path} is missing; {self.layout}")
 
     @cached_property
-    def _tag_file(self) -> Path | None:
+    def _file_tags(self) -> Tags | None:
         if self.image_labels == "masks":
             return None
-        if self.image_labels != "auto":
-            return Path(self.image_labels)
-        found = (self.root / name for name in reversed(TAG_FILES))
-        return next(filter(Path.is_file, found), None)
-
-    @cached_property
-    def _file_tags(self) -> Tags:
-        assert self._tag_file is not None
-        return self.check_tags(read_tag_file(self._tag_file), self._tag_file)
+        path: Path | None = Path(self.image_labels)
+        if self.image_labels == "auto":
+            found = (self.root / name for name in reversed(TAG_FILES))
+            path = next(filter(Path.is_file, found), None)
+        return None if path is None else self.check_tags(read_tag_file(path), path)
 
 
 def files_in(directory: Path, suffix: str) -> dict[str, str]:

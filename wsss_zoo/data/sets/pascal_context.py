@@ -20,13 +20,12 @@ class PascalContext(OfficialDataModule):
 
     The masks are the authors' ``.mat`` files with 459 labels; those that are none of the 59 classes
     are background, or ignored with ``background: false``. Both protocols are in use, as "60" and
-    "59 classes". The classes stand in the order of the authors' ``59_labels.txt``, so VOC's twenty
-    have the indices of VOC 2012. The splits are those of VOC 2010.
+    "59 classes". Classes are in the order of the authors' ``59_labels.txt``, so VOC's twenty have
+    the indices of VOC 2012. The splits are those of VOC 2010.
 
     ``trainval_merged.json`` of the later "PASCAL in Detail" is not read, nor PNG files made from it
-    with its API (``SegmentationClassContext``): the numbers in these are places in whichever list
-    of names the converter had. Lists made from it (4996 and 5104 images) can be given by their
-    path; for the PNG files use `Folder`.
+    with its API (``SegmentationClassContext``): their numbers depend on the converter. Lists made
+    from it (4996 and 5104 images) can be given by their path; for the PNG files use `Folder`.
 
     Args:
         root: The folder ``VOC2010``.

@@ -106,10 +106,8 @@ def make_region_graphs(images: Catalog, options: TrainingOptions) -> RegionGraph
 def graph_data(graph: RegionGraph, tags: Tensor) -> Data:
     """Convert what a network needs of a region graph to torch_geometric's ``Data``.
 
-    For V regions, D features, E edges, C classes: ``x`` (V, D), ``probs`` (V, C) and ``loss``
-    (V,) float32; ``edge_index`` (2, E) int64 and ``kept`` (E,) bool; ``counts`` and
-    ``clean_counts`` (V, C) and ``sizes``, the pixels of each region, (V,) int64; ``tags``, presence
-    of the foreground classes, (1, K).
+    ``x``, ``probs``, ``loss``, ``edge_index`` and ``kept`` as in `RegionGraph`; ``counts`` and
+    ``clean_counts`` (V, C) and ``sizes``, the pixels of each region, (V,), int64; ``tags`` (1, K).
     """
     return Data(
         x=torch.from_numpy(graph.x),

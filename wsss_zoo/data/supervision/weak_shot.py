@@ -1,11 +1,13 @@
 """Supervision ``weak_shot``: masks of base classes, tags of novel ones, a reference image."""
 
 import logging
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from wsss_zoo.contract import BaseMaskBatch, WeakShotBatch
@@ -48,17 +50,16 @@ class WeakShotPartners:
         return int(rng.choice(self.candidates(index)))
 
 
+@dataclass(eq=False)
 class WeakShotImages(Dataset[WeakShotBatch]):
     """An image, and its ``reference``: masks of base classes, tags of novel ones.
 
-    The samples of ``images`` have the novel classes erased; ``novel`` marks these, (K,) bool.
+    The samples of ``images`` have the novel classes erased; ``is_novel`` marks these, (K,) bool.
     """
 
-    def __init__(
-        self, images: MaskedImages, partners: WeakShotPartners, novel: NDArray[np.bool_]
-    ) -> None:
-        self.images, self.partners = images, partners
-        self._is_novel = torch.from_numpy(novel)
+    images: MaskedImages
+    partners: WeakShotPartners
+    is_novel: Tensor
 
     def __len__(self) -> int:
         return len(self.images)
@@ -72,7 +73,7 @@ class WeakShotImages(Dataset[WeakShotBatch]):
 
     def _sample(self, index: int, rng: np.random.Generator) -> BaseMaskBatch:
         sample = cast(BaseMaskBatch, self.images.sample(self.images.ids[index], rng))
-        sample["image_labels"] *= self._is_novel
+        sample["image_labels"] *= self.is_novel
         return sample
 
 
@@ -95,4 +96,4 @@ def make_weak_shot_images(images: Catalog, options: TrainingOptions) -> WeakShot
     for name in images.novel_classes:
         if not matrix[:, images.fg_names.index(name)].any():
             logger.warning("no training image is tagged with the novel class %r", name)
-    return WeakShotImages(masked, WeakShotPartners(matrix, is_novel), is_novel)
+    return WeakShotImages(masked, WeakShotPartners(matrix, is_novel), torch.from_numpy(is_novel))

@@ -21,16 +21,15 @@ _JITTER = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.ad
 class Augmentation:
     """Random changes of training images; the defaults are those of UniMatch (CVPR 2023).
 
-    The geometric ones (scale, crop, flip) make the weak view, for image and mask alike; the strong
-    view adds the photometric ones and CutOut.
+    Scale, crop and flip make the weak view, for image and mask alike; the strong view adds the
+    photometric changes and CutOut.
 
     Args:
         scale_range: Smallest and largest factor on the image's size.
-        scale_base: Long side in pixels that factor 1 stands for; None for the image's own
-            (UniMatch). ST++ uses 400 on VOC.
+        scale_base: Long side in pixels at factor 1; None for the image's own. ST++ uses 400 on VOC.
         flip_prob: Probability of a horizontal flip.
-        photometric: "jitter": colour jitter, grey, blur (UniMatch); or "rand_augment" (FixMatch):
-            see `rand_augment`; jitter, grey and blur have no effect then.
+        photometric: "jitter": colour jitter, grey, blur (UniMatch); "rand_augment" (FixMatch): in
+            place of these, see `rand_augment`.
         rand_augment_ops: Number of operations of "rand_augment".
         jitter: Strength of brightness, contrast, saturation (factor in [1 - x, 1 + x]) and hue
             (turn in [-x, x], at most 0.5).
