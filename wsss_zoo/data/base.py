@@ -64,8 +64,8 @@ class BaseDataModule(Catalog, LightningDataModule):
         batch_size: Images in a training batch (labelled ones in ``semi``).
         unlabeled_batch_size: Unlabelled images in a batch; None for ``batch_size``.
         augmentation: Random changes of training images.
-        photometric: Which training images (except those of ``semi``) get photometric changes and
-            CutOut too; ``pseudo``: those with a pseudo-label.
+        photometric: Which training images (except those of ``semi``) get photometric changes too;
+            ``pseudo``: those with a pseudo-label.
         strong_views: Strong views of each unlabelled image.
         crop_tags: In ``weak_shot``, take tags from the crop (SimFormer's code), not the image.
         audit: Give unlabelled batches their true masks as ``audit_mask``, for logging only.

@@ -13,7 +13,7 @@ from wsss_zoo.data.classes import ClassesInUse
 from wsss_zoo.data.reading.image_files import Checks, ImageFiles, ImageSource
 from wsss_zoo.data.reading.splits import read_split, sample_labeled_split
 from wsss_zoo.data.reading.tag_files import Tags, check_tags, multi_hot, tags_from_masks
-from wsss_zoo.files.text import Report, refuse
+from wsss_zoo.files.text import Report, raise_problem
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class Catalog(ClassesInUse):
             tags |= tags_from_masks(self.source, left, fg_names, int(self.background))
         return multi_hot(tags, fg_names)
 
-    def check_tags(self, tags: Tags, origin: Path, report: Report = refuse) -> Tags:
+    def check_tags(self, tags: Tags, origin: Path, report: Report = raise_problem) -> Tags:
         """Leave out tags of unknown images and classes, and report them; see `check_tags`."""
         return check_tags(
             tags,

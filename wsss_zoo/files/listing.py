@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsss_zoo.files.text import Report, id_problem, plain, refuse
+from wsss_zoo.files.text import Report, id_problem, normalise, raise_problem
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,11 @@ def files_by_stem(directory: Path, suffixes: Iterable[str]) -> dict[str, str]:
 
 
 def list_files(
-    directory: Path, suffixes: Iterable[str], *, root: Path | None = None, report: Report = refuse
+    directory: Path,
+    suffixes: Iterable[str],
+    *,
+    root: Path | None = None,
+    report: Report = raise_problem,
 ) -> Listing:
     """Find files below a directory by id: the path without suffix, relative to it, in NFC.
 
@@ -49,7 +53,7 @@ def list_files(
         if dot + suffix.lower() not in wanted:
             others.append(path)
             continue
-        image_id = plain(stem)
+        image_id = normalise(stem)
         problem = id_problem(image_id)
         if problem:
             report(f"the name of {path!r} {problem}, so it is no image id; rename the file")

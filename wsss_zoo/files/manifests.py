@@ -67,7 +67,7 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
 def read_manifest_of(
     directory: Path, contents: Contents, class_names: Sequence[str] | None = None
 ) -> Manifest:
-    """Read the manifest of a finished folder and check it against the data set that will use it.
+    """Read the manifest of a finished folder and check it against the classes of a data set.
 
     Raises:
         FileNotFoundError: If there is no manifest: the folder is unfinished or somebody else's.

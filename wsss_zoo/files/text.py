@@ -9,7 +9,7 @@ from pathlib import Path, PureWindowsPath
 Report = Callable[[str], None]
 
 
-def refuse(problem: str) -> None:
+def raise_problem(problem: str) -> None:
     """Raise a problem as a ValueError: the default of every reader."""
     raise ValueError(problem)
 
@@ -32,12 +32,12 @@ def read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def plain(text: str) -> str:
+def normalise(text: str) -> str:
     r"""Strip a name and normalise it to the one form that equal names have (NFC).
 
     Some systems write an accented letter as two characters; in lists it may be one.
 
-    >>> plain(" Cafe\u0301 ") == "Caf\u00e9"
+    >>> normalise(" Cafe\u0301 ") == "Caf\u00e9"
     True
     """
     return unicodedata.normalize("NFC", text).strip()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss_zoo.files.listing import find_one
-from wsss_zoo.files.text import plain, read_text
+from wsss_zoo.files.text import normalise, read_text
 
 Color = tuple[int, int, int]
 
@@ -85,11 +85,11 @@ def read_class_file(path: Path) -> ClassFile:
 def _read_lines(path: Path) -> list[tuple[str, Color | None]]:
     entries: list[tuple[str, Color | None]] = []
     for number, line in enumerate(read_text(path).split("\n"), 1):
-        match = _LINE.fullmatch(plain(line))
+        match = _LINE.fullmatch(normalise(line))
         if match:
             entries.append((match["name"], _color(match["color"], f"{path}, line {number}")))
-        elif plain(line):
-            entries.append((plain(line), None))
+        elif normalise(line):
+            entries.append((normalise(line), None))
     return entries
 
 
@@ -100,7 +100,7 @@ def _read_json(path: Path) -> list[tuple[str, Color | None]]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if isinstance(content, _Pairs):
-        return [(plain(name), _color(color, str(path))) for name, color in content]
+        return [(normalise(name), _color(color, str(path))) for name, color in content]
     if not isinstance(content, list):
         raise ValueError(f'{path} must hold ["class", ...] or {{"class": [r, g, b], ...}}')
     return [_json_entry(entry, path) for entry in content]
@@ -112,11 +112,11 @@ class _Pairs(list[tuple[str, Any]]):
 
 def _json_entry(entry: object, path: Path) -> tuple[str, Color | None]:
     if isinstance(entry, str):
-        return plain(entry), None
+        return normalise(entry), None
     fields: Mapping[str, Any] = dict(entry) if isinstance(entry, _Pairs) else {}
     if not isinstance(fields.get("name"), str):
         raise ValueError(f"{path}: {entry!r} is neither a class name nor has a name")
-    return plain(fields["name"]), _color(fields.get("color"), str(path))
+    return normalise(fields["name"]), _color(fields.get("color"), str(path))
 
 
 def _color(value: object, place: str) -> Color | None:

@@ -53,7 +53,7 @@ class ImageSource(ImageReader, Protocol):
         """
 
     def image_size(self, image_id: str) -> tuple[int, int]:
-        """Height and width, pixels."""
+        """Read height and width, pixels."""
 
     def check(self, image_ids: Sequence[str], checks: Checks) -> None:
         """Check the files that will be used.
@@ -118,11 +118,11 @@ class ImageFiles:
         return mask
 
     def mask_size(self, image_id: str) -> tuple[int, int]:
-        """Height and width of a mask, pixels, from the file's header."""
+        """Read height and width of a mask, pixels, from the file's header."""
         return image_size_of(self.masks[image_id])
 
     def image_size(self, image_id: str) -> tuple[int, int]:
-        """Height and width, pixels, from the file's header."""
+        """Read height and width, pixels, from the file's header."""
         return image_size_of(self.images[image_id])
 
     def check(self, image_ids: Sequence[str], checks: Checks) -> None:

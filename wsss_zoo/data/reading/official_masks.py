@@ -37,7 +37,7 @@ class OfficialMaskFiles(ImageFiles):
         return map_numbers(values, self.table, path)
 
     def mask_size(self, image_id: str) -> tuple[int, int]:
-        """Height and width of a label map, pixels, from the file's header."""
+        """Read height and width of a label map, pixels, from the file's header."""
         path = self.masks[image_id]
         if not path.endswith(".mat"):
             return super().mask_size(image_id)

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss_zoo.files.atomic import write_atomic
-from wsss_zoo.files.text import Report, id_problem, plain, read_text, refuse
+from wsss_zoo.files.text import Report, id_problem, normalise, raise_problem, read_text
 
 _ATTEMPTS = 1000
 
 
-def read_split(path: Path, report: Report = refuse) -> list[str]:
+def read_split(path: Path, report: Report = raise_problem) -> list[str]:
     """Read the ids of a list file, one a line, in its order.
 
     What follows a tab is left out. A byte-order mark and Windows line ends are accepted; accented
@@ -22,7 +22,7 @@ def read_split(path: Path, report: Report = refuse) -> list[str]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"split list {path} is missing")
-    lines = (plain(line.split("\t")[0]) for line in read_text(path).split("\n"))
+    lines = (normalise(line.split("\t")[0]) for line in read_text(path).split("\n"))
     times = Counter(line for line in lines if line)
     if not times:
         report(f"split list {path} is empty; write one image id a line")

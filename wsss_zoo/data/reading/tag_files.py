@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss_zoo.data.reading.image_files import ImageSource
-from wsss_zoo.files.text import Report, id_problem, plain, read_text, refuse
+from wsss_zoo.files.text import Report, id_problem, normalise, raise_problem, read_text
 
 Tags = dict[str, list[str]]
 # What a folder's tag file may be called.
@@ -28,15 +28,16 @@ _FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false
 def read_tag_file(
     path: Path,
     known_classes: Collection[str] = (),
-    report: Report = refuse,
+    report: Report = raise_problem,
     ids: Mapping[str, str] | None = None,
 ) -> Tags:
-    """Read the names of the classes in each image from a JSON or a CSV file; else ValueError.
+    """Read the names of the classes in each image from a JSON or a CSV file.
 
     JSON: ``{"image id": ["class", ...]}``. CSV: a header line, then ``image_id,class;class``, or a
     column for each class, named in the header, with 1 where it is present and 0 or nothing where it
     is not. Fields are separated by commas, semicolons or tabs, whichever the header has; several
-    lines of one image add up. A byte-order mark and Windows line ends are accepted.
+    lines of one image add up. A byte-order mark and Windows line ends are accepted. Another format
+    is a ValueError.
 
     Args:
         path: The file.
@@ -64,10 +65,10 @@ def read_tag_file(
 
 def _read_json(path: Path, report: Report) -> Tags:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        for image_id, times in Counter(plain(key) for key, _ in pairs).items():
+        for image_id, times in Counter(normalise(key) for key, _ in pairs).items():
             if times > 1:
                 report(f"tag file {path} has {image_id!r} more than once; delete the repetition")
-        return {plain(key): value for key, value in pairs}
+        return {normalise(key): value for key, value in pairs}
 
     text = read_text(path)
     try:
@@ -80,7 +81,7 @@ def _read_json(path: Path, report: Report) -> Tags:
     tags: Tags = {}
     for image_id, names in content.items():
         if isinstance(names, list) and all(isinstance(name, str) for name in names):
-            tags[image_id] = [plain(name) for name in names]
+            tags[image_id] = [normalise(name) for name in names]
         else:
             report(f"tag file {path}: {image_id!r} must have a list of class names")
     return tags
@@ -92,7 +93,7 @@ def _read_csv(path: Path, known_classes: Collection[str], report: Report) -> Tag
     delimiter = next((char for char in first_line if char in ",;\t"), ",")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
-        rows = [(reader.line_num, [plain(field) for field in row]) for row in reader if any(row)]
+        rows = [(reader.line_num, list(map(normalise, row))) for row in reader if any(row)]
     except csv.Error as error:
         raise ValueError(f"tag file {path}, line {reader.line_num}: {error}") from error
     if not rows:
@@ -194,7 +195,7 @@ def check_tags(
     origin: str,
     known_classes: Iterable[str],
     images: Container[str],
-    report: Report = refuse,
+    report: Report = raise_problem,
 ) -> Tags:
     """Report tags of classes or images that the data set does not know, and leave them out.
 

@@ -35,7 +35,7 @@ def need_pycocotools() -> Any:
         return importlib.import_module("pycocotools.mask")
     except ImportError as error:
         raise ImportError(
-            "COCO's masks are drawn with pycocotools, which is not installed; install it with "
+            "COCO's masks are rasterised with pycocotools, which is not installed; install it with "
             "'pip install wsss_zoo[coco]'"
         ) from error
 
@@ -100,7 +100,7 @@ def build_masks(
     is damaged; the message names the image.
     """
     need_pycocotools()
-    logger.info("drawing %d masks into %s, once", len(images), directory)
+    logger.info("rasterising %d masks into %s, once", len(images), directory)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / MANIFEST).unlink(missing_ok=True)
     loader = DataLoader(
@@ -112,7 +112,7 @@ def build_masks(
         generator=torch.Generator(),
     )
     with Progress() as progress:
-        task = progress.add_task(f"drawing {directory.name}", total=len(images))
+        task = progress.add_task(f"rasterising {directory.name}", total=len(images))
         for done in loader:
             progress.advance(task, done)
     # All masks at once: after a power cut a manifest must not stand for empty files, and forcing

@@ -16,7 +16,7 @@ from wsss_zoo.data.reading.splits import read_split
 from wsss_zoo.data.reading.tag_files import TAG_FILES, Tags, read_tag_file
 from wsss_zoo.files.decoding import readable_suffixes
 from wsss_zoo.files.listing import Listing, find_one, ids_by_name, list_files
-from wsss_zoo.files.text import Report, refuse
+from wsss_zoo.files.text import Report, raise_problem
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Folder(BaseDataModule):
         self.val_fraction = val_fraction
         self.outside_links = outside_links
         # The inspection collects problems where training is refused.
-        self.report: Report = refuse
+        self.report: Report = raise_problem
 
     def setup(self, stage: str) -> None:
         """See `BaseDataModule.setup`; without any mask there is no validation."""
