@@ -62,21 +62,19 @@ def train_loader(
 
 def semi_loader(
     datasets: Mapping[str, Dataset[Sample]],
-    batch_sizes: Mapping[str, int],
+    sizes: Mapping[str, int],
     num_workers: int,
     order: Order,
 ) -> CombinedLoader:
-    """Load batches of ``labeled`` and ``unlabeled`` images side by side.
+    """Load batches of ``labeled`` and ``unlabeled`` images, of ``sizes``, side by side.
 
     An epoch is one pass over the unlabelled images; the labelled ones are repeated, in a new order
     each time, to its length.
     """
-    loaders: dict[str, DataLoader[Sample]] = {}
-    steps = None
-    for key in ("unlabeled", "labeled"):
-        loaders[key] = train_loader(datasets[key], batch_sizes[key], num_workers, order, steps)
-        steps = len(loaders["unlabeled"])
-    return CombinedLoader(loaders, "max_size_cycle")
+    unlabeled = train_loader(datasets["unlabeled"], sizes["unlabeled"], num_workers, order)
+    steps = len(unlabeled)
+    labeled = train_loader(datasets["labeled"], sizes["labeled"], num_workers, order, steps)
+    return CombinedLoader({"labeled": labeled, "unlabeled": unlabeled}, "max_size_cycle")
 
 
 def evaluation_loader(

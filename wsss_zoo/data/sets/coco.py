@@ -120,7 +120,6 @@ cocodataset.org/#download unpack so)
             self.__dict__.pop("source", None)  # opened before, it does not know the new masks
 
     def _parts_with_masks(self, stage: str) -> set[str]:
-        """Parts of COCO whose masks a stage reads."""
         if self.supervision == "images":
             return set()
         splits: dict[str, list[str | None]] = {

@@ -70,7 +70,6 @@ class COCOStuff10K(OfficialDataModule):
         return OfficialMaskFiles(images, masks, self.index_map, self._table(png=not matrices), "S")
 
     def _table(self, *, png: bool) -> NDArray[np.int16]:
-        """Class index in use by number in the label maps."""
         if png and self.png_values == "contiguous":
             indices = dict(enumerate(self.index_map))
         else:
