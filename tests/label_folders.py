@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss_zoo.files.pseudo_labels import Manifest, write_label, write_manifest
+from wsss_zoo.files.manifests import Manifest, write_manifest
+from wsss_zoo.files.pseudo_labels import write_label
 
 NAMES = ["background", "cat", "dog"]
 

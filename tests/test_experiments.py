@@ -11,7 +11,8 @@ from tests.data.graph_folders import write_graphs
 from tests.label_folders import write_labels
 from wsss_zoo import Shapes
 from wsss_zoo.cli import ZooCLI, main
-from wsss_zoo.files.pseudo_labels import Manifest, write_label, write_manifest
+from wsss_zoo.files.manifests import Manifest, write_manifest
+from wsss_zoo.files.pseudo_labels import write_label
 from wsss_zoo.pipeline.recipe import read_recipe
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from tests.callbacks.fakes import NAMES, ToyData, ToyMethod, trainer_in
 from wsss_zoo.callbacks import GraphWriter, NoiseDetector, PseudoLabelWriter
-from wsss_zoo.files.pseudo_labels import Manifest, write_label, write_manifest
+from wsss_zoo.files.manifests import Manifest, write_manifest
+from wsss_zoo.files.pseudo_labels import write_label
 
 STRIDE = 4
 

@@ -15,7 +15,8 @@ from wsss_zoo.data import ADE20K, Augmentation, BaseDataModule, Folder, Shapes
 from wsss_zoo.data.reading.splits import write_split
 from wsss_zoo.data.reading.tag_files import tags_from_masks
 from wsss_zoo.data.sets.shapes import ShapesSource
-from wsss_zoo.files.pseudo_labels import Manifest, write_label, write_manifest
+from wsss_zoo.files.manifests import Manifest, write_manifest
+from wsss_zoo.files.pseudo_labels import write_label
 
 IMAGES, SIDE = 6, 64
 SETTINGS = {"crop_size": 32, "batch_size": 2, "num_workers": 0, "val_split": None}

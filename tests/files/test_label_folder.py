@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from wsss_zoo.files.label_folder import LabelFolder
-from wsss_zoo.files.pseudo_labels import Manifest, read_label, write_label, write_manifest
+from wsss_zoo.files.manifests import Manifest, write_manifest
+from wsss_zoo.files.pseudo_labels import read_label, write_label
 
 IDENTITY = {"method": "A", "class_names": ["background", "cat"], "options": {"tile": 8, "x": None}}
 MASK = np.array([[0, 1, 255]], dtype=np.uint8)

@@ -111,7 +111,7 @@ def test_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, monkey
         ({"label": np.zeros((16, 12), np.uint8)}, r"label has shape \(16, 12\), expected \(12, 16"),
         ({"label": np.full((12, 16), 7, np.uint8)}, "label holds a class index beyond the 7"),
         ({"prediction": np.full((12, 16), 254, np.uint8)}, "prediction holds a class index beyond"),
-        ({"kept": np.ones(3, bool)}, r"edge_index has shape \(2, 34\), expected \(2, 3\)"),
+        ({"kept": np.ones(3, bool)}, r"kept has shape \(3,\), expected \(34,\)"),
         ({"edge_index": np.full((2, 34), 12)}, r"regions outside 0\.\.11"),
         ({"edge_index": np.full((2, 34), -1)}, r"regions outside 0\.\.11"),
         ({"clean_counts": np.zeros((12, 3), np.int32)}, "clean_counts has shape"),
@@ -152,7 +152,7 @@ def test_graph_whose_arrays_do_not_fit_is_named(tmp_path):
     with np.load(path) as stored:
         arrays = dict(stored)
     np.savez(path, **(arrays | {"kept": arrays["kept"][:-1]}))
-    with pytest.raises(OSError, match=r"a\.npz is no region graph \(edge_index has shape"):
+    with pytest.raises(OSError, match=r"a\.npz is no region graph \(kept has shape"):
         read_graph(tmp_path, "a")
     np.savez(path, **(arrays | {"clean": arrays["clean"][:3]}))
     with pytest.raises(OSError, match=r"a\.npz is no region graph"):

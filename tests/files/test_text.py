@@ -2,7 +2,7 @@ import unicodedata
 
 import pytest
 
-from wsss_zoo.files.text import id_problem, plain, read_text, refuse
+from wsss_zoo.files.text import id_problem, normalise, raise_problem, read_text
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -19,7 +19,7 @@ def test_other_encodings_are_refused_with_file_and_line(tmp_path):
 
 
 def test_both_forms_of_an_accent_are_one_name():
-    assert plain(unicodedata.normalize("NFD", " Käfer\t")) == "Käfer"
+    assert normalise(unicodedata.normalize("NFD", " Käfer\t")) == "Käfer"
 
 
 @pytest.mark.parametrize("image_id", ["a", "a b", "2007/a.b", "Käfer", "..a", "猫/1", "12:30"])
@@ -49,4 +49,4 @@ def test_ids_that_are_none(image_id, problem):
 
 def test_refuse():
     with pytest.raises(ValueError, match=r"^this$"):
-        refuse("this")
+        raise_problem("this")

@@ -15,14 +15,14 @@ from tests.fuzz.strategies import json_values, permutations, tensors
 from wsss_zoo.data.reading.class_files import read_class_file
 from wsss_zoo.data.reading.splits import read_split, write_split
 from wsss_zoo.data.reading.tag_files import read_tag_file
-from wsss_zoo.files.text import id_problem, plain
+from wsss_zoo.files.text import id_problem, normalise
 from wsss_zoo.functional import gate_by_tags
 
 # What tables are made of, and what breaks them.
 TABLE = st.text(alphabet="ab1 0,;\t\n\r\"'\\/.\ufeff\0é#[]{}:", max_size=60) | st.text(max_size=60)
-NAMES = st.text("abcé _-1", min_size=1, max_size=6).map(plain).filter(bool)
+NAMES = st.text("abcé _-1", min_size=1, max_size=6).map(normalise).filter(bool)
 IDS = st.text("abé_-1/", min_size=1, max_size=8).filter(
-    lambda name: id_problem(name) is None and plain(name) == name
+    lambda name: id_problem(name) is None and normalise(name) == name
 )
 TAGS = st.dictionaries(IDS, st.lists(NAMES, unique=True, max_size=3), min_size=1, max_size=5)
 
@@ -34,7 +34,7 @@ def test_any_tag_table(tmp_path, text, known):
     tags = read_or_refuse(lambda: read_tag_file(path, known), path)
     for image_id, names in (tags or {}).items():
         assert id_problem(image_id) is None
-        assert all(isinstance(name, str) and name == plain(name) for name in names)
+        assert all(isinstance(name, str) and name == normalise(name) for name in names)
     # One that collects problems raises none of them.
     problems = []
     read_or_refuse(lambda: read_tag_file(path, known, problems.append), path)

@@ -11,7 +11,8 @@ import yaml
 from tests.report.page.test_examples import label, write_sheet
 from tests.report.run_folders import config, write_results, write_run
 from wsss_zoo.cli import main
-from wsss_zoo.files.pseudo_labels import Manifest, write_label, write_manifest
+from wsss_zoo.files.manifests import Manifest, write_manifest
+from wsss_zoo.files.pseudo_labels import write_label
 
 HOSTILE = [
     "<script>alert(1)</script>",

@@ -33,49 +33,45 @@ class BaseDataModule(Catalog, LightningDataModule):
     A subclass gives `known_classes`, `split_ids`, `open_source` and `read_tags`.
 
     Args:
-        supervision: What a training batch holds; the command line takes it from the method. Only
+        supervision: Batch format of training; the command line takes it from the method. Only
             ``images`` needs neither masks nor tags, in validation too.
-        train_split: List of training images.
-        val_split: List of validation images; None for no validation.
-        test_split: List of test images; None for ``val_split``.
-        predict_split: List of the images that ``predict`` goes over.
-        predict_limit: Predict the first so many of them only.
-        classes: Class names to keep (foreground, in this order); the others are ignored: 255 in
-            masks, dropped from tags. None keeps all.
+        train_split: Training images: name of a split, or a list file.
+        val_split: Validation images; None for no validation.
+        test_split: Test images; None for ``val_split``.
+        predict_split: Images that ``predict`` goes over.
+        predict_limit: Predict only the first N images.
+        classes: Names of the foreground classes to keep, in this order; None keeps all. The others
+            are 255 in masks and dropped from tags.
         extra_roots: More training images of ``image_labels`` and ``pairs``: folder by domain name
             (letters, digits, - and _), with ``images/`` and ``image_labels.csv``.
-        labeled_split: The images whose masks may be used: a list file, the name of a split, or a
-            fraction of ``train_split`` drawn from the seed so that every class occurs. The list
-            used is written to ``labeled_split.txt`` in the run's folder, and the rest of
-            ``train_split`` to ``unlabeled_split.txt``.
+        labeled_split: Images whose masks may be used: a list file, the name of a split, or a
+            fraction of ``train_split``, sampled so that every class occurs. The run's folder gets
+            the list as ``labeled_split.txt``, and the rest as ``unlabeled_split.txt``.
         unlabeled_split: Unlabelled images of ``semi``; None for ``train_split`` less the labelled.
-        pseudo_label_dir: Folder of pseudo-labels that stand for the masks of ``train_split``, those
-            of ``labeled_split`` excepted; of several folders the first that has the image counts.
-            With ``novel_classes`` they stand for novel classes that the image is tagged with, where
+        pseudo_label_dir: Folder of pseudo-labels that replace the masks of ``train_split``, but not
+            those of ``labeled_split``. Of several folders the first that has an image counts. With
+            ``novel_classes`` they give pixels of novel classes that the image is tagged with, where
             the true mask, which must exist, has no base class.
-        repeat_labeled: Beside pseudo-labels, repeat the images of ``labeled_split`` until they are
-            at least as many, as ST and ST++ do; an epoch is one pass over all of that.
-        graph_dir: Folder of region graphs, for supervision ``graphs``; it must have those of all
-            images of the split in use.
+        repeat_labeled: Oversample the images of ``labeled_split`` to match the number of
+            pseudo-labelled ones, as ST and ST++ do.
+        graph_dir: Folder of region graphs of all images in use, for supervision ``graphs``.
         base_classes: Classes with masks; None for all that are not novel.
         novel_classes: Classes with tags only: names, or the name of a published split (``split_1``
-            to ``split_4`` of ADE20K and COCO-Stuff 10K). Whatever the supervision, their pixels are
-            255 in all masks of training; validation, and ``audit_mask``, keep them. So a fully
-            supervised upper bound is trained without ``novel_classes`` and validated with them.
+            to ``split_4`` of ADE20K and COCO-Stuff 10K). Their pixels are 255 in all training
+            masks, but not in validation and ``audit_mask``. For a fully supervised upper bound,
+            train without ``novel_classes`` and validate with them.
         crop_size: Side of training crops, pixels.
         batch_size: Images in a training batch (labelled ones in ``semi``).
         unlabeled_batch_size: Unlabelled images in a batch; None for ``batch_size``.
         augmentation: Random changes of training images.
-        photometric: Which training images of ``mask``, ``image_labels``, ``images``, ``pairs`` and
-            ``weak_shot`` get the strong, photometric changes too; ``pseudo``: those with a
-            pseudo-label.
+        photometric: Which training images (except those of ``semi``) get photometric changes too;
+            ``pseudo``: those with a pseudo-label.
         strong_views: Strong views of each unlabelled image.
         crop_tags: In ``weak_shot``, take tags from the crop (SimFormer's code), not the image.
         audit: Give unlabelled batches their true masks as ``audit_mask``, for logging only.
         check_masks: Decode every mask in setup to find unknown class indices.
         check_files: Open every image and mask in setup to find what cannot be read or does not
-            fit. False: only that they are there, by the lists of the folders; for hundreds of
-            thousands of images.
+            fit. False only checks that they exist; for hundreds of thousands of images.
         num_workers: Loader processes.
         seed: Seed of order and augmentation; None for the one of ``seed_everything``.
     """
@@ -136,28 +132,24 @@ class BaseDataModule(Catalog, LightningDataModule):
         #: Features of a region, D, known since ``setup`` where there are graphs.
         self.graph_channels: int | None = None
 
-    # What methods, callbacks and the command line read.
-
     def predict_ids(self) -> list[str]:
-        """Ids that ``predict`` goes over, those that are done included."""
+        """List the ids that ``predict`` goes over, those that are done included."""
         return self.ids_of(self.predict_split)[: self.predict_limit]
 
     def read_image(self, image_id: str) -> UInt8Array:
-        """RGB image, (H, W, 3)."""
+        """Read an RGB image, (H, W, 3)."""
         return self.source.read_image(image_id)
 
     def read_mask(self, image_id: str) -> UInt8Array | None:
-        """Class index per pixel, (H, W), 255 = ignored; None where there is no mask."""
+        """Read the class index per pixel, (H, W), 255 = ignored; None where there is no mask."""
         return self.source.read_mask(image_id)
 
     def image_labels_of(self, image_id: str) -> NDArray[np.uint8] | None:
-        """Presence of each foreground class, (K,), as known since ``setup``; None if it is not."""
+        """Look up the tags of an image, (K,), as known since ``setup``; None if they are not."""
         return self._tags.get(image_id)
 
-    # Lightning's hooks.
-
     def state_dict(self) -> dict[str, Any]:
-        """What checkpoints keep of the data, so that they can be used where the data are not."""
+        """Return what checkpoints need of the data to be used without them."""
         return {"class_names": self.class_names, "background": self.background}
 
     def setup(self, stage: str) -> None:
@@ -183,7 +175,9 @@ class BaseDataModule(Catalog, LightningDataModule):
                     f"{type(self).__name__} has supervision {self.supervision!r}; set it to "
                     f"{wanted!r}"
                 )
-            self._train = make_training_set(self, self._training_options())
+            names = [field.name for field in fields(TrainingOptions)]
+            options = TrainingOptions(**{name: getattr(self, name) for name in names})
+            self._train = make_training_set(self, options)
             self.graph_channels = getattr(self._train, "graph_channels", None)
             if self.labeled_split is not None and self.trainer and self.trainer.is_global_zero:
                 folder, labeled = Path(self.trainer.default_root_dir), self.labeled_ids()
@@ -202,11 +196,7 @@ class BaseDataModule(Catalog, LightningDataModule):
             self._setup_evaluation("predict", self.predict_ids())
 
     def train_dataloader(self) -> Any:
-        """Training batches of the chosen supervision; the last, incomplete one is left out.
-
-        An epoch of ``semi`` is one pass over the unlabelled images; the labelled ones are repeated,
-        in a new order each time, to its length.
-        """
+        """Load training batches, less the last, incomplete one; for ``semi`` see `semi_loader`."""
         if self._train is None:
             raise RuntimeError("train_dataloader needs setup('fit') first")
         order = Order(self.seed, *self._ranks(), self._batches_done)
@@ -216,7 +206,7 @@ class BaseDataModule(Catalog, LightningDataModule):
         return semi_loader(self._train, sizes, self.num_workers, order)
 
     def val_dataloader(self) -> Any:
-        """Whole images of ``val_split``, one at a time; none where there is nothing to validate."""
+        """Load whole images of ``val_split`` one at a time; none if there is no validation."""
         if "val" in self._ids:
             return self._evaluation_loader("val")
         # Lightning would ask whether that was the intention.
@@ -224,17 +214,12 @@ class BaseDataModule(Catalog, LightningDataModule):
         return []
 
     def test_dataloader(self) -> Any:
-        """Whole images of ``test_split``, one at a time."""
+        """Load whole images of ``test_split`` one at a time."""
         return self._evaluation_loader("test")
 
     def predict_dataloader(self) -> Any:
-        """Whole images of ``predict_split``, one at a time, less those that are done."""
+        """Load whole images of ``predict_split`` one at a time, less those that are done."""
         return self._evaluation_loader("predict", done_ids(self.resumed_by))
-
-    def _training_options(self) -> TrainingOptions:
-        return TrainingOptions(
-            **{field.name: getattr(self, field.name) for field in fields(TrainingOptions)}
-        )
 
     def _setup_evaluation(self, stage: str, ids: list[str]) -> None:
         if not ids:
@@ -258,13 +243,8 @@ class BaseDataModule(Catalog, LightningDataModule):
 
     def _evaluation_loader(self, stage: str, done: Collection[str] = ()) -> DataLoader[Sample]:
         ids = [image_id for image_id in self._ids[stage] if image_id not in done]
-        images = EvaluationImages(
-            ids,
-            self.source,
-            self._tags,
-            num_fg_classes=self.num_fg_classes,
-            first_fg=int(self.background),
-        )
+        first_fg = int(self.background)
+        images = EvaluationImages(ids, self.source, self._tags, self.num_fg_classes, first_fg)
         dataset: Dataset[Sample] = images
         if self._has_graphs:
             # Here, as it takes seconds to import.
@@ -281,7 +261,7 @@ class BaseDataModule(Catalog, LightningDataModule):
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
     def _batches_done(self) -> int:
-        """Batches of the current epoch that a checkpoint being resumed has already seen."""
+        """Count the batches of the epoch that a checkpoint being resumed has already seen."""
         if self.trainer is None or not self.trainer.training:
             return 0
         return self.trainer.fit_loop.epoch_loop.batch_progress.current.completed

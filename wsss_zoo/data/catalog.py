@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from wsss_zoo.data.classes import ClassesInUse
 from wsss_zoo.data.reading.image_files import Checks, ImageFiles, ImageSource
 from wsss_zoo.data.reading.splits import read_split, sample_labeled_split
-from wsss_zoo.data.reading.tag_files import Tags, multi_hot, tags_from_masks
+from wsss_zoo.data.reading.tag_files import Tags, check_tags, multi_hot, tags_from_masks
+from wsss_zoo.files.text import Report, raise_problem
 
 logger = logging.getLogger(__name__)
 
 
 class Catalog(ClassesInUse):
-    """Knows the images of a data set by split, their files and their tags; opens no data loader.
+    """Knows the images of a data set by split, their files and their tags.
 
-    Every data module is one. A subclass gives `known_classes`, `split_ids`, `open_source` and
-    `read_tags`. For the settings see `BaseDataModule`.
+    Every data module is one; see `BaseDataModule` for what a subclass gives, and for the settings.
     """
 
     train_split: str
@@ -34,7 +34,7 @@ class Catalog(ClassesInUse):
 
     @abstractmethod
     def split_ids(self, split: str) -> list[str]:
-        """Image ids of a split, in order; an unknown split is an error that names it."""
+        """List the image ids of a split, in order; an unknown split is an error that names it."""
 
     @abstractmethod
     def open_source(self) -> ImageSource:
@@ -42,7 +42,7 @@ class Catalog(ClassesInUse):
 
     @abstractmethod
     def read_tags(self, image_ids: Sequence[str]) -> Tags:
-        """Class names in each image from tag files; images that have none there are left out."""
+        """Read the class names of images from tag files; images without any are left out."""
 
     @cached_property
     def source(self) -> ImageSource:
@@ -61,24 +61,24 @@ class Catalog(ClassesInUse):
         return {}
 
     def ids_of(self, split: str) -> list[str]:
-        """Image ids of a split, found by `split_ids` the first time."""
+        """List the image ids of a split; calls `split_ids` the first time only."""
         if split not in self._ids_by_split:
             self._ids_by_split[split] = self.split_ids(split)
         return self._ids_by_split[split]
 
     def train_ids(self) -> list[str]:
-        """Image ids of ``train_split``; ValueError if there are none."""
+        """List the image ids of ``train_split``; ValueError if there are none."""
         ids = self.ids_of(self.train_split)
         if not ids:
             raise ValueError(f"train_split {self.train_split!r} has no images")
         return ids
 
     def tagged_ids(self) -> list[str]:
-        """Training images of the methods that learn from tags."""
+        """List the training images of the methods that learn from tags."""
         return self.ids_of(self.train_split)
 
     def labeled_ids(self) -> list[str]:
-        """Images whose masks may be used for training; all of ``train_split`` if none are named."""
+        """List the images whose masks may be used; all of ``train_split`` if none are named."""
         return self._labeled_ids
 
     @cached_property
@@ -97,11 +97,9 @@ class Catalog(ClassesInUse):
     def labels_of(
         self, image_ids: Sequence[str], *, from_masks: bool
     ) -> dict[str, NDArray[np.uint8]]:
-        """Tags of images, as (K,) arrays; classes not in use are dropped, and that is logged.
+        """Find the tags of images, (K,) each; classes not in use are dropped, and that is logged.
 
-        Args:
-            image_ids: The images.
-            from_masks: Take the tags of images without any in the tag files from their masks.
+        ``from_masks`` takes the tags of images without any in the tag files from their masks.
         """
         tags, fg_names = dict(self.read_tags(image_ids)), self.fg_names
         in_use = set(fg_names)
@@ -113,8 +111,18 @@ class Catalog(ClassesInUse):
             tags |= tags_from_masks(self.source, left, fg_names, int(self.background))
         return multi_hot(tags, fg_names)
 
+    def check_tags(self, tags: Tags, origin: Path, report: Report = raise_problem) -> Tags:
+        """Leave out tags of unknown images and classes, and report them; see `check_tags`."""
+        return check_tags(
+            tags,
+            origin=str(origin),
+            known_classes=self.known_fg_names,
+            images=self.files.images,
+            report=report,
+        )
+
     def complete_labels(self, image_ids: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
-        """`labels_of` images that must have tags, from tag files or masks; else a ValueError."""
+        """Find tags in tag files or masks, as `labels_of`; ValueError if an image has none."""
         tags = self.labels_of(image_ids, from_masks=True)
         missing = [image_id for image_id in image_ids if image_id not in tags]
         if missing:

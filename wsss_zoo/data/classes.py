@@ -6,7 +6,7 @@ from functools import cached_property
 
 
 def select_classes(known: Sequence[str], chosen: Sequence[str] | None, first_fg: int) -> list[str]:
-    """Names of the classes in use by index.
+    """List the names of the classes in use by index.
 
     ``known`` are all names by index in the mask files, ``chosen`` the foreground classes to keep in
     their new order, None for all; ``first_fg`` is the index of the first foreground class.
@@ -30,10 +30,9 @@ def select_classes(known: Sequence[str], chosen: Sequence[str] | None, first_fg:
 def split_classes(
     fg_names: Sequence[str], base: Sequence[str] | None, novel: Sequence[str] | None
 ) -> tuple[list[str], list[str]]:
-    """Names of the base and the novel classes; both empty if none are given.
+    """Divide class names into base and novel ones; both empty if none are given.
 
-    Raises:
-        ValueError: If the lists overlap, leave a class out or name an unknown one.
+    ValueError if the lists overlap, leave a class out or name an unknown one.
 
     >>> split_classes(["cat", "cow", "dog"], None, ["cow"])
     (['cat', 'dog'], ['cow'])
@@ -58,10 +57,9 @@ def split_classes(
 def published_split(
     name: str, splits: Mapping[str, Sequence[int]], known: Sequence[str], in_use: Sequence[str]
 ) -> list[str]:
-    """Names of the novel classes of a published split; ``splits`` has their indices in ``known``.
+    """List the novel classes of a published split; ``splits`` has their indices in ``known``.
 
-    Raises:
-        ValueError: If there is no such split, or a class of it is not in use.
+    ValueError if there is no such split, or a class of it is not in use.
 
     >>> published_split("split_1", {"split_1": [1]}, ["cat", "cow", "dog"], ["cat", "cow", "dog"])
     ['cow']
@@ -90,9 +88,10 @@ def published_split(
 
 
 class ClassesInUse:
-    """The classes of a data set, and what of them is in use: a part of the data module."""
+    """Classes of a data set, and which of them are in use: a part of the data module."""
 
-    has_background: bool = True
+    #: Whether index 0 of the masks is a background class.
+    background: bool = True
     #: Foreground classes to keep; None for all.
     classes: Sequence[str] | None
     #: What the user said are the base and the novel classes.
@@ -106,18 +105,18 @@ class ClassesInUse:
         _ = self._base_and_novel
 
     @property
-    def background(self) -> bool:
-        """Whether index 0 of the masks is a background class."""
-        return self.has_background
-
-    @property
     @abstractmethod
     def known_classes(self) -> list[str]:
         """Names of all classes in the order of the indices in the mask files."""
 
     @property
+    def known_fg_names(self) -> list[str]:
+        """Names of all foreground classes, in use or not."""
+        return self.known_classes[int(self.background) :]
+
+    @property
     def novel_splits(self) -> Mapping[str, Sequence[int]]:
-        """Published splits that ``novel_classes`` may name: indices in ``known_classes`` each."""
+        """Published splits that ``novel_classes`` may name, as indices in ``known_classes``."""
         return {}
 
     @cached_property

@@ -16,7 +16,7 @@ from wsss_zoo.data.loading.sampler import EpochSampler
 from wsss_zoo.data.transforms.crops import Position, index_and_visit
 from wsss_zoo.files.decoding import UInt8Array, image_size_of, read_rgb, readable_suffixes
 from wsss_zoo.files.listing import list_files
-from wsss_zoo.files.text import id_problem, plain
+from wsss_zoo.files.text import id_problem, normalise
 
 
 class ImageFolder(LightningDataModule):
@@ -160,4 +160,4 @@ def _any_size() -> Iterator[None]:
 
 
 def _id(name: Path) -> str:
-    return plain(name.as_posix())
+    return normalise(name.as_posix())

@@ -18,7 +18,7 @@ from wsss_zoo.callbacks.writers.run_identity import evaluation_settings
 from wsss_zoo.deploy.image_folder import ImageFolder
 from wsss_zoo.deploy.tiles import FolderLabeler
 from wsss_zoo.files.label_folder import LabelFolder
-from wsss_zoo.files.pseudo_labels import sha256_file
+from wsss_zoo.files.manifests import sha256_file
 from wsss_zoo.modules.evaluation import Evaluation
 from wsss_zoo.runs.segmenter import load_segmenter
 

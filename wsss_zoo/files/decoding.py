@@ -32,7 +32,7 @@ _NO_IMAGES = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "WMF"}
 
 
 def readable_suffixes() -> frozenset[str]:
-    """Lower-case suffixes of the image files that can be read, such as ``.jpg``."""
+    """List the lower-case suffixes of the image files that can be read, such as ``.jpg``."""
     readable = set(_formats())
     extensions = Image.registered_extensions().items()
     return frozenset(suffix for suffix, name in extensions if name in readable)
@@ -41,8 +41,8 @@ def readable_suffixes() -> frozenset[str]:
 def read_rgb(path: str) -> UInt8Array:
     """Decode an image file to RGB, (H, W, 3) uint8, upright.
 
-    Transparent pixels are laid over white, of 16 bits the upper eight are kept, of several frames
-    the first. Floating-point pixels, which have no white, are a ValueError.
+    Transparent pixels are laid over white. Of 16 bits the upper eight are kept, of several frames
+    the first. ValueError for floating-point pixels, which have no white.
     """
     image = _decode(path)
     with _naming(path):
@@ -60,9 +60,7 @@ def read_rgb(path: str) -> UInt8Array:
 def read_index_mask(path: str) -> UInt8Array:
     """Decode a palette or grey image to its raw values, (H, W) uint8, upright.
 
-    Raises:
-        ValueError: If the file has colours where class indices are expected, values above 255, or
-            is a JPEG.
+    ValueError if the file has colours, values above 255, or is a JPEG.
     """
     image = open_mask(path)
     if image.mode not in ("P", "L", "1") and not image.mode.startswith("I"):
@@ -97,7 +95,7 @@ def open_mask(path: str) -> Image.Image:
 
 
 def image_size_of(path: str) -> tuple[int, int]:
-    """Height and width of an image as it is shown, from the file's header alone."""
+    """Read height and width of an image as it is shown, from the file's header alone."""
     with _naming(path), Image.open(path, formats=_formats()) as image:
         (width, height), mode = image.size, image.mode
         if _orientation(image) in _TRANSPOSED:
@@ -107,18 +105,18 @@ def image_size_of(path: str) -> tuple[int, int]:
 
 
 def is_turned(path: str) -> bool:
-    """Whether a file's EXIF orientation says that it is shown otherwise than it is stored."""
+    """Say whether a file's EXIF orientation turns or mirrors the image."""
     with _naming(path), Image.open(path, formats=_formats()) as image:
         return _orientation(image) in _TURNS
 
 
 def _decode(path: str) -> Image.Image:
     with _naming(path), Image.open(path, formats=_formats()) as file:
-        orientation = _orientation(file)
+        turn = _TURNS.get(_orientation(file))
         file.load()
         image: Image.Image = file
-        if orientation in _TURNS:
-            image = file.transpose(_TURNS[orientation])
+        if turn is not None:
+            image = file.transpose(turn)
             image.format = file.format
     _refuse_float(path, image.mode)
     return image
@@ -151,7 +149,6 @@ def _formats() -> tuple[str, ...]:
 
 @contextmanager
 def _naming(path: str) -> Iterator[None]:
-    """Put the file's name and a remedy into whatever Pillow says about a bad file."""
     try:
         yield
     except FileNotFoundError:

@@ -1,11 +1,9 @@
 """The folder that ``wsss-zoo label`` writes: masks, pictures, and by which network.
 
 ``masks/<id>.png`` (palette PNG of the image's size), ``overlays/<id>.jpg``, ``legend.png``,
-``classes.txt`` and ``manifest.json``, which is written last; until then ``manifest.partial.json``
-says by which checkpoint and options the folder is being written.
+``classes.txt`` and ``manifest.json``, which is written last (``manifest.partial.json`` until then).
 """
 
-import io
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -14,14 +12,10 @@ from typing import Any
 
 from PIL import Image
 
-from wsss_zoo.files.atomic import write_atomic, write_json
+from wsss_zoo.files.atomic import TEMPORARY, replacing, write_atomic, write_json
 from wsss_zoo.files.decoding import UInt8Array
-from wsss_zoo.files.pseudo_labels import (
-    HEADER,
-    MANIFEST,
-    label_path,
-    write_label,
-)
+from wsss_zoo.files.manifests import HEADER, MANIFEST
+from wsss_zoo.files.pseudo_labels import label_path, write_label
 
 MASKS, OVERLAYS, LEGEND, CLASSES = "masks", "overlays", "legend.png", "classes.txt"
 
@@ -34,10 +28,8 @@ _JPEG_QUALITY = 90
 class LabelFolder:
     """Masks of a folder of images.
 
-    Args:
-        directory: The folder.
-        identity: What decides the masks, JSON values only: method, checkpoint, options. Masks of
-            another identity are never mixed with these.
+    ``identity`` decides the masks: method, checkpoint, options (JSON values only). Masks of another
+    identity are never mixed with these.
     """
 
     def __init__(self, directory: Path, identity: Mapping[str, Any]) -> None:
@@ -45,14 +37,11 @@ class LabelFolder:
         self.identity = _WRITER | dict(identity)
 
     def begin(self, images: Mapping[str, str], *, overwrite: bool) -> set[str]:
-        """Take the folder, whether it is new, begun or finished.
+        """Begin or resume the folder; returns ids whose mask is there and not older than the image.
 
         Args:
             images: Image file by id.
             overwrite: Delete the masks and overlays that are there.
-
-        Returns:
-            Ids whose mask is there and not older than the image.
 
         Raises:
             ValueError: If the folder holds something else or masks of another identity.
@@ -60,7 +49,7 @@ class LabelFolder:
         if self.directory.is_file():
             raise ValueError(f"{self.directory} is a file; choose another folder with --out")
         found = self._read(MANIFEST) or self._read(HEADER)
-        if found is None and self._visible():
+        if found is None and any(not p.name.startswith(".") for p in self.directory.glob("*")):
             raise ValueError(
                 f"{self.directory} is not empty and was not written by 'wsss-zoo label'; choose "
                 "another folder with --out"
@@ -69,52 +58,40 @@ class LabelFolder:
             self._delete()
         elif found is not None:
             self._refuse_mixture(found)
-        for leftover in self.directory.rglob(".*.tmp"):
+        for leftover in self.directory.rglob(f".*{TEMPORARY}"):
             leftover.unlink()
         write_json(self.directory / HEADER, self.identity)
         (self.directory / MANIFEST).unlink(missing_ok=True)
         return {image_id for image_id, path in images.items() if self._is_done(image_id, path)}
 
     def has_mask(self, image_id: str) -> bool:
-        """Whether the mask of an image is there."""
+        """Say whether the mask of an image is there."""
         return label_path(self.directory / MASKS, image_id).exists()
 
     def write(self, image_id: str, mask: UInt8Array, overlay: UInt8Array | None) -> None:
         """Write what belongs to an image; the mask last, as it says that the image is done.
 
-        Args:
-            image_id: The image.
-            mask: Class index per pixel, 255 = ignored, (H, W).
-            overlay: RGB picture, (H, W, 3); None for none.
+        ``mask`` holds class indices, 255 = ignored, (H, W); ``overlay`` is RGB, (H, W, 3).
         """
         if overlay is not None:
             fits = max(overlay.shape) <= _JPEG_SIDE
-            buffer = io.BytesIO()
-            picture = Image.fromarray(overlay)
-            picture.save(buffer, "JPEG" if fits else "PNG", quality=_JPEG_QUALITY)
             path = label_path(self.directory / OVERLAYS, image_id)
-            write_atomic(
-                path.with_name(f"{path.name.removesuffix('.png')}{'.jpg' if fits else '.png'}"),
-                buffer.getvalue(),
-            )
+            with replacing(path.with_suffix(".jpg") if fits else path) as unfinished:
+                picture = Image.fromarray(overlay)
+                picture.save(unfinished, "JPEG" if fits else "PNG", quality=_JPEG_QUALITY)
         write_label(self.directory / MASKS, image_id, mask)
 
     def write_legend(self, legend: Image.Image, class_lines: str) -> None:
         """Write what the colours mean, as a picture and as text."""
-        buffer = io.BytesIO()
-        legend.save(buffer, "PNG")
-        write_atomic(self.directory / LEGEND, buffer.getvalue())
+        with replacing(self.directory / LEGEND) as unfinished:
+            legend.save(unfinished, "PNG")
         write_atomic(self.directory / CLASSES, class_lines)
 
     def finish(self, images: Mapping[str, str], problems: Sequence[str]) -> int:
-        """Write the manifest: the folder is finished.
+        """Declare the folder finished: write the manifest; returns the number of masks.
 
-        Args:
-            images: File by id, of the images that have a mask if all went well.
-            problems: What could not be labelled, and why.
-
-        Returns:
-            Number of images with a mask.
+        ``images`` are files by id, of the images that have a mask if all went well; ``problems``
+        say what could not be labelled, and why.
         """
         done = {image_id: path for image_id, path in images.items() if self.has_mask(image_id)}
         result = {"count": len(done), "images": done, "problems": list(problems)}
@@ -131,11 +108,6 @@ class LabelFolder:
         # The clock of a camera may be ahead.
         return not mask < image < time.time()
 
-    def _visible(self) -> bool:
-        return self.directory.is_dir() and any(
-            not path.name.startswith(".") for path in self.directory.iterdir()
-        )
-
     def _read(self, name: str) -> dict[str, Any] | None:
         path = self.directory / name
         try:
@@ -149,7 +121,7 @@ class LabelFolder:
 
     def _refuse_mixture(self, found: Mapping[str, Any]) -> None:
         own = _flat(self.identity)
-        there = _flat({name: value for name, value in found.items() if name in self.identity})
+        there = _flat({name: found[name] for name in self.identity if name in found})
         different = [
             f"{name} {own.get(name, 'none')[:_SHOWN]}, there {there.get(name, 'none')[:_SHOWN]}"
             for name in own | there
@@ -174,8 +146,8 @@ class LabelFolder:
 
 def _flat(identity: Mapping[str, Any]) -> dict[str, str]:
     """Values as JSON by name, those of a mapping inside by their own names."""
-    plain: dict[str, str] = {}
+    flat: dict[str, str] = {}
     for name, value in identity.items():
-        inside = _flat(value) if isinstance(value, Mapping) else None
-        plain |= {name: json.dumps(value, ensure_ascii=False)} if inside is None else inside
-    return plain
+        is_mapping = isinstance(value, Mapping)
+        flat |= _flat(value) if is_mapping else {name: json.dumps(value, ensure_ascii=False)}
+    return flat

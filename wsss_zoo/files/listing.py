@@ -1,28 +1,23 @@
 """Files of a folder by image id; what two systems name differently, and where links lead."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsss_zoo.files.text import Report, id_problem, plain, refuse
+from wsss_zoo.files.text import Report, id_problem, normalise, raise_problem
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Files below a folder.
-
-    Args:
-        files: Path by id, sorted by id.
-        others: Files with other suffixes.
-    """
+    """Files below a folder by id, sorted; and files with other suffixes."""
 
     files: dict[str, str]
     others: list[str]
 
 
 def files_by_stem(directory: Path, suffixes: Iterable[str]) -> dict[str, str]:
-    """Files below a directory by their path without suffix, relative to it; see `list_files`."""
+    """Find files below a directory by their path without suffix; see `list_files`."""
     return list_files(directory, suffixes).files
 
 
@@ -31,21 +26,18 @@ def list_files(
     suffixes: Iterable[str],
     *,
     root: Path | None = None,
-    report: Report = refuse,
+    report: Report = raise_problem,
 ) -> Listing:
-    """Files below a directory by id: the path without suffix, relative to it, in NFC.
+    """Find files below a directory by id: the path without suffix, relative to it, in NFC.
 
-    Hidden files and folders are left out.
+    Hidden files are left out. A file that cannot be used is reported and left out: two have the
+    same id, a name is no id, a link is broken, leads out of ``root`` or back to itself.
 
     Args:
         directory: Folder to list, sub-folders included; one that does not exist holds nothing.
         suffixes: Lower-case suffixes that count, such as ``.jpg``; case in the files is ignored.
         root: Folder that symbolic links must not lead out of; None lets them lead anywhere.
-        report: What to do with a file that cannot be used; it is then left out.
-
-    Raises:
-        ValueError: If two files have the same id, one has a name that is no id, or a link is
-            broken, leads out of ``root`` or back to itself.
+        report: What to do with a problem; the default raises ValueError.
     """
     wanted = set(suffixes)
     found: dict[str, str] = {}
@@ -61,7 +53,7 @@ def list_files(
         if dot + suffix.lower() not in wanted:
             others.append(path)
             continue
-        image_id = plain(stem)
+        image_id = normalise(stem)
         problem = id_problem(image_id)
         if problem:
             report(f"the name of {path!r} {problem}, so it is no image id; rename the file")
@@ -72,15 +64,22 @@ def list_files(
     return Listing(dict(sorted(found.items())), others)
 
 
+def find_one(root: Path, names: Sequence[str]) -> Path | None:
+    """Find the file that has one of several names; None if there is none, ValueError if several."""
+    found = [root / name for name in names if (root / name).is_file()]
+    if len(found) > 1:
+        raise ValueError(f"{root} has {' and '.join(names)}; delete one of them")
+    return found[0] if found else None
+
+
 def ids_by_name(files: dict[str, str]) -> dict[str, str]:
-    """Ids of files by the names that lists may give them: the id, and the id with the suffix."""
+    """Map the names that lists may give to files, with the suffix and without, to ids."""
     return {i + Path(path).suffix: i for i, path in files.items()} | {i: i for i in files}
 
 
 def _walk(
     directory: str | Path, prefix: str, boundary: str | None, report: Report
 ) -> Iterator[tuple[str, str]]:
-    """Names below the first directory, and paths, of all visible files."""
     with os.scandir(directory) as entries:
         visible = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
     for entry in visible:

@@ -18,7 +18,7 @@ from wsss_zoo.files.text import id_problem
 MANIFEST = "manifest.json"
 HEADER = "manifest.partial.json"
 
-_HASH_BLOCK = 1 << 20
+_KINDS = {"class_names": list, "count": int, "options": dict}  # the others are strings
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Manifest:
         method: Class name of the method that made the results.
         class_names: Names by class index, background first where the data set has one.
         count: Number of images.
-        config_hash: Stands for everything but the weights that decides what the results are.
+        config_hash: Hash of everything but the weights that decides what the results are.
         checkpoint_hash: SHA-256 of the checkpoint, or of the weights where there was none.
         options: How scores became results: thresholds, CRF and so on (JSON values only).
-        split: Name of the split that was gone over.
+        split: Name of the predicted split.
     """
 
     method: str
@@ -46,19 +46,14 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Contents:
-    """What the files of a folder are, and what to do about a folder that is another's.
+    """What the files of a folder are, in the words of messages."""
 
-    Args:
-        name: What the folder holds.
-        files: What one calls its files.
-        suffix: How their names end.
-        choose: How one names another folder.
-        delete: How one gets rid of what is there.
-    """
-
+    #: What the folder holds, and what its files are called.
     name: str
     files: str
+    #: How the names of the files end.
     suffix: str
+    #: How to choose another folder, and how to get rid of what is there.
     choose: str
     delete: str
 
@@ -72,17 +67,12 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
 def read_manifest_of(
     directory: Path, contents: Contents, class_names: Sequence[str] | None = None
 ) -> Manifest:
-    """Manifest of a finished folder, checked against the data set that will use it.
-
-    Args:
-        directory: The folder.
-        contents: What it should hold.
-        class_names: Names by class index of the data set; None accepts any.
+    """Read the manifest of a finished folder and check it against the classes of a data set.
 
     Raises:
         FileNotFoundError: If there is no manifest: the folder is unfinished or somebody else's.
-        ValueError: If the manifest is damaged, has other class names, or another number of files
-            than the folder.
+        ValueError: If the manifest is damaged, has other names than ``class_names`` (None accepts
+            any), or another number of files than the folder.
     """
     manifest = find_manifest(directory / MANIFEST)
     if manifest is None:
@@ -113,22 +103,20 @@ def begin_folder_of(
     is_done: Callable[[str], bool],
     delete: Callable[[Path], None] | None = None,
 ) -> set[str]:
-    """Take a folder for a run, whether it is new, begun or finished by the same run.
+    """Begin or resume a folder: one that is new, or begun or finished by the same run.
 
     Args:
         directory: The folder, made when missing.
         contents: What it is to hold.
         manifest: The manifest that the run will write.
-        image_ids: All images that the run goes over.
+        image_ids: All images of the run.
         is_done: Whether an image needs no work.
-        delete: Empties the folder of what is there first; None keeps it.
+        delete: Empties the folder of what is there first; None keeps it, and raises ValueError if
+            it is another run's. A folder of other things is always refused.
 
     Returns:
         Ids of the images that need no work. ``manifest.json`` exists afterwards if that is all of
         them and the run was finished; else ``manifest.partial.json`` does.
-
-    Raises:
-        ValueError: If the folder is another run's or holds other things.
     """
     finished, begun = find_manifest(directory / MANIFEST), find_manifest(directory / HEADER)
     found = finished or begun
@@ -155,33 +143,22 @@ def begin_folder_of(
 
 
 def find_manifest(path: Path) -> Manifest | None:
-    """The manifest in a file; None if there is no such file, ValueError if it is none."""
+    """Read a manifest; None if there is no such file, ValueError if it is none."""
     try:
         manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is no manifest ({error}); delete the folder") from error
-    wrong = _wrong_field(manifest)
-    if wrong is not None:
-        raise ValueError(
-            f"{path} is no manifest ({wrong} is {getattr(manifest, wrong)!r}); delete the folder"
-        )
+    for field, value in vars(manifest).items():
+        names = value if field == "class_names" and isinstance(value, list) else []
+        if not isinstance(value, _KINDS.get(field, str)) or not all(type(n) is str for n in names):
+            raise ValueError(f"{path} is no manifest ({field} is {value!r}); delete the folder")
     return manifest
 
 
-def _wrong_field(manifest: Manifest) -> str | None:
-    """Name of a field whose value, out of a file, is of another kind than it must be."""
-    for field in dataclasses.fields(Manifest):
-        kind = {"class_names": list, "count": int, "options": dict}.get(field.name, str)
-        if not isinstance(getattr(manifest, field.name), kind):
-            return field.name
-    strings = all(isinstance(name, str) for name in manifest.class_names)
-    return None if strings else "class_names"
-
-
 def checked_id(image_id: str) -> str:
-    """The id itself; a ValueError if, as a file's name, it would lead out of the folder."""
+    """Return the id; ValueError if, as a file's name, it would lead out of the folder."""
     problem = id_problem(image_id)
     if problem is not None:
         raise ValueError(
@@ -192,20 +169,19 @@ def checked_id(image_id: str) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
+    """Compute the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
-        while block := file.read(_HASH_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _differences(found: Manifest, wanted: Manifest) -> str:
     """Say in which fields, and in which of the options, two manifests differ."""
-    names = [field.name for field in dataclasses.fields(Manifest)]
-    fields = [name for name in names if getattr(found, name) != getattr(wanted, name)]
-    theirs, ours = found.options, wanted.options
-    unlike = {key for key in theirs.keys() & ours.keys() if theirs[key] != ours[key]}
-    options = sorted(unlike | (theirs.keys() ^ ours.keys()))
+    fields = _unlike(vars(found), vars(wanted))
+    options = sorted(_unlike(found.options, wanted.options))
     others = f", with other options {', '.join(options)}" if options else ""
     return f"({', '.join(fields)} differ){others}"
+
+
+def _unlike(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    missing = object()
+    return [key for key in one | other if one.get(key, missing) != other.get(key, missing)]

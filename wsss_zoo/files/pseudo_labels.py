@@ -1,11 +1,10 @@
 """A folder of pseudo-labels: the files between the method that writes them and the one that reads.
 
 ``<image_id>.png`` (palette PNG of the image's size, 255 = ignored), optionally
-``cams/<image_id>.npz``, and ``manifest.json``, which is written last: a folder without it is not
-finished. While the folder is being written, ``manifest.partial.json`` says by which run.
+``cams/<image_id>.npz``, and ``manifest.json``, which is written last; see
+`wsss_zoo.files.manifests`.
 """
 
-import io
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsss_zoo.files.atomic import write_atomic
+from wsss_zoo.files.atomic import replacing
 from wsss_zoo.files.decoding import UInt8Array, read_index_mask
 from wsss_zoo.files.manifests import (
     HEADER,
@@ -24,43 +23,16 @@ from wsss_zoo.files.manifests import (
     begin_folder_of,
     checked_id,
     read_manifest_of,
-    sha256_file,
-    write_manifest,
 )
-
-__all__ = [
-    "CAMS",
-    "HEADER",
-    "LABELS",
-    "MANIFEST",
-    "QUALITY",
-    "Manifest",
-    "begin_folder",
-    "cam_path",
-    "label_path",
-    "read_cam",
-    "read_label",
-    "read_manifest",
-    "sha256_file",
-    "voc_palette",
-    "write_cam",
-    "write_label",
-    "write_manifest",
-]
 
 QUALITY = "quality.json"
 CAMS = "cams"
-LABELS = Contents(
-    name="pseudo-labels",
-    files="label maps",
-    suffix=".png",
-    choose="--labels.out_dir",
-    delete="delete it with --labels.overwrite true",
-)
+_DELETE = "delete it with --labels.overwrite true"
+LABELS = Contents("pseudo-labels", "label maps", ".png", "--labels.out_dir", _DELETE)
 
 
 def voc_palette() -> UInt8Array:
-    """The colours of PASCAL VOC: index 0 is black, 255 is cream, (256, 3) RGB.
+    """Make the colours of PASCAL VOC: index 0 is black, 255 is cream, (256, 3) RGB.
 
     Bit i of the index goes to colour channel i mod 3, the lowest bits to the channel's highest.
 
@@ -75,20 +47,19 @@ def voc_palette() -> UInt8Array:
 
 
 def label_path(directory: Path, image_id: str) -> Path:
-    """File of a label map; a ValueError if the id would lead out of the folder."""
+    """Name the file of a label map; ValueError if the id would lead out of the folder."""
     return directory / f"{checked_id(image_id)}.png"
 
 
 def cam_path(directory: Path, image_id: str) -> Path:
-    """File of an image's activation maps; a ValueError if the id would lead out of the folder."""
+    """Name the file of activation maps; ValueError if the id would lead out of the folder."""
     return directory / CAMS / f"{checked_id(image_id)}.npz"
 
 
 def write_label(directory: Path, image_id: str, label: UInt8Array) -> None:
-    """Write a label map as a palette PNG; the file appears complete or not at all.
+    """Write a label map, (H, W) uint8, as a palette PNG; it appears complete or not at all.
 
-    Raises:
-        ValueError: If the map is not (H, W) uint8, or the id would lead out of the folder.
+    ValueError if the map is of another kind, or the id would lead out of the folder.
     """
     if label.dtype != np.uint8 or label.ndim != 2:
         raise ValueError(
@@ -96,13 +67,12 @@ def write_label(directory: Path, image_id: str, label: UInt8Array) -> None:
         )
     picture = Image.fromarray(label)
     picture.putpalette(voc_palette().tobytes())
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    write_atomic(label_path(directory, image_id), buffer.getvalue())
+    with replacing(label_path(directory, image_id)) as unfinished:
+        picture.save(unfinished, "PNG")
 
 
 def read_label(directory: Path, image_id: str) -> UInt8Array:
-    """Label map of an image, class index per pixel, 255 = ignored, (H, W)."""
+    """Read an image's label map: class index per pixel, 255 = ignored, (H, W) uint8."""
     return read_index_mask(str(label_path(directory, image_id)))
 
 
@@ -112,24 +82,20 @@ def write_cam(
     """Write the activation maps of the classes an image has, one byte per value.
 
     ``cam`` are maps in [0, 1], (k, H, W), rounded to 1/255; ``classes`` are their foreground
-    indices, from 0, (k,).
-
-    Raises:
-        ValueError: If the shapes do not fit or the id would lead out of the folder.
+    indices, from 0, (k,). ValueError if they do not fit or the id would lead out of the folder.
     """
     if cam.ndim != 3 or classes.shape != cam.shape[:1]:
         raise ValueError(
             f"CAM of {image_id} has shape {cam.shape} for classes of shape {classes.shape}; "
             "expected (k, H, W) and (k,)"
         )
-    buffer = io.BytesIO()
     values = np.rint(255 * np.clip(cam, 0, 1)).astype(np.uint8)
-    np.savez_compressed(buffer, cam=values, classes=classes.astype(np.int64))
-    write_atomic(cam_path(directory, image_id), buffer.getvalue())
+    with replacing(cam_path(directory, image_id)) as unfinished, unfinished.open("wb") as file:
+        np.savez_compressed(file, cam=values, classes=classes.astype(np.int64))
 
 
 def read_cam(directory: Path, image_id: str) -> tuple[UInt8Array, NDArray[np.int64]]:
-    """Activation maps of an image: 255 times the value, (k, H, W), and foreground indices, (k,)."""
+    """Read an image's activation maps: 255 times the value, (k, H, W), and foreground indices."""
     path = cam_path(directory, image_id)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -143,14 +109,14 @@ def read_cam(directory: Path, image_id: str) -> tuple[UInt8Array, NDArray[np.int
 
 
 def read_manifest(directory: Path, class_names: list[str] | None = None) -> Manifest:
-    """Manifest of a finished folder of pseudo-labels; see `read_manifest_of`."""
+    """Read the manifest of a finished folder of pseudo-labels; see `read_manifest_of`."""
     return read_manifest_of(directory, LABELS, class_names)
 
 
 def begin_folder(
     directory: Path, manifest: Manifest, image_ids: list[str], *, overwrite: bool = False
 ) -> set[str]:
-    """Take a folder of pseudo-labels for a run; see `begin_folder_of`.
+    """Begin or resume a folder of pseudo-labels; see `begin_folder_of`.
 
     With the manifest's option ``save_cams`` an image is done only if its activation maps are there
     too. ``overwrite`` deletes the labels that are there first.

@@ -7,9 +7,10 @@
 import io
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,84 +25,68 @@ from wsss_zoo.files.manifests import (
     write_manifest,
 )
 
-GRAPHS = Contents(
-    name="region graphs",
-    files="graphs",
-    suffix=".npz",
-    choose="--graphs.out_dir",
-    delete="delete it",
-)
+GRAPHS = Contents("region graphs", "graphs", ".npz", "--graphs.out_dir", "delete it")
 # Pixel maps shrink to a fraction in no time; features hardly shrink, and are read every epoch.
 _DEFLATED = ("segments", "label", "clean", "prediction", "edge_index")
 _FAST = 1
-# Type and dimensions of each array: see `RegionGraph`.
-_ARRAYS = {
-    "segments": ("int32", "HW"),
-    "x": ("float32", "VD"),
-    "probs": ("float32", "VC"),
-    "kept": ("bool", "E"),
-    "edge_index": ("int64", "2E"),
-    "counts": ("int32", "VC"),
-    "clean_counts": ("int32", "VC"),
-    "loss": ("float32", "V"),
-    "label": ("uint8", "HW"),
-    "clean": ("bool", "HW"),
-    "prediction": ("uint8", "HW"),
-}
 
 
 @dataclass(frozen=True, eq=False)
 class RegionGraph:
     """Superpixels of an image as the nodes of a graph, and what is known of their labels.
 
-    V regions, D features, C classes with the background, E directed edges, H x W pixels.
+    The annotations say type and shape: V regions, D features, C classes with the background, E
+    directed edges, H x W pixels.
 
     Args:
-        segments: Region of each pixel, 0..V-1, (H, W) int32.
-        x: Pooled features, (V, D) float32.
-        probs: Pooled class probabilities of the clean network, background and tagged classes only,
-            (V, C) float32.
-        edge_index: Regions that share a border, both directions, (2, E) int64.
-        kept: The edges that `functional.prune_edges` keeps, (E,) bool.
-        counts: Pixels of each region by their noisy label, ignored ones left out, (V, C) int32.
-        clean_counts: The same for the clean pixels, (V, C) int32.
-        loss: Mean label loss of a region's labelled pixels, inf where it has none, (V,) float32.
-        label: Noisy label, 255 = ignored, (H, W) uint8.
-        clean: Pixels whose label is taken to be right, (H, W) bool.
-        prediction: Classes that the clean network predicts, background and tagged ones only,
-            (H, W) uint8.
+        segments: Region of each pixel, 0..V-1.
+        x: Pooled features.
+        probs: Pooled class probabilities of the clean network, background and tagged classes only.
+        edge_index: Regions that share a border, both directions.
+        kept: The edges that `functional.prune_edges` keeps.
+        counts: Pixels of each region by their noisy label, ignored ones left out.
+        clean_counts: The same for the clean pixels.
+        loss: Mean label loss of a region's labelled pixels, inf where it has none.
+        label: Noisy label, 255 = ignored.
+        clean: Pixels whose label is taken to be right.
+        prediction: Classes that the clean network predicts, background and tagged ones only.
     """
 
-    segments: NDArray[np.int32]
-    x: NDArray[np.float32]
-    probs: NDArray[np.float32]
-    edge_index: NDArray[np.int64]
-    kept: NDArray[np.bool_]
-    counts: NDArray[np.int32]
-    clean_counts: NDArray[np.int32]
-    loss: NDArray[np.float32]
-    label: NDArray[np.uint8]
-    clean: NDArray[np.bool_]
-    prediction: NDArray[np.uint8]
+    segments: Annotated[NDArray[np.int32], "int32", "HW"]
+    x: Annotated[NDArray[np.float32], "float32", "VD"]
+    probs: Annotated[NDArray[np.float32], "float32", "VC"]
+    edge_index: Annotated[NDArray[np.int64], "int64", "2E"]
+    kept: Annotated[NDArray[np.bool_], "bool", "E"]
+    counts: Annotated[NDArray[np.int32], "int32", "VC"]
+    clean_counts: Annotated[NDArray[np.int32], "int32", "VC"]
+    loss: Annotated[NDArray[np.float32], "float32", "V"]
+    label: Annotated[NDArray[np.uint8], "uint8", "HW"]
+    clean: Annotated[NDArray[np.bool_], "bool", "HW"]
+    prediction: Annotated[NDArray[np.uint8], "uint8", "HW"]
+
+
+# Type and dimensions of each array.
+_ARRAYS: dict[str, tuple[str, str]] = {
+    name: hint.__metadata__
+    for name, hint in get_type_hints(RegionGraph, include_extras=True).items()
+}
 
 
 def graph_path(directory: Path, image_id: str) -> Path:
-    """File of a region graph; a ValueError if the id would lead out of the folder."""
+    """Name the file of a region graph; ValueError if the id would lead out of the folder."""
     return directory / f"{checked_id(image_id)}.npz"
 
 
 def write_graph(directory: Path, image_id: str, graph: RegionGraph) -> None:
     """Write a region graph; the file appears complete or not at all.
 
-    Ids that fit are stored in 16 bits, ``clean`` in one bit per pixel.
-
-    Raises:
-        ValueError: If arrays do not fit together, or the id would lead out of the folder.
+    Ids that fit are stored in 16 bits, ``clean`` in one bit per pixel. ValueError if arrays do not
+    fit together, or the id would lead out of the folder.
     """
     problem = _problem(graph)
     if problem is not None:
         raise ValueError(f"region graph of {image_id} cannot be written: {problem}")
-    arrays: dict[str, NDArray[Any]] = {f.name: getattr(graph, f.name) for f in fields(graph)}
+    arrays: dict[str, NDArray[Any]] = {name: getattr(graph, name) for name in _ARRAYS}
     if len(graph.x) <= 1 << 16:
         for name in ("segments", "edge_index"):
             arrays[name] = arrays[name].astype(np.uint16)
@@ -118,7 +103,7 @@ def write_graph(directory: Path, image_id: str, graph: RegionGraph) -> None:
 
 
 def read_graph(directory: Path, image_id: str) -> RegionGraph:
-    """Region graph of an image; OSError if it is missing or damaged, with the file's name."""
+    """Read an image's region graph; OSError with the file's name if it is missing or damaged."""
     path = graph_path(directory, image_id)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
@@ -145,7 +130,7 @@ def read_graph(directory: Path, image_id: str) -> RegionGraph:
 
 
 def has_graph(directory: Path, image_id: str) -> bool:
-    """Whether an image's graph is there and not cut short; its contents are not read."""
+    """Say whether an image's graph is there and not cut short; its contents are not read."""
     path = graph_path(directory, image_id)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -155,10 +140,8 @@ def has_graph(directory: Path, image_id: str) -> bool:
 
 
 def begin_graphs(directory: Path, manifest: Manifest, image_ids: Sequence[str]) -> set[str]:
-    """Take a folder of graphs for a run; see `begin_folder_of`. Files cut short do not count."""
-    return begin_folder_of(
-        directory, GRAPHS, manifest, image_ids, lambda image_id: has_graph(directory, image_id)
-    )
+    """Begin or resume a folder of graphs; files cut short do not count; see `begin_folder_of`."""
+    return begin_folder_of(directory, GRAPHS, manifest, image_ids, partial(has_graph, directory))
 
 
 def finish_graphs(directory: Path, manifest: Manifest, image_ids: Sequence[str]) -> None:
@@ -168,7 +151,7 @@ def finish_graphs(directory: Path, manifest: Manifest, image_ids: Sequence[str])
 
 
 def read_graph_manifest(directory: Path, class_names: Sequence[str] | None = None) -> Manifest:
-    """Manifest of a finished folder of graphs; see `read_manifest_of`."""
+    """Read the manifest of a finished folder of graphs; see `read_manifest_of`."""
     return read_manifest_of(directory, GRAPHS, class_names)
 
 
@@ -177,10 +160,8 @@ def open_graphs(
 ) -> RegionGraph:
     """Check that a folder, as given to a data module, has graphs of images; read the first.
 
-    Raises:
-        FileNotFoundError: If there is no folder, or it is not finished or lacks an image.
-        ValueError: If no folder is given or it is of other classes.
-        OSError: If the first graph is damaged.
+    FileNotFoundError if there is no such folder, or it is not finished or lacks an image;
+    ValueError if none is given or it is of other classes.
     """
     if directory is None:
         raise ValueError(
@@ -216,17 +197,16 @@ def _damaged(path: Path, problem: str) -> OSError:
 
 def _problem(graph: RegionGraph) -> str | None:
     """What is wrong with the arrays of a graph; None if nothing is."""
-    for name, (dtype, _) in _ARRAYS.items():
-        if getattr(graph, name).dtype != dtype:
-            return f"{name} is {getattr(graph, name).dtype}, expected {dtype}"
     sizes: dict[str, int] = {"2": 2}
-    for name, (_, dimensions) in _ARRAYS.items():
+    for name, (dtype, dimensions) in _ARRAYS.items():
+        array = getattr(graph, name)
+        if array.dtype != dtype:
+            return f"{name} is {array.dtype}, expected {dtype}"
         # The first array with a dimension says how large it is.
-        sizes = dict(zip(dimensions, getattr(graph, name).shape, strict=False)) | sizes
-    for name, (_, dimensions) in _ARRAYS.items():
+        sizes = dict(zip(dimensions, array.shape, strict=False)) | sizes
         expected = tuple(sizes.get(dimension, dimension) for dimension in dimensions)
-        if getattr(graph, name).shape != expected:
-            return f"{name} has shape {getattr(graph, name).shape}, expected {expected}"
+        if array.shape != expected:
+            return f"{name} has shape {array.shape}, expected {expected}"
     regions, classes, edges = sizes["V"], sizes["C"], sizes["E"]
     if not graph.segments.size:
         return "it has no pixels"

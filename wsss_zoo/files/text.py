@@ -5,17 +5,17 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
 
-# What a reader does with a problem that does not keep it from reading on.
+# What a reader does with a problem in spite of which it can read on.
 Report = Callable[[str], None]
 
 
-def refuse(problem: str) -> None:
-    """Raise a problem as a ValueError: what every reader does unless it is told to collect."""
+def raise_problem(problem: str) -> None:
+    """Raise a problem as a ValueError: the default of every reader."""
     raise ValueError(problem)
 
 
 def read_text(path: Path) -> str:
-    r"""Text of a file, with ``\n`` as the end of every line; ValueError if it is not UTF-8.
+    r"""Read the text of a file, with ``\n`` as line ends; ValueError if it is not UTF-8.
 
     UTF-8 with or without a byte-order mark, and UTF-16 with one; any system's line ends.
     """
@@ -32,19 +32,19 @@ def read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def plain(text: str) -> str:
-    r"""A name without blanks around it and in the one form that equal names have (NFC).
+def normalise(text: str) -> str:
+    r"""Strip a name and normalise it to the one form that equal names have (NFC).
 
     Some systems write an accented letter as two characters; in lists it may be one.
 
-    >>> plain(" Cafe\u0301 ") == "Caf\u00e9"
+    >>> normalise(" Cafe\u0301 ") == "Caf\u00e9"
     True
     """
     return unicodedata.normalize("NFC", text).strip()
 
 
 def id_problem(image_id: str) -> str | None:
-    """Why an image id cannot be used, None if it can.
+    """Say why an image id cannot be used; None if it can.
 
     >>> id_problem("2007/cat 1")
     >>> id_problem("../secret")

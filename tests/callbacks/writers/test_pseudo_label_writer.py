@@ -20,8 +20,8 @@ from tests.callbacks.fakes import (
 )
 from wsss_zoo.callbacks import PseudoLabelWriter
 from wsss_zoo.callbacks.writers.cam_labels import CamLabelOptions, cam_pseudo_label
-from wsss_zoo.files import pseudo_labels
 from wsss_zoo.files.atomic import TEMPORARY
+from wsss_zoo.files.manifests import sha256_file
 from wsss_zoo.files.pseudo_labels import read_cam, read_label, read_manifest
 from wsss_zoo.functional import confusion_matrix, mean_iou
 
@@ -150,7 +150,7 @@ def test_run_killed_after_its_last_image_only_measures(tmp_path, monkeypatch):
 def test_finished_run_has_nothing_left_to_do(tmp_path, monkeypatch):
     trainer = predict(tmp_path, ToyCAM())
     before = files_in(tmp_path / "pseudo_labels")
-    monkeypatch.setattr(pseudo_labels, "write_atomic", None)  # a write would raise
+    monkeypatch.setattr("wsss_zoo.files.pseudo_labels.replacing", None)  # a write would raise
     monkeypatch.setattr("wsss_zoo.callbacks.writers.pseudo_label_writer.measure_labels", None)
     data, method = ToyData(), ToyCAM()
     trainer.predict(method, datamodule=data, return_predictions=False)
@@ -222,7 +222,7 @@ def test_checkpoint_decides_whose_folder_it_is(tmp_path):
 
     assert predict_from(checkpoints[0]).seen == IDS
     manifest = read_manifest(tmp_path / "pseudo_labels", NAMES)
-    assert manifest.checkpoint_hash == pseudo_labels.sha256_file(checkpoints[0])
+    assert manifest.checkpoint_hash == sha256_file(checkpoints[0])
     assert predict_from(checkpoints[0]).seen == []
     with pytest.raises(ValueError, match=r"another run \(checkpoint_hash differ\)"):
         predict_from(checkpoints[1])

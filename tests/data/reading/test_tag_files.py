@@ -113,7 +113,7 @@ def test_multi_hot_leaves_unknown_names_out():
 
 def test_known_tags_pass():
     tags = {"a": ["cat"]}
-    assert check_tags(tags, origin="t", known_classes=["cat"], is_image=lambda _: True) == tags
+    assert check_tags(tags, origin="t", known_classes=["cat"], images=["a"]) == tags
 
 
 def test_unknown_tags_are_all_reported():
@@ -123,7 +123,7 @@ def test_unknown_tags_are_all_reported():
         tags,
         origin="t",
         known_classes=KNOWN,
-        is_image=lambda image_id: image_id != "b",
+        images=["a", "c"],
         report=problems.append,
     )
     assert known == {"a": ["cat"], "c": []}

@@ -190,10 +190,24 @@ def test_half_written_masks_are_drawn_again(root, builds):
     np.testing.assert_array_equal(data.read_mask(VAL[1]), DOG * region_of(30, 10, 50, 30))
 
 
-def test_a_damaged_index_is_read_anew(root):
-    coco(root).split_ids("val")
-    (root / "wsss_zoo_cache" / "index_val2014.npz").write_bytes(b"PK\x03\x04")
+def test_damaged_tags_are_read_anew(root, builds):
+    coco(root).setup("validate")
+    (root / "wsss_zoo_cache" / "tags_val2014.json").write_bytes(b"PK\x03\x04")
     assert coco(root).split_ids("val") == VAL
+    (root / "wsss_zoo_cache" / "tags_val2014.json").unlink()
+    coco(root).setup("validate")
+    assert builds == ["masks_val2014"]
+
+
+def test_a_lost_mask_is_drawn_again_and_a_strange_one_does_not_matter(root, builds):
+    coco(root).setup("validate")
+    folder = root / "wsss_zoo_cache" / "masks_val2014"
+    (folder / "COCO_val2014_999999999999.png").touch()
+    coco(root).setup("validate")
+    assert builds == ["masks_val2014"]
+    (folder / f"{VAL[1]}.png").unlink()
+    coco(root).setup("validate")
+    assert builds == ["masks_val2014"] * 2
 
 
 def test_image_of_another_size_than_annotated(root):

@@ -1,15 +1,13 @@
 import json
 
-import numpy as np
 import pytest
 
 from tests.data.coco_tree import OBJECTS, TRAIN, box, thing, write_annotations
-from wsss_zoo.data.sets.class_names.coco import COCO_THINGS
 from wsss_zoo.data.sets.coco_annotations import (
     CocoObject,
     read_annotations,
-    read_index,
-    write_index,
+    read_tags,
+    write_tags,
 )
 
 
@@ -27,18 +25,22 @@ def edit(path, action):
 
 
 def test_reads_images_and_objects(path):
-    annotations = read_annotations(path)
-    index = annotations.index
-    assert index.ids == TRAIN
-    assert index.sizes.tolist() == [[40, 60]] * 4
-    found = [[COCO_THINGS[label] for label in np.flatnonzero(row)] for row in index.tags]
-    assert found == [["cat", "cup"], ["person", "dog"], [], ["toothbrush"]]
-    cup, cat = annotations.objects(0)
+    images = read_annotations(path)
+    assert list(images) == TRAIN
+    assert {(image.height, image.width) for image in images.values()} == {(40, 60)}
+    assert [image.tags for image in images.values()] == [
+        ["cat", "cup"],
+        ["person", "dog"],
+        [],
+        ["toothbrush"],
+    ]
+    objects = [image.objects() for image in images.values()]
+    cup, cat = objects[0]
     assert cup == CocoObject(42, 100.0, False, box(10, 10, 20, 20))
     assert (cat.label, cat.area) == (16, 900.0)
-    assert annotations.objects(1)[1].is_crowd
-    assert annotations.objects(2) == []
-    assert annotations.objects(3)[0].label == 80
+    assert objects[1][1].is_crowd
+    assert objects[2] == []
+    assert objects[3][0].label == 80
 
 
 @pytest.mark.parametrize(
@@ -66,28 +68,36 @@ def test_a_cut_off_file(path):
         read_annotations(path)
 
 
-def test_the_index_returns_for_its_own_annotations_only(path, tmp_path):
-    index, stored = read_annotations(path).index, tmp_path / "cache" / "index.npz"
-    assert read_index(stored, "abc") is None
-    write_index(stored, index, "abc")
-    again = read_index(stored, "abc")
-    assert again.ids == index.ids
-    np.testing.assert_array_equal(again.sizes, index.sizes)
-    np.testing.assert_array_equal(again.tags, index.tags)
-    assert read_index(stored, "other") is None
-    for size in (0, 10, 200):
+def test_tags_return_for_their_own_annotations_only(tmp_path):
+    tags = {TRAIN[1]: ["dog", "cat"], TRAIN[0]: []}
+    stored = tmp_path / "cache" / "tags.json"
+    assert read_tags(stored, "abc") is None
+    write_tags(stored, tags, "abc")
+    again = read_tags(stored, "abc")
+    assert again == tags
+    assert list(again) == list(tags)
+    assert read_tags(stored, "other") is None
+    for size in (60, 10, 0):
         stored.write_bytes(stored.read_bytes()[:size])
-        assert read_index(stored, "abc") is None
+        assert read_tags(stored, "abc") is None
+    for content in ("[]", "{}", '{"annotations_sha256": "abc", "tags": 3}'):
+        stored.write_text(content)
+        assert read_tags(stored, "abc") is None
+
+
+def test_stored_ids_stay_in_their_folder(tmp_path):
+    write_tags(tmp_path / "tags.json", {"../../x": ["cat"]}, "abc")
+    assert read_tags(tmp_path / "tags.json", "abc") is None
 
 
 def test_an_empty_object_list(tmp_path):
     path = tmp_path / "instances_val2014.json"
     write_annotations(path, TRAIN[:1], {TRAIN[0]: []})
-    assert read_annotations(path).index.tags.sum() == 0
+    assert read_annotations(path)[TRAIN[0]].tags == []
 
 
 def test_objects_keep_the_order_of_the_file(tmp_path):
     path = tmp_path / "instances_val2014.json"
     items = [thing("cat", box(0, 0, 9, 9), area) for area in (5, 1, 3)]
     write_annotations(path, TRAIN[:1], {TRAIN[0]: items})
-    assert [item.area for item in read_annotations(path).objects(0)] == [5, 1, 3]
+    assert [item.area for item in read_annotations(path)[TRAIN[0]].objects()] == [5, 1, 3]

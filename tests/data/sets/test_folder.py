@@ -10,7 +10,8 @@ from PIL import Image
 
 from tests.data.conftest import save_image, save_mask
 from wsss_zoo.data import Folder
-from wsss_zoo.files.pseudo_labels import Manifest, write_label, write_manifest
+from wsss_zoo.files.manifests import Manifest, write_manifest
+from wsss_zoo.files.pseudo_labels import write_label
 
 
 def listed(root, **lists):

@@ -10,8 +10,6 @@ from jsonargparse import ArgumentParser
 
 from tests.data.conftest import VOC_IDS, save_image, save_mask
 from wsss_zoo.data import VOC2012, Folder, Shapes
-from wsss_zoo.data.reading.image_files import Checks
-from wsss_zoo.data.supervision.extra_images import JoinedSource
 
 VOC_ROWS = ["a,cat", "b.jpg,dog", "sub/c,cat;dog", "d,cat;cat;dog"]
 REGIMES = ["image_labels", "pairs"]
@@ -64,9 +62,9 @@ def test_pixels_are_those_of_the_file(voc_root, tmp_path):
     data = Folder(str(tmp_path / "w"))
     (tmp_path / "w/classes.txt").write_text("background\ncat\ndog\n")
     np.testing.assert_array_equal(source.read_image("web/sub/c"), data.read_image("sub/c"))
-    assert source.image_size("web/sub/c") == (40, 60)
-    assert source.read_mask("web/sub/c") is None
-    assert source.read_mask("2007_01").shape == source.image_size("2007_01") == (40, 60)
+    np.testing.assert_array_equal(
+        source.read_image("2007_01"), voc(voc_root, None).read_image("2007_01")
+    )
 
 
 def test_batches_hold_domains(voc_root, tmp_path):
@@ -287,18 +285,6 @@ def test_corrupt_image_is_found(voc_root, tmp_path):
     extra_root(tmp_path / "w", ["a,cat"])
     (tmp_path / "w/images/b.jpg").write_bytes(b"")
     training_set(voc_root, {"web": root})
-
-
-def test_joined_source_checks_every_domain(voc_root, tmp_path):
-    source = training_set(voc_root, {"web": extra_root(tmp_path / "w")}, "image_labels").source
-    assert isinstance(source, JoinedSource)
-    source.check(["2007_01", "web/a"], Checks(masks=False))
-    for image_id in ("2007_99", "web/z", "net/a"):
-        missing = image_id.removeprefix("web/")
-        with pytest.raises(FileNotFoundError, match=f"listed ids have no image, first: {missing}"):
-            source.check(["2007_01", "web/a", image_id], Checks(masks=False))
-    with pytest.raises(FileNotFoundError, match="listed ids have no mask, first: a"):
-        source.check(["2007_01", "web/a"], Checks(masks=True))
 
 
 @pytest.mark.parametrize(

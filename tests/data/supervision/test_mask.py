@@ -7,7 +7,8 @@ import torch
 from tests.data.large_folder import SETTINGS, settings, write_large_folder
 from wsss_zoo.data import Augmentation, Folder, Shapes
 from wsss_zoo.data.reading.splits import write_split
-from wsss_zoo.files.pseudo_labels import Manifest, write_label, write_manifest
+from wsss_zoo.files.manifests import Manifest, write_manifest
+from wsss_zoo.files.pseudo_labels import write_label
 
 IDS = [f"train_{number:06d}" for number in range(12)]
 

@@ -8,7 +8,8 @@ from PIL import Image
 
 from tests.report.run_folders import NAMES, write_run
 from wsss_zoo.drawing.pictures import SheetRow, draw_sheet, save_sheet
-from wsss_zoo.files.pseudo_labels import Manifest, voc_palette, write_label, write_manifest
+from wsss_zoo.files.manifests import Manifest, write_manifest
+from wsss_zoo.files.pseudo_labels import voc_palette, write_label
 from wsss_zoo.report.comparison import compare
 from wsss_zoo.report.find_runs import find_runs
 from wsss_zoo.report.page import examples as module

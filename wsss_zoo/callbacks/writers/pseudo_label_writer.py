@@ -18,16 +18,8 @@ from wsss_zoo.callbacks.writers.saliency import check_saliency, read_saliency
 from wsss_zoo.contract import DataModule, EvaluationBatch, data_of
 from wsss_zoo.files.atomic import write_json
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
-from wsss_zoo.files.pseudo_labels import (
-    MANIFEST,
-    QUALITY,
-    Manifest,
-    begin_folder,
-    label_path,
-    write_cam,
-    write_label,
-    write_manifest,
-)
+from wsss_zoo.files.manifests import MANIFEST, Manifest, write_manifest
+from wsss_zoo.files.pseudo_labels import QUALITY, begin_folder, label_path, write_cam, write_label
 
 
 class PseudoLabelWriter(ResumableWriter):

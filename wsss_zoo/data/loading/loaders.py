@@ -12,7 +12,7 @@ from wsss_zoo.data.transforms.crops import Sample
 
 
 class Order(NamedTuple):
-    """What the order of training images depends on; ``batches_done`` see `EpochSampler`."""
+    """What the order of training images depends on; see `EpochSampler`."""
 
     seed: int
     ranks: int
@@ -23,8 +23,8 @@ class Order(NamedTuple):
 class LateLoader(DataLoader[Sample]):
     """A loader that begins an epoch when its first batch is asked for.
 
-    Lightning opens the loader's iterator, to count its batches, before it knows the epoch and the
-    position of a checkpoint; workers would already fetch the batches of another epoch then.
+    Lightning opens the loader's iterator before it knows the epoch and the position of a
+    checkpoint; workers would already fetch the batches of another epoch then.
     """
 
     # A generator: torch declares an iterator class of its own.
@@ -39,11 +39,10 @@ def train_loader(
     order: Order,
     steps: int | None = None,
 ) -> DataLoader[Sample]:
-    """Shuffled batches of equal size.
+    """Load shuffled batches of equal size, ``batch_size`` per rank.
 
-    ``batch_size`` is that of one rank; ``steps`` are its batches in an epoch, None for one pass
-    over the images less the rest that fills no batch. Fewer images than a batch are repeated to
-    fill one.
+    ``steps`` are the batches of an epoch; None for one pass over the images, less the rest that
+    fills no batch. Fewer images than a batch are repeated to fill one.
     """
     # Ours have a length, which torch's Dataset does not declare; so below.
     size = len(dataset)  # type: ignore[arg-type]
@@ -63,34 +62,27 @@ def train_loader(
 
 def semi_loader(
     datasets: Mapping[str, Dataset[Sample]],
-    batch_sizes: Mapping[str, int],
+    sizes: Mapping[str, int],
     num_workers: int,
     order: Order,
 ) -> CombinedLoader:
-    """Batches of ``labeled`` and ``unlabeled`` images side by side.
+    """Load batches of ``labeled`` and ``unlabeled`` images, of ``sizes``, side by side.
 
     An epoch is one pass over the unlabelled images; the labelled ones are repeated, in a new order
     each time, to its length.
     """
-    key = "unlabeled"
-    unlabeled = train_loader(datasets[key], batch_sizes[key], num_workers, order)
-    key = "labeled"
-    labeled = train_loader(
-        datasets[key], batch_sizes[key], num_workers, order, steps=len(unlabeled)
-    )
+    unlabeled = train_loader(datasets["unlabeled"], sizes["unlabeled"], num_workers, order)
+    steps = len(unlabeled)
+    labeled = train_loader(datasets["labeled"], sizes["labeled"], num_workers, order, steps)
     return CombinedLoader({"labeled": labeled, "unlabeled": unlabeled}, "max_size_cycle")
 
 
 def evaluation_loader(
     dataset: Dataset[Sample], num_workers: int, ranks: int, rank: int
 ) -> DataLoader[Sample]:
-    """Images one at a time, in order, each on exactly one rank."""
-    sampler = EpochSampler(
-        len(dataset),  # type: ignore[arg-type]
-        shuffle=False,
-        num_replicas=ranks,
-        rank=rank,
-    )
+    """Load images one at a time, in order, each on exactly one rank."""
+    size = len(dataset)  # type: ignore[arg-type]
+    sampler = EpochSampler(size, shuffle=False, num_replicas=ranks, rank=rank)
     return _loader(dataset, num_workers, batch_size=1, sampler=sampler)
 
 

@@ -7,21 +7,21 @@ from torch.utils.data import DistributedSampler
 
 
 class EpochSampler(DistributedSampler[tuple[int, int]]):
-    """Order of the images of one epoch on one rank; gives (index, visit) pairs.
+    """Order of the images of one epoch on one rank; yields (index, visit) pairs.
 
-    ``visit`` is a number that never comes twice in a run. A data set seeds its augmentation with
-    it: every random choice is a function of (seed, epoch, position), whatever worker makes it.
-    It is a ``DistributedSampler`` only so that Lightning sees that the split over ranks is done.
+    ``visit`` is unique in a run. A data set seeds its augmentation with it: every random choice is
+    a function of (seed, epoch, position), whatever worker makes it. It is a ``DistributedSampler``
+    only so that Lightning sees that the split over ranks is done.
 
     Args:
         size: Number of images of the data set.
-        length: Number of images of an epoch over all ranks. More than ``size`` repeats the images
-            (each time in a new order), fewer takes the first of a shuffled order. None: ``size``.
+        length: Number of images of an epoch over all ranks; None for ``size``. More than ``size``
+            repeats the images, each time in a new order.
         shuffle: Whether the order changes with the epoch.
         seed: Seed of the order.
         num_replicas: Number of ranks.
         rank: This rank.
-        batches_done: Says, when an epoch begins, how many of its batches a resumed run has seen:
+        batches_done: Returns, when an epoch begins, how many of its batches a resumed run has seen.
             Lightning makes the loader before it knows where the checkpoint stopped.
         batch_size: Images in a batch of this rank.
     """
@@ -45,7 +45,7 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         self.batches_done, self.batch_size = batches_done, batch_size
 
     def __len__(self) -> int:
-        """Images of this rank; ranks differ by one at most, none is given twice for evaluation."""
+        """Count the images of this rank; ranks differ by one at most."""
         return len(range(self.rank, self.length, self.num_replicas))
 
     def __iter__(self) -> Iterator[tuple[int, int]]:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsss_zoo.files.text import plain, read_text
+from wsss_zoo.files.listing import find_one
+from wsss_zoo.files.text import normalise, read_text
 
 Color = tuple[int, int, int]
 
-IGNORED_NAME = "ignore"
+_IGNORED_NAME = "ignore"
 _FILES = ("classes.txt", "classes.json")
 _SEPARATOR = r"[\s,;:]+"
 _LINE = re.compile(
@@ -22,12 +23,9 @@ _LINE = re.compile(
 
 @dataclass(frozen=True)
 class ClassFile:
-    """Content of a class list.
+    """Class names by index, and class indices by colour, 255 for ignored ones.
 
-    Args:
-        names: Class names by index.
-        colors: Class index by colour in the masks, 255 for ignored ones; empty if the list names no
-            colours: masks then hold indices.
+    Without colours the masks hold indices.
     """
 
     names: list[str]
@@ -35,11 +33,8 @@ class ClassFile:
 
 
 def find_class_file(root: Path) -> Path:
-    """``classes.txt`` or ``classes.json`` of a data root; the first if there is none."""
-    found = [root / name for name in _FILES if (root / name).is_file()]
-    if len(found) > 1:
-        raise ValueError(f"{root} has {_FILES[0]} and {_FILES[1]}; delete one of them")
-    return found[0] if found else root / _FILES[0]
+    """Find ``classes.txt`` or ``classes.json`` of a data root; the first if there is none."""
+    return find_one(root, _FILES) or root / _FILES[0]
 
 
 def read_class_file(path: Path) -> ClassFile:
@@ -49,16 +44,14 @@ def read_class_file(path: Path) -> ClassFile:
     ``{"cat": [128, 0, 0], ...}`` or ``[{"name": "cat", "color": "#800000"}, ...]``. Where colours
     are given, the name ``ignore`` is no class: its colours (there may be several) mean 255.
 
-    Raises:
-        ValueError: If the file holds no class, a name or colour twice, a name with characters that
-            cannot be printed, or colours for a part of the classes only.
+    ValueError if the file holds no class, a name or colour twice, a name with characters that
+    cannot be printed, or colours for a part of the classes only.
     """
-    read = _read_json if path.suffix.lower() == ".json" else _read_lines
     names: list[str] = []
     colors: dict[Color, int] = {}
-    without_color: list[str] = []
-    entries = read(path)
-    colored = any(color is not None for _, color in entries)
+    entries = _read_json(path) if path.suffix.lower() == ".json" else _read_lines(path)
+    without_color = [name for name, color in entries if color is None]
+    colored = len(without_color) < len(entries)
     for name, color in entries:
         if not name or name in names:
             problem = f"has {name!r} more than once" if name else "has a class without a name"
@@ -68,18 +61,17 @@ def read_class_file(path: Path) -> ClassFile:
                 f"{path} has the class name {name!r} with characters that cannot be printed; "
                 "delete them"
             )
-        ignored = colored and name == IGNORED_NAME
+        ignored = colored and name == _IGNORED_NAME
         if not ignored:
             names.append(name)
         if color is None:
-            without_color.append(name)
-        elif color in colors:
+            continue
+        if color in colors:
             raise ValueError(
                 f"{path} gives {name!r} the colour {color}, which another class has; colours must "
                 "differ"
             )
-        else:
-            colors[color] = 255 if ignored else len(names) - 1
+        colors[color] = 255 if ignored else len(names) - 1
     if not names:
         raise ValueError(f"{path} has no classes; write one class name a line")
     if colored and without_color:
@@ -93,12 +85,11 @@ def read_class_file(path: Path) -> ClassFile:
 def _read_lines(path: Path) -> list[tuple[str, Color | None]]:
     entries: list[tuple[str, Color | None]] = []
     for number, line in enumerate(read_text(path).split("\n"), 1):
-        match = _LINE.fullmatch(plain(line))
+        match = _LINE.fullmatch(normalise(line))
         if match:
-            place = f"{path}, line {number}"
-            entries.append((match["name"], _color(match["color"], place)))
-        elif plain(line):
-            entries.append((plain(line), None))
+            entries.append((match["name"], _color(match["color"], f"{path}, line {number}")))
+        elif normalise(line):
+            entries.append((normalise(line), None))
     return entries
 
 
@@ -109,7 +100,7 @@ def _read_json(path: Path) -> list[tuple[str, Color | None]]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if isinstance(content, _Pairs):
-        return [(plain(name), _color(color, str(path))) for name, color in content]
+        return [(normalise(name), _color(color, str(path))) for name, color in content]
     if not isinstance(content, list):
         raise ValueError(f'{path} must hold ["class", ...] or {{"class": [r, g, b], ...}}')
     return [_json_entry(entry, path) for entry in content]
@@ -121,11 +112,11 @@ class _Pairs(list[tuple[str, Any]]):
 
 def _json_entry(entry: object, path: Path) -> tuple[str, Color | None]:
     if isinstance(entry, str):
-        return plain(entry), None
+        return normalise(entry), None
     fields: Mapping[str, Any] = dict(entry) if isinstance(entry, _Pairs) else {}
     if not isinstance(fields.get("name"), str):
         raise ValueError(f"{path}: {entry!r} is neither a class name nor has a name")
-    return plain(fields["name"]), _color(fields.get("color"), str(path))
+    return normalise(fields["name"]), _color(fields.get("color"), str(path))
 
 
 def _color(value: object, place: str) -> Color | None:

@@ -16,11 +16,7 @@ Keys = NDArray[np.integer[Any]]
 
 
 class ColorTable:
-    """Class index by colour.
-
-    Args:
-        colors: Class index (255 = ignored) by colour, at least one.
-    """
+    """Class index (255 = ignored) by colour; there must be at least one."""
 
     def __init__(self, colors: Mapping[Color, int]) -> None:
         keys = np.array([red | green << 8 | blue << 16 for red, green, blue in colors], np.uint32)
@@ -30,10 +26,10 @@ class ColorTable:
         self._indices = np.append(np.array(list(colors.values()), np.uint8)[order], np.uint8(255))
 
     def read(self, path: str) -> UInt8Array:
-        """Class index per pixel of a palette, grey or RGB mask, (H, W), 255 = ignored, upright.
+        """Read the class index per pixel of a mask, (H, W), 255 = ignored, upright.
 
-        Transparency is ignored: the colour below it counts. A colour that is not in the table is a
-        ValueError, and so is a JPEG.
+        The mask may be a palette, grey or RGB image. Transparency is ignored: the colour below it
+        counts. A colour that is not in the table is a ValueError, and so is a JPEG.
         """
         image = open_mask(path)
         if image.mode.startswith("I"):
@@ -71,26 +67,18 @@ class ColorTable:
 class ColorMaskFiles(ImageFiles):
     """Image files with masks whose colours mean classes.
 
-    Args:
-        images: Image file by id.
-        masks: Mask file by id, for the images that have one.
-        index_map: Class index for each class of the table; 255 where the class is not used.
-        table: Class by colour.
+    ``index_map`` has a class index for each class of ``table``.
     """
 
     table: ColorTable = field(kw_only=True)
 
-    def read_mask(self, image_id: str) -> UInt8Array | None:
-        """See `ImageSource.read_mask`."""
-        path = self.masks.get(image_id)
-        return None if path is None else self.map_indices(self.table.read(path), path)
+    def read_values(self, path: str) -> UInt8Array:
+        """Read the class of the table per pixel, (H, W)."""
+        return self.table.read(path)
 
 
 def _color_keys(image: Image.Image) -> tuple[Keys, UInt8Array | None]:
-    """Colours as red + 256 green + 65536 blue: of each pixel; or of the palette, and its indices.
-
-    The second is the place of each pixel's colour in the palette, None without a palette.
-    """
+    """Red + 256 green + 65536 blue of each pixel; or of the palette's colours, and its indices."""
     if image.mode == "P":
         palette = np.zeros((1, 256, 3), np.uint8)
         colors = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)

@@ -4,9 +4,10 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wsss_zoo.files.decoding import (
     IGNORE_INDEX,
@@ -19,62 +20,57 @@ from wsss_zoo.files.decoding import (
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-# A value no mask may hold; the look-up table sends unknown class indices here, so that they are
-# found.
+# A value that no mask may hold: the look-up table sends unknown class indices here.
 _UNKNOWN = 254
 _CHECK_THREADS = 4  # decoding releases the interpreter lock
 
 
 class Checks(NamedTuple):
-    """What is checked of the files of images.
+    """What is checked of the files of images."""
 
-    Args:
-        masks: Whether each image needs a mask of its size.
-        mask_values: Whether the masks are decoded to find unknown class indices.
-        open_files: False: look no further than whether the files were listed.
-    """
-
+    #: Whether each image needs a mask of its size.
     masks: bool
+    #: Whether the masks are decoded to find unknown class indices.
     mask_values: bool = True
+    #: False: look no further than whether the files were listed.
     open_files: bool = True
 
 
-class ImageSource(Protocol):
-    """What a data set must be able to read; light enough to be sent to loader workers."""
+class ImageReader(Protocol):
+    """Reads images; light enough to be sent to loader workers."""
 
     def read_image(self, image_id: str) -> UInt8Array:
-        """RGB image, (H, W, 3); OSError if it cannot be decoded."""
+        """Read an RGB image, (H, W, 3); OSError if it cannot be decoded."""
+
+
+class ImageSource(ImageReader, Protocol):
+    """What a data set must be able to read."""
 
     def read_mask(self, image_id: str) -> UInt8Array | None:
-        """Class index per pixel, (H, W), 255 = ignored; None where the image has no mask.
+        """Read the class index per pixel, (H, W), 255 = ignored; None where there is no mask.
 
-        Raises:
-            OSError: If the file cannot be decoded.
-            ValueError: If it holds something else than the data set's classes.
+        OSError if the file cannot be decoded, ValueError if it holds other values.
         """
 
     def image_size(self, image_id: str) -> tuple[int, int]:
-        """Height and width, pixels."""
+        """Read height and width, pixels."""
 
     def check(self, image_ids: Sequence[str], checks: Checks) -> None:
-        """Check the files that will be used, before an hour of training is spent.
+        """Check the files that will be used.
 
         Raises:
-            FileNotFoundError: If an image or mask is missing (the first three are named).
+            FileNotFoundError: If an image or mask is missing; the first three are named.
             ValueError: If a mask differs in size from its image or holds an unknown class index.
-            OSError: If a mask or an image's header cannot be read (an empty file, no image).
+            OSError: If a mask or an image's header cannot be read.
         """
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Image and mask files by image id, and what the values in the masks mean.
+    """Image files by id, mask files by id where there are any, and what the masks' values mean.
 
-    Args:
-        images: Image file by id.
-        masks: Mask file by id, for the images that have one.
-        index_map: Class index for each value in a mask file; 255 where the class is not used.
-            Values beyond its end, other than 255, are errors.
+    ``index_map`` has the class index for each value in a mask file, 255 where the class is not
+    used. Values beyond its end, other than 255, are errors.
     """
 
     images: dict[str, str]
@@ -94,18 +90,20 @@ class ImageFiles:
         object.__setattr__(self, "_table", table)
 
     def read_image(self, image_id: str) -> UInt8Array:
-        """RGB image, (H, W, 3), turned as its EXIF orientation says."""
+        """Read an RGB image, (H, W, 3), turned as its EXIF orientation says."""
         return read_rgb(self.images[image_id])
 
     def read_mask(self, image_id: str) -> UInt8Array | None:
         """See `ImageSource.read_mask`."""
         path = self.masks.get(image_id)
-        if path is None:
-            return None
-        return self.map_indices(read_index_mask(path), path)
+        return None if path is None else self.map_indices(self.read_values(path), path)
 
-    def map_indices(self, values: UInt8Array, path: str) -> UInt8Array:
-        """Class indices for the raw values of a mask file, (H, W); ValueError for unknown ones."""
+    def read_values(self, path: str) -> NDArray[Any]:
+        """Read the raw values of a mask file, (H, W)."""
+        return read_index_mask(path)
+
+    def map_indices(self, values: NDArray[Any], path: str) -> UInt8Array:
+        """Map the raw values of a mask file to class indices; ValueError for unknown ones."""
         mask: UInt8Array = self._table.take(values)
         if (mask == _UNKNOWN).any():
             counts = np.bincount(values[mask == _UNKNOWN])
@@ -120,11 +118,11 @@ class ImageFiles:
         return mask
 
     def mask_size(self, image_id: str) -> tuple[int, int]:
-        """Height and width of a mask, pixels, from the file's header."""
+        """Read height and width of a mask, pixels, from the file's header."""
         return image_size_of(self.masks[image_id])
 
     def image_size(self, image_id: str) -> tuple[int, int]:
-        """Height and width, pixels, from the file's header."""
+        """Read height and width, pixels, from the file's header."""
         return image_size_of(self.images[image_id])
 
     def check(self, image_ids: Sequence[str], checks: Checks) -> None:
@@ -142,7 +140,7 @@ def check_masks(
     size_of: Callable[[str], tuple[int, int]],
     checks: Checks,
 ) -> None:
-    """Check the masks of images, whose height and width ``size_of`` says; see `ImageSource.check`.
+    """Check the masks of images of known size, (height, width); see `ImageSource.check`.
 
     That no mask has any class besides index 0 is only logged: it is seldom meant, but no error.
     """
@@ -175,7 +173,7 @@ def check_masks(
 
 
 def size_problem(mask: str, mask_size: Sequence[int], image: str, image_size: Sequence[int]) -> str:
-    """Say that a mask and its image, by the names given, differ in size (height, width)."""
+    """Say that a mask and its image, by their names, differ in size (height, width)."""
     (mask_height, mask_width), (height, width) = mask_size, image_size
     turned = (mask_height, mask_width) == (width, height)
     hint = "; a photo is turned as its EXIF orientation says" if turned else ""
@@ -186,7 +184,6 @@ def size_problem(mask: str, mask_size: Sequence[int], image: str, image_size: Se
 
 
 def _for_each(check_one: Callable[[str], T], image_ids: Sequence[str]) -> list[T]:
-    """What a check says of each image, in threads; the first error that it raises is raised."""
     with ThreadPoolExecutor(_CHECK_THREADS) as pool:
         return list(pool.map(check_one, image_ids))
 

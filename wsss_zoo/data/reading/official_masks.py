@@ -9,7 +9,7 @@ import scipy.io
 from numpy.typing import NDArray
 
 from wsss_zoo.data.reading.image_files import ImageFiles
-from wsss_zoo.files.decoding import UInt8Array, read_index_mask
+from wsss_zoo.files.decoding import UInt8Array
 
 T = TypeVar("T")
 # Stands in tables for a number that no label map may hold.
@@ -20,28 +20,24 @@ _NO_LABEL = -1
 class OfficialMaskFiles(ImageFiles):
     """Images, and masks in ``.mat`` or PNG files that hold the numbers of a long official list.
 
-    Args:
-        images: See `ImageFiles`.
-        masks: See `ImageFiles`; ``.mat`` or ``.png`` files.
-        index_map: See `ImageFiles`; not used here.
-        table: Class index by official number, see `number_table`.
-        variable: Name of the matrix in ``.mat`` files.
+    ``table`` has the class index in use by official number, see `number_table`; ``variable`` is the
+    name of the matrix in ``.mat`` files.
     """
 
     table: NDArray[np.int16]
     variable: str
 
-    def read_mask(self, image_id: str) -> UInt8Array | None:
-        """See `ImageSource.read_mask`."""
-        path = self.masks.get(image_id)
-        if path is None:
-            return None
+    def read_values(self, path: str) -> NDArray[Any]:
+        """Read the official number per pixel, (H, W)."""
         is_matrix = path.endswith(".mat")
-        labels = read_matrix(path, self.variable) if is_matrix else read_index_mask(path)
-        return map_numbers(labels, self.table, path)
+        return read_matrix(path, self.variable) if is_matrix else super().read_values(path)
+
+    def map_indices(self, values: NDArray[Any], path: str) -> UInt8Array:
+        """Map official numbers to class indices; see `map_numbers`."""
+        return map_numbers(values, self.table, path)
 
     def mask_size(self, image_id: str) -> tuple[int, int]:
-        """Height and width of a label map, pixels, from the file's header."""
+        """Read height and width of a label map, pixels, from the file's header."""
         path = self.masks[image_id]
         if not path.endswith(".mat"):
             return super().mask_size(image_id)
@@ -52,7 +48,7 @@ class OfficialMaskFiles(ImageFiles):
 
 
 def number_table(indices: Mapping[int, int], size: int) -> NDArray[np.int16]:
-    """Table of class indices by official number, (size,); numbers not in ``indices`` are errors.
+    """Make a table of class indices by official number, (size,); others are errors.
 
     >>> number_table({0: 255, 2: 0}, 3).tolist()
     [255, -1, 0]
@@ -64,10 +60,9 @@ def number_table(indices: Mapping[int, int], size: int) -> NDArray[np.int16]:
 
 
 def map_numbers(labels: NDArray[Any], table: NDArray[np.int16], path: str) -> UInt8Array:
-    """Class indices for the official numbers in a file, (H, W), by a `number_table`.
+    """Map official numbers in a file, (H, W), to class indices by a `number_table`.
 
-    Raises:
-        ValueError: If a number is not in the table; the message names the file.
+    ValueError if a number is not in the table; the message names the file.
     """
     if labels.min(initial=0) >= 0 and labels.max(initial=0) < len(table):
         mapped = table.take(labels)
@@ -82,7 +77,7 @@ def map_numbers(labels: NDArray[Any], table: NDArray[np.int16], path: str) -> UI
 
 
 def read_matrix(path: str, variable: str) -> NDArray[Any]:
-    """A matrix of whole numbers in a MATLAB file, (H, W); OSError if it cannot be read."""
+    """Read a matrix of whole numbers from a MATLAB file, (H, W); OSError if it cannot be read."""
     content = load_matlab(path, lambda: scipy.io.loadmat(path, variable_names=[variable]))
     matrix = np.asarray(content.get(variable))
     if matrix.ndim != 2:
@@ -91,7 +86,7 @@ def read_matrix(path: str, variable: str) -> NDArray[Any]:
 
 
 def variable_shapes(path: str) -> dict[str, tuple[int, ...]]:
-    """Shapes of the variables in a MATLAB file, without reading them."""
+    """Read the shapes of the variables in a MATLAB file, but not their values."""
     return {name: shape for name, shape, _ in load_matlab(path, lambda: scipy.io.whosmat(path))}
 
 
@@ -100,7 +95,7 @@ def _no_matrix(path: str, variable: str) -> OSError:
 
 
 def load_matlab(path: str, load: Callable[[], T]) -> T:
-    """What a reader of a MATLAB file returns; what it raises becomes an OSError with the name."""
+    """Call a reader of a MATLAB file; what it raises becomes an OSError that names the file."""
     try:
         return load()
     except NotImplementedError as error:

@@ -5,7 +5,7 @@ import io
 import json
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss_zoo.data.reading.image_files import ImageSource
-from wsss_zoo.files.text import Report, id_problem, plain, read_text, refuse
+from wsss_zoo.files.text import Report, id_problem, normalise, raise_problem, read_text
 
 Tags = dict[str, list[str]]
 # What a folder's tag file may be called.
@@ -25,49 +25,50 @@ _THREADS = 4  # decoding releases the interpreter lock
 _FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False, "": False}
 
 
-def find_tag_file(root: Path) -> Path | None:
-    """``image_labels.csv`` or ``image_labels.json`` of a data root; None if there is none."""
-    found = [root / name for name in TAG_FILES if (root / name).is_file()]
-    if len(found) > 1:
-        raise ValueError(f"{root} has {' and '.join(TAG_FILES)}; delete one of them")
-    return found[0] if found else None
-
-
-def read_tag_file(path: Path, known_classes: Collection[str] = (), report: Report = refuse) -> Tags:
-    """Names of the classes in each image, from a JSON or a CSV file.
+def read_tag_file(
+    path: Path,
+    known_classes: Collection[str] = (),
+    report: Report = raise_problem,
+    ids: Mapping[str, str] | None = None,
+) -> Tags:
+    """Read the names of the classes in each image from a JSON or a CSV file.
 
     JSON: ``{"image id": ["class", ...]}``. CSV: a header line, then ``image_id,class;class``, or a
     column for each class, named in the header, with 1 where it is present and 0 or nothing where it
     is not. Fields are separated by commas, semicolons or tabs, whichever the header has; several
-    lines of one image add up. A byte-order mark and Windows line ends are accepted.
+    lines of one image add up. A byte-order mark and Windows line ends are accepted. Another format
+    is a ValueError.
 
     Args:
         path: The file.
         known_classes: Class names; they tell a single column of 0 and 1 from a list of classes.
         report: What to do with an entry that cannot be used; it is then left out.
-
-    Raises:
-        FileNotFoundError: If the file is missing.
-        ValueError: If it is neither format or a line does not fit.
+        ids: Image ids by other names that the file may give them.
     """
     if not path.is_file():
         raise FileNotFoundError(f"tag file {path} is missing")
-    suffix = path.suffix.lower()
-    if suffix not in (".json", ".csv"):
+    if path.suffix.lower() == ".json":
+        found = _read_json(path, report)
+    elif path.suffix.lower() == ".csv":
+        found = _read_csv(path, known_classes, report)
+    else:
         raise ValueError(f"tag file {path} is neither .json nor .csv")
-    tags = _read_json(path, report) if suffix == ".json" else _read_csv(path, known_classes, report)
-    for image_id in [image_id for image_id in tags if id_problem(image_id)]:
-        report(f"tag file {path}: id {image_id!r} {id_problem(image_id)}; correct it")
-        del tags[image_id]
+    tags: Tags = {}
+    for name, classes in found.items():
+        problem = id_problem(name)
+        if problem:
+            report(f"tag file {path}: id {name!r} {problem}; correct it")
+        else:
+            tags.setdefault((ids or {}).get(name, name), []).extend(classes)
     return tags
 
 
 def _read_json(path: Path, report: Report) -> Tags:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        for image_id, times in Counter(plain(key) for key, _ in pairs).items():
+        for image_id, times in Counter(normalise(key) for key, _ in pairs).items():
             if times > 1:
                 report(f"tag file {path} has {image_id!r} more than once; delete the repetition")
-        return {plain(key): value for key, value in pairs}
+        return {normalise(key): value for key, value in pairs}
 
     text = read_text(path)
     try:
@@ -80,7 +81,7 @@ def _read_json(path: Path, report: Report) -> Tags:
     tags: Tags = {}
     for image_id, names in content.items():
         if isinstance(names, list) and all(isinstance(name, str) for name in names):
-            tags[image_id] = [plain(name) for name in names]
+            tags[image_id] = [normalise(name) for name in names]
         else:
             report(f"tag file {path}: {image_id!r} must have a list of class names")
     return tags
@@ -92,7 +93,7 @@ def _read_csv(path: Path, known_classes: Collection[str], report: Report) -> Tag
     delimiter = next((char for char in first_line if char in ",;\t"), ",")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
-        rows = [(reader.line_num, [plain(field) for field in row]) for row in reader if any(row)]
+        rows = [(reader.line_num, list(map(normalise, row))) for row in reader if any(row)]
     except csv.Error as error:
         raise ValueError(f"tag file {path}, line {reader.line_num}: {error}") from error
     if not rows:
@@ -108,10 +109,8 @@ def _read_csv(path: Path, known_classes: Collection[str], report: Report) -> Tag
         if len(row) == 2:
             tags.setdefault(row[0], []).extend(_names(row[1]))
         else:
-            report(
-                f"tag file {path}, line {line}: expected 'image_id,class;class', got {len(row)} "
-                "fields"
-            )
+            text = f"tag file {path}, line {line}: expected 'image_id,class;class'"
+            report(f"{text}, got {len(row)} fields")
     return tags
 
 
@@ -123,8 +122,9 @@ def _read_flags(
     report: Report,
 ) -> Tags:
     """Tags from a table with a column of 0 and 1 for each class."""
+    unknown = {name for name in header[1:] if known_classes and name not in known_classes}
     for name in header[1:]:
-        if known_classes and name not in known_classes:
+        if name in unknown:
             report(f"tag file {path}, line 1: column {name!r} is none of the classes; delete it")
     tags: Tags = {}
     for line, row in rows:
@@ -136,13 +136,13 @@ def _read_flags(
             continue
         names = tags.setdefault(row[0], [])
         for name, flag in zip(header[1:], row[1:], strict=True):
-            if known_classes and name not in known_classes:
+            present = _FLAGS.get(flag.lower())
+            if name in unknown:
                 continue
-            if flag.lower() not in _FLAGS:
-                report(
-                    f"tag file {path}, line {line}: {flag!r} in column {name!r} is neither 1 nor 0"
-                )
-            elif _FLAGS[flag.lower()]:
+            if present is None:
+                place = f"tag file {path}, line {line}"
+                report(f"{place}: {flag!r} in column {name!r} is neither 1 nor 0")
+            elif present:
                 names.append(name)
     return tags
 
@@ -152,7 +152,7 @@ def _names(field: str) -> list[str]:
 
 
 def read_voc_xml(directory: Path, image_ids: Sequence[str]) -> Tags:
-    """Names of the annotated objects in each image, from VOC's ``Annotations/<id>.xml``."""
+    """Read the names of the objects in each image from VOC's ``Annotations/<id>.xml``."""
     tags: Tags = {}
     for image_id in image_ids:
         path = directory / f"{image_id}.xml"
@@ -172,7 +172,7 @@ def read_voc_xml(directory: Path, image_ids: Sequence[str]) -> Tags:
 def tags_from_masks(
     source: ImageSource, image_ids: Sequence[str], fg_names: Sequence[str], first_fg: int
 ) -> Tags:
-    """Names of the foreground classes in each image's mask, however few their pixels.
+    """Name the foreground classes in each image's mask, however few their pixels.
 
     Images without a mask are left out; ``first_fg`` is the mask index of the first class.
     """
@@ -194,22 +194,18 @@ def check_tags(
     *,
     origin: str,
     known_classes: Iterable[str],
-    is_image: Callable[[str], bool],
-    report: Report = refuse,
+    images: Container[str],
+    report: Report = raise_problem,
 ) -> Tags:
     """Report tags of classes or images that the data set does not know, and leave them out.
 
-    Args:
-        tags: Class names by image id.
-        origin: Where they come from, for the message.
-        known_classes: All class names of the data set, used or not.
-        is_image: Whether an id is an image of the data set.
-        report: What to do with an unknown image or class.
+    ``origin`` says in messages where the tags come from; ``known_classes`` are all class names of
+    the data set, in use or not; ``images`` are its image ids.
     """
     known = set(known_classes)
     checked: Tags = {}
     for image_id, names in tags.items():
-        if not is_image(image_id):
+        if image_id not in images:
             report(
                 f"{origin} has tags for {image_id!r}, which is no image of this data set; correct "
                 "the id or delete the entry"
@@ -228,7 +224,7 @@ def check_tags(
 
 
 def multi_hot(tags: Tags, fg_names: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
-    """Presence of each foreground class in each image, (K,); other names are left out."""
+    """Mark the foreground classes of each image, (K,) 0 or 1; other names are left out."""
     labels = {}
     for image_id, names in tags.items():
         present = set(names)

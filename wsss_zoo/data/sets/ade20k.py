@@ -12,8 +12,8 @@ _FOLDERS = {"train": "training", "val": "validation", "test": "testing"}
 class ADE20K(OfficialDataModule):
     """ADE20K scene parsing: 150 classes, no background; train 20210, val 2000 images.
 
-    ``root`` is the folder ``ADEChallengeData2016`` of the archive of that name. Value 0 of the
-    masks, "other objects", is ignored as in the official evaluation; value v is class v - 1.
+    Value 0 of the masks, "other objects", is ignored as in the official evaluation; value v is
+    class v - 1.
 
     Args:
         root: The folder ``ADEChallengeData2016``.
@@ -21,7 +21,7 @@ class ADE20K(OfficialDataModule):
         **kwargs: See `BaseDataModule`.
     """
 
-    has_background = False
+    background = False
     known_classes = ADE20K_CLASSES
     novel_splits = ADE20K_NOVEL_SPLITS
     layout = """expected (ADEChallengeData2016.zip of sceneparsing.csail.mit.edu unpacks so)
@@ -31,12 +31,12 @@ class ADE20K(OfficialDataModule):
   <root>/annotations/validation/ADE_val_00000001.png"""
 
     def official_splits(self) -> list[str]:
-        """``train``, ``val`` and, where its images were added, ``test``."""
+        """List ``train``, ``val`` and, where its images were added, ``test``."""
         images = self.root / "images"
         return [split for split, folder in _FOLDERS.items() if (images / folder).is_dir()]
 
     def list_split(self, split: str) -> list[str]:
-        """Names of the images in the split's folder."""
+        """List the names of the images in the split's folder."""
         return list(files_in(self.root / "images" / _FOLDERS[split], ".jpg"))
 
     def open_source(self) -> ImageFiles:

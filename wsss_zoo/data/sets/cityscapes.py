@@ -12,21 +12,17 @@ _LABEL_IDS = {
     33: "bicycle",
 }  # fmt: skip
 _CLASSES = list(_LABEL_IDS.values())
-_LAST_LABEL_ID = 33
 _IMAGES, _MASKS = "leftImg8bit", "gtFine"
 _IMAGE_END, _MASK_END = "_leftImg8bit.png", "_gtFine_labelIds.png"
-# The label maps of ``test`` are placeholders: only the bonnet and the border are drawn.
-_UNLABELED_SPLITS = ("test",)
 
 
 class Cityscapes(OfficialDataModule):
     """Cityscapes: 19 classes, no background; train 2975, val 500 images of 2048 x 1024 pixels.
 
-    ``root`` holds ``leftImg8bit`` and ``gtFine`` as the archives unpack. The masks are the files
-    ``*_gtFine_labelIds.png``; label ids become train ids, the others are ignored. An image's id is
-    ``<city>/<city>_<sequence>_<frame>``. ``test`` and ``train_extra`` (``leftImg8bit_trainextra``)
-    are splits without masks, to predict or as ``unlabeled_split``. The images are large: evaluate
-    with sliding windows (``--evaluation.window 769``).
+    The masks are the files ``*_gtFine_labelIds.png``; label ids become train ids, the others are
+    ignored. An image's id is ``<city>/<city>_<sequence>_<frame>``. ``test`` and ``train_extra``
+    (``leftImg8bit_trainextra``) are splits without masks, to predict or as ``unlabeled_split``. The
+    images are large: evaluate with sliding windows (``--evaluation.window 769``).
 
     Args:
         root: The folder that holds ``leftImg8bit`` and ``gtFine``.
@@ -34,7 +30,7 @@ class Cityscapes(OfficialDataModule):
         **kwargs: See `BaseDataModule`.
     """
 
-    has_background = False
+    background = False
     known_classes = _CLASSES
     layout = """expected (leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip of
 www.cityscapes-dataset.com, which asks for an account, unpack so)
@@ -44,11 +40,11 @@ www.cityscapes-dataset.com, which asks for an account, unpack so)
   <root>/gtFine/val/..."""
 
     def official_splits(self) -> list[str]:
-        """The folders of ``leftImg8bit``."""
+        """List the folders of ``leftImg8bit``."""
         return list_folders(self.root / _IMAGES)
 
     def list_split(self, split: str) -> list[str]:
-        """Ids of the images of all cities in the split's folder."""
+        """List the ids of the images of all cities in the split's folder."""
         return list(self._files_below(_IMAGES, split, _IMAGE_END))
 
     def open_source(self) -> ImageFiles:
@@ -58,12 +54,13 @@ www.cityscapes-dataset.com, which asks for an account, unpack so)
         masks: dict[str, str] = {}
         for split in self.official_splits():
             images |= self._files_below(_IMAGES, split, _IMAGE_END)
-            if split not in _UNLABELED_SPLITS:
+            # Its label maps are placeholders: only the bonnet and the border are drawn.
+            if split != "test":
                 masks |= self._files_below(_MASKS, split, _MASK_END)
         if not images:
             raise FileNotFoundError(f"{self.root / _IMAGES} has no images; {self.layout}")
         indices = dict(zip(_LABEL_IDS, self.index_map, strict=True))
-        table = [indices.get(label, IGNORE_INDEX) for label in range(_LAST_LABEL_ID + 1)]
+        table = [indices.get(label, IGNORE_INDEX) for label in range(max(_LABEL_IDS) + 1)]
         return ImageFiles(images, masks, table)
 
     def _files_below(self, kind: str, split: str, end: str) -> dict[str, str]:

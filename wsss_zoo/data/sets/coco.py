@@ -2,46 +2,32 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from wsss_zoo.data.reading.image_files import Checks, ImageFiles
 from wsss_zoo.data.reading.tag_files import Tags
 from wsss_zoo.data.sets.class_names.coco import COCO_THINGS
-from wsss_zoo.data.sets.coco_annotations import (
-    CocoAnnotations,
-    CocoIndex,
-    read_annotations,
-    read_index,
-    write_index,
-)
-from wsss_zoo.data.sets.coco_masks import build_masks, has_masks
+from wsss_zoo.data.sets.coco_annotations import CocoImage, read_annotations, read_tags, write_tags
+from wsss_zoo.data.sets.coco_masks import build_masks, finished_masks
 from wsss_zoo.data.sets.official import OfficialDataModule, files_in
-from wsss_zoo.files.pseudo_labels import sha256_file
+from wsss_zoo.files.manifests import sha256_file
 
-# In the order of their official numbers.
-_CLASSES = ["background", *COCO_THINGS]
+_CLASSES = ["background", *COCO_THINGS]  # in the order of their official numbers
 _PARTS = {"train": "train2014", "val": "val2014"}
-_TAG_SUPERVISION = ("image_labels", "pairs", "graphs")
 
 
 class COCO(OfficialDataModule):
     """COCO 2014: 80 classes and background; train 82081, val 40137 images with objects.
 
-    ``root`` holds ``train2014``, ``val2014`` and ``annotations`` as the archives unpack. An image's
-    id is its file name without ``.jpg``. Tags are those of the annotated objects, crowds included.
-    Masks are rasterised from the instance annotations once, before the first stage that reads them
-    (to train on tags needs none), into ``cache_dir`` (about 4 kB an image), and again only when the
-    annotation file or the rules change. Smaller objects lie on top of larger ones. Needs the extra
-    ``coco``.
+    An image's id is its file name without ``.jpg``. Tags are those of the annotated objects, crowds
+    included. Masks are rasterised from the instance annotations once, before the first stage that
+    reads them, into ``cache_dir`` (about 4 kB an image). Smaller objects lie on top of larger ones.
+    Rasterising needs the extra ``coco``; training on tags does not.
 
     Args:
         root: The folder with ``train2014``, ``val2014`` and ``annotations``.
-        cache_dir: Folder for masks and an index of the annotations; None for
-            ``<root>/wsss_zoo_cache``.
+        cache_dir: Folder for masks and tags; None for ``<root>/wsss_zoo_cache``.
         empty_images: Keep images without objects in the splits (82783 and 40504 images).
         crowd_as_class: Give the pixels of crowds their class; else they are ignored, since their
             outlines are coarse.
@@ -71,8 +57,7 @@ cocodataset.org/#download unpack so)
         self.cache_dir = self.root / "wsss_zoo_cache" if cache_dir is None else Path(cache_dir)
         self.empty_images, self.crowd_as_class = empty_images, crowd_as_class
         self._digests: dict[str, str] = {}
-        self._indices: dict[str, CocoIndex] = {}
-        self._rows: dict[str, int] = {}
+        self._tags_by_part: dict[str, Tags] = {}
 
     def prepare_data(self) -> None:
         """Rasterise the masks that the stage will read and that are not there yet."""
@@ -85,15 +70,13 @@ cocodataset.org/#download unpack so)
         super().setup(stage)
 
     def official_splits(self) -> list[str]:
-        """``train`` and ``val``, those that have an annotation file."""
+        """List ``train`` and ``val``, if they have an annotation file."""
         return [split for split, part in _PARTS.items() if self._annotations(part).is_file()]
 
     def list_split(self, split: str) -> list[str]:
-        """Ids of the images in the split's annotation file, those without objects left out."""
-        index = self._index(_PARTS[split])
-        if self.empty_images:
-            return list(index.ids)
-        return [index.ids[row] for row in np.flatnonzero(index.tags.any(1)).tolist()]
+        """List the images in the split's annotation file that have objects."""
+        tags = self._tags_of(_PARTS[split])
+        return [image_id for image_id, names in tags.items() if names or self.empty_images]
 
     def open_source(self) -> ImageFiles:
         """Index the images, and the masks that are there already."""
@@ -104,37 +87,39 @@ cocodataset.org/#download unpack so)
             images |= files_in(self.root / part, ".jpg")
             if self._annotations(part).is_file() and self._has_masks(part):
                 folder = self._masks(part)
-                masks |= {i: str(folder / f"{i}.png") for i in self._index(part).ids}
+                masks |= {i: str(folder / f"{i}.png") for i in self._tags_of(part)}
         if not images:
             raise FileNotFoundError(
                 f"{self.root} has no images in {' or '.join(_PARTS.values())}; {self.layout}"
             )
-        return COCOFiles(images, masks, self.index_map)
+        return ImageFiles(images, masks, self.index_map)
 
     def own_tags(self, image_ids: Sequence[str]) -> Tags:
-        """Classes of the annotated objects of each image."""
+        """Find the classes of the annotated objects of each image."""
         tags: Tags = {}
         for image_id in image_ids:
             part = _part_of(image_id)
-            index = self._index(part)
-            if image_id not in self._rows:
+            known = self._tags_of(part)
+            if image_id not in known:
                 raise ValueError(f"{image_id!r} is no image of {self._annotations(part)}")
-            present = np.flatnonzero(index.tags[self._rows[image_id]])
-            tags[image_id] = [COCO_THINGS[label] for label in present.tolist()]
+            tags[image_id] = known[image_id]
         return tags
+
+    def check_images(self, image_ids: Sequence[str], *, masks: bool) -> None:
+        """See `Catalog.check_images`; the values of masks made here need no look."""
+        self.source.check(image_ids, Checks(masks, False, self.check_files))
 
     def _rasterise_masks(self, stage: str) -> None:
         for part in sorted(self._parts_with_masks(stage)):
-            if self._stored_index(part) is not None and self._has_masks(part):
+            if self._has_masks(part):
                 continue
-            annotations, digest = self._read(part), self._digest(part)
+            images, digest = self._read(part), self._digest(part)
             folder, as_class = self._masks(part), self.crowd_as_class
             with self._writing():
-                build_masks(folder, annotations, digest, as_class, self.num_workers)
+                build_masks(folder, images, digest, as_class, self.num_workers)
             self.__dict__.pop("source", None)  # opened before, it does not know the new masks
 
     def _parts_with_masks(self, stage: str) -> set[str]:
-        """Parts of COCO whose masks a stage reads."""
         if self.supervision == "images":
             return set()
         splits: dict[str, list[str | None]] = {
@@ -154,7 +139,7 @@ cocodataset.org/#download unpack so)
     def _training_splits(self) -> list[str]:
         """Splits of which training reads true masks."""
         splits = [self.train_split] if self.image_labels == "masks" else []
-        if self.supervision in _TAG_SUPERVISION:
+        if self.supervision in ("image_labels", "pairs", "graphs"):
             return splits
         if isinstance(self.labeled_split, str):
             splits.append(self.labeled_split)
@@ -164,28 +149,23 @@ cocodataset.org/#download unpack so)
             splits.append(self.unlabeled_split or self.train_split)
         return splits
 
-    def _index(self, part: str) -> CocoIndex:
-        index = self._stored_index(part)
-        return self._read(part).index if index is None else index
+    def _tags_of(self, part: str) -> Tags:
+        """Classes of each image's objects, in the order of the annotation file."""
+        if part not in self._tags_by_part:
+            stored = read_tags(self.cache_dir / f"tags_{part}.json", self._digest(part))
+            if stored is None:
+                self._read(part)
+            else:
+                self._tags_by_part[part] = stored
+        return self._tags_by_part[part]
 
-    def _stored_index(self, part: str) -> CocoIndex | None:
-        if part not in self._indices:
-            index = read_index(self._index_file(part), self._digest(part))
-            if index is None:
-                return None
-            self._remember(part, index)
-        return self._indices[part]
-
-    def _read(self, part: str) -> CocoAnnotations:
-        annotations = read_annotations(self._annotations(part))
+    def _read(self, part: str) -> dict[str, CocoImage]:
+        images = read_annotations(self._annotations(part))
+        tags = {image_id: image.tags for image_id, image in images.items()}
         with self._writing():
-            write_index(self._index_file(part), annotations.index, self._digest(part))
-        self._remember(part, annotations.index)
-        return annotations
-
-    def _remember(self, part: str, index: CocoIndex) -> None:
-        self._indices[part] = index
-        self._rows |= {image_id: row for row, image_id in enumerate(index.ids)}
+            write_tags(self.cache_dir / f"tags_{part}.json", tags, self._digest(part))
+        self._tags_by_part[part] = tags
+        return images
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -198,8 +178,8 @@ cocodataset.org/#download unpack so)
             ) from error
 
     def _has_masks(self, part: str) -> bool:
-        index, digest = self._index(part), self._digest(part)
-        return has_masks(self._masks(part), index, digest, self.crowd_as_class)
+        found = finished_masks(self._masks(part), self._digest(part), self.crowd_as_class)
+        return bool(found) and found.issuperset(self._tags_of(part))
 
     def _digest(self, part: str) -> str:
         if part not in self._digests:
@@ -212,18 +192,6 @@ cocodataset.org/#download unpack so)
 
     def _masks(self, part: str) -> Path:
         return self.cache_dir / f"masks_{part}"
-
-    def _index_file(self, part: str) -> Path:
-        return self.cache_dir / f"index_{part}.npz"
-
-
-@dataclass(frozen=True)
-class COCOFiles(ImageFiles):
-    """COCO's images and the masks made from its annotations."""
-
-    def check(self, image_ids: Sequence[str], checks: Checks) -> None:
-        """See `ImageFiles.check`; the values of masks made here need no look."""
-        super().check(image_ids, checks._replace(mask_values=False))
 
 
 def _part_of(image_id: str) -> str:

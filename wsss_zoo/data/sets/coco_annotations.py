@@ -1,16 +1,11 @@
-"""COCO's instance annotations: the objects of each image, and an index that is read quickly."""
+"""COCO's instance annotations: the objects of each image, and its tags in a file read quickly."""
 
-import io
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from wsss_zoo.data.reading.tag_files import Tags
 from wsss_zoo.data.sets.class_names.coco import COCO_THINGS
 from wsss_zoo.files.atomic import write_atomic
 
@@ -18,65 +13,63 @@ from wsss_zoo.files.atomic import write_atomic
 _IMAGE_NAME = re.compile(r"(COCO_(?:train|val)2014_\d{12})\.jpg")
 
 
-@dataclass(frozen=True)
-class CocoObject:
-    """One annotated object.
+class CocoObject(NamedTuple):
+    """One annotated object; a crowd is a group of objects with one outline."""
 
-    Args:
-        label: Class index, 1..80.
-        area: Pixels that the object covers, as annotated.
-        is_crowd: Whether the outline encloses a group of objects of the class.
-        outline: Polygons ``[[x, y, ...], ...]`` or a run-length code.
-    """
-
+    #: Class index, 1..80.
     label: int
+    #: Pixels that the object covers, as annotated.
     area: float
     is_crowd: bool
+    #: Polygons ``[[x, y, ...], ...]`` or a run-length code.
     outline: Any
 
 
-@dataclass(frozen=True)
-class CocoIndex:
-    """What an annotation file says of its images, without the outlines.
+class CocoImage(NamedTuple):
+    """One annotated image."""
 
-    Args:
-        ids: Image ids, in the order of the file.
-        sizes: Height and width, pixels, (images, 2).
-        tags: Presence of the 80 classes, (images, 80).
+    height: int
+    width: int
+    #: Names of the classes of its objects, by class index.
+    tags: list[str]
+    #: Its objects as JSON: parsed outlines would take several times the memory.
+    packed: bytes
+
+    def objects(self) -> list[CocoObject]:
+        """Parse the objects, in the order of the file."""
+        return [CocoObject(*fields) for fields in json.loads(self.packed)]
+
+
+def read_annotations(path: Path) -> dict[str, CocoImage]:
+    """Read ``instances_<part>.json``: images by id, in the order of the file.
+
+    Raises:
+        ValueError: If the file is damaged or not COCO 2014's.
     """
-
-    ids: list[str]
-    sizes: NDArray[np.int32]
-    tags: NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class CocoAnnotations:
-    """An annotation file, packed: parsed outlines would take several times the memory.
-
-    Args:
-        index: Ids, sizes and tags.
-        packed: Objects of each image in the order of ``index``.
-    """
-
-    index: CocoIndex
-    packed: Sequence[bytes]
-
-    def objects(self, position: int) -> list[CocoObject]:
-        """Objects of one image."""
-        return [CocoObject(*fields) for fields in json.loads(self.packed[position])]
-
-
-def read_annotations(path: Path) -> CocoAnnotations:
-    """Read ``instances_<part>.json``; ValueError if it is damaged or not COCO 2014's."""
     try:
-        content = json.loads(path.read_bytes())
-        return _pack(content["images"], content["annotations"], _labels(content["categories"]))
+        return _read_images(json.loads(path.read_bytes()))
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(
             f"{path} is no COCO 2014 instance annotation file ({type(error).__name__}: {error}); "
             "unpack annotations_trainval2014.zip again"
         ) from error
+
+
+def _read_images(content: dict[str, Any]) -> dict[str, CocoImage]:
+    labels = _labels(content["categories"])
+    objects: dict[int, list[tuple[Any, ...]]] = {image["id"]: [] for image in content["images"]}
+    for item in content["annotations"]:
+        label, is_crowd = labels[item["category_id"]], bool(item["iscrowd"])
+        fields = (label, float(item["area"]), is_crowd, item["segmentation"])
+        objects[item["image_id"]].append(fields)
+    images: dict[str, CocoImage] = {}
+    for image in content["images"]:
+        own = objects[image["id"]]
+        tags = [COCO_THINGS[label - 1] for label in sorted({fields[0] for fields in own})]
+        height, width = int(image["height"]), int(image["width"])
+        image_id = _image_id(image["file_name"])
+        images[image_id] = CocoImage(height, width, tags, json.dumps(own).encode())
+    return images
 
 
 def _labels(categories: list[dict[str, Any]]) -> dict[int, int]:
@@ -86,23 +79,6 @@ def _labels(categories: list[dict[str, Any]]) -> dict[int, int]:
     return {number: COCO_THINGS.index(name) + 1 for number, name in names.items()}
 
 
-def _pack(
-    images: list[dict[str, Any]], annotations: list[dict[str, Any]], labels: dict[int, int]
-) -> CocoAnnotations:
-    ids = [_image_id(image["file_name"]) for image in images]
-    rows = {image["id"]: row for row, image in enumerate(images)}
-    tags = np.zeros((len(ids), len(COCO_THINGS)), dtype=np.uint8)
-    objects: list[list[tuple[Any, ...]]] = [[] for _ in ids]
-    for item in annotations:
-        label, row = labels[item["category_id"]], rows[item["image_id"]]
-        tags[row, label - 1] = 1
-        fields = (label, float(item["area"]), bool(item["iscrowd"]), item["segmentation"])
-        objects[row].append(fields)
-    sizes = np.array([(image["height"], image["width"]) for image in images], dtype=np.int32)
-    packed = [json.dumps(items).encode() for items in objects]
-    return CocoAnnotations(CocoIndex(ids, sizes, tags), packed)
-
-
 def _image_id(file_name: str) -> str:
     match = _IMAGE_NAME.fullmatch(file_name)
     if match is None:
@@ -110,21 +86,17 @@ def _image_id(file_name: str) -> str:
     return match[1]
 
 
-def write_index(path: Path, index: CocoIndex, digest: str) -> None:
-    """Store an index beside the digest of its annotation file; the file appears complete or not."""
-    buffer = io.BytesIO()
-    ids = np.array(index.ids, dtype=np.str_)
-    np.savez(buffer, digest=np.array(digest), ids=ids, sizes=index.sizes, tags=index.tags)
-    write_atomic(path, buffer.getvalue())
+def write_tags(path: Path, tags: Tags, digest: str) -> None:
+    """Store tags, in their order, beside the SHA-256 of their annotation file."""
+    write_atomic(path, json.dumps({"annotations_sha256": digest, "tags": tags}))
 
 
-def read_index(path: Path, digest: str) -> CocoIndex | None:
-    """The stored index; None if there is none, or it is damaged or of another annotation file."""
+def read_tags(path: Path, digest: str) -> Tags | None:
+    """Read stored tags; None if there are none, or damaged ones, or those of other annotations."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            if str(arrays["digest"]) != digest:
-                return None
-            index = CocoIndex(arrays["ids"].tolist(), arrays["sizes"], arrays["tags"])
-    except Exception:  # numpy lets zipfile's and zlib's errors through
+        stored = json.loads(path.read_bytes())
+        tags: Tags = stored["tags"]
+        whole = all(_IMAGE_NAME.fullmatch(f"{image_id}.jpg") for image_id in tags)
+        return tags if whole and stored["annotations_sha256"] == digest else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return index if all(_IMAGE_NAME.fullmatch(f"{name}.jpg") for name in index.ids) else None

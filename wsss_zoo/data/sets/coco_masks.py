@@ -1,13 +1,12 @@
 """Masks of COCO's objects, rasterised once and kept as PNG files."""
 
 import importlib
-import io
 import json
 import logging
 import os
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,11 @@ from PIL import Image
 from rich.progress import Progress
 from torch.utils.data import DataLoader, Dataset
 
-from wsss_zoo.data.sets.coco_annotations import CocoAnnotations, CocoIndex, CocoObject
+from wsss_zoo.data.sets.coco_annotations import CocoImage, CocoObject
 from wsss_zoo.files.atomic import replacing, write_json
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
-from wsss_zoo.files.pseudo_labels import MANIFEST, voc_palette
+from wsss_zoo.files.manifests import MANIFEST
+from wsss_zoo.files.pseudo_labels import voc_palette
 
 logger = logging.getLogger(__name__)
 
@@ -30,16 +30,12 @@ _IMAGES_A_TASK = 32
 
 
 def need_pycocotools() -> Any:
-    """The module ``pycocotools.mask``.
-
-    Raises:
-        ImportError: If it is not installed.
-    """
+    """Import ``pycocotools.mask``; ImportError with the remedy if it is not installed."""
     try:
         return importlib.import_module("pycocotools.mask")
     except ImportError as error:
         raise ImportError(
-            "COCO's masks are drawn with pycocotools, which is not installed; install it with "
+            "COCO's masks are rasterised with pycocotools, which is not installed; install it with "
             "'pip install wsss_zoo[coco]'"
         ) from error
 
@@ -58,41 +54,41 @@ def rasterise_mask(
     ascending = sorted(objects, key=lambda item: (item.is_crowd, item.area))
     for item in reversed(ascending):
         is_ignored = item.is_crowd and not crowd_as_class
-        region = _decode(_run_lengths(item.outline, height, width, api), api)
+        region = _region(item.outline, height, width, api)
         np.copyto(mask, IGNORE_INDEX if is_ignored else item.label, where=region.view(np.bool_))
     return np.ascontiguousarray(mask)
 
 
-def _run_lengths(outline: Any, height: int, width: int, api: Any) -> Any:
+def _region(outline: Any, height: int, width: int, api: Any) -> Any:
+    code = outline
     if isinstance(outline, list):
-        return api.merge(api.frPyObjects(outline, height, width))
-    if isinstance(outline["counts"], list):
-        return api.frPyObjects(outline, height, width)
-    return outline
-
-
-def _decode(code: Any, api: Any) -> Any:
+        code = api.merge(api.frPyObjects(outline, height, width))
+    elif isinstance(outline["counts"], list):
+        code = api.frPyObjects(outline, height, width)
     with warnings.catch_warnings():
         # pycocotools with numpy 2: https://github.com/luxonis/luxonis-ml/pull/261
         warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy keyword")
         return api.decode(code)
 
 
-def has_masks(directory: Path, index: CocoIndex, digest: str, crowd_as_class: bool) -> bool:
-    """Whether a folder holds all masks of an annotation file, made by the rules in force."""
+def finished_masks(directory: Path, digest: str, crowd_as_class: bool) -> set[str]:
+    """Find the ids of the masks in a folder that `build_masks` finished by the rules in force.
+
+    Empty if the folder is not finished, or was made from other annotations.
+    """
     try:
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-        with os.scandir(directory) as entries:
-            found = {entry.name for entry in entries}
     except (OSError, ValueError):
-        return False
-    complete = all(f"{image_id}.png" in found for image_id in index.ids)
-    return complete and bool(manifest == _identity(digest, crowd_as_class))
+        return set()
+    if manifest != _identity(digest, crowd_as_class):
+        return set()
+    with os.scandir(directory) as entries:
+        return {entry.name.removesuffix(".png") for entry in entries}
 
 
 def build_masks(
     directory: Path,
-    annotations: CocoAnnotations,
+    images: Mapping[str, CocoImage],
     digest: str,
     crowd_as_class: bool,
     num_workers: int,
@@ -100,20 +96,15 @@ def build_masks(
     """Rasterise the masks of all images of an annotation file to ``<image id>.png``.
 
     The manifest is written last and removed first, so that a folder whose build was cut off is
-    never taken for complete. ``digest`` is the annotation file's SHA-256.
-
-    Raises:
-        ImportError: If pycocotools is not installed.
-        ValueError: If an outline is damaged; the message names the image.
-        OSError: If the folder cannot be written.
+    never taken for complete. ``digest`` is the annotation file's SHA-256. ValueError if an outline
+    is damaged; the message names the image.
     """
     need_pycocotools()
-    count = len(annotations.index.ids)
-    logger.info("drawing %d masks into %s, once", count, directory)
+    logger.info("rasterising %d masks into %s, once", len(images), directory)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / MANIFEST).unlink(missing_ok=True)
     loader = DataLoader(
-        _MaskFiles(directory, annotations, crowd_as_class),
+        _MaskFiles(directory, images, crowd_as_class),
         batch_size=_IMAGES_A_TASK,
         num_workers=num_workers,
         collate_fn=len,
@@ -121,7 +112,7 @@ def build_masks(
         generator=torch.Generator(),
     )
     with Progress() as progress:
-        task = progress.add_task(f"drawing {directory.name}", total=count)
+        task = progress.add_task(f"rasterising {directory.name}", total=len(images))
         for done in loader:
             progress.advance(task, done)
     # All masks at once: after a power cut a manifest must not stand for empty files, and forcing
@@ -137,20 +128,22 @@ def _identity(digest: str, crowd_as_class: bool) -> dict[str, Any]:
 class _MaskFiles(Dataset[None]):
     """Rasterises and writes the mask of an image when it is asked for; for loader processes."""
 
-    def __init__(self, directory: Path, annotations: CocoAnnotations, crowd_as_class: bool) -> None:
-        self.directory, self.annotations = directory, annotations
+    def __init__(
+        self, directory: Path, images: Mapping[str, CocoImage], crowd_as_class: bool
+    ) -> None:
+        self.directory, self.images = directory, list(images.items())
         self.crowd_as_class = crowd_as_class
         self.palette = voc_palette().tobytes()
 
     def __len__(self) -> int:
-        return len(self.annotations.index.ids)
+        return len(self.images)
 
     def __getitem__(self, position: int) -> None:
-        image_id = self.annotations.index.ids[position]
-        height, width = self.annotations.index.sizes[position].tolist()
+        image_id, image = self.images[position]
         try:
-            objects = self.annotations.objects(position)
-            mask = rasterise_mask(objects, height, width, crowd_as_class=self.crowd_as_class)
+            mask = rasterise_mask(
+                image.objects(), image.height, image.width, crowd_as_class=self.crowd_as_class
+            )
         except ImportError:
             raise
         except Exception as error:  # pycocotools lets many kinds through for a damaged outline
@@ -163,8 +156,6 @@ class _MaskFiles(Dataset[None]):
     def _write(self, path: Path, mask: UInt8Array) -> None:
         image = Image.fromarray(mask)
         image.putpalette(self.palette)
-        buffer = io.BytesIO()
-        # Run lengths are what these masks are made of: smaller and faster than the default.
-        image.save(buffer, "png", compress_level=1, compress_type=zlib.Z_RLE)
         with replacing(path, sync=False) as unfinished:
-            unfinished.write_bytes(buffer.getvalue())
+            # Run lengths are what these masks are made of: smaller and faster than the default.
+            image.save(unfinished, "png", compress_level=1, compress_type=zlib.Z_RLE)

@@ -12,8 +12,7 @@ from wsss_zoo.data.sets.class_names.novel_splits import COCO_STUFF_NOVEL_SPLITS
 from wsss_zoo.data.sets.official import OfficialDataModule, files_in
 from wsss_zoo.files.decoding import IGNORE_INDEX
 
-# In the order of their official numbers.
-_CLASSES = list(COCO_STUFF_LABELS.values())
+_CLASSES = list(COCO_STUFF_LABELS.values())  # in the order of their official numbers
 # The official lists are train.txt and test.txt; papers validate on the latter.
 _LISTS = {"train": "train.txt", "val": "test.txt", "test": "test.txt", "all": "all.txt"}
 # Release 1.0 numbers its 172 names from 1 without gaps, release 1.1 as COCO does.
@@ -23,11 +22,10 @@ _NAMES_OF_RELEASE_1_0 = 172
 class COCOStuff10K(OfficialDataModule):
     """COCO-Stuff 10K: 171 classes (80 things, 91 stuff), no background; train 9000, test 1000.
 
-    ``root`` is the folder that ``cocostuff-10k-v1.1.zip`` unpacks to. Masks are the matrix ``S`` of
-    ``annotations/<id>.mat`` (0 unlabelled, 1..182 COCO's numbers, of which 11 are not used), or PNG
-    files of the same names where there are no ``.mat`` files. Unlabelled pixels are ignored. The
-    classes stand in the order of their numbers, the indices that SimFormer uses. ``val`` is the
-    official ``test``.
+    Masks are the matrix ``S`` of ``annotations/<id>.mat`` (0 unlabelled, 1..182 COCO's numbers, of
+    which 11 are not used), or PNG files of the same names where there are no ``.mat`` files.
+    Unlabelled pixels are ignored. Classes are in the order of their numbers, as in SimFormer's
+    code. ``val`` is the official ``test``.
 
     Args:
         root: The folder with ``images``, ``annotations`` and ``imageLists``.
@@ -37,7 +35,7 @@ class COCOStuff10K(OfficialDataModule):
         **kwargs: See `BaseDataModule`.
     """
 
-    has_background = False
+    background = False
     known_classes = _CLASSES
     novel_splits = COCO_STUFF_NOVEL_SPLITS
     layout = """expected (cocostuff-10k-v1.1.zip of github.com/nightrome/cocostuff10k unpacks so)
@@ -72,7 +70,6 @@ class COCOStuff10K(OfficialDataModule):
         return OfficialMaskFiles(images, masks, self.index_map, self._table(png=not matrices), "S")
 
     def _table(self, *, png: bool) -> NDArray[np.int16]:
-        """Class index in use by number in the label maps."""
         if png and self.png_values == "contiguous":
             indices = dict(enumerate(self.index_map))
         else:

@@ -13,16 +13,10 @@ from wsss_zoo.data.reading.class_files import ClassFile, find_class_file, read_c
 from wsss_zoo.data.reading.color_masks import ColorMaskFiles, ColorTable
 from wsss_zoo.data.reading.image_files import ImageFiles
 from wsss_zoo.data.reading.splits import read_split
-from wsss_zoo.data.reading.tag_files import (
-    TAG_FILES,
-    Tags,
-    check_tags,
-    find_tag_file,
-    read_tag_file,
-)
+from wsss_zoo.data.reading.tag_files import TAG_FILES, Tags, read_tag_file
 from wsss_zoo.files.decoding import readable_suffixes
-from wsss_zoo.files.listing import Listing, ids_by_name, list_files
-from wsss_zoo.files.text import Report, refuse
+from wsss_zoo.files.listing import Listing, find_one, ids_by_name, list_files
+from wsss_zoo.files.text import Report, raise_problem
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +28,6 @@ _LAYOUT = """expected
                             the colours of classes.txt
   <root>/image_labels.csv   optional tags: a header, then lines 'id,class;class' (or .json)
   <root>/splits/train.txt   optional lists of ids, one a line (train, val, test, any name)"""
-_LISTS = ("train", "val", "test")
 _DEFAULT_SPLITS = ("train", "val", "all", "tagged", "masked", "extra")
 
 
@@ -42,25 +35,24 @@ class Folder(BaseDataModule):
     """Your own images: ``images/``, some ``masks/``, some ``image_labels.csv``, ``classes.txt``.
 
     An image's id is its path below ``images/`` without the suffix; tag files and lists may give it
-    with the suffix. Images with neither mask nor tags are unlabelled.
+    with the suffix. Images with neither mask nor tags are unlabelled. Masks hold class indices, 255
+    = ignored. Where ``classes.txt`` or ``classes.json`` has colours, masks hold these instead.
 
-    Masks are images of one channel that hold class indices, 255 = ignored. Where ``classes.txt`` or
-    ``classes.json`` gives the classes colours, all masks are read by their colours instead.
+    ``splits/<name>.txt`` lists the images of a split. Without the file:
 
-    ``splits/train.txt``, ``val.txt`` and ``test.txt`` list images. Without ``train.txt``, the
-    images on no other list are for training; without ``val.txt``, images with masks that are on no
-    list are for validation: all of them where there is a ``train.txt``, else the part
-    ``val_fraction``, chosen by the ids alone, so that it stays the same when images are added.
-    Other splits are ``all``; of ``train``, the ``tagged`` (a mask gives tags too) and the
-    ``masked`` ones; and ``extra``, images of none of the three splits. Without a ``train.txt``
-    methods that learn from tags leave out what has none, those that learn from masks what has no
-    mask, and say how many; images that ``train.txt`` lists must have them.
+    - ``train``: the images on no other list.
+    - ``val``: images with masks that are on no list. All of them where there is a ``train.txt``,
+      else the share ``val_fraction``, chosen by the ids alone: it stays when images are added.
+    - ``all``; of ``train`` the ``tagged`` (a mask gives tags too) and the ``masked`` images; and
+      ``extra``, images of neither ``train``, ``val`` nor ``test``.
+
+    Without a ``train.txt`` images that lack the tags or masks that a method learns from are left
+    out, and their number is logged. Images that ``train.txt`` lists must have them.
 
     Args:
         root: The folder.
         background: Whether the first line of ``classes.txt`` is a background class.
-        val_fraction: Share of the images with masks to hold out where there is neither a
-            ``splits/val.txt`` nor a ``splits/train.txt``.
+        val_fraction: Share of the images with masks to hold out without ``val.txt``, ``train.txt``.
         outside_links: Whether symbolic links may lead out of the root.
         **kwargs: See `BaseDataModule`.
     """
@@ -78,11 +70,11 @@ class Folder(BaseDataModule):
         if not 0 <= val_fraction < 1:
             raise ValueError(f"val_fraction must be in [0, 1), but got {val_fraction}")
         self.root = Path(root)
-        self.has_background = background
+        self.background = background
         self.val_fraction = val_fraction
         self.outside_links = outside_links
         # The inspection collects problems where training is refused.
-        self.report: Report = refuse
+        self.report: Report = raise_problem
 
     def setup(self, stage: str) -> None:
         """See `BaseDataModule.setup`; without any mask there is no validation."""
@@ -97,7 +89,7 @@ class Folder(BaseDataModule):
         return self._class_file.names
 
     def split_ids(self, split: str) -> list[str]:
-        """Ids of ``splits/<split>.txt``, of a list file by its path, or of a default split."""
+        """List the ids of ``splits/<split>.txt``, of a list file, or of a default split."""
         for path in (self._list(split), Path(split)):
             if path.is_file():
                 return self._ids_of(path)
@@ -109,17 +101,17 @@ class Folder(BaseDataModule):
         if split == "masked":
             return [i for i in self.ids_of("train") if i in files.masks]
         if split not in ("train", "val", "extra"):
-            lists = sorted(path.stem for path in (self.root / "splits").glob("*.txt"))
+            own = sorted(path.stem for path in (self.root / "splits").glob("*.txt"))
             raise FileNotFoundError(
                 f"split {split!r}: neither {self._list(split)} nor a list file of that path "
-                f"exists; there are {', '.join([*lists, *_DEFAULT_SPLITS])}"
+                f"exists; there are {', '.join([*own, *_DEFAULT_SPLITS])}"
             )
-        listed = {i for name in _LISTS if self._list(name).is_file() for i in self.ids_of(name)}
+        lists = [name for name in ("train", "val", "test") if self._list(name).is_file()]
+        listed = {image_id for name in lists for image_id in self.ids_of(name)}
         free = [image_id for image_id in files.images if image_id not in listed]
-        has_train, has_val = (self._list(name).is_file() for name in ("train", "val"))
-        share = 0.0 if has_val else 1.0 if has_train else self.val_fraction
+        share = 0.0 if "val" in lists else 1.0 if "train" in lists else self.val_fraction
         val = {i for i in free if i in files.masks and _share(i) < share}
-        if split == "extra" and not has_train:
+        if split == "extra" and "train" not in lists:
             return []
         return [image_id for image_id in free if (image_id in val) == (split == "val")]
 
@@ -130,13 +122,8 @@ class Folder(BaseDataModule):
         for name, listing in self._listings.items():
             if listing.others:
                 first = ", ".join(Path(path).name for path in listing.others[:3])
-                logger.warning(
-                    "%d files in %s are left out, as they are no images that can be read, first: "
-                    "%s",
-                    len(listing.others),
-                    self.root / name,
-                    first,
-                )
+                text = "%d files in %s are left out, as they are no images that can be read"
+                logger.warning(f"{text}, first: %s", len(listing.others), self.root / name, first)
         if not images:
             raise FileNotFoundError(f"{self.root / 'images'} has no images; {_LAYOUT}")
         other_case = {image_id.casefold(): image_id for image_id in images}
@@ -153,22 +140,22 @@ class Folder(BaseDataModule):
         return ImageFiles(images, masks, self.index_map)
 
     def read_tags(self, image_ids: Sequence[str]) -> Tags:
-        """Tags from ``image_labels.csv`` or ``image_labels.json``; none where neither exists."""
+        """Read tags from ``image_labels.csv`` or ``image_labels.json``, if there is one."""
         tags = self._file_tags
         return {image_id: tags[image_id] for image_id in image_ids if image_id in tags}
 
     def tagged_ids(self) -> list[str]:
-        """Training images with tags; see the class."""
+        """List the training images with tags; see the class."""
         return self._usable("tagged")
 
     def labeled_ids(self) -> list[str]:
-        """Training images with masks that may be used; see the class."""
+        """List the training images with masks that may be used; see the class."""
         if isinstance(self.labeled_split, str):
             return self.ids_of(self.labeled_split)
         return self._usable("masked") if self.labeled_split is None else super().labeled_ids()
 
     def unread_files(self) -> list[str]:
-        """What lies in the folder and is not read: files of other kinds, unknown names."""
+        """List what lies in the folder and is not read: files of other kinds, unknown names."""
         others = [path for listing in self._listings.values() for path in listing.others]
         known = {"images", "masks", "splits", find_class_file(self.root).name, *TAG_FILES}
         entries = sorted(path for path in self.root.iterdir() if not path.name.startswith("."))
@@ -180,9 +167,8 @@ class Folder(BaseDataModule):
             return ids
         usable = self.ids_of(split)
         if len(usable) < len(ids):
-            logger.info(
-                "%s: %d of %d training images are %s", self.root, len(usable), len(ids), split
-            )
+            text = "%s: %d of %d training images are %s"
+            logger.info(text, self.root, len(usable), len(ids), split)
         if not usable:
             raise ValueError(f"none of the {len(ids)} training images in {self.root} is {split}")
         return usable
@@ -212,23 +198,18 @@ class Folder(BaseDataModule):
 
     @cached_property
     def _listings(self) -> dict[str, Listing]:
-        boundary = None if self.outside_links else self.root
+        root, suffixes = None if self.outside_links else self.root, readable_suffixes()
         return {
-            name: list_files(
-                self.root / name, readable_suffixes(), root=boundary, report=self.report
-            )
+            name: list_files(self.root / name, suffixes, root=root, report=self.report)
             for name in ("images", "masks")
         }
 
     @cached_property
     def _file_tags(self) -> Tags:
-        path = find_tag_file(self.root)
+        path = find_one(self.root, TAG_FILES)
         if path is None:
             return {}
-        known = self.known_classes[int(self.background) :]
-        tags: Tags = {}
-        for name, names in read_tag_file(path, known, self.report).items():
-            tags.setdefault(self._id_by_name.get(name, name), []).extend(names)
+        tags = read_tag_file(path, self.known_fg_names, self.report, self._id_by_name)
         first = self.known_classes[0]
         unmeant = self.background and "background" not in first.lower()
         if unmeant and any(first in names for names in tags.values()):
@@ -237,13 +218,7 @@ class Folder(BaseDataModule):
                 f"{find_class_file(self.root)}; write 'background' before it, or give "
                 "--data.background false if the masks have none"
             )
-        return check_tags(
-            tags,
-            origin=str(path),
-            known_classes=known,
-            is_image=self.files.images.__contains__,
-            report=self.report,
-        )
+        return self.check_tags(tags, path, self.report)
 
 
 def _share(image_id: str) -> float:

@@ -1,25 +1,22 @@
 """What the data sets in their official layouts have in common."""
 
 import os
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 from wsss_zoo.data.base import BaseDataModule
-from wsss_zoo.data.reading.image_files import ImageFiles
 from wsss_zoo.data.reading.splits import read_split
-from wsss_zoo.data.reading.tag_files import TAG_FILES, Tags, check_tags, read_tag_file
+from wsss_zoo.data.reading.tag_files import TAG_FILES, Tags, read_tag_file
 
 
 class OfficialDataModule(BaseDataModule):
     """A data set in the folders that its official archives unpack to; nothing is downloaded.
 
     A subclass gives `layout`, `known_classes` and `open_source`, and `split_lists` or both
-    `official_splits` and `list_split`. Files are found by listing folders, never by a path that a
-    list or annotation holds. Links below the root are followed wherever they lead: archives of this
-    size often lie on several disks.
+    `official_splits` and `list_split`. Files are found by listing folders, never by a path in a
+    list or annotation. Links may lead out of the root: large archives often lie on several disks.
 
     Args:
         root: The folder that ``layout`` shows.
@@ -39,28 +36,17 @@ class OfficialDataModule(BaseDataModule):
         self.image_labels = image_labels
 
     def official_splits(self) -> list[str]:
-        """Names of the splits that can be listed from the files there are."""
+        """List the splits whose files are there."""
         return [split for split, path in self.split_lists.items() if (self.root / path).is_file()]
 
     def list_split(self, split: str) -> list[str]:
-        """Ids of one of `official_splits`, in order."""
+        """List the ids of one of `official_splits`, in order."""
         return read_split(self.root / self.split_lists[split])
 
-    @abstractmethod
-    def open_source(self) -> ImageFiles:
-        """Index the images and masks; called once in ``setup``.
-
-        Raises:
-            FileNotFoundError: If there are no images, or a folder is missing.
-            ValueError: If two files have the same id.
-        """
-
     def split_ids(self, split: str) -> list[str]:
-        """Ids of an official split, or of a list file given by its path.
+        """List the ids of an official split, or of a list file given by its path.
 
-        Raises:
-            FileNotFoundError: If the root or the split is missing; the message names the splits
-                there are.
+        FileNotFoundError if the root or the split is missing; the message names the splits.
         """
         self.need()
         splits = self.official_splits()
@@ -74,14 +60,14 @@ class OfficialDataModule(BaseDataModule):
         )
 
     def read_tags(self, image_ids: Sequence[str]) -> Tags:
-        """Tags from the source that ``image_labels`` names; none for ``masks``."""
-        if self._tag_file is None:
-            return self.own_tags(image_ids) if self.image_labels == "auto" else {}
+        """Read tags from the source that ``image_labels`` names; none for ``masks``."""
         tags = self._file_tags
+        if tags is None:
+            return self.own_tags(image_ids) if self.image_labels == "auto" else {}
         return {image_id: tags[image_id] for image_id in image_ids if image_id in tags}
 
     def own_tags(self, image_ids: Sequence[str]) -> Tags:
-        """Tags that the data set itself brings; none here, so that they come from the masks."""
+        """Read tags that the data set itself brings; by default none, so masks give them."""
         return {}
 
     def need(self, *paths: str) -> None:
@@ -96,35 +82,21 @@ class OfficialDataModule(BaseDataModule):
                 raise FileNotFoundError(f"{self.root / path} is missing; {self.layout}")
 
     @cached_property
-    def _tag_file(self) -> Path | None:
+    def _file_tags(self) -> Tags | None:
         if self.image_labels == "masks":
             return None
-        if self.image_labels != "auto":
-            return Path(self.image_labels)
-        found = (self.root / name for name in reversed(TAG_FILES))
-        return next((path for path in found if path.is_file()), None)
-
-    @cached_property
-    def _file_tags(self) -> Tags:
-        assert self._tag_file is not None
-        tags = read_tag_file(self._tag_file)
-        check_tags(
-            tags,
-            origin=str(self._tag_file),
-            known_classes=self.known_classes[int(self.background) :],
-            is_image=self.files.images.__contains__,
-        )
-        return tags
+        path: Path | None = Path(self.image_labels)
+        if self.image_labels == "auto":
+            found = (self.root / name for name in reversed(TAG_FILES))
+            path = next(filter(Path.is_file, found), None)
+        return None if path is None else self.check_tags(read_tag_file(path), path)
 
 
 def files_in(directory: Path, suffix: str) -> dict[str, str]:
-    """Files of a folder, without its sub-folders, by their name less the suffix, sorted.
+    """List the files of a folder, without its sub-folders, by their name less the suffix, sorted.
 
-    The suffix is lower-case, its case in the files is ignored; a folder that does not exist holds
-    nothing.
-
-    Raises:
-        ValueError: If two files differ in the case of the suffix only.
+    The suffix is lower-case, its case in the files is ignored: ValueError if two files differ in
+    that only. A folder that does not exist holds nothing.
     """
     if not directory.is_dir():
         return {}
@@ -142,7 +114,7 @@ def files_in(directory: Path, suffix: str) -> dict[str, str]:
 
 
 def list_folders(directory: Path) -> list[str]:
-    """Names of a folder's sub-folders, sorted; a folder that does not exist has none."""
+    """List the sub-folders of a folder by name; a folder that does not exist has none."""
     if not directory.is_dir():
         return []
     with os.scandir(directory) as entries:

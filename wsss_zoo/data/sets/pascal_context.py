@@ -1,6 +1,5 @@
 """PASCAL-Context (Mottaghi et al., CVPR 2014) in its official layout."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,13 +20,12 @@ class PascalContext(OfficialDataModule):
 
     The masks are the authors' ``.mat`` files with 459 labels; those that are none of the 59 classes
     are background, or ignored with ``background: false``. Both protocols are in use, as "60" and
-    "59 classes". The classes stand in the order of the authors' ``59_labels.txt``, so VOC's twenty
-    have the indices of VOC 2012. The splits are those of VOC 2010.
+    "59 classes". Classes are in the order of the authors' ``59_labels.txt``, so VOC's twenty have
+    the indices of VOC 2012. The splits are those of VOC 2010.
 
     ``trainval_merged.json`` of the later "PASCAL in Detail" is not read, nor PNG files made from it
-    with its API (``SegmentationClassContext``): the numbers in these are places in whichever list
-    of names the converter had. Lists made from it (4996 and 5104 images) can be given by their
-    path; for the PNG files use `Folder`.
+    with its API (``SegmentationClassContext``): their numbers depend on the converter. Lists made
+    from it (4996 and 5104 images) can be given by their path; for the PNG files use `Folder`.
 
     Args:
         root: The folder ``VOC2010``.
@@ -55,13 +53,13 @@ class PascalContext(OfficialDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(root, image_labels=image_labels, **kwargs)
-        self.has_background = background
+        self.background = background
         self.context_root = self.root if context_root is None else Path(context_root)
 
     @property
     def known_classes(self) -> list[str]:
         """The 59 classes, after the background where there is one."""
-        return ["background"] * self.has_background + list(PASCAL_CONTEXT_LABELS)
+        return ["background"] * self.background + list(PASCAL_CONTEXT_LABELS)
 
     def open_source(self) -> OfficialMaskFiles:
         """Index images and label maps."""
@@ -76,13 +74,9 @@ class PascalContext(OfficialDataModule):
             raise FileNotFoundError(
                 f"{self.context_root / 'trainval'} has no .mat files{instead}; {self.layout}"
             )
-        table = number_table(self._indices(), PASCAL_CONTEXT_LAST_LABEL + 1)
+        numbers = range(PASCAL_CONTEXT_LAST_LABEL + 1)
+        indices = dict.fromkeys(numbers, 0 if self.background else IGNORE_INDEX)
+        in_use = self.index_map[int(self.background) :]
+        indices |= zip(PASCAL_CONTEXT_LABELS.values(), in_use, strict=True)
+        table = number_table(indices, len(numbers))
         return OfficialMaskFiles(images, masks, self.index_map, table, "LabelMap")
-
-    def _indices(self) -> Mapping[int, int]:
-        """Class index in use by number in the label maps."""
-        other = 0 if self.has_background else IGNORE_INDEX
-        indices = dict.fromkeys(range(PASCAL_CONTEXT_LAST_LABEL + 1), other)
-        first = int(self.has_background)
-        in_use = zip(PASCAL_CONTEXT_LABELS.values(), self.index_map[first:], strict=True)
-        return indices | dict(in_use)

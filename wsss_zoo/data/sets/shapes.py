@@ -50,7 +50,7 @@ class Shapes(BaseDataModule):
         self.image_size, self.scene_seed = image_size, scene_seed
 
     def split_ids(self, split: str) -> list[str]:
-        """Ids ``<split>_<number>``, or those of a list file given by its path."""
+        """List the ids ``<split>_<number>``, or those of a list file given by its path."""
         if Path(split).is_file():
             return read_split(Path(split))
         if split not in self.sizes:
@@ -58,39 +58,33 @@ class Shapes(BaseDataModule):
         return [f"{split}_{number:06d}" for number in range(self.sizes[split])]
 
     def open_source(self) -> ImageSource:
-        """Scenes are drawn when they are read."""
+        """Make a source that draws scenes when they are read."""
         return ShapesSource(self.scene_seed, self.image_size, tuple(self.index_map))
 
     def read_tags(self, image_ids: Sequence[str]) -> Tags:
-        """Classes visible in each image."""
+        """Find the classes visible in each image."""
         return tags_from_masks(self.source, image_ids, self.fg_names, 1)
 
 
 @dataclass(frozen=True)
 class ShapesSource:
-    """Draws scenes by id.
-
-    Args:
-        seed: Seed of the scenes.
-        size: Side of the images, pixels.
-        index_map: Class index in use for each class of the scenes; 255 for those not in use.
-    """
+    """Draws scenes of a side of ``size`` pixels by id; for ``index_map`` see `ImageFiles`."""
 
     seed: int
     size: int
     index_map: tuple[int, ...]
 
     def read_image(self, image_id: str) -> UInt8Array:
-        """RGB image, (size, size, 3)."""
+        """Draw an RGB image, (size, size, 3)."""
         return _scene(self.seed, _scene_number(image_id), self.size).image
 
     def read_mask(self, image_id: str) -> UInt8Array:
-        """Class index per pixel, (size, size), 255 = ignored."""
+        """Draw a mask: class index per pixel, (size, size), 255 = ignored."""
         mask = _scene(self.seed, _scene_number(image_id), self.size).mask
         return np.asarray(self.index_map, dtype=np.uint8)[mask]
 
     def image_size(self, image_id: str) -> tuple[int, int]:
-        """Height and width, pixels."""
+        """Return height and width, pixels."""
         return self.size, self.size
 
     def check(self, image_ids: Sequence[str], checks: Checks) -> None:

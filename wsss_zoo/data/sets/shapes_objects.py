@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
 Rng = np.random.Generator
+Pair = tuple[float, float]
 # Signed distance, negative inside, (h, w), and RGB colour in [0, 1], (h, w, 3). Coordinates u
 # (right) and v (down) are local: the whole object lies in the circle of radius REACH around 0.
 Painted = tuple[Floats, Floats]
@@ -22,12 +23,10 @@ class ObjectClass(NamedTuple):
     name: str
     body: Painter
     part: Painter
-    anchor: tuple[float, float]
+    anchor: Pair
 
 
-def random_colour(
-    rng: Rng, hue: tuple[float, float], saturation: tuple[float, float], value: tuple[float, float]
-) -> Floats:
+def random_colour(rng: Rng, hue: Pair, saturation: Pair, value: Pair) -> Floats:
     """Draw an RGB colour in [0, 1] from ranges of hue (turns), saturation and value."""
     hsv = (rng.uniform(*hue) % 1, rng.uniform(*saturation), rng.uniform(*value))
     return np.array(colorsys.hsv_to_rgb(*hsv), np.float32)
@@ -135,14 +134,12 @@ _STEEL = np.array([0.7, 0.7, 0.7], np.float32)
 _GLASS = np.array([0.65, 0.8, 0.9], np.float32)
 
 
-def _ellipse(u: Floats, v: Floats, at: tuple[float, float], axes: tuple[float, float]) -> Floats:
+def _ellipse(u: Floats, v: Floats, at: Pair, axes: Pair) -> Floats:
     radius: Floats = np.hypot((u - at[0]) / axes[0], (v - at[1]) / axes[1])
     return (radius - 1) * min(axes)
 
 
-def _capsule(
-    u: Floats, v: Floats, start: tuple[float, float], end: tuple[float, float], radius: float
-) -> Floats:
+def _capsule(u: Floats, v: Floats, start: Pair, end: Pair, radius: float) -> Floats:
     du, dv = end[0] - start[0], end[1] - start[1]
     u, v = u - start[0], v - start[1]
     along = ((u * du + v * dv) / (du * du + dv * dv)).clip(0, 1)
@@ -150,7 +147,7 @@ def _capsule(
     return distance - radius
 
 
-def _box(u: Floats, v: Floats, low: tuple[float, float], high: tuple[float, float]) -> Floats:
+def _box(u: Floats, v: Floats, low: Pair, high: Pair) -> Floats:
     return _cut(low[0] - u, u - high[0], low[1] - v, v - high[1])
 
 

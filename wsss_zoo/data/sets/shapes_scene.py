@@ -39,10 +39,10 @@ def shapes_scene(seed: int, index: int, image_size: int) -> ShapesScene:
     """Draw a scene: one to three objects of six classes on textured clutter.
 
     An object has a body, which two classes share (a leafy stem, a furry torso, a vehicle), and a
-    smaller part that only its class has (the blossom, the head, the load): a classifier needs the
-    part only, so its activation maps miss the body, as they do on photographs. Later objects
-    cover earlier ones; one that is covered too far is left out, so that the classes in the mask
-    are the image's tags. Strokes and blobs in the background belong to no class.
+    smaller part that only its class has (the blossom, the head, the load). A classifier needs the
+    part only, so its activation maps miss the body, as they do on photographs. Later objects cover
+    earlier ones; one that is covered too far is left out, so that the classes in the mask are the
+    image's tags. Strokes and blobs in the background belong to no class.
 
     Args:
         seed: Seed of the data set, >= 0.
@@ -52,9 +52,6 @@ def shapes_scene(seed: int, index: int, image_size: int) -> ShapesScene:
     Returns:
         Image and mask, a function of the three arguments alone. Indices are those of
         `SHAPES_CLASSES`; every scene shows at least one object.
-
-    Raises:
-        ValueError: If an argument is below its bound.
 
     >>> scene = shapes_scene(seed=0, index=0, image_size=64)
     >>> scene.image.shape, [SHAPES_CLASSES[c] for c in np.unique(scene.mask)]

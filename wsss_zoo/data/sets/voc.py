@@ -10,9 +10,9 @@ import scipy.io
 from wsss_zoo.data.reading.image_files import ImageFiles
 from wsss_zoo.data.reading.official_masks import load_matlab
 from wsss_zoo.data.reading.splits import read_split
-from wsss_zoo.data.reading.tag_files import Tags, check_tags, read_voc_xml
+from wsss_zoo.data.reading.tag_files import Tags, read_voc_xml
 from wsss_zoo.data.sets.official import OfficialDataModule, files_in
-from wsss_zoo.files.decoding import UInt8Array
+from wsss_zoo.files.decoding import UInt8Array, read_index_mask
 
 VOC_CLASSES = [
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
@@ -20,6 +20,7 @@ VOC_CLASSES = [
     "train", "tvmonitor",
 ]  # fmt: skip
 
+_LISTS = "ImageSets/Segmentation"
 # SBD's extra masks under the names that the field has given their PNG form, in order of preference.
 _MASK_FOLDERS = ("SegmentationClass", "SegmentationClassAug")
 
@@ -28,9 +29,9 @@ class VOC2012(OfficialDataModule):
     """PASCAL VOC 2012: 20 classes and background; train 1464, train_aug 10582, val 1449 images.
 
     ``train_aug`` takes further masks from SBD (Hariharan et al., ICCV 2011): SBD's own ``.mat``
-    files (``sbd_root``), or PNG files in ``SegmentationClassAug``; where an image has several masks
-    that of ``SegmentationClass`` counts. Its list is ``train_aug.txt``, or without that file what
-    it was made from: VOC's ``train`` and both lists of SBD, less VOC's ``val``.
+    files (``sbd_root``), or PNG files in ``SegmentationClassAug``. Those of ``SegmentationClass``
+    take precedence. Its list is ``train_aug.txt``, or without that file what it was made from:
+    VOC's ``train`` and both lists of SBD, less VOC's ``val``.
 
     Args:
         root: The folder ``VOC2012``.
@@ -53,24 +54,19 @@ and for train_aug (SBD's benchmark.tgz unpacks to benchmark_RELEASE/dataset; tha
   <sbd_root>/train.txt, val.txt          or <root>/ImageSets/Segmentation/train_aug.txt"""
 
     def __init__(
-        self,
-        root: str,
-        *,
-        image_labels: str = "auto",
-        sbd_root: str | None = None,
-        **kwargs: Any,
+        self, root: str, *, image_labels: str = "auto", sbd_root: str | None = None, **kwargs: Any
     ) -> None:
         super().__init__(root, image_labels=image_labels, **kwargs)
         self.sbd_root = None if sbd_root is None else Path(sbd_root)
 
     def official_splits(self) -> list[str]:
-        """The lists in ``ImageSets/Segmentation``, and ``train_aug`` where SBD's lists are."""
-        lists = {path.stem for path in self._lists.glob("*.txt")}
+        """List what ``ImageSets/Segmentation`` has, and ``train_aug`` where SBD's lists are."""
+        lists = {path.stem for path in (self.root / _LISTS).glob("*.txt")}
         return sorted(lists | {"train_aug"} if self._sbd_lists else lists)
 
     def list_split(self, split: str) -> list[str]:
-        """Ids of ``ImageSets/Segmentation/<split>.txt``, or what ``train_aug`` is made from."""
-        path = self._lists / f"{split}.txt"
+        """Read ``ImageSets/Segmentation/<split>.txt``, or what ``train_aug`` is made from."""
+        path = self.root / _LISTS / f"{split}.txt"
         if split != "train_aug" or path.is_file():
             return read_split(path)
         held_out = set(self.ids_of("val"))
@@ -95,15 +91,7 @@ and for train_aug (SBD's benchmark.tgz unpacks to benchmark_RELEASE/dataset; tha
         if self.image_labels != "xml":
             return super().read_tags(image_ids)
         folder = self.root / "Annotations"
-        tags = read_voc_xml(folder, image_ids)
-        known = VOC_CLASSES[1:]
-        return check_tags(
-            tags, origin=str(folder), known_classes=known, is_image=self.files.images.__contains__
-        )
-
-    @property
-    def _lists(self) -> Path:
-        return self.root / "ImageSets" / "Segmentation"
+        return self.check_tags(read_voc_xml(folder, image_ids), folder)
 
     @property
     def _sbd_lists(self) -> list[Path]:
@@ -115,23 +103,20 @@ and for train_aug (SBD's benchmark.tgz unpacks to benchmark_RELEASE/dataset; tha
 class VOCFiles(ImageFiles):
     """VOC's files; masks may also be SBD's ``.mat`` files."""
 
-    def read_mask(self, image_id: str) -> UInt8Array | None:
-        """See `ImageSource.read_mask`."""
-        path = self.masks.get(image_id)
-        if path is None or not path.endswith(".mat"):
-            return super().read_mask(image_id)
-        return self.map_indices(read_sbd_mask(path), path)
+    def read_values(self, path: str) -> UInt8Array:
+        """Read the class indices in a mask file, (H, W)."""
+        return _read_sbd_mask(path) if path.endswith(".mat") else read_index_mask(path)
 
     def mask_size(self, image_id: str) -> tuple[int, int]:
-        """Height and width of a mask, pixels."""
+        """Read height and width of a mask, pixels."""
         path = self.masks[image_id]
         if not path.endswith(".mat"):
             return super().mask_size(image_id)
-        height, width = read_sbd_mask(path).shape
+        height, width = _read_sbd_mask(path).shape
         return height, width
 
 
-def read_sbd_mask(path: str) -> UInt8Array:
+def _read_sbd_mask(path: str) -> UInt8Array:
     """Class indices of an SBD ``cls/<id>.mat`` file (``GTcls.Segmentation``), (H, W)."""
 
     def load() -> UInt8Array:

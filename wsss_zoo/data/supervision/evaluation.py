@@ -1,6 +1,7 @@
 """Evaluation batches: whole images, one at a time."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch.utils.data import Dataset
@@ -17,28 +18,19 @@ from wsss_zoo.data.transforms.crops import (
 from wsss_zoo.data.transforms.joint import to_float
 
 
+@dataclass(eq=False)
 class EvaluationImages(Dataset[EvaluationBatch]):
     """Whole images at native size, with masks and tags where there are any.
 
-    Args:
-        ids: Image ids.
-        source: Reads images and masks.
-        tags: Tags by image id; an image without any gets those of its mask.
-        num_fg_classes: Number of foreground classes K.
-        first_fg: Index of the first foreground class in masks.
+    An image without any ``tags`` gets those of its mask, by the number of foreground classes K and
+    the index of the first of them.
     """
 
-    def __init__(
-        self,
-        ids: Sequence[str],
-        source: ImageSource,
-        tags: Labels,
-        *,
-        num_fg_classes: int,
-        first_fg: int,
-    ) -> None:
-        self.ids, self.source, self.tags = ids, source, tags
-        self.num_fg_classes, self.first_fg = num_fg_classes, first_fg
+    ids: Sequence[str]
+    source: ImageSource
+    tags: Labels
+    num_fg_classes: int
+    first_fg: int
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -5,8 +5,9 @@ Imports torch_geometric, which takes seconds: only supervision ``graphs`` import
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -30,31 +31,26 @@ with warnings.catch_warnings():
 def collate_graphs(samples: Sequence[Sample]) -> dict[str, Any]:
     """Collate samples: graphs as one torch_geometric ``Batch``, the rest stacked.
 
-    In the batch of graphs regions and edges follow each other, ``edge_index`` counts on, ``batch``
-    names each region's graph, and ``tags`` is (number of graphs, K).
+    The batch concatenates regions and edges and shifts ``edge_index``; ``batch`` has the graph of
+    each region, and ``tags`` is (graphs, K).
     """
     others = [{key: value for key, value in sample.items() if key != "graph"} for sample in samples]
     graphs = Batch.from_data_list([sample["graph"] for sample in samples])
     return {**default_collate(others), "graph": graphs}
 
 
+@dataclass(eq=False)
 class RegionGraphs(Dataset[GraphBatch]):
-    """The region graph of an image, with its tags, and the id.
+    """Region graphs of a folder with the tags of their images and the ids.
 
-    Args:
-        ids: Image ids.
-        directory: Folder of the graphs.
-        tags: Tags by image id, (K,) each.
-        graph_channels: Features of a region, D.
+    ``graph_channels`` is the number of features of a region, D.
     """
 
-    collate = staticmethod(collate_graphs)
-
-    def __init__(
-        self, ids: Sequence[str], directory: Path, tags: Labels, graph_channels: int
-    ) -> None:
-        self.ids, self.directory, self.tags = ids, directory, tags
-        self.graph_channels = graph_channels
+    collate: ClassVar = staticmethod(collate_graphs)
+    ids: Sequence[str]
+    directory: Path
+    tags: Labels
+    graph_channels: int
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -66,18 +62,13 @@ class RegionGraphs(Dataset[GraphBatch]):
         return {"graph": graph_data(graph, tags), "image_id": image_id}
 
 
+@dataclass(eq=False)
 class GraphImages(Dataset[GraphEvaluationBatch]):
-    """Whole images, as `EvaluationImages` gives them, with their graphs.
+    """Whole images, as `EvaluationImages` gives them, with their tags and graphs."""
 
-    Args:
-        images: Whole images, all with tags.
-        directory: Folder of the graphs.
-    """
-
-    collate = staticmethod(collate_graphs)
-
-    def __init__(self, images: EvaluationImages, directory: Path) -> None:
-        self.images, self.directory = images, directory
+    collate: ClassVar = staticmethod(collate_graphs)
+    images: EvaluationImages
+    directory: Path
 
     def __len__(self) -> int:
         return len(self.images)
@@ -113,12 +104,10 @@ def make_region_graphs(images: Catalog, options: TrainingOptions) -> RegionGraph
 
 
 def graph_data(graph: RegionGraph, tags: Tensor) -> Data:
-    """What a network needs of a region graph, as torch_geometric has it.
+    """Convert what a network needs of a region graph to torch_geometric's ``Data``.
 
-    For V regions, D features, E edges, C classes: ``x`` (V, D), ``probs`` (V, C) and ``loss``
-    (V,) float32; ``edge_index`` (2, E) int64 and ``kept`` (E,) bool; ``counts`` and
-    ``clean_counts`` (V, C) and ``sizes``, the pixels of each region, (V,) int64; ``tags``, presence
-    of the foreground classes, (1, K).
+    ``x``, ``probs``, ``loss``, ``edge_index`` and ``kept`` as in `RegionGraph`; ``counts`` and
+    ``clean_counts`` (V, C) and ``sizes``, the pixels of each region, (V,), int64; ``tags`` (1, K).
     """
     return Data(
         x=torch.from_numpy(graph.x),

@@ -1,30 +1,26 @@
 """Supervision ``image_labels``: images with tags."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from wsss_zoo.contract import ImageLabelsBatch
 from wsss_zoo.data.catalog import Catalog
-from wsss_zoo.data.reading.image_files import ImageSource
 from wsss_zoo.data.supervision.extra_images import JoinedSource, read_extra_images
 from wsss_zoo.data.supervision.images import PlainImages
 from wsss_zoo.data.supervision.options import TrainingOptions
-from wsss_zoo.data.transforms.crops import Crops, Labels
+from wsss_zoo.data.transforms.crops import Labels
 
 
+@dataclass(eq=False)
 class TaggedImages(PlainImages):
     """Image, tags and id; see `PlainImages`."""
 
-    def __init__(
-        self, ids: Sequence[str], source: ImageSource, crops: Crops, strong: bool, tags: Labels
-    ) -> None:
-        super().__init__(ids, source, crops, strong)
-        self.tags = tags
+    tags: Labels
 
     def sample(self, image_id: str, rng: np.random.Generator) -> ImageLabelsBatch:
-        """One augmented image with its tags."""
+        """Augment one image, with its tags."""
         return {
             "image": super().sample(image_id, rng)["image"],
             "image_labels": torch.from_numpy(self.tags[image_id]).float(),
@@ -38,7 +34,7 @@ class DomainImages(TaggedImages):
     source: JoinedSource
 
     def sample(self, image_id: str, rng: np.random.Generator) -> ImageLabelsBatch:
-        """One augmented image with its tags and its domain."""
+        """Augment one image, with its tags and its domain."""
         domain = torch.tensor(self.source.domain_of(image_id))
         return {**super().sample(image_id, rng), "domain": domain}
 

@@ -1,33 +1,27 @@
 """Supervision ``images``: images alone."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from wsss_zoo.contract import ImagesBatch
 from wsss_zoo.data.catalog import Catalog
-from wsss_zoo.data.reading.image_files import ImageSource
 from wsss_zoo.data.supervision.options import TrainingOptions
-from wsss_zoo.data.transforms.crops import CroppedImages, Crops, load_image
+from wsss_zoo.data.transforms.crops import CroppedImages, load_image
 from wsss_zoo.data.transforms.joint import to_float
 
 
+@dataclass(eq=False)
 class PlainImages(CroppedImages):
     """Image (3, S, S) and id; tags and masks are not even looked for.
 
-    Args:
-        ids: Image ids.
-        source: Reads images.
-        crops: How crops are made.
-        strong: Whether the images get photometric changes too.
+    ``strong`` says whether the images get photometric changes too.
     """
 
-    def __init__(self, ids: Sequence[str], source: ImageSource, crops: Crops, strong: bool) -> None:
-        super().__init__(ids, source, crops)
-        self.strong = strong
+    strong: bool
 
     def sample(self, image_id: str, rng: np.random.Generator) -> ImagesBatch:
-        """One augmented image."""
+        """Augment one image."""
         _, image = self.crops.sample(load_image(self.source, image_id), rng)
         if self.strong:
             image = self.crops.photometric(image, rng)

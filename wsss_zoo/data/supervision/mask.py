@@ -1,6 +1,7 @@
 """Supervision ``mask``: images with masks or with pseudo-labels that stand for them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,6 @@ from wsss_zoo.data.supervision.novel_masks import erase_novel, index_table, past
 from wsss_zoo.data.supervision.options import TrainingOptions
 from wsss_zoo.data.transforms.crops import (
     CroppedImages,
-    Crops,
     Labels,
     labels_from_mask,
     load_image,
@@ -28,18 +28,17 @@ from wsss_zoo.files.listing import files_by_stem
 from wsss_zoo.files.pseudo_labels import read_manifest
 
 
+@dataclass(eq=False)
 class MaskedImages(CroppedImages):
-    """Image, mask, tags and id.
+    """Image, mask, tags and id; see `CroppedImages`.
 
     The masks of novel classes are erased (255) here, so that no method can see them.
 
     Args:
-        ids: Image ids.
         source: Reads images and true masks.
-        crops: How crops are made.
         tags: Tags by image id; an image without any gets those of its mask.
         num_fg_classes: Number of foreground classes K.
-        first_fg: Index of the first foreground class in masks (1 with a background class, else 0).
+        first_fg: Index of the first foreground class in masks, 0 or 1.
         pseudo: Reads pseudo-labels.
         pseudo_ids: Images whose pseudo-label stands for the mask; with novel classes, for what
             their true mask does not show of base classes (see `paste_novel`).
@@ -50,35 +49,27 @@ class MaskedImages(CroppedImages):
         with_valid: Add ``valid`` (S, S), False on padding and CutOut.
     """
 
-    def __init__(
-        self,
-        ids: Sequence[str],
-        source: ImageSource,
-        crops: Crops,
-        tags: Labels,
-        *,
-        num_fg_classes: int,
-        first_fg: int,
-        pseudo: ImageSource | None = None,
-        pseudo_ids: frozenset[str] = frozenset(),
-        strong: Literal["none", "pseudo", "all"] = "none",
-        novel: Sequence[int] = (),
-        crop_tags: bool = False,
-        with_valid: bool = False,
-    ) -> None:
-        super().__init__(ids, source, crops)
-        self.tags, self.num_fg_classes, self.first_fg = tags, num_fg_classes, first_fg
-        self.pseudo, self.pseudo_ids, self.strong = pseudo, pseudo_ids, strong
-        self.novel, self._is_novel = list(novel), index_table(novel)
-        self.crop_tags, self.with_valid = crop_tags, with_valid
+    source: ImageSource
+    tags: Labels
+    num_fg_classes: int
+    first_fg: int
+    pseudo: ImageSource | None
+    pseudo_ids: frozenset[str]
+    strong: Literal["none", "pseudo", "all"]
+    novel: Sequence[int]
+    crop_tags: bool
+    with_valid: bool
+
+    def __post_init__(self) -> None:
+        self._is_novel = index_table(self.novel)
 
     def read_mask(self, image_id: str) -> UInt8Array:
-        """The true mask of an image, or the pseudo-label that stands for all of it, (H, W)."""
+        """Read the true mask of an image, or the pseudo-label that stands for all of it, (H, W)."""
         is_pseudo = self.pseudo is not None and image_id in self.pseudo_ids and not self.novel
         return load_mask(self.pseudo if is_pseudo and self.pseudo else self.source, image_id)
 
     def sample(self, image_id: str, rng: np.random.Generator) -> MaskBatch:
-        """One augmented image with its mask."""
+        """Augment one image with its mask."""
         full_mask, size = self.read_mask(image_id), self.crops.crop_size
         crop, image = self.crops.sample(load_image(self.source, image_id), rng)
         mask, valid = crop_mask(torch.from_numpy(full_mask), crop, size), crop_valid(crop, size)
@@ -131,12 +122,7 @@ def make_masked_images(images: Catalog, options: TrainingOptions) -> MaskedImage
 def make_images_with_masks(
     images: Catalog, options: TrainingOptions, true_ids: list[str], pseudo_ids: Sequence[str] = ()
 ) -> MaskedImages:
-    """Check images with true masks, and with pseudo-labels; make one training set of both.
-
-    Raises:
-        ValueError: If there are no images, or pseudo-labels are of other classes.
-        FileNotFoundError: If a file is missing.
-    """
+    """Check images with true masks, and with pseudo-labels; make one training set of both."""
     ids = [*true_ids, *pseudo_ids]
     if not ids:
         raise ValueError(f"{type(images).__name__} has no training images with masks")
@@ -151,7 +137,7 @@ def make_images_with_masks(
         [*true_ids * times, *pseudo_ids],
         images.source,
         options.crops,
-        images.labels_of(ids, from_masks=weak_shot),
+        tags=images.labels_of(ids, from_masks=weak_shot),
         num_fg_classes=images.num_fg_classes,
         first_fg=int(images.background),
         pseudo=pseudo,

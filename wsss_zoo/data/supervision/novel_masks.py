@@ -9,14 +9,14 @@ from wsss_zoo.files.decoding import IGNORE_INDEX
 
 
 def index_table(indices: Sequence[int]) -> Tensor:
-    """Whether each mask value is one of the indices, (256,) bool."""
+    """Mark the indices among the mask values, (256,) bool."""
     table = torch.zeros(IGNORE_INDEX + 1, dtype=torch.bool)
     table[list(indices)] = True
     return table
 
 
 def erase_novel(mask: Tensor, is_novel: Tensor) -> Tensor:
-    """A mask, (H, W) int64, with its novel classes ignored (255).
+    """Ignore the novel classes of a mask, (H, W) int64: set them to 255.
 
     >>> erase_novel(torch.tensor([[0, 1, 2, 255]]), index_table([2])).tolist()
     [[0, 1, 255, 255]]
@@ -25,12 +25,12 @@ def erase_novel(mask: Tensor, is_novel: Tensor) -> Tensor:
 
 
 def paste_novel(mask: Tensor, pseudo: Tensor, is_novel: Tensor, is_tagged: Tensor) -> Tensor:
-    """True base classes over pseudo-labels of novel ones (SimFormer's re-training, NeurIPS 2022).
+    """Paste true base classes over pseudo-labels (SimFormer's re-training, NeurIPS 2022).
 
     The true class where that is a base class; elsewhere the pseudo-label where that is a novel
-    class which the image is tagged with; else 255. Where the true mask is novel and where it is
-    ignored is treated alike, so nothing of the novel masks shows. SimFormer's released code takes
-    the whole true mask where it finds no file of pseudo-labels. For the tables see `index_table`.
+    class which the image is tagged with; else 255. Pixels of novel and of ignored true class are
+    treated alike, so nothing of the novel masks shows. Where there is no file of pseudo-labels, the
+    authors' code takes the whole true mask. For the tables see `index_table`.
 
     >>> tables = index_table([2, 3]), index_table([1, 2])
     >>> paste_novel(torch.tensor([0, 3, 2, 255]), torch.tensor([2, 2, 3, 1]), *tables).tolist()

@@ -1,6 +1,7 @@
 """Supervision ``pairs``: two tagged images that share a class."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,17 +17,11 @@ from wsss_zoo.data.transforms.crops import Position, index_and_visit
 class PairPartners:
     """Partner images that share at least one class (co-attention, ECCV 2020).
 
-    One of the image's classes is chosen uniformly, then one of the *other* images with that class.
-    A class that no other image has is left out of the choice; an image all of whose classes are its
-    own only is its own partner (under another augmentation). The authors' code chooses among all
-    images with the class, the image itself included.
+    A class of the image is chosen uniformly, then one of the *other* images with that class. The
+    authors' code chooses among all images with the class, the image itself included. A class that
+    no other image has is left out. If there is no other class, the image is its own partner.
 
-    Args:
-        tags: Tags, (images, K), 0 or 1.
-        image_ids: Their ids, for messages.
-
-    Raises:
-        ValueError: If an image has no tag at all.
+    ``tags`` are (images, K), 0 or 1. ValueError if an image has none; the message has its id.
     """
 
     def __init__(self, tags: NDArray[np.uint8], image_ids: Sequence[str]) -> None:
@@ -40,7 +35,7 @@ class PairPartners:
         self._images = [np.flatnonzero(column) for column in tags.T]
 
     def choose(self, index: int, rng: np.random.Generator) -> int:
-        """Index of a partner of image ``index``."""
+        """Choose a partner of image ``index``, by its index."""
         shared = [c for c in self._classes[index] if len(self._images[c]) > 1]
         if not shared:
             return index
@@ -50,11 +45,12 @@ class PairPartners:
         return int(images[place + (place >= np.searchsorted(images, index))])
 
 
+@dataclass(eq=False)
 class ImagePairs(Dataset[PairBatch]):
     """A tagged image and ``other``, a partner that shares a class."""
 
-    def __init__(self, images: TaggedImages, partners: PairPartners) -> None:
-        self.images, self.partners = images, partners
+    images: TaggedImages
+    partners: PairPartners
 
     def __len__(self) -> int:
         return len(self.images)

@@ -1,7 +1,7 @@
 """Supervision ``semi``: a few images with masks, and unlabelled ones in a weak and strong views."""
 
 import logging
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,32 +12,24 @@ from wsss_zoo.data.catalog import Catalog
 from wsss_zoo.data.reading.image_files import ImageSource
 from wsss_zoo.data.supervision.mask import make_images_with_masks
 from wsss_zoo.data.supervision.options import TrainingOptions
-from wsss_zoo.data.transforms.crops import CroppedImages, Crops, Labels, load_image, load_mask
+from wsss_zoo.data.transforms.crops import CroppedImages, Labels, load_image, load_mask
 from wsss_zoo.data.transforms.joint import crop_mask, crop_valid, to_float
 
 logger = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class UnlabeledImages(CroppedImages):
     """The ``unlabeled`` half of a batch; see `UnlabeledBatch`."""
 
-    def __init__(
-        self,
-        ids: Sequence[str],
-        source: ImageSource,
-        crops: Crops,
-        tags: Labels,
-        *,
-        num_fg_classes: int,
-        strong_views: int = 1,
-        audit: bool = False,
-    ) -> None:
-        super().__init__(ids, source, crops)
-        self.tags = tags
-        self.num_fg_classes, self.strong_views, self.audit = num_fg_classes, strong_views, audit
+    source: ImageSource
+    tags: Labels
+    num_fg_classes: int
+    strong_views: int
+    audit: bool
 
     def sample(self, image_id: str, rng: np.random.Generator) -> UnlabeledBatch:
-        """The views of one crop."""
+        """Make the weak and strong views of one crop."""
         image = load_image(self.source, image_id)
         crop, weak = self.crops.sample(image, rng)
         valid = crop_valid(crop, self.crops.crop_size)
@@ -91,7 +83,7 @@ def make_semi_images(images: Catalog, options: TrainingOptions) -> dict[str, Cro
         unlabeled,
         images.source,
         options.crops,
-        images.labels_of(unlabeled, from_masks=False),
+        tags=images.labels_of(unlabeled, from_masks=False),
         num_fg_classes=images.num_fg_classes,
         strong_views=options.strong_views,
         audit=options.audit,

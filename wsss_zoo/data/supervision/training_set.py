@@ -20,10 +20,6 @@ TrainingSet = Dataset[Sample] | Mapping[str, Dataset[Sample]]
 def make_training_set(images: Catalog, options: TrainingOptions) -> TrainingSet:
     """Check and make the training set that ``options.supervision`` names.
 
-    Args:
-        images: Ids, files and tags of the data set.
-        options: What is made of them.
-
     Raises:
         ValueError: If the options do not fit together or a list is empty.
         FileNotFoundError: If a file is missing.
@@ -35,9 +31,8 @@ def make_training_set(images: Catalog, options: TrainingOptions) -> TrainingSet:
             "'image_labels' or 'pairs'"
         )
     if options.supervision not in _MAKERS:
-        raise ValueError(
-            f"supervision is {options.supervision!r}; give one of {', '.join(_MAKERS)}"
-        )
+        known = ", ".join(_MAKERS)
+        raise ValueError(f"supervision is {options.supervision!r}; give one of {known}")
     return _MAKERS[options.supervision](images, options)
 
 

@@ -1,11 +1,13 @@
 """Supervision ``weak_shot``: masks of base classes, tags of novel ones, a reference image."""
 
 import logging
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from wsss_zoo.contract import BaseMaskBatch, WeakShotBatch
@@ -23,11 +25,9 @@ class WeakShotPartners:
     Uniform over the other images that share a novel class and a base class; where there is none,
     over those that share a novel class; else a base class; else over all others. The image itself
     only if it is the only one. SimFormer's released lists leave images with a single novel class
-    without a partner for it; these do not.
+    without a partner for it; this implementation does not.
 
-    Args:
-        tags: Tags of all foreground classes, (images, K), 0 or 1.
-        novel: Which of the K classes are novel, (K,) bool.
+    ``tags`` are (images, K), 0 or 1; ``novel`` marks the novel classes, (K,) bool.
     """
 
     def __init__(self, tags: NDArray[np.uint8], novel: NDArray[np.bool_]) -> None:
@@ -35,7 +35,7 @@ class WeakShotPartners:
         self._base = tags.astype(bool) & ~novel
 
     def candidates(self, index: int) -> NDArray[np.intp]:
-        """Indices of the images that may be the reference of image ``index``."""
+        """Find the images that may be the reference of image ``index``, by their indices."""
         shares_novel = (self._novel & self._novel[index]).any(1)
         shares_base = (self._base & self._base[index]).any(1)
         everyone = np.ones(len(shares_novel), dtype=bool)
@@ -46,24 +46,20 @@ class WeakShotPartners:
         return np.array([index])
 
     def choose(self, index: int, rng: np.random.Generator) -> int:
-        """Index of a reference of image ``index``."""
+        """Choose a reference of image ``index``, by its index."""
         return int(rng.choice(self.candidates(index)))
 
 
+@dataclass(eq=False)
 class WeakShotImages(Dataset[WeakShotBatch]):
     """An image, and its ``reference``: masks of base classes, tags of novel ones.
 
-    Args:
-        images: Reads samples whose masks have the novel classes erased.
-        partners: Chooses reference images from tags.
-        novel: Which of the K foreground classes are novel, (K,) bool.
+    The samples of ``images`` have the novel classes erased; ``is_novel`` marks these, (K,) bool.
     """
 
-    def __init__(
-        self, images: MaskedImages, partners: WeakShotPartners, novel: NDArray[np.bool_]
-    ) -> None:
-        self.images, self.partners = images, partners
-        self._is_novel = torch.from_numpy(novel)
+    images: MaskedImages
+    partners: WeakShotPartners
+    is_novel: Tensor
 
     def __len__(self) -> int:
         return len(self.images)
@@ -77,7 +73,7 @@ class WeakShotImages(Dataset[WeakShotBatch]):
 
     def _sample(self, index: int, rng: np.random.Generator) -> BaseMaskBatch:
         sample = cast(BaseMaskBatch, self.images.sample(self.images.ids[index], rng))
-        sample["image_labels"] *= self._is_novel
+        sample["image_labels"] *= self.is_novel
         return sample
 
 
@@ -100,4 +96,4 @@ def make_weak_shot_images(images: Catalog, options: TrainingOptions) -> WeakShot
     for name in images.novel_classes:
         if not matrix[:, images.fg_names.index(name)].any():
             logger.warning("no training image is tagged with the novel class %r", name)
-    return WeakShotImages(masked, WeakShotPartners(matrix, is_novel), is_novel)
+    return WeakShotImages(masked, WeakShotPartners(matrix, is_novel), torch.from_numpy(is_novel))

@@ -21,16 +21,15 @@ _JITTER = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.ad
 class Augmentation:
     """Random changes of training images; the defaults are those of UniMatch (CVPR 2023).
 
-    The geometric ones (scale, crop, flip) make the weak view, for image and mask alike; the strong
-    view adds the photometric ones and CutOut.
+    Scale, crop and flip make the weak view, for image and mask alike; the strong view adds the
+    photometric changes and CutOut.
 
     Args:
         scale_range: Smallest and largest factor on the image's size.
-        scale_base: Long side in pixels that factor 1 stands for; None for the image's own
-            (UniMatch). ST++ uses 400 on VOC.
+        scale_base: Long side in pixels at factor 1; None for the image's own. ST++ uses 400 on VOC.
         flip_prob: Probability of a horizontal flip.
-        photometric: "jitter": colour jitter, grey, blur (UniMatch); or "rand_augment" (FixMatch):
-            see `rand_augment`; jitter, grey and blur have no effect then.
+        photometric: "jitter": colour jitter, grey, blur (UniMatch); "rand_augment" (FixMatch): in
+            place of these, see `rand_augment`.
         rand_augment_ops: Number of operations of "rand_augment".
         jitter: Strength of brightness, contrast, saturation (factor in [1 - x, 1 + x]) and hue
             (turn in [-x, x], at most 0.5).
@@ -94,7 +93,7 @@ class Crop(NamedTuple):
     flip: bool
 
     def geometry(self) -> Tensor:
-        """The crop as numbers, (5,): top, left, vertical and horizontal scale, mirrored (0 or 1).
+        """Return the crop as (5,): top, left, vertical and horizontal scale, mirrored (0 or 1).
 
         The unmirrored crop pixel (i, j) is centred on (top + (i + 0.5) / scale_y - 0.5, left + (j +
         0.5) / scale_x - 0.5) of the image.
@@ -133,9 +132,9 @@ def crop_image(image: Tensor, crop: Crop, crop_size: int, pad_color: Tensor) -> 
     return _crop(image, crop, crop_size, pad_color, InterpolationMode.BILINEAR)
 
 
-def crop_mask(mask: Tensor, crop: Crop, crop_size: int, fill: int = IGNORE_INDEX) -> Tensor:
-    """Cut, resize (nearest), pad with ``fill`` and mirror a mask, (H, W) uint8, like its image."""
-    padding = torch.tensor([fill], dtype=mask.dtype)
+def crop_mask(mask: Tensor, crop: Crop, crop_size: int) -> Tensor:
+    """Cut, resize (nearest), pad with 255 and mirror a mask, (H, W) uint8, like its image."""
+    padding = torch.tensor([IGNORE_INDEX], dtype=mask.dtype)
     return _crop(mask[None], crop, crop_size, padding, InterpolationMode.NEAREST_EXACT)[0]
 
 
@@ -152,14 +151,14 @@ def _crop(
 
 
 def crop_valid(crop: Crop, crop_size: int) -> Tensor:
-    """True where a crop shows the image, False on its padding, (crop_size, crop_size)."""
+    """Mark where a crop shows the image, (crop_size, crop_size); False on its padding."""
     valid = torch.zeros(crop_size, crop_size, dtype=torch.bool)
     valid[: crop.out_height, : crop.out_width] = True
     return valid.flip(1) if crop.flip else valid
 
 
 def photometric(image: Tensor, rng: np.random.Generator, augmentation: Augmentation) -> Tensor:
-    """Colour jitter in random order, then grey, then blur, each by chance; or `rand_augment`."""
+    """Apply colour jitter in random order, grey and blur, each by chance; or `rand_augment`."""
     if augmentation.photometric == "rand_augment":
         return rand_augment(image, rng, augmentation.rand_augment_ops)
     if rng.random() < augmentation.jitter_prob:
@@ -189,8 +188,8 @@ def sample_cutout(
 ) -> tuple[int, int, int, int] | None:
     """Sample a CutOut box (y0, x0, y1, x1) in a square crop, or None.
 
-    A random box is drawn again, area and ratio, until it lies inside the crop, as the ST++ code
-    does: its mean area is therefore smaller than the middle of ``cutout_area``.
+    Area and ratio of a random box are sampled until it lies inside the crop, as in ST++'s code; so
+    the mean area is smaller than the middle of ``cutout_area``.
     """
     if rng.random() >= augmentation.cutout_prob:
         return None
@@ -217,7 +216,7 @@ def fill_box(
     fill: Literal["mean", "noise"],
     pad_color: Tensor,
 ) -> Tensor:
-    """A copy of the image, (3, H, W) uint8, with a box of the mean colour or of noise."""
+    """Copy an image, (3, H, W) uint8, with a box of the mean colour or of noise in it."""
     y0, x0, y1, x1 = box
     image = image.clone()
     if fill == "noise":
@@ -229,5 +228,5 @@ def fill_box(
 
 
 def to_float(image: Tensor) -> Tensor:
-    """uint8 to float32 in [0, 1]."""
+    """Convert uint8 to float32 in [0, 1]."""
     return image.float().div_(_GREY_LEVELS)

@@ -33,19 +33,16 @@ OPERATIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
 def rand_augment(
     image: Tensor, rng: np.random.Generator, operations: int = 2, prob: float = 0.5
 ) -> Tensor:
-    """Some random operations one after the other, each at a random level.
+    """Apply random operations to an image, (3, H, W) uint8, each at a random level.
 
-    Only the operations that leave every pixel where it is, since a mask or a pseudo-label belongs
-    to the image: of FixMatch's fourteen not rotation, shears and translations.
+    Of FixMatch's fourteen operations rotation, shears and translations are left out: a mask or a
+    pseudo-label belongs to the image.
 
     Args:
         image: (3, H, W) uint8.
         rng: Source of all randomness.
-        operations: Number of operations that are drawn.
-        prob: Probability that one that is drawn is applied.
-
-    Returns:
-        (3, H, W) uint8.
+        operations: Number of operations that are sampled.
+        prob: Probability that a sampled operation is applied.
 
     Cubuk et al., "RandAugment", 2020, in the form of Sohn et al., "FixMatch", NeurIPS 2020
     (kekmodel/FixMatch-pytorch @ 040be3b: two operations, levels 1 to 9 of 10).
