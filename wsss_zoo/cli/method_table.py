@@ -1,4 +1,4 @@
-"""``wsss-zoo methods``: list the methods, read from their source so that torch is not imported."""
+"""``wsss-zoo methods``: list the methods from their source code, without importing torch."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from rich.table import Table
 
 import wsss_zoo
 
-#: What each regime of the data module asks of the user's labels.
+#: Labels that the user needs for each supervision.
 LABELS = {
     "mask": "masks (or pseudo-labels)",
     "image_labels": "tags for every image",
@@ -28,8 +28,8 @@ class MethodEntry:
     """One line of the table.
 
     Args:
-        supervision: Regime of the data module that the method trains on.
-        summary: First line of its description, as plain text.
+        supervision: What the method trains on.
+        summary: First line of its docstring, as plain text.
     """
 
     supervision: str
@@ -37,12 +37,12 @@ class MethodEntry:
 
     @property
     def labels_needed(self) -> str:
-        """The labels that the method needs, in words; a regime without any by its name."""
+        """Labels that the method needs, in words."""
         return LABELS.get(self.supervision, self.supervision)
 
 
 def list_methods() -> int:
-    """List the methods: the labels that each needs, and what it is.
+    """List the methods, the labels that each needs, and what it is.
 
     wsss-zoo fit --model.help NAME lists a method's options.
     """
@@ -52,7 +52,7 @@ def list_methods() -> int:
     console = Console()
     console.print(table)
     console.print(
-        "\nOptions of one: wsss-zoo fit --model.help NAME. Self-training (ST, ST++) is a pipeline: "
+        "\nOptions of a method: wsss-zoo fit --model.help NAME. ST and ST++ are pipelines: "
         "experiments/pipelines/st.yaml, st_plus_plus.yaml.",
         highlight=False,
     )
@@ -60,14 +60,7 @@ def list_methods() -> int:
 
 
 def read_methods(folder: Path = _METHODS) -> dict[str, MethodEntry]:
-    """Read the methods of a folder and its sub-folders without importing them.
-
-    Args:
-        folder: Python files; a method derives from ``BaseMethod`` and has no abstract methods left.
-
-    Returns:
-        Entries by class name, sorted.
-    """
+    """Read the concrete subclasses of ``BaseMethod`` below a folder, sorted by name."""
     classes = {
         node.name: node
         for path in sorted(folder.rglob("*.py"))
@@ -83,7 +76,7 @@ def read_methods(folder: Path = _METHODS) -> dict[str, MethodEntry]:
 
 
 def _lineage(name: str, classes: Mapping[str, ast.ClassDef]) -> Iterator[ast.ClassDef]:
-    """A class and its ancestors, as far as they are in the folder, the nearest first."""
+    """Yield a class and its ancestors in the folder, the nearest first."""
     if name in classes:
         yield classes[name]
         for base in classes[name].bases:
@@ -93,8 +86,8 @@ def _lineage(name: str, classes: Mapping[str, ast.ClassDef]) -> Iterator[ast.Cla
 def _supervision(lineage: list[ast.ClassDef]) -> str:
     for node in (statement for ancestor in lineage for statement in ancestor.body):
         if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Constant):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            if "supervision" in map(ast.unparse, targets):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if ast.unparse(target) == "supervision":
                 return str(node.value.value)
     raise ValueError(f"class {lineage[0].name} has no supervision; set it to one of {list(LABELS)}")
 
