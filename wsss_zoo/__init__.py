@@ -51,7 +51,7 @@ __all__ += ["CAM", "CPC", "CPS", "BaseMethod", "CoAttention", "FixMatch", "GATCo
 __all__ += ["MaskFormer", "MeanTeacher", "PiModel", "PseudoSeg", "SelfRegulation", "SimFormer"]
 __all__ += ["Supervised", "TemporalEnsembling", "UniMatch"]
 __all__ += ["ClassificationMetrics", "PredictionVisualizer", "PretextMetrics", "PseudoLabelWriter"]
-__all__ += ["SegmentationMetrics", "Evaluation"]
+__all__ += ["Evaluation", "SegmentationMetrics"]
 
 # Imported on first use: `wsss-zoo --help` need not wait seconds for torch.
 _HOMES = ("wsss_zoo.methods", "wsss_zoo.data", "wsss_zoo.callbacks", "wsss_zoo.modules.evaluation")

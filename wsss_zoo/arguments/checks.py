@@ -19,12 +19,7 @@ def subclasses(base: type) -> dict[str, type]:
 
 
 def loaded_class(base: type, class_path: str) -> type[Any] | None:
-    """Find the subclass of ``base`` that a file names; None if there is none. Imports nothing.
-
-    Args:
-        base: Class that it must derive from.
-        class_path: Name of one of the package's classes, or import path.
-    """
+    """Find the loaded subclass of ``base`` that a file names, by name or import path, or None."""
     known = subclasses(base)
     if "." not in class_path or class_path.startswith("wsss_zoo."):
         return known.get(short_name(class_path))
@@ -73,16 +68,7 @@ def supervision_of(class_path: str) -> str:
 
 
 def check_name(key: str, given: Setting | None, base: type) -> None:
-    """Refuse a method or data set that does not exist.
-
-    Args:
-        key: ``model`` or ``data``.
-        given: What the user gave; None is refused too.
-        base: Class that it must derive from.
-
-    Raises:
-        ValueError: If a name without dots is not that of a subclass.
-    """
+    """Raise ValueError if ``--model`` or ``--data`` is missing or names no subclass of ``base``."""
     known = subclasses(base)
     kind = {"model": "method", "data": "data set"}[key]
     there_are = f"there are: {', '.join(known)}"

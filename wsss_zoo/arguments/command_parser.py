@@ -66,11 +66,6 @@ def run_command(name: str, function: Callable[..., int], args: Sequence[str]) ->
     * A dash in a name counts as an underscore.
     * ``typed`` gets the whole command line, ``other_options`` the options that the function does
       not name.
-
-    Args:
-        name: Name of the command.
-        function: What it does.
-        args: Arguments after the name.
     """
     parser = _make_parser(name, function)
     options = _parse(parser, function, args)

@@ -2,21 +2,14 @@
 
 import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One setting as the user gave it.
-
-    Args:
-        value: Text from the command line, or the parsed value from a file.
-        source: Where it was given, for error messages.
-    """
+class Setting(NamedTuple):
+    """One setting as the user gave it: text or a file's value, and its place for messages."""
 
     value: Any
     source: str
@@ -56,9 +49,6 @@ def share_options(options: Sequence[str], methods: Sequence[str | None]) -> list
         options: Options with their values.
         methods: Name or import path of each run's method; None for a run without.
 
-    Returns:
-        The options of each run.
-
     >>> share_options(["--model.weights", "w.pth", "--data", "VOC2012"], ["CAM", "GATCorrector"])
     [['--model.weights', 'w.pth', '--data', 'VOC2012'], ['--data', 'VOC2012']]
     """
@@ -86,10 +76,6 @@ def class_first(args: Sequence[str], key: str) -> list[str]:
     """Move ``--model CAM`` before the first option of the model, as the parser requires.
 
     A config file between the two prevents it: the order decides which value counts.
-
-    Args:
-        args: Arguments after the name of the command.
-        key: ``model`` or ``data``.
 
     >>> class_first(["--model.lr", "1", "--data", "Shapes", "--model", "CAM"], "model")
     ['--model', 'CAM', '--model.lr', '1', '--data', 'Shapes']

@@ -24,14 +24,7 @@ _SMALLER = "take a network with a smaller backbone"
 
 
 def advice(error: BaseException, command: str) -> str | None:
-    """Word problem and remedy of an error that a setting or free disk space avoids.
-
-    Args:
-        error: What was raised.
-        command: Command that was running.
-
-    Returns:
-        One line; None for other errors.
+    """Word problem and remedy of an error that a setting or free disk space avoids; else None.
 
     >>> advice(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), "fit")[:43]
     'DataLoader worker (pid 7) is killed by sign'

@@ -9,20 +9,14 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import wsss_zoo
 
 
-@dataclass(frozen=True)
-class Command:
-    """One command of ``wsss-zoo``.
-
-    Args:
-        summary: Its help in one line.
-        function: Import path of a function for `run_command`; None for LightningCLI's commands.
-    """
+class Command(NamedTuple):
+    """Help line and import path of a function for `run_command`; None for LightningCLI's."""
 
     summary: str
     function: str | None = None
@@ -120,8 +114,8 @@ def _report_stop(command: str, stop: SystemExit) -> int:
 
     # The exception has no exit code: an interrupted run would pass for a finished one.
     remedy = _notes(stop) or ["start the same command again"]
-    message = "; ".join(["stopped by SIGTERM, not finished", *remedy])
-    rank_zero_only(print)(f"wsss-zoo {command}: {message}", file=sys.stderr)
+    message = "; ".join([f"wsss-zoo {command}: stopped by SIGTERM, not finished", *remedy])
+    rank_zero_only(print)(message, file=sys.stderr)
     return 128 + signal.SIGTERM
 
 

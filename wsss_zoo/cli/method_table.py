@@ -2,15 +2,15 @@
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
 import wsss_zoo
 
-#: Labels that the user needs for each supervision.
+#: Labels that the user needs, by supervision.
 LABELS = {
     "mask": "masks (or pseudo-labels)",
     "image_labels": "tags for every image",
@@ -23,14 +23,8 @@ LABELS = {
 _METHODS = Path(wsss_zoo.__file__).parent / "methods"
 
 
-@dataclass(frozen=True)
-class MethodEntry:
-    """One line of the table.
-
-    Args:
-        supervision: What the method trains on.
-        summary: First line of its docstring, as plain text.
-    """
+class MethodEntry(NamedTuple):
+    """One line of the table: what a method trains on, and the first line of its docstring."""
 
     supervision: str
     summary: str

@@ -86,12 +86,8 @@ def export_segmenter(
 ) -> Difference:
     """Export a method's ``forward`` and check the file against it.
 
-    Args:
-        trained: The method. Networks that ``forward`` does not run (teachers, second branches) are
-            left out.
-        out: File to write; it appears complete and checked, or not at all.
-        format: "onnx" or "torch_export".
-        tolerance: Accepted difference of two logits, as a share of the largest one (at least 1).
+    Networks that ``forward`` does not run (teachers, second branches) are left out. The file
+    appears complete and checked, or not at all. For the arguments see `export_checkpoint`.
 
     Raises:
         ImportError: If a package for ONNX is missing.

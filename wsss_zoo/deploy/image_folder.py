@@ -110,10 +110,6 @@ class ImagesToLabel(Dataset[dict[str, Any]]):
     A sample has ``image_id``, ``path`` and ``image``, a tensor (H, W, 3) uint8, or None. An image
     of more than ``max_pixels`` is read where it is used: it does not pass between processes, and no
     second one waits in memory. An unreadable one fails there again, where it can be reported.
-
-    Args:
-        files: Path by id.
-        max_pixels: Pixels of the largest image that is read here.
     """
 
     def __init__(self, files: dict[str, str], max_pixels: int) -> None:

@@ -19,12 +19,12 @@ def save_supervised(path: str, method: BaseMethod, out: Path) -> None:
 
     This is the running average, if the method evaluates it. Heads for training only and second
     networks are left out; the class names stay. Without an optimiser's state, training can start
-    from it (``init_from``), but not resume.
+    from it (``init_from``), but not resume. The file appears complete or not at all.
 
     Args:
         path: Checkpoint of the method.
         method: The method with these weights.
-        out: File to write; it appears complete or not at all.
+        out: File to write.
     """
     known = Supervised.option_types()
     options = {name: value for name, value in method.hparams.items() if name in known}

@@ -25,13 +25,7 @@ def tiles_of(height: int, width: int, tile: int, max_pixels: int) -> list[Box]:
 
     An image of at most ``max_pixels`` is one tile. Others get square tiles that overlap by a third
     or more, in bands along the image's short side. That minimises what `merge_windows` holds until
-    the next band.
-
-    Args:
-        height: Height of the image, pixels.
-        width: Width of the image, pixels.
-        tile: Side of a tile, pixels.
-        max_pixels: Pixels of the largest image that is run whole.
+    the next band. All sizes are in pixels.
 
     >>> tiles_of(4, 9, tile=4, max_pixels=20)
     [(0, 0, 4, 4), (0, 2, 4, 6), (0, 4, 4, 8), (0, 5, 4, 9)]

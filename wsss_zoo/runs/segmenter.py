@@ -17,18 +17,14 @@ from wsss_zoo.runs.checkpoint import read_checkpoint
 
 @dataclass(frozen=True)
 class TrainedSegmenter:
-    """A method with its weights, ready to run.
-
-    Args:
-        method: In eval mode, on the CPU.
-        class_names: Names by class index, (C,).
-        background: Whether class 0 is background.
-        names_known: Whether the names are known; otherwise they are numbers.
-    """
+    """A method with its weights, in eval mode, on the CPU."""
 
     method: BaseMethod
+    #: Names by class index, (C,).
     class_names: list[str]
+    #: Whether class 0 is background.
     background: bool
+    #: Whether the names are known; otherwise they are numbers.
     names_known: bool
 
 

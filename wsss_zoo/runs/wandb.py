@@ -30,11 +30,7 @@ _OWN_CONFIGS = ("config", "config_fit", "config_validate", "config_test", "confi
 
 
 def prepare_wandb(asked: Any, folder: Path) -> None:
-    """Give wandb's logger, if there is one, the run's folder and a project.
-
-    Args:
-        asked: ``trainer.logger`` of the configuration; changed in place.
-        folder: The run's folder.
+    """Give wandb's logger in ``trainer.logger``, if there is one, the folder and a project.
 
     Raises:
         ValueError: If there are two of them.
@@ -78,9 +74,6 @@ def describe_run(
         folder: The run's folder.
         subcommand: fit, validate, test or predict.
         resumed: Whether it continues an earlier run of the folder.
-
-    Returns:
-        Arguments of ``wandb.init``: group, job_type, tags, name.
     """
     method, data = (part.class_path.rpartition(".")[2] for part in (options.model, options.data))
     arguments, environment = options.data.init_args, os.environ
@@ -133,15 +126,9 @@ def read_record(folder: Path) -> dict[str, dict[str, Any]]:
 def wandb_run(
     loggers: Iterable[Logger], options: Namespace, folder: Path, subcommand: str
 ) -> Iterator[None]:
-    """Run a command within a wandb run, if there is wandb's logger.
+    """Run a command within a wandb run, if there is wandb's logger; record its id in the folder.
 
     A run that the caller has already opened is used and left open.
-
-    Args:
-        loggers: Those of the trainer.
-        options: Configuration of the subcommand.
-        folder: The run's folder, where the run's id is recorded.
-        subcommand: fit, validate, test or predict.
 
     Raises:
         RuntimeError: If wandb cannot start a run; the message gives the remedies.
