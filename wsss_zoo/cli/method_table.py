@@ -54,7 +54,10 @@ def list_methods() -> int:
 
 
 def read_methods(folder: Path = _METHODS) -> dict[str, MethodEntry]:
-    """Read the concrete subclasses of ``BaseMethod`` below a folder, sorted by name."""
+    """Read the subclasses of ``BaseMethod`` below a folder, sorted by name.
+
+    Bases, whose names end with "Method", are left out.
+    """
     classes = {
         node.name: node
         for path in sorted(folder.rglob("*.py"))
@@ -65,7 +68,7 @@ def read_methods(folder: Path = _METHODS) -> dict[str, MethodEntry]:
     return {
         name: MethodEntry(_supervision(lineage), _summary(lineage[0]))
         for name, lineage in lineages.items()
-        if any(node.name == "BaseMethod" for node in lineage[1:]) and not _is_abstract(lineage)
+        if any(node.name == "BaseMethod" for node in lineage) and not name.endswith("Method")
     }
 
 
@@ -88,13 +91,3 @@ def _supervision(lineage: list[ast.ClassDef]) -> str:
 
 def _summary(node: ast.ClassDef) -> str:
     return (ast.get_docstring(node) or "").partition("\n")[0].replace("``", "")
-
-
-def _is_abstract(lineage: list[ast.ClassDef]) -> bool:
-    missing: set[str] = set()
-    for ancestor in reversed(lineage):
-        for node in ancestor.body:
-            if isinstance(node, ast.FunctionDef):
-                abstract = any("abstractmethod" in ast.unparse(d) for d in node.decorator_list)
-                missing = missing | {node.name} if abstract else missing - {node.name}
-    return bool(missing)

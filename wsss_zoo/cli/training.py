@@ -165,6 +165,10 @@ class ZooCLI(LightningCLI):
         options: Namespace = self.config[self.config.subcommand]
         return options
 
+    @property
+    def _folder(self) -> Path:
+        return Path(self.options.trainer.default_root_dir or ".")
+
     def _requeued(self) -> str | None:
         folder = self.options.trainer.default_root_dir
         if self.config.subcommand != "fit" or folder is None or not SLURMEnvironment.detect():
@@ -176,10 +180,10 @@ class ZooCLI(LightningCLI):
         options, subcommand = self.options, str(self.subcommand)
         options.ckpt_path = self._ckpt_path
         if options.trainer.default_root_dir is None and not options.trainer.fast_dev_run:
-            run_folder.refuse_own_folders(options.trainer.num_nodes)
             parent = Path("runs", short_name(options.model.class_path))
-            options.trainer.default_root_dir = str(run_folder.claim_run_folder(parent))
-        folder = Path(options.trainer.default_root_dir or ".")
+            claimed = run_folder.claim_run_folder(parent, options.trainer.num_nodes)
+            options.trainer.default_root_dir = str(claimed)
+        folder = self._folder
         self.save_config_kwargs["config_filename"] = run_folder.config_name(folder, subcommand)
         prepare_wandb(options.trainer.logger, folder)
         last = folder / run_folder.CHECKPOINT
@@ -201,7 +205,7 @@ class ZooCLI(LightningCLI):
         asked = self.config_init[self.subcommand].trainer.logger
         loggers = asked if isinstance(asked, list) else [asked]
         first_step = self._checkpoint.get("global_step", 0) if self.subcommand == "fit" else None
-        own = RunLogger(self.options.trainer.default_root_dir or ".", first_step)
+        own = RunLogger(str(self._folder), first_step)
         others = [logger for logger in loggers if isinstance(logger, Logger)]
         return super().instantiate_trainer(logger=[own, *others], **kwargs)
 
@@ -246,8 +250,8 @@ class ZooCLI(LightningCLI):
             self.trainer.predict(weights_only=True, return_predictions=False, **kwargs)
 
     def _in_wandb(self) -> AbstractContextManager[None]:
-        folder = Path(self.options.trainer.default_root_dir or ".")
-        return wandb_run(self.trainer.loggers, self.options, folder, str(self.subcommand))
+        subcommand = str(self.subcommand)
+        return wandb_run(self.trainer.loggers, self.options, self._folder, subcommand)
 
     def _reject_num_classes(self, given: Setting) -> None:
         data = make_data(self.options.data.as_dict())

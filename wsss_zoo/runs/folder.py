@@ -15,12 +15,18 @@ STARTED, DONE = "started.json", "done.json"
 _RUN_FOLDER = "WSSS_ZOO_RUN_FOLDER"
 
 
-def claim_run_folder(parent: Path) -> Path:
+def claim_run_folder(parent: Path, num_nodes: int = 1) -> Path:
     """Make the next free ``version_N`` in ``parent``; two simultaneous runs get different ones.
 
     Raises:
+        ValueError: If several machines would each choose a folder.
         RuntimeError: On a rank that cannot know the choice of the first one.
     """
+    if num_nodes > 1:
+        raise ValueError(
+            f"trainer.num_nodes is {num_nodes}, and machines cannot agree on a new run folder; "
+            "give --trainer.default_root_dir, a folder that all of them see"
+        )
     # Reading a run's folder needs no Lightning.
     from pytorch_lightning.utilities import rank_zero_only
 
@@ -42,15 +48,6 @@ def claim_run_folder(parent: Path) -> Path:
             continue
         os.environ[_RUN_FOLDER] = str(folder)
         return folder
-
-
-def refuse_own_folders(num_nodes: int) -> None:
-    """Raise ValueError if several machines would each choose a run folder of their own."""
-    if num_nodes > 1:
-        raise ValueError(
-            f"trainer.num_nodes is {num_nodes}, and machines cannot agree on a new run folder; "
-            "give --trainer.default_root_dir, a folder that all of them see"
-        )
 
 
 def requeued_checkpoint(folder: Path) -> str | None:
