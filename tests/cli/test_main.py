@@ -397,10 +397,10 @@ def test_untrained_network_is_announced(tmp_path, caplog, run):
     args = ["--model", "Supervised", *TINY, "--trainer.default_root_dir", str(tmp_path / "r")]
     with caplog.at_level(logging.WARNING, "wsss_zoo"):
         main(["validate", *args])
-        assert "validate without --ckpt_path runs an untrained network" in caplog.text
+        assert "validate without --ckpt_path runs a network that is not trained" in caplog.text
         caplog.clear()
         main(["validate", *args, "--model.init_from", str(run / "checkpoints/last.ckpt")])
-        assert "untrained" not in caplog.text
+        assert "not trained" not in caplog.text
 
 
 def test_replacing_a_run_is_announced_and_starts_its_metrics_afresh(tmp_path, caplog):

@@ -214,7 +214,9 @@ class ZooCLI(LightningCLI):
         trained = self._ckpt_path or self.options.model.init_args.get("init_from")
         has_weights = next(self.model.parameters(), None) is not None
         if str(self.subcommand) != "fit" and has_weights and not trained:
-            log.warning("%s without --ckpt_path runs an untrained network", self.subcommand)
+            log.warning(
+                "%s without --ckpt_path runs a network that is not trained", self.subcommand
+            )
         self.model.evaluation = self.config_init[self.subcommand].evaluation
         if self.options.channels_last:
             self.model.to(memory_format=torch.channels_last)

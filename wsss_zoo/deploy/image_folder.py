@@ -121,9 +121,8 @@ class ImagesToLabel(Dataset[dict[str, Any]]):
     def __getitem__(self, position: Position) -> dict[str, Any]:
         image_id, path = self.files[index_and_visit(position)[0]]
         image = None
-        with suppress(OSError, ValueError):
-            with _any_size():
-                height, width = image_size_of(path)
+        with suppress(OSError, ValueError), _any_size():
+            height, width = image_size_of(path)
             if height * width <= self.max_pixels:
                 # A tensor goes through shared memory. An array would fill the pipe between the
                 # processes, where a worker whose parent was killed would wait for ever.
