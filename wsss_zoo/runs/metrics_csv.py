@@ -41,21 +41,19 @@ class MetricsFile:
     def save(self) -> None:
         """Write the rows added since the last call."""
         rows, self.metrics = self.metrics, []
+        if not rows:
+            return
+        known, keys = set(self._keys), {key for row in rows for key in row}
         try:
-            if rows:
-                self._write(rows)
+            if self.path.exists() and keys <= known:
+                with self.path.open("a", newline="", encoding="utf-8") as file:
+                    csv.DictWriter(file, self._keys).writerows(rows)
+            else:
+                self._keys = sorted(keys | known)
+                self._rewrite([*read_metrics(self.path), *rows])
         except OSError as error:
             error.filename = str(self.path)
             raise
-
-    def _write(self, rows: list[dict[str, Any]]) -> None:
-        keys = {key for row in rows for key in row}
-        if not self.path.exists() or not keys <= set(self._keys):
-            self._keys = sorted(keys | set(self._keys))
-            self._rewrite([*read_metrics(self.path), *rows])
-            return
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, self._keys).writerows(rows)
 
     def _rewrite(self, rows: list[dict[str, Any]]) -> None:
         text = io.StringIO(newline="")
