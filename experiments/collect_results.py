@@ -37,7 +37,7 @@ import yaml
 
 from wsss_zoo.report.command import table as compared_table
 from wsss_zoo.report.packed_runs import SUFFIX, pack, unpack, unpacked
-from wsss_zoo.runs.metrics_csv import read_metrics
+from wsss_zoo.runs import read_metrics
 
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "results", HERE / "RESULTS.md"

@@ -18,7 +18,7 @@ from wsss_zoo.callbacks import FiniteLoss
 from wsss_zoo.callbacks.training.finite_loss import describe_images
 from wsss_zoo.cli import main
 from wsss_zoo.cli.error_advice import advice
-from wsss_zoo.runs.metrics_csv import read_metrics
+from wsss_zoo.runs import read_metrics
 
 
 @pytest.fixture(autouse=True)

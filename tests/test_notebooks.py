@@ -35,7 +35,7 @@ assert len(list(written.glob("*.png"))) == 160
 assert 0 < len(wrong) < 60
 """,
     "04_write_a_method": """
-from wsss_zoo.runs.metrics_csv import read_metrics
+from wsss_zoo.runs import read_metrics
 names = ("Supervised", "my_method.MasksAndTags")
 logs = [read_metrics(folder / name / "metrics.csv") for name in names]
 final = [[float(row["val/miou"]) for row in log if "val/miou" in row][-1] for log in logs]

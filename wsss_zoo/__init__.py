@@ -45,42 +45,15 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "ADE20K",
-    "CAM",
-    "COCO",
-    "CPC",
-    "CPS",
-    "VOC2012",
-    "Augmentation",
-    "BaseDataModule",
-    "BaseMethod",
-    "COCOStuff10K",
-    "Cityscapes",
-    "ClassificationMetrics",
-    "CoAttention",
-    "Evaluation",
-    "FixMatch",
-    "Folder",
-    "GATCorrector",
-    "MaskFormer",
-    "MeanTeacher",
-    "PascalContext",
-    "PiModel",
-    "PredictionVisualizer",
-    "PretextMetrics",
-    "PseudoLabelWriter",
-    "PseudoSeg",
-    "SegmentationMetrics",
-    "SelfRegulation",
-    "Shapes",
-    "SimFormer",
-    "Supervised",
-    "TemporalEnsembling",
-    "UniMatch",
-]
+__all__ = ["ADE20K", "COCO", "VOC2012", "Augmentation", "BaseDataModule", "COCOStuff10K"]
+__all__ += ["Cityscapes", "Folder", "PascalContext", "Shapes"]
+__all__ += ["CAM", "CPC", "CPS", "BaseMethod", "CoAttention", "FixMatch", "GATCorrector"]
+__all__ += ["MaskFormer", "MeanTeacher", "PiModel", "PseudoSeg", "SelfRegulation", "SimFormer"]
+__all__ += ["Supervised", "TemporalEnsembling", "UniMatch"]
+__all__ += ["ClassificationMetrics", "PredictionVisualizer", "PretextMetrics", "PseudoLabelWriter"]
+__all__ += ["Evaluation", "SegmentationMetrics"]
 
-# Looked up when first used: importing torch takes seconds that `wsss-zoo --help` need not spend.
+# Imported on first use: `wsss-zoo --help` need not wait seconds for torch.
 _HOMES = ("wsss_zoo.methods", "wsss_zoo.data", "wsss_zoo.callbacks", "wsss_zoo.modules.evaluation")
 
 
@@ -90,3 +63,7 @@ def __getattr__(name: str) -> Any:
             if hasattr(home, name):
                 return getattr(home, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import CSVLogger
 from wsss_zoo.cli import ZooCLI, main
 from wsss_zoo.cli.main import COMMANDS
 from wsss_zoo.methods import Supervised
-from wsss_zoo.runs.metrics_csv import read_metrics
+from wsss_zoo.runs import read_metrics
 
 TINY = [
     *["--data", "Shapes", "--data.image_size", "64", "--data.crop_size", "64"],
@@ -414,7 +414,7 @@ def test_replacing_a_run_is_announced_and_starts_its_metrics_afresh(tmp_path, ca
     fit(tmp_path / "r", *options, "3")
     with caplog.at_level(logging.WARNING, "wsss_zoo"):
         fit(tmp_path / "r", *options, "2")
-    assert "holds a run, which this one replaces; to go on with it give --ckpt_path" in caplog.text
+    assert "holds a run, which this one replaces; to resume it give --ckpt_path" in caplog.text
     assert [row["step"] for row in read_metrics(tmp_path / "r" / "metrics.csv")] == ["0", "1"]
 
 

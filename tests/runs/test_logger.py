@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from wsss_zoo.runs.metrics_csv import read_metrics
+from wsss_zoo.runs import read_metrics
 from wsss_zoo.runs.logger import RunLogger
 
 

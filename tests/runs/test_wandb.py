@@ -17,7 +17,7 @@ from tests.pipeline import test_command as test_pipeline
 from tests.wandb_files import offline_runs
 from wsss_zoo import methods
 from wsss_zoo.cli import main
-from wsss_zoo.runs.metrics_csv import read_metrics
+from wsss_zoo.runs import read_metrics
 from wsss_zoo.runs.wandb import (
     RECORD,
     describe_run,

@@ -1,1 +1,1 @@
-"""What the user typed: read, checked and documented; no torch."""
+"""Read, check and document what the user typed, without torch."""

@@ -1,4 +1,4 @@
-"""Check the names that the user typed, and word what is wrong with them."""
+"""Check the names that the user typed, and word the errors."""
 
 import difflib
 import inspect
@@ -10,25 +10,16 @@ from wsss_zoo.arguments.given import Setting
 
 
 def subclasses(base: type) -> dict[str, type]:
-    """Classes that a user can name where ``base`` is asked for, by their names, sorted."""
+    """List the concrete subclasses of ``base`` that a user can name, sorted by name."""
     found: dict[str, type] = {}
-    child: type
     for child in base.__subclasses__():
         own: dict[str, type] = {} if inspect.isabstract(child) else {child.__name__: child}
         found |= own | subclasses(child)
-    return {name: found[name] for name in sorted(found)}
+    return dict(sorted(found.items()))
 
 
 def loaded_class(base: type, class_path: str) -> type[Any] | None:
-    """The class that a file names, if it is loaded already: nothing is imported for it.
-
-    Args:
-        base: Class that it must derive from.
-        class_path: Name of one of the package's, or import path.
-
-    Returns:
-        The class; None if there is no such class derived from ``base``.
-    """
+    """Find the loaded subclass of ``base`` that a file names, by name or import path, or None."""
     known = subclasses(base)
     if "." not in class_path or class_path.startswith("wsss_zoo."):
         return known.get(short_name(class_path))
@@ -37,7 +28,7 @@ def loaded_class(base: type, class_path: str) -> type[Any] | None:
 
 
 def short_name(class_path: str) -> str:
-    """Last part of a dotted class path.
+    """Take the last part of a dotted class path.
 
     >>> short_name("wsss_zoo.methods.tags.cam.CAM")
     'CAM'
@@ -46,7 +37,7 @@ def short_name(class_path: str) -> str:
 
 
 def short_message(message: str) -> str:
-    r"""Cut jsonargparse's account of a bad module down to what is wrong with it.
+    r"""Shorten jsonargparse's message about a bad module to the problem.
 
     >>> short_message(
     ...     "Parser key 'model':\n Subtypes: [BaseMethod, NoneType]\n Errors:\n"
@@ -72,21 +63,12 @@ def short_message(message: str) -> str:
 
 
 def supervision_of(class_path: str) -> str:
-    """Regime of a method, from its class path."""
+    """Look up the supervision of a method by its class path."""
     return str(pkgutil.resolve_name(class_path).supervision)
 
 
 def check_name(key: str, given: Setting | None, base: type) -> None:
-    """Refuse a method or data set that does not exist.
-
-    Args:
-        key: ``model`` or ``data``.
-        given: What the user gave for it; None is refused too.
-        base: Class that the named one must derive from.
-
-    Raises:
-        ValueError: If a name without dots is not that of a subclass.
-    """
+    """Raise ValueError if ``--model`` or ``--data`` is missing or names no subclass of ``base``."""
     known = subclasses(base)
     kind = {"model": "method", "data": "data set"}[key]
     there_are = f"there are: {', '.join(known)}"
@@ -99,24 +81,16 @@ def check_name(key: str, given: Setting | None, base: type) -> None:
     close = difflib.get_close_matches(name.lower(), lower, n=1)
     hint = f" (did you mean {lower[close[0]]}?)" if close else ""
     raise ValueError(
-        f"{given.source}: there is no {kind} {name!r}{hint}; {there_are}; a class of your own is "
-        "named by its import path, package.module.Class"
+        f"{given.source}: there is no {kind} {name!r}{hint}; {there_are}; name your own class by "
+        "its import path, package.module.Class"
     )
 
 
 def check_supervision(given: Setting | None, model_class_path: str) -> None:
-    """Refuse a supervision other than the method's.
-
-    Args:
-        given: ``data.supervision`` as the user gave it; None if it was not given.
-        model_class_path: Import path of the method.
-
-    Raises:
-        ValueError: If the two differ.
-    """
+    """Raise ValueError if the user gave a ``data.supervision`` other than the method's."""
     needed = supervision_of(model_class_path)
     if given is not None and given.value != needed:
         raise ValueError(
             f"{given.source}: supervision {given.value!r} is given, but "
-            f"{short_name(model_class_path)} learns from {needed!r}; remove it, the method decides"
+            f"{short_name(model_class_path)} learns from {needed!r}; remove it: the method sets it"
         )

@@ -1,4 +1,4 @@
-"""A command of ``wsss-zoo`` made from a typed function: its signature and docstring."""
+"""Make a command of ``wsss-zoo`` from a function's signature and docstring."""
 
 import inspect
 import json
@@ -22,12 +22,12 @@ _NO_OPTIONS = {"typed", "other_options"}
 
 
 class UsageError(ValueError):
-    """What the user typed cannot be done: one line and a hint at ``--help``, exit code 2."""
+    """The user typed something wrong: one line and a hint at ``--help``, exit code 2."""
 
 
 @contextmanager
 def usage_errors() -> Iterator[None]:
-    """Turn errors about what the user typed, or about a file named there, into `UsageError`."""
+    """Turn errors about what the user typed, or a file named there, into `UsageError`."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -35,17 +35,17 @@ def usage_errors() -> Iterator[None]:
 
 
 class OneLineErrors(ArgumentParser):
-    """A parser that says what is wrong without the pages of usage of jsonargparse."""
+    """A parser whose errors have one line in place of jsonargparse's pages of usage."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print a message and end the process with code 2."""
         if not self.exit_on_error:
-            # jsonargparse's parsers of single values: the parser of the command words the message.
+            # A parser of single values: that of the command words the message.
             super().error(message, ex)
         parser = getattr(ex, "subcommand_parser", None) or self
         command = parser.prog.replace(" [options]", "")
-        sys.stderr.write(f"{command}: error: {short_message(message)}\n")
-        sys.stderr.write(f"{command} --help lists all options\n")
+        hint = f"{command} --help lists all options"
+        print(f"{command}: error: {short_message(message)}", hint, sep="\n", file=sys.stderr)
         sys.exit(2)
 
 
@@ -53,23 +53,19 @@ class CommandParser(OneLineErrors):
     """The parser of a function's arguments."""
 
     def format_help(self, formatter: HelpFormatter | None = None) -> str:
-        """Show types by their names, and that a flag may stand alone."""
+        """Show types by name, and that a flag needs no value."""
         text = re.sub(r"<class\s+'([\w.]+)'>", r"\1", super().format_help(formatter))
         return re.sub(r"(--\w+) {true,false}", r"\1 [{true,false}]", text)
 
 
 def run_command(name: str, function: Callable[..., int], args: Sequence[str]) -> int:
-    """Call a function with what the user typed.
+    """Call a function with what the user typed, and return its exit code.
 
-    Parameters before the ``*`` of the signature are positional on the command line, those after it
-    are options. A bool option may stand alone for ``true``; a list is given as ``[a, b]`` or value
-    by value; a dash in a name counts as an underscore. Two parameters are no options: ``typed``
-    gets the whole command line, ``other_options`` those options that the function does not name.
-
-    Args:
-        name: Name of the command.
-        function: What it does; returns the exit code.
-        args: Arguments after the name.
+    * Parameters before the ``*`` of the signature are positional, those after it are options.
+    * A bool option without a value is ``true``. A list is ``[a, b]`` or given value by value.
+    * A dash in a name counts as an underscore.
+    * ``typed`` gets the whole command line, ``other_options`` the options that the function does
+      not name.
     """
     parser = _make_parser(name, function)
     options = _parse(parser, function, args)
@@ -99,22 +95,18 @@ def _make_parser(name: str, function: Callable[..., Any]) -> CommandParser:
         prog=f"wsss-zoo {name}",
         usage=" ".join(usage),
         description=(documented.description or "").replace("``", ""),
-        # Else a mistyped option may be taken for another one, whose beginning it is.
+        # Else a mistyped option may pass as the prefix of another one.
         allow_abbrev=False,
     )
     if options and "other_options" not in parameters:
         parser.add_argument("--config", action="config", help="YAML file of these options")
     hints = typing.get_type_hints(function)
-    for parameter in positional:
-        kind, many = hints[parameter.name], typing.get_origin(hints[parameter.name]) is list
-        parser.add_argument(
-            parameter.name,
-            type=typing.get_args(kind)[0] if many else kind,
-            nargs="+" if many else None,
-            metavar=parameter.name.upper(),
-            help=texts.get(parameter.name),
-        )
-    # An object with a default is a group of options, each listed in the help.
+    for p in positional:
+        many = typing.get_origin(hints[p.name]) is list
+        kind = typing.get_args(hints[p.name])[0] if many else hints[p.name]
+        shown = {"metavar": p.name.upper(), "help": texts.get(p.name)}
+        parser.add_argument(p.name, type=kind, nargs="+" if many else None, **shown)
+    # A default object of the package is a group of options, each listed in the help.
     groups = [p.name for p in options if type(p.default).__module__.startswith("wsss_zoo.")]
     done: set[str | int] = {*groups, *_NO_OPTIONS, *(p.name for p in positional)}
     parser.add_function_arguments(function, as_group=False, skip=done)
@@ -146,7 +138,7 @@ def _parse(
 
 
 def _split(args: Sequence[str], names: set[str]) -> tuple[list[str], list[str]]:
-    """Part the arguments into those of a function and the options that it does not name."""
+    """Separate the arguments of a function from the options that it does not name."""
     if {"-h", "--help"} & set(args):
         return ["--help"], []
     own: list[str] = []
@@ -158,7 +150,7 @@ def _split(args: Sequence[str], names: set[str]) -> tuple[list[str], list[str]]:
 
 
 def _spell_out(args: Sequence[str], hints: Mapping[str, Any]) -> list[str]:
-    """Write out flags that stand alone, lists given value by value, and dashes in names.
+    """Normalise flags without a value, lists given value by value, and dashes in names.
 
     >>> hints = {"by_seed": bool, "names": list[str]}
     >>> _spell_out(["a", "--by-seed", "--names", "x", "--names=y"], hints)
@@ -187,7 +179,7 @@ def _spell_out(args: Sequence[str], hints: Mapping[str, Any]) -> list[str]:
 
 
 def _take_value(kind: Any, tokens: list[str]) -> str | None:
-    """Take the value of an option off the tokens, the next one last; None if it lacks one."""
+    """Pop the value of an option off the reversed tokens; None if it has none."""
     following = tokens[-1] if tokens and not tokens[-1].startswith("--") else None
     if kind is bool and following not in ("true", "false"):
         return "true"

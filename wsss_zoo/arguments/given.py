@@ -1,22 +1,15 @@
-"""Read what a command line and its config files give, before a parser applies its links."""
+"""Read the settings of a command line and its config files, before a parser links them."""
 
 import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One setting as the user gave it.
-
-    Args:
-        value: The value, as text from the command line, as parsed from a file.
-        source: Where it was given, for error messages.
-    """
+class Setting(NamedTuple):
+    """One setting as the user gave it: text or a file's value, and its place for messages."""
 
     value: Any
     source: str
@@ -38,7 +31,7 @@ def option_groups(args: Sequence[str]) -> list[list[str]]:
 
 
 def option_key(token: str) -> str:
-    """Name of an option without dashes, value and the ``+`` of appending.
+    """Strip an option of its dashes, value and the ``+`` of appending.
 
     >>> option_key("--trainer.callbacks+=EarlyStopping")
     'trainer.callbacks'
@@ -48,16 +41,13 @@ def option_key(token: str) -> str:
 
 
 def share_options(options: Sequence[str], methods: Sequence[str | None]) -> list[list[str]]:
-    """Give options to several runs; an option of the model only to methods that have it.
+    """Distribute options to several runs; those of the model only to methods that have them.
 
-    An option that no method has goes to all: their parser then says so.
+    An option that no method has goes to all, so that their parser rejects it.
 
     Args:
         options: Options with their values.
         methods: Name or import path of each run's method; None for a run without.
-
-    Returns:
-        The options of each run.
 
     >>> share_options(["--model.weights", "w.pth", "--data", "VOC2012"], ["CAM", "GATCorrector"])
     [['--model.weights', 'w.pth', '--data', 'VOC2012'], ['--data', 'VOC2012']]
@@ -72,7 +62,7 @@ def share_options(options: Sequence[str], methods: Sequence[str | None]) -> list
 
 
 def _has_argument(method: str | None, key: str) -> bool:
-    """Whether a method's constructor has an argument; assumed of a method that is not found."""
+    """Tell whether a method has an option; assumed of a method that is not found."""
     if method is None:
         return True
     try:
@@ -83,13 +73,9 @@ def _has_argument(method: str | None, key: str) -> bool:
 
 
 def class_first(args: Sequence[str], key: str) -> list[str]:
-    """Put ``--model CAM`` before the first option of the model, where the parser needs it.
+    """Move ``--model CAM`` before the first option of the model, as the parser requires.
 
-    Left as it is if a config file stands between the two, since the order decides which one counts.
-
-    Args:
-        args: Arguments after the name of the command.
-        key: ``model`` or ``data``.
+    A config file between the two prevents it: the order decides which value counts.
 
     >>> class_first(["--model.lr", "1", "--data", "Shapes", "--model", "CAM"], "model")
     ['--model', 'CAM', '--model.lr', '1', '--data', 'Shapes']
@@ -104,17 +90,11 @@ def class_first(args: Sequence[str], key: str) -> list[str]:
 
 
 def given_settings(args: Sequence[str]) -> dict[str, Setting]:
-    """Every setting that a command line gives, itself or through its config files.
+    """Collect the settings of a command line and of its config files, by key.
 
-    The three spellings ``--model.lr``, ``--model.init_args.lr`` and ``model: {init_args: {lr:
-    ..}}`` have one key, ``model.lr``; the class of a module is the key of its group, ``model``.
-
-    Args:
-        args: Arguments after the name of the command.
-
-    Returns:
-        Settings by key. Where several give the same, the last one counts. A config file that cannot
-        be read is itself a setting, ``config``.
+    The spellings ``--model.lr``, ``--model.init_args.lr`` and ``model: {init_args: {lr: ..}}`` have
+    the key ``model.lr``. The class of a module has the key of its group, ``model``. The last of
+    several equal keys counts. A config file that cannot be read is a setting ``config``.
 
     >>> given_settings(["--model", "CAM", "--model.init_args.lr=0.1"])["model.lr"].value
     '0.1'
@@ -123,8 +103,7 @@ def given_settings(args: Sequence[str]) -> dict[str, Setting]:
     for option, *values in option_groups(args):
         key = option_key(option)
         text = option.split("=", 1)[1] if "=" in option else (values[0] if values else "")
-        # A config may stand on the command line as text, as a file, and a group in a file of its
-        # own.
+        # A config may be text or a file; so may a whole group.
         content = _read_mapping(text) if key == "config" or "." not in key else None
         if content is None:
             settings[_canonical_key(key)] = Setting(text, option.split("=", 1)[0])
@@ -144,7 +123,7 @@ def _read_mapping(text: str) -> Mapping[str, Any] | None:
             return None
         content = yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError):
-        # The parser itself says what is wrong with the file.
+        # The parser reports the problem with the file.
         return None
     return content if isinstance(content, Mapping) else None
 

@@ -8,7 +8,7 @@ __all__ = ["ZooCLI", "main"]
 
 
 def __getattr__(name: str) -> Any:
-    # Only who asks for ZooCLI pays for the import of torch.
+    # Only ZooCLI needs the import of torch.
     if name == "ZooCLI":
         from wsss_zoo.cli.training import ZooCLI
 

@@ -1,10 +1,10 @@
-"""What to do about errors that come from torch and the system, not from the package."""
+"""Remedies for errors that come from torch and the system, not from the package."""
 
 import errno
 import re
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-# torch.save says no more than that when a disk is full.
+# torch.save says only that when a disk is full.
 _TORCH_WRITE = re.compile(r"PytorchStreamWriter failed writing|unexpected pos \d+ vs \d+")
 _MEMORY = re.compile(
     r"out of memory|can't allocate memory|Unable to allocate|ALLOC_FAILED", re.IGNORECASE
@@ -20,18 +20,11 @@ _IMAGE_MEMORY = (
     "whole images are run: set evaluation.window 513 and fewer evaluation.scales, CAM and "
     "CoAttention: fewer or smaller model.scales; set trainer.precision bf16-mixed"
 )
-_LABEL_MEMORY = "photos are run whole: run smaller ones, or a network with a smaller backbone"
+_SMALLER = "take a network with a smaller backbone"
 
 
 def advice(error: BaseException, command: str) -> str | None:
-    """Say what to do about an error that a setting, or room on a disk, helps against.
-
-    Args:
-        error: What was raised.
-        command: Command that was running.
-
-    Returns:
-        The problem and what to do, in one line; None for other errors.
+    """Word problem and remedy of an error that a setting or free disk space avoids; else None.
 
     >>> advice(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), "fit")[:43]
     'DataLoader worker (pid 7) is killed by sign'
@@ -39,19 +32,20 @@ def advice(error: BaseException, command: str) -> str | None:
     """
     said = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
-        return f"{said}; free space on that disk, what was finished before stays"
+        return f"{said}; free space on that disk; finished files stay"
     if not isinstance(error, RuntimeError | MemoryError):
         return None
     if _TORCH_WRITE.search(said):
         return f"a file could not be written ({said}); free space on its disk"
-    # Before memory: a worker that ran out of it is killed without a word.
+    # Before memory: a worker that ran out of it is killed silently.
     if _WORKER.search(said):
         return (
             f"{said.rstrip('. ')}; a loader process has ended, most often because memory or "
             "/dev/shm was full: lower data.num_workers or data.batch_size; data.num_workers 0 "
-            "loads without such processes and shows the error itself"
+            "loads in the main process and shows the error itself"
         )
     if isinstance(error, MemoryError) or _MEMORY.search(str(error)):
-        remedy = {"fit": _TRAINING_MEMORY, "label": _LABEL_MEMORY, "export": _LABEL_MEMORY}
-        return f"out of memory ({said.rstrip('. ')}); {remedy.get(command, _IMAGE_MEMORY)}"
+        remedies = {"fit": _TRAINING_MEMORY, "export": _SMALLER}
+        remedies["label"] = f"lower --max_pixels and --tile, or {_SMALLER}"
+        return f"out of memory ({said.rstrip('. ')}); {remedies.get(command, _IMAGE_MEMORY)}"
     return None

@@ -1,4 +1,4 @@
-"""The command line: a table of commands; each imports what it needs only when it runs."""
+"""The command line: a table of commands, imported when they run."""
 
 import difflib
 import importlib.metadata
@@ -9,20 +9,14 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import wsss_zoo
 
 
-@dataclass(frozen=True)
-class Command:
-    """One command of ``wsss-zoo``.
-
-    Args:
-        summary: What it does, in one line.
-        function: Import path of a function for `run_command`; None for LightningCLI's commands.
-    """
+class Command(NamedTuple):
+    """Help line and import path of a function for `run_command`; None for LightningCLI's."""
 
     summary: str
     function: str | None = None
@@ -32,13 +26,13 @@ COMMANDS = {
     "fit": Command("train a method on a data set"),
     "validate": Command("measure a trained method on the validation split"),
     "test": Command("measure a trained method on the test split"),
-    "predict": Command("write label maps for the images of a split"),
+    "predict": Command("write pseudo-labels for the images of a split"),
     "label": Command("write masks for any folder of images", "wsss_zoo.deploy.label.label"),
     "export": Command(
         "save a trained network as ONNX or torch.export", "wsss_zoo.deploy.export.export_checkpoint"
     ),
     "pipeline": Command(
-        "run a recipe of several steps; a finished step is not run again",
+        "run a recipe of several steps; finished steps are skipped",
         "wsss_zoo.pipeline.command.run_recipe",
     ),
     "compare": Command(
@@ -46,11 +40,11 @@ COMMANDS = {
         "wsss_zoo.report.command.compare_runs",
     ),
     "reliability": Command(
-        "list the pseudo-labelled images to trust and the others (ST++)",
+        "split pseudo-labelled images into reliable and unreliable ones (ST++)",
         "wsss_zoo.inspection.reliability.list_reliable",
     ),
     "inspect": Command(
-        "show what is in a data set, and what is wrong with it",
+        "show the contents and errors of a data set",
         "wsss_zoo.inspection.command.inspect_data_set",
     ),
     "methods": Command(
@@ -64,8 +58,8 @@ def main(args: Sequence[str] | None = None) -> int:
 
     Args:
         args: Arguments, the command's name first; None for those of the process. Then an error that
-            the package itself raises is printed in one line (``WSSS_ZOO_TRACEBACK=1`` shows where
-            it comes from); with arguments from Python it propagates.
+            the package raises is printed in one line (``WSSS_ZOO_TRACEBACK=1`` shows its
+            traceback); with arguments from Python it propagates.
 
     Returns:
         Exit code; 0 for success, 1 for a failure. Wrong arguments end the process with code 2.
@@ -84,11 +78,8 @@ def main(args: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
-        names = ", ".join(COMMANDS)
-        print(
-            f"wsss-zoo: error: there is no command {name!r}{hint}; there are: {names}",
-            file=sys.stderr,
-        )
+        problem = f"there is no command {name!r}{hint}; there are: {', '.join(COMMANDS)}"
+        print(f"wsss-zoo: error: {problem}", file=sys.stderr)
         return 2
     try:
         return _run(name, arguments)
@@ -111,7 +102,7 @@ def _run(name: str, args: list[str]) -> int:
 
         ZooCLI(args)
     except SystemExit as stop:
-        # Known by its name: the import of Lightning takes seconds.
+        # Recognised by its name: the import of Lightning takes seconds.
         if type(stop).__name__ != "SIGTERMException":
             raise
         return _report_stop(name, stop)
@@ -121,10 +112,10 @@ def _run(name: str, args: list[str]) -> int:
 def _report_stop(command: str, stop: SystemExit) -> int:
     from pytorch_lightning.utilities import rank_zero_only
 
-    # The exception has no exit code: a half-done run would pass for a finished one.
+    # The exception has no exit code: an interrupted run would pass for a finished one.
     remedy = _notes(stop) or ["start the same command again"]
-    message = "; ".join(["stopped by SIGTERM, not finished", *remedy])
-    rank_zero_only(print)(f"wsss-zoo {command}: {message}", file=sys.stderr)
+    message = "; ".join([f"wsss-zoo {command}: stopped by SIGTERM, not finished", *remedy])
+    rank_zero_only(print)(message, file=sys.stderr)
     return 128 + signal.SIGTERM
 
 
@@ -134,23 +125,20 @@ def _notes(error: BaseException) -> list[str]:
 
 def _help() -> str:
     width = max(map(len, COMMANDS))
-    return "\n".join(
-        [
-            "Semantic segmentation from few or weak labels.",
-            "",
-            "usage: wsss-zoo COMMAND [options]",
-            "",
-            *(f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()),
-            "",
-            "wsss-zoo COMMAND --help lists the options of a command, wsss-zoo fit --model.help CAM",
-            "and --data.help VOC2012 those of a method and of a data set.",
-            "First steps: wsss-zoo fit --model CAM --data Shapes --trainer.max_steps 200",
-        ]
-    )
+    commands = "\n".join(f"  {name:{width}}  {c.summary}" for name, c in COMMANDS.items())
+    return f"""Semantic segmentation from few or weak labels.
+
+usage: wsss-zoo COMMAND [options]
+
+{commands}
+
+wsss-zoo COMMAND --help lists the options of a command, wsss-zoo fit --model.help CAM
+and --data.help VOC2012 those of a method and of a data set.
+First steps: wsss-zoo fit --model CAM --data Shapes --trainer.max_steps 200"""
 
 
 def _message(error: Exception, command: str) -> str | None:
-    """What to print of an error in place of a traceback; None for a bug, which needs one."""
+    """Word an error in one line; None for a bug, which needs a traceback."""
     if os.environ.get("WSSS_ZOO_TRACEBACK"):
         return None
     from wsss_zoo.cli.error_advice import advice
@@ -162,9 +150,9 @@ def _message(error: Exception, command: str) -> str | None:
 
 
 def _is_ours(error: Exception) -> bool:
-    """Whether the package raised an error on purpose."""
+    """Tell whether the package raised an error on purpose."""
     if isinstance(error, ImportError):
-        # An import statement that fails gives the name of the module.
+        # A failed import statement sets the name of the module.
         expected = error.name is None
     else:
         expected = isinstance(error, ValueError | OSError | RuntimeError)

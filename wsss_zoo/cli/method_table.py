@@ -1,16 +1,16 @@
-"""``wsss-zoo methods``: list the methods, read from their source so that torch is not imported."""
+"""``wsss-zoo methods``: list the methods from their source code, without importing torch."""
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
 import wsss_zoo
 
-#: What each regime of the data module asks of the user's labels.
+#: Labels that the user needs, by supervision.
 LABELS = {
     "mask": "masks (or pseudo-labels)",
     "image_labels": "tags for every image",
@@ -23,26 +23,20 @@ LABELS = {
 _METHODS = Path(wsss_zoo.__file__).parent / "methods"
 
 
-@dataclass(frozen=True)
-class MethodEntry:
-    """One line of the table.
-
-    Args:
-        supervision: Regime of the data module that the method trains on.
-        summary: First line of its description, as plain text.
-    """
+class MethodEntry(NamedTuple):
+    """One line of the table: what a method trains on, and the first line of its docstring."""
 
     supervision: str
     summary: str
 
     @property
     def labels_needed(self) -> str:
-        """The labels that the method needs, in words; a regime without any by its name."""
+        """Labels that the method needs, in words."""
         return LABELS.get(self.supervision, self.supervision)
 
 
 def list_methods() -> int:
-    """List the methods: the labels that each needs, and what it is.
+    """List the methods, the labels that each needs, and what it is.
 
     wsss-zoo fit --model.help NAME lists a method's options.
     """
@@ -52,7 +46,7 @@ def list_methods() -> int:
     console = Console()
     console.print(table)
     console.print(
-        "\nOptions of one: wsss-zoo fit --model.help NAME. Self-training (ST, ST++) is a pipeline: "
+        "\nOptions of a method: wsss-zoo fit --model.help NAME. ST and ST++ are pipelines: "
         "experiments/pipelines/st.yaml, st_plus_plus.yaml.",
         highlight=False,
     )
@@ -60,13 +54,9 @@ def list_methods() -> int:
 
 
 def read_methods(folder: Path = _METHODS) -> dict[str, MethodEntry]:
-    """Read the methods of a folder and its sub-folders without importing them.
+    """Read the subclasses of ``BaseMethod`` below a folder, sorted by name.
 
-    Args:
-        folder: Python files; a method derives from ``BaseMethod`` and has no abstract methods left.
-
-    Returns:
-        Entries by class name, sorted.
+    Bases, whose names end with "Method", are left out.
     """
     classes = {
         node.name: node
@@ -78,12 +68,12 @@ def read_methods(folder: Path = _METHODS) -> dict[str, MethodEntry]:
     return {
         name: MethodEntry(_supervision(lineage), _summary(lineage[0]))
         for name, lineage in lineages.items()
-        if any(node.name == "BaseMethod" for node in lineage[1:]) and not _is_abstract(lineage)
+        if any(node.name == "BaseMethod" for node in lineage) and not name.endswith("Method")
     }
 
 
 def _lineage(name: str, classes: Mapping[str, ast.ClassDef]) -> Iterator[ast.ClassDef]:
-    """A class and its ancestors, as far as they are in the folder, the nearest first."""
+    """Yield a class and its ancestors in the folder, the nearest first."""
     if name in classes:
         yield classes[name]
         for base in classes[name].bases:
@@ -93,21 +83,11 @@ def _lineage(name: str, classes: Mapping[str, ast.ClassDef]) -> Iterator[ast.Cla
 def _supervision(lineage: list[ast.ClassDef]) -> str:
     for node in (statement for ancestor in lineage for statement in ancestor.body):
         if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Constant):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            if "supervision" in map(ast.unparse, targets):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if ast.unparse(target) == "supervision":
                 return str(node.value.value)
     raise ValueError(f"class {lineage[0].name} has no supervision; set it to one of {list(LABELS)}")
 
 
 def _summary(node: ast.ClassDef) -> str:
     return (ast.get_docstring(node) or "").partition("\n")[0].replace("``", "")
-
-
-def _is_abstract(lineage: list[ast.ClassDef]) -> bool:
-    missing: set[str] = set()
-    for ancestor in reversed(lineage):
-        for node in ancestor.body:
-            if isinstance(node, ast.FunctionDef):
-                abstract = any("abstractmethod" in ast.unparse(d) for d in node.decorator_list)
-                missing = missing | {node.name} if abstract else missing - {node.name}
-    return bool(missing)

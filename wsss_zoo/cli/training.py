@@ -1,4 +1,4 @@
-"""The subcommands fit, validate, test and predict: LightningCLI, without its silent surprises."""
+"""The commands fit, validate, test and predict: LightningCLI without silent surprises."""
 
 import logging
 import os
@@ -15,38 +15,20 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
 
-# Importing the packages is what makes short names such as `--model CAM --data Shapes` resolve:
-# there is no registry beside the classes themselves.
+# These imports make short names such as `--model CAM --data Shapes` known: there is no registry.
 import wsss_zoo.data
 import wsss_zoo.methods  # noqa: F401
+from wsss_zoo import callbacks
 from wsss_zoo.arguments.checks import check_name, check_supervision, short_name, supervision_of
 from wsss_zoo.arguments.command_parser import OneLineErrors
 from wsss_zoo.arguments.given import Setting, class_first, given_settings
 from wsss_zoo.arguments.help_texts import parser_texts, title_groups
-from wsss_zoo.callbacks import (
-    ClassificationMetrics,
-    CompiledTraining,
-    FiniteLoss,
-    GraphWriter,
-    NoiseDetector,
-    PredictionVisualizer,
-    PretextMetrics,
-    PseudoLabelWriter,
-    SegmentationMetrics,
-)
 from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.modules.evaluation import Evaluation
+from wsss_zoo.runs import folder as run_folder
 from wsss_zoo.runs.checkpoint import check_checkpoint_fits, read_checkpoint
 from wsss_zoo.runs.data import make_data
-from wsss_zoo.runs.folder import (
-    CHECKPOINT,
-    claim_run_folder,
-    config_header,
-    config_name,
-    refuse_own_folders,
-    requeued_checkpoint,
-)
 from wsss_zoo.runs.last_checkpoint import LastCheckpoint
 from wsss_zoo.runs.logger import LogConfig, RunLogger
 from wsss_zoo.runs.wandb import prepare_wandb, wandb_run
@@ -58,20 +40,23 @@ os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
 
-# Lightning's advice that does not apply here, by the start of the message.
+# Lightning's advice that does not apply here.
 _QUIET = (
-    # More workers than cores only slow a run down, and num_workers is an option of the data module.
+    # More workers than cores slow a run down; num_workers is an option of the data module.
     r"The '\w+_dataloader' does not have many workers",
-    # Small data sets have short epochs; metrics.csv gets its rows all the same.
+    # Small data sets have short epochs; metrics.csv still gets its rows.
     r"The number of training batches \(\d+\) is smaller than the logging interval",
     # freeze_backbone_bn keeps BatchNorm layers in eval mode on purpose.
     r"Found \d+ module\(s\) in eval mode at the start of training",
-    # The data layer starts at the batch that the checkpoint names; Lightning looks for another
-    # interface.
+    # The data layer itself starts at the right batch.
     r"You're resuming from a checkpoint that ended before the epoch ended",
     # Lightning 2.6 with torch >= 2.14.
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
 )
+_SWITCHES = {
+    "channels_last": "Keep the network in channels-last memory order, for faster convolutions",
+    "compile": "Compile the network for the steps of fit, by torch.compile",
+}
 
 
 def _no_advertisement(record: logging.LogRecord) -> bool:
@@ -79,15 +64,19 @@ def _no_advertisement(record: logging.LogRecord) -> bool:
 
 
 class ZooParser(OneLineErrors, LightningArgumentParser):
-    """LightningCLI's parser; says in one line what is wrong."""
+    """LightningCLI's parser with errors of one line."""
 
 
 class ZooCLI(LightningCLI):
-    """Any method on any data set, from arguments and config files.
+    """Run any method on any data set, from arguments and config files.
 
-    What it adds to LightningCLI: shipped callbacks that a config cannot delete; ``supervision`` and
-    ``num_classes`` follow from method and data, and giving another is an error; a checkpoint never
-    changes what the command line says; one folder per run.
+    Differences from LightningCLI:
+
+    * A config cannot delete the shipped callbacks.
+    * ``supervision`` follows from the method, ``num_classes`` from the data; another value is an
+      error.
+    * A checkpoint never changes what the command line says.
+    * Each run has one folder.
 
     Args:
         args: Arguments, the subcommand first; None for those of the process.
@@ -98,7 +87,7 @@ class ZooCLI(LightningCLI):
             warnings.filterwarnings("ignore", message=message)
         logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_advertisement)
         headers = {
-            name: {"dump_header": [config_header(name)], **parser_texts(name)}
+            name: {"dump_header": [run_folder.config_header(name)], **parser_texts(name)}
             for name in SUBCOMMANDS
         }
         super().__init__(
@@ -109,7 +98,7 @@ class ZooCLI(LightningCLI):
             trainer_defaults={"log_every_n_steps": 10},
             seed_everything_default=0,
             parser_class=ZooParser,
-            # Else a mistyped option may be taken for another one, whose beginning it is.
+            # Else a mistyped option may pass as the prefix of another one.
             parser_kwargs={"prog": "wsss-zoo", "allow_abbrev": False, **headers},
             subclass_mode_model=True,
             subclass_mode_data=True,
@@ -119,35 +108,28 @@ class ZooCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """Subcommands, and the arguments of Trainer's methods that are not the user's."""
+        """List the subcommands, and arguments of Trainer's methods that are not the user's."""
         own = {"weights_only", "verbose", "return_predictions"}
         return {name: LightningCLI.subcommands()[name] | own for name in SUBCOMMANDS}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Shipped callbacks, evaluation options, and what follows from something else."""
+        """Add the shipped callbacks, evaluation options and links between options."""
         # Class arguments, not items of trainer.callbacks: a user's list cannot delete them.
-        parser.add_lightning_class_args(SegmentationMetrics, "metrics")
-        parser.add_lightning_class_args(ClassificationMetrics, "classification_metrics")
-        parser.add_lightning_class_args(PretextMetrics, "pretext_metrics")
-        parser.add_lightning_class_args(NoiseDetector, "noise")
-        # Before the label maps: an image that has one is done, and has its graph.
-        parser.add_lightning_class_args(GraphWriter, "graphs")
-        parser.add_lightning_class_args(PseudoLabelWriter, "labels")
-        parser.add_lightning_class_args(PredictionVisualizer, "visualizer")
-        parser.add_lightning_class_args(FiniteLoss, "finite_loss")
+        parser.add_lightning_class_args(callbacks.SegmentationMetrics, "metrics")
+        parser.add_lightning_class_args(callbacks.ClassificationMetrics, "classification_metrics")
+        parser.add_lightning_class_args(callbacks.PretextMetrics, "pretext_metrics")
+        parser.add_lightning_class_args(callbacks.NoiseDetector, "noise")
+        # Before the pseudo-labels: an image that has one is done, and has its graph.
+        parser.add_lightning_class_args(callbacks.GraphWriter, "graphs")
+        parser.add_lightning_class_args(callbacks.PseudoLabelWriter, "labels")
+        parser.add_lightning_class_args(callbacks.PredictionVisualizer, "visualizer")
+        parser.add_lightning_class_args(callbacks.FiniteLoss, "finite_loss")
         parser.add_lightning_class_args(LastCheckpoint, "checkpoint")
         parser.add_class_arguments(Evaluation, "evaluation")
-        parser.add_argument(
-            "--channels_last",
-            type=bool,
-            default=False,
-            help="Keep the network in channels-last memory order, for faster convolutions",
-        )
-        help_text = "Compile the network for the steps of fit, by torch.compile"
-        parser.add_argument("--compile", type=bool, default=False, help=help_text)
+        for name, text in _SWITCHES.items():
+            parser.add_argument(f"--{name}", type=bool, default=False, help=text)
         title_groups(parser)
-        # Two links on instantiation in opposite directions would be a cycle; this one needs no
-        # instance.
+        # Not on instantiation, as the other one: the two links would be a cycle.
         parser.link_arguments(
             "model.class_path", "data.init_args.supervision", compute_fn=supervision_of
         )
@@ -159,7 +141,7 @@ class ZooCLI(LightningCLI):
         """Parse, and reject what LightningCLI would accept silently."""
         given = given_settings(args[1:])
         args = [args[0], *class_first(class_first(args[1:], "model"), "data")]
-        # Without its config file, or for help, nothing can be said about what is missing.
+        # For help, or without its config file, nothing is missing yet.
         partial = {"config", "print_config", "help", "-h", "model.help", "data.help"} & set(given)
         try:
             if not partial:
@@ -170,8 +152,8 @@ class ZooCLI(LightningCLI):
             check_supervision(given.get("data.supervision"), method)
             if "model.num_classes" in given:
                 self._reject_num_classes(given["model.num_classes"])
-            # Where LightningCLI finds no checkpoint, it takes no hyper-parameters from it in place
-            # of the user's; before_instantiate_classes puts the path back.
+            # Hidden from LightningCLI, which would take hyper-parameters from the checkpoint in
+            # place of the user's; before_instantiate_classes puts the path back.
             self._ckpt_path = self.options.pop("ckpt_path") or self._requeued()
             self._checkpoint = read_checkpoint(self._ckpt_path, method) if self._ckpt_path else {}
         except ValueError as error:
@@ -183,32 +165,34 @@ class ZooCLI(LightningCLI):
         options: Namespace = self.config[self.config.subcommand]
         return options
 
+    @property
+    def _folder(self) -> Path:
+        return Path(self.options.trainer.default_root_dir or ".")
+
     def _requeued(self) -> str | None:
         folder = self.options.trainer.default_root_dir
         if self.config.subcommand != "fit" or folder is None or not SLURMEnvironment.detect():
             return None
-        return requeued_checkpoint(Path(folder))
+        return run_folder.requeued_checkpoint(Path(folder))
 
     def before_instantiate_classes(self) -> None:
-        """Choose the run's folder; warn before an untrained network is used or a run replaced."""
+        """Choose the run's folder; warn before a run is replaced."""
         options, subcommand = self.options, str(self.subcommand)
         options.ckpt_path = self._ckpt_path
         if options.trainer.default_root_dir is None and not options.trainer.fast_dev_run:
-            refuse_own_folders(options.trainer.num_nodes)
             parent = Path("runs", short_name(options.model.class_path))
-            options.trainer.default_root_dir = str(claim_run_folder(parent))
-        folder = Path(options.trainer.default_root_dir or ".")
-        self.save_config_kwargs["config_filename"] = config_name(folder, subcommand)
+            claimed = run_folder.claim_run_folder(parent, options.trainer.num_nodes)
+            options.trainer.default_root_dir = str(claimed)
+        folder = self._folder
+        self.save_config_kwargs["config_filename"] = run_folder.config_name(folder, subcommand)
         prepare_wandb(options.trainer.logger, folder)
-        if not self._ckpt_path and subcommand == "fit" and (folder / CHECKPOINT).exists():
-            log.warning(
-                "%s holds a run, which this one replaces; to go on with it give --ckpt_path %s",
-                folder,
-                folder / CHECKPOINT,
-            )
+        last = folder / run_folder.CHECKPOINT
+        if not self._ckpt_path and subcommand == "fit" and last.exists():
+            replaces = "%s holds a run, which this one replaces; to resume it give --ckpt_path %s"
+            log.warning(replaces, folder, last)
 
     def instantiate_classes(self) -> None:
-        """Instantiate; what a constructor says is not buried in a list of types tried."""
+        """Instantiate; raise a constructor's own error in place of a list of types tried."""
         try:
             super().instantiate_classes()
         except ValueError as error:
@@ -217,16 +201,16 @@ class ZooCLI(LightningCLI):
             raise
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The trainer, with ``metrics.csv`` beside whatever loggers the user asks for."""
+        """Make the trainer, which writes ``metrics.csv`` whatever loggers the user gives."""
         asked = self.config_init[self.subcommand].trainer.logger
         loggers = asked if isinstance(asked, list) else [asked]
         first_step = self._checkpoint.get("global_step", 0) if self.subcommand == "fit" else None
-        own = RunLogger(self.options.trainer.default_root_dir or ".", first_step)
+        own = RunLogger(str(self._folder), first_step)
         others = [logger for logger in loggers if isinstance(logger, Logger)]
         return super().instantiate_trainer(logger=[own, *others], **kwargs)
 
     def after_instantiate_classes(self) -> None:
-        """Hand over what no constructor takes; refuse a checkpoint that does not fit."""
+        """Set what no constructor takes; reject a checkpoint that does not fit."""
         trained = self._ckpt_path or self.options.model.init_args.get("init_from")
         has_weights = next(self.model.parameters(), None) is not None
         if str(self.subcommand) != "fit" and has_weights and not trained:
@@ -237,7 +221,7 @@ class ZooCLI(LightningCLI):
         if self.options.channels_last:
             self.model.to(memory_format=torch.channels_last)
         if self.options.compile:
-            self.trainer.callbacks.insert(0, CompiledTraining())  # type: ignore[attr-defined]
+            self.trainer.callbacks.insert(0, callbacks.CompiledTraining())  # type: ignore[attr-defined]
         if self._checkpoint:
             try:
                 names = self.datamodule.class_names
@@ -248,7 +232,7 @@ class ZooCLI(LightningCLI):
             self._checkpoint = {}
 
     def fit(self, **kwargs: Any) -> None:
-        """Train; checkpoints are read as data, never as code."""
+        """Train; checkpoints are loaded as data, never as code."""
         with self._in_wandb():
             self.trainer.fit(weights_only=True, **kwargs)
 
@@ -263,13 +247,13 @@ class ZooCLI(LightningCLI):
             self.trainer.test(weights_only=True, verbose=False, **kwargs)
 
     def predict(self, **kwargs: Any) -> None:
-        """Write predictions; by default Trainer would keep every one of them in memory."""
+        """Write predictions without keeping all of them in memory, as Trainer's default does."""
         with self._in_wandb():
             self.trainer.predict(weights_only=True, return_predictions=False, **kwargs)
 
     def _in_wandb(self) -> AbstractContextManager[None]:
-        folder = Path(self.options.trainer.default_root_dir or ".")
-        return wandb_run(self.trainer.loggers, self.options, folder, str(self.subcommand))
+        subcommand = str(self.subcommand)
+        return wandb_run(self.trainer.loggers, self.options, self._folder, subcommand)
 
     def _reject_num_classes(self, given: Setting) -> None:
         data = make_data(self.options.data.as_dict())

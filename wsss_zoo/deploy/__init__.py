@@ -1,1 +1,1 @@
-"""Use of a trained network: ``wsss-zoo label`` and ``export``."""
+"""Use a trained network: ``wsss-zoo label`` and ``export``."""

@@ -1,4 +1,4 @@
-"""``wsss-zoo export``: the evaluated network of a checkpoint, for use without this package."""
+"""``wsss-zoo export``: save the evaluated network of a checkpoint as a file of its own."""
 
 import copy
 import json
@@ -24,18 +24,13 @@ _SUFFIXES: dict[Format, str] = {
     "torch_export": ".pt2",
     "supervised": ".supervised.ckpt",
 }
-# Batch, height, width of the check: other than what exporters see in all of them, and no multiples
+# Batch, height, width of the check: all differ from the exporters' example, and none is a multiple
 # of a stride.
 _SIZES = ((1, 213, 320), (3, 161, 100), (1, 64, 224))
 
 
 class Difference(NamedTuple):
-    """How far an exported network is from PyTorch's.
-
-    Args:
-        largest: Largest difference of two logits.
-        magnitude: Largest absolute logit.
-    """
+    """Largest difference of an exported network's logits from PyTorch's; largest |logit|."""
 
     largest: float
     magnitude: float
@@ -52,24 +47,23 @@ def export_checkpoint(
 ) -> int:
     """Save the evaluated network of a checkpoint as a file of its own.
 
-    Formats: onnx, torch_export, and supervised: a checkpoint of the network alone as Supervised
-    trains it, without exits, averages and second networks, for --ckpt_path of validate, predict and
-    label and for --model.init_from of any segmenter.
+    onnx and torch_export: input "image", (N, 3, H, W) float32, RGB in [0, 1], any N, H and W; the
+    network normalises it. Output "logits", (N, C, H, W) float32; softmax over C gives
+    probabilities. The file is written only if it agrees with PyTorch at three sizes. Class names
+    are in metadata_props of an ONNX file (TorchScript-based exporter), in the extra file
+    wsss_zoo.json of torch.export (which takes up to a minute).
 
-    Of the first two the input is "image": (N, 3, H, W) float32, RGB in [0, 1], any N, H and W; the
-    network normalises it. Output "logits": (N, C, H, W) float32; the class of a pixel is the
-    largest of its C values, softmax over them gives probabilities. The file is written only if it
-    gives the same as PyTorch at three sizes. It names the classes: an ONNX file, made by PyTorch's
-    TorchScript-based exporter, in metadata_props; one of torch.export, which takes up to a minute,
-    in its extra file wsss_zoo.json.
+    supervised: a checkpoint of the network alone as Supervised trains it, without exits, averages
+    and second networks. It serves as --ckpt_path of validate, predict and label, and as
+    --model.init_from of any segmenter.
 
     Args:
         ckpt_path: Checkpoint of a segmenter.
         format: Kind of file.
         out: File to write; default: beside the checkpoint.
-        tolerance: Accepted difference to PyTorch, as a share of the largest logit (at least 1).
-        classes: Class list with other names than in the checkpoint.
-        model: Method, where the checkpoint does not say it or says one of your own.
+        tolerance: Accepted difference from PyTorch, as a share of the largest logit (at least 1).
+        classes: Class list that replaces the names in the checkpoint.
+        model: Method, if the checkpoint does not name it or names one of your own.
     """
     with usage_errors():
         trained = load_segmenter(ckpt_path, classes, model)
@@ -92,19 +86,12 @@ def export_segmenter(
 ) -> Difference:
     """Export a method's ``forward`` and check the file against it.
 
-    Args:
-        trained: The method; networks that ``forward`` does not run (teachers, second branches) are
-            left out.
-        out: File to write; it appears complete and checked, or not at all.
-        format: "onnx", by ``torch.onnx``'s TorchScript-based exporter, or "torch_export".
-        tolerance: Accepted difference of two logits, as a share of the largest one (at least 1).
-
-    Returns:
-        The largest difference over all sizes.
+    Networks that ``forward`` does not run (teachers, second branches) are left out. The file
+    appears complete and checked, or not at all. For the arguments see `export_checkpoint`.
 
     Raises:
         ImportError: If a package for ONNX is missing.
-        ValueError: If the file gives something else than PyTorch.
+        ValueError: If the file and PyTorch disagree.
     """
     network = copy.deepcopy(trained.method).eval().requires_grad_(False)
     images = [example_image(*size) for size in _SIZES]
@@ -121,22 +108,20 @@ def export_segmenter(
             raise ValueError(
                 f"the exported network differs from PyTorch by {found.largest:.1e} in logits of up "
                 f"to {found.magnitude:.3g}, more than --tolerance {tolerance} of that; nothing was "
-                "written. Try the other format"
+                "written; try the other format"
             )
     return found
 
 
 # Torch has no types for this class.
 class _Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the memory of every tensor that an operation reads."""
+    """Record the memory of every tensor that an operation reads."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.memory: set[int] = set()
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         for value in tree_leaves((args, kwargs)):
             if isinstance(value, Tensor):
                 self.memory.add(value.untyped_storage().data_ptr())
@@ -144,7 +129,7 @@ class _Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _drop_unused(network: nn.Module) -> None:
-    """Take out the parameters and buffers that the forward pass does not read."""
+    """Remove the parameters and buffers that the forward pass does not read."""
     with _Touched() as touched:
         network(example_image(*EXAMPLE))
     for module in network.modules():
@@ -170,7 +155,7 @@ def _compare(run: Run, images: Sequence[Tensor], expected: Sequence[Tensor]) -> 
         if given.shape != wanted.shape:
             raise ValueError(
                 f"the exported network gives {tuple(given.shape)} for an image of "
-                f"{tuple(image.shape)}, PyTorch {tuple(wanted.shape)}; nothing was written. Try "
+                f"{tuple(image.shape)}, PyTorch {tuple(wanted.shape)}; nothing was written; try "
                 "the other format"
             )
         difference = (given - wanted).abs().max().item()

@@ -1,8 +1,8 @@
-"""A bare folder of images as a data module: find the images, read them one at a time."""
+"""A bare folder of images as a data module: list the images, read them one at a time."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,12 @@ from wsss_zoo.files.text import id_problem, normalise
 class ImageFolder(LightningDataModule):
     """The images below a folder, each on exactly one rank; hidden files are left out.
 
-    An image's id is its path below the folder without the suffix. Of several files that differ in
-    the suffix only, all keep it, so that which is which does not depend on what else is there.
+    An image's id is its path below the folder without the suffix. Files that differ only in the
+    suffix all keep it, so that ids do not depend on what else is in the folder.
 
     Args:
         root: The folder.
-        leave_out: Files in this folder are not listed: that of the results, should it be inside.
+        leave_out: Folder whose files are not listed: that of the results, which may be inside.
         max_pixels: Pixels of the largest image that a loader process reads.
         num_workers: Loader processes.
 
@@ -39,22 +39,22 @@ class ImageFolder(LightningDataModule):
         self, root: Path, leave_out: Path, max_pixels: int = 2**21, num_workers: int = 0
     ) -> None:
         super().__init__()
-        # More ranks than images, or nothing left to do, is no mistake.
+        # More ranks than images, or nothing left to do, is legal.
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.root, self.max_pixels, self.num_workers = root, max_pixels, num_workers
         #: Path of each image by id, sorted by id.
         self.files: dict[str, str] = {}
-        #: What cannot be used, and why; each names the file.
+        #: Files that cannot be used, and why.
         self.problems: list[str] = []
         #: Writers that say which images are done, see `DataModule`.
         self.resumed_by: list[FindDone] = []
-        #: Path by id of the images that are left; known once the loader is made.
+        #: Path by id of the remaining images; known once the loader is made.
         self.left: dict[str, str] = {}
         if not root.is_dir():
             what = "is a file; give the folder that it is in" if root.is_file() else "is missing"
             raise ValueError(f"folder {root} {what}")
         out = leave_out.absolute()
-        # Without suffixes everything is among the others.
+        # Without suffixes every file is among the others.
         listed = map(Path, list_files(root, (), report=self.problems.append).others)
         paths = [path for path in listed if not path.absolute().is_relative_to(out)]
         suffixes = readable_suffixes()
@@ -63,12 +63,12 @@ class ImageFolder(LightningDataModule):
         self.others = [str(path) for path in paths if path.suffix.lower() not in suffixes]
 
     def _add_files(self, paths: Sequence[Path]) -> None:
-        names = {path: path.relative_to(self.root) for path in paths}
-        counts = Counter(_id(name.with_suffix("")) for name in names.values())
+        names = [path.relative_to(self.root) for path in paths]
+        stems = [normalise(name.with_suffix("").as_posix()) for name in names]
+        counts = Counter(stems)
         files: dict[str, str] = {}
-        for path, name in names.items():
-            stem = _id(name.with_suffix(""))
-            image_id = stem if counts[stem] == 1 else _id(name)
+        for path, name, stem in zip(paths, names, stems, strict=True):
+            image_id = stem if counts[stem] == 1 else normalise(name.as_posix())
             problem = id_problem(image_id)
             if problem is None and image_id in files:
                 problem = f"gives its mask the name of that of {files[image_id]!r}"
@@ -79,15 +79,15 @@ class ImageFolder(LightningDataModule):
         self.files = dict(sorted(files.items()))
 
     def predict_ids(self) -> list[str]:
-        """All images, whether they are left out or not."""
+        """List all images, those that are done included."""
         return list(self.files)
 
     def relative_paths(self) -> dict[str, str]:
-        """Path of each image below the folder, by id."""
+        """List the path of each image below the folder, by id."""
         return {i: str(Path(path).relative_to(self.root)) for i, path in self.files.items()}
 
     def predict_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Give the images that are left, one at a time."""
+        """Load the remaining images, one at a time."""
         assert self.trainer is not None
         done = done_ids(self.resumed_by)
         self.left = {i: path for i, path in self.files.items() if i not in done}
@@ -100,20 +100,16 @@ class ImageFolder(LightningDataModule):
         )
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, index: int) -> Any:
-        """Leave images where they are: tiles are moved one by one."""
+        """Leave the image on the CPU: tiles are moved one by one."""
         return batch
 
 
 class ImagesToLabel(Dataset[dict[str, Any]]):
-    """Whole images, one at a time; what cannot be read does not stop the others.
+    """Whole images, one at a time; an unreadable one does not stop the others.
 
-    A sample has ``image_id``, ``path`` and ``image``, a tensor (H, W, 3) uint8. That is None for an
-    image with more pixels than ``max_pixels``, which is read where it is used: it does not pass
-    from process to process, and no second one waits in memory.
-
-    Args:
-        files: Path by id.
-        max_pixels: Pixels of the largest image to be read here.
+    A sample has ``image_id``, ``path`` and ``image``, a tensor (H, W, 3) uint8, or None. An image
+    of more than ``max_pixels`` is read where it is used: it does not pass between processes, and no
+    second one waits in memory. An unreadable one fails there again, where it can be reported.
     """
 
     def __init__(self, files: dict[str, str], max_pixels: int) -> None:
@@ -125,26 +121,17 @@ class ImagesToLabel(Dataset[dict[str, Any]]):
     def __getitem__(self, position: Position) -> dict[str, Any]:
         image_id, path = self.files[index_and_visit(position)[0]]
         image = None
-        try:
-            with _any_size():
-                height, width = image_size_of(path)
+        with suppress(OSError, ValueError), _any_size():
+            height, width = image_size_of(path)
             if height * width <= self.max_pixels:
-                # As a tensor it goes through shared memory. An array would fill the pipe between
-                # the processes, and a worker whose parent was killed would wait there for ever.
+                # A tensor goes through shared memory. An array would fill the pipe between the
+                # processes, where a worker whose parent was killed would wait for ever.
                 image = torch.from_numpy(read_rgb(path))
-        except (OSError, ValueError):
-            # The error comes again, in the process that can report it.
-            pass
         return {"image_id": image_id, "path": path, "image": image}
 
 
 def read_any_size(path: str) -> UInt8Array:
-    """`read_rgb` without Pillow's limit on the number of pixels: the files are the user's own.
-
-    Raises:
-        OSError: If the file is missing, empty, truncated or no image; the message names it.
-        ValueError: If its pixels are floating-point numbers.
-    """
+    """Call `read_rgb` without Pillow's limit on the number of pixels: files are the user's own."""
     with _any_size():
         return read_rgb(path)
 
@@ -157,7 +144,3 @@ def _any_size() -> Iterator[None]:
         yield
     finally:
         Image.MAX_IMAGE_PIXELS = limit
-
-
-def _id(name: Path) -> str:
-    return normalise(name.as_posix())

@@ -1,4 +1,4 @@
-"""``wsss-zoo label``: masks for any folder of images, by a checkpoint of any segmenter."""
+"""``wsss-zoo label``: write masks for any folder of images, from a segmenter's checkpoint."""
 
 import dataclasses
 import logging
@@ -24,7 +24,7 @@ from wsss_zoo.runs.segmenter import load_segmenter
 
 log = logging.getLogger(__name__)
 
-# Advice of Lightning that does not apply here.
+# Lightning's advice that does not apply here.
 _QUIET = (
     r"The '\w+_dataloader' does not have many workers",
     r"Total length of .* across ranks is zero",
@@ -42,13 +42,13 @@ class FolderEvaluation(Evaluation):
 
 @dataclass(frozen=True)
 class TrainerOptions:
-    """What matters of Lightning's Trainer.
+    """Options of Lightning's Trainer that matter for prediction.
 
     Args:
         accelerator: cpu, gpu or auto.
-        devices: How many of them, or which.
+        devices: Number of devices, or a list of indices.
         strategy: ddp for several devices.
-        num_nodes: Machines.
+        num_nodes: Number of machines.
         precision: For example bf16-mixed.
     """
 
@@ -77,9 +77,9 @@ def label(
 ) -> int:
     """Write a mask for every image in a folder and its sub-folders.
 
-    OUT/masks/<image>.png holds the class index of each pixel, coloured; OUT/overlays/<image>.jpg
-    the same over the image; OUT/legend.png and OUT/classes.txt say which class is which. Started
-    again after it was stopped, or when images were added or changed, it makes what is missing.
+    OUT/masks/<image>.png holds the class index of each pixel, coloured. OUT/overlays/<image>.jpg
+    shows it over the image. OUT/legend.png and OUT/classes.txt list the classes. Run it again after
+    an interruption, or after images were added or changed: it makes only what is missing.
 
     Args:
         folder: Folder of images.
@@ -87,27 +87,29 @@ def label(
         evaluation: How segmenters are run on whole images.
         trainer: Lightning's Trainer.
         out: Folder to write; default FOLDER_masks.
-        overwrite: Delete the masks that are in OUT, of whatever checkpoint, and start afresh.
+        overwrite: Delete all masks in OUT, of any checkpoint, and start afresh.
         opacity: Opacity of the overlays, in [0, 1]; 0 writes none.
         conf_thresh: Pixels of lower probability, in [0, 1], get 255 in place of a class.
         max_pixels: An image with more pixels than this is run in overlapping tiles.
         tile: Side of a tile in pixels.
-        classes: Class list with other names than in the checkpoint.
-        model: Method, where the checkpoint does not say it or says one of your own.
+        classes: Class list that replaces the names in the checkpoint.
+        model: Method, if the checkpoint does not name it or names one of your own.
         num_workers: Processes that read images.
 
     Returns:
         1 if something could not be labelled, else 0.
 
     Raises:
-        UsageError: If an option, the folder or the checkpoint is of no use.
-        ValueError: If the folder of the results is not free for them.
+        UsageError: If an option, the folder or the checkpoint cannot be used.
+        ValueError: If OUT holds results of other options.
     """
-    options = {"opacity": opacity, "conf_thresh": conf_thresh}
+    options: dict[str, float | None] = {"opacity": opacity, "conf_thresh": conf_thresh}
     options |= {"max_pixels": max_pixels, "tile": tile}
-    directory = out or _default_out(folder)
+    directory = out or folder.absolute().with_name(f"{folder.absolute().name}_masks")
     with usage_errors():
-        _check(options, folder, directory)
+        _check(options)
+        if directory.resolve() == folder.resolve():
+            raise ValueError(f"out {directory} is the folder of the images; choose another")
         data = ImageFolder(folder, directory, max_pixels, num_workers)
         if not data.files and not data.problems:
             raise ValueError(f"there are no images that can be read in {folder}")
@@ -115,16 +117,13 @@ def label(
     if not trained.names_known:
         log.warning("the checkpoint has no class names; give them with --classes classes.txt")
     trained.method.evaluation = evaluation
-    # What decides the masks: a folder never holds those of two.
+    settings = evaluation_settings(trained.method)
+    # What decides the masks: a folder never mixes two of them.
     identity = {
         "method": type(trained.method).__name__,
         "class_names": trained.class_names,
         "checkpoint_sha256": sha256_file(Path(ckpt_path)),
-        "options": {
-            **options,
-            "evaluation": evaluation_settings(trained.method),
-            "precision": str(trainer.precision),
-        },
+        "options": {**options, "evaluation": settings, "precision": str(trainer.precision)},
     }
     writer = FolderMaskWriter(
         LabelFolder(directory, identity),
@@ -138,14 +137,7 @@ def label(
     return _predict(labeler, data, writer, trainer)
 
 
-def _default_out(folder: Path) -> Path:
-    absolute = folder.absolute()
-    return absolute.with_name(f"{absolute.name}_masks")
-
-
-def _check(options: dict[str, Any], folder: Path, out: Path) -> None:
-    if out.resolve() == folder.resolve():
-        raise ValueError(f"out {out} is the folder of the images; choose another")
+def _check(options: dict[str, float | None]) -> None:
     for name, value in options.items():
         is_share = name in ("opacity", "conf_thresh")
         if value is not None and not (0 <= value <= 1 if is_share else value >= 1):
@@ -184,6 +176,5 @@ def _predict(
 
 
 def _count_suffixes(paths: list[str]) -> str:
-    """Count files by their suffix, the most frequent first."""
     counts = Counter(Path(path).suffix.lower() or "without suffix" for path in paths)
     return ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(5))

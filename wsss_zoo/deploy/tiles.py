@@ -1,5 +1,6 @@
-"""Run any segmenter on images of any size, in tiles and in bounded memory."""
+"""Run any segmenter on images of any size, in tiles and bounded memory."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,22 +16,16 @@ from wsss_zoo.functional import sliding_windows
 from wsss_zoo.functional.views.windows import Box, merge_windows
 from wsss_zoo.methods.base import BaseMethod
 
-#: Told of each tile of a large image: image id, tiles done, tiles in all.
+#: Called after each tile of a large image: image id, tiles done, tiles in all.
 TileReport = Callable[[str, int, int], None]
 
 
 def tiles_of(height: int, width: int, tile: int, max_pixels: int) -> list[Box]:
-    """Where an image is cut: (y0, x0, y1, x1) of each tile, in the order to run them.
+    """Cut an image into tiles (y0, x0, y1, x1), in the order to run them.
 
     An image of at most ``max_pixels`` is one tile. Others get square tiles that overlap by a third
-    or more, in bands that are as long as the image's short side: what waits for the next band, see
-    `merge_windows`, is then smallest.
-
-    Args:
-        height: Height of the image, pixels.
-        width: Width of the image, pixels.
-        tile: Side of a tile, pixels.
-        max_pixels: Pixels of the largest image to be run whole.
+    or more, in bands along the image's short side. That minimises what `merge_windows` holds until
+    the next band. All sizes are in pixels.
 
     >>> tiles_of(4, 9, tile=4, max_pixels=20)
     [(0, 0, 4, 4), (0, 2, 4, 6), (0, 4, 4, 8), (0, 5, 4, 9)]
@@ -40,24 +35,24 @@ def tiles_of(height: int, width: int, tile: int, max_pixels: int) -> list[Box]:
     stride = max(1, tile * 2 // 3)
     end = max(height, width) - tile
     if end > 0:
-        # Evenly along the long side, where a last tile shifted far back would repeat a band.
+        # Even steps along the long side: a last tile shifted far back would repeat a band.
         stride = -(-end // -(-end // stride))
     boxes = sliding_windows(height, width, tile, stride)
     return boxes if height >= width else sorted(boxes, key=lambda box: (box[1], box[0]))
 
 
 class FolderLabeler(LightningModule):
-    """Runs a segmenter on images as they lie on the disk.
+    """Run a segmenter on images of a folder.
 
-    An image of more than ``max_pixels`` is run in overlapping tiles, each as the method's
-    evaluation options say, whose probabilities are averaged; with the defaults that is the sliding
-    window of `Evaluation`. At any time there are probabilities of one tile, and of about a third of
-    a tile's height (at most a tile's) over the image's short side: (C, tile, short side) float32.
+    An image of more than ``max_pixels`` is run in overlapping tiles under the method's evaluation
+    options. Their probabilities are averaged; with default options that is the sliding window of
+    `Evaluation`. Memory holds probabilities of one tile and of a band along the image's short side:
+    about a third of a tile high, at most (C, tile, short side) float32.
 
     Args:
         method: The segmenter, with its ``evaluation``.
         tile: Side of a tile, pixels.
-        max_pixels: Pixels of the largest image to be run whole.
+        max_pixels: Pixels of the largest image that is run whole.
         conf_thresh: Pixels whose class has a lower probability, in [0, 1], get 255; None for none.
     """
 
@@ -67,34 +62,35 @@ class FolderLabeler(LightningModule):
         super().__init__()
         self.method = method
         self.tile, self.max_pixels, self.conf_thresh = tile, max_pixels, conf_thresh
-        #: Told of the tiles of large images.
+        #: Called after each tile of a large image.
         self.report: TileReport = lambda image_id, done, total: None
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
-        """{"image" (H, W, 3) uint8, "preds" (H, W) uint8}, or {"problem"}: why it is not read."""
+        """Give {"image" (H, W, 3) uint8, "preds" (H, W) uint8}, or {"problem"} if unreadable."""
         given: Tensor | None = batch["image"]
         try:
             image = read_any_size(batch["path"]) if given is None else given.numpy()
         except OSError as error:
-            # The remedy behind it speaks of data sets.
+            # Without the remedy, which is about data sets.
             return {"problem": str(error).partition("; ")[0]}
         except ValueError as error:
             return {"problem": str(error)}
         return {"image": image, "preds": self.label(image, batch["image_id"])}
 
     def label(self, image: UInt8Array, image_id: str) -> UInt8Array:
-        """Class index per pixel, 255 = not sure, (H, W), of an image (H, W, 3)."""
+        """Predict the class of each pixel, (H, W), 255 if unsure, of an image (H, W, 3)."""
         height, width = image.shape[:2]
         label = np.empty((height, width), dtype=np.uint8)
         tiles = tiles_of(height, width, self.tile, self.max_pixels)
-        done = 0
+        numbers = itertools.count(1)
 
         def probs_of(box: Box) -> Tensor:
-            nonlocal done
-            probs = self._probs(image, box)
-            done += 1
+            y0, x0, y1, x1 = box
+            tile = torch.from_numpy(image[y0:y1, x0:x1]).to(self.device).permute(2, 0, 1)
+            pixels = to_float(tile.contiguous()).to(self.dtype)
+            probs = self.method.evaluation(self.method, pixels[None])[0]
             if len(tiles) > 1:
-                self.report(image_id, done, len(tiles))
+                self.report(image_id, next(numbers), len(tiles))
             return probs
 
         for (y0, x0, y1, x1), probs in merge_windows(tiles, probs_of):
@@ -103,9 +99,3 @@ class FolderLabeler(LightningModule):
                 preds = preds.masked_fill(confidence < self.conf_thresh, IGNORE_INDEX)
             label[y0:y1, x0:x1] = preds.to(torch.uint8).cpu().numpy()
         return label
-
-    def _probs(self, image: UInt8Array, box: Box) -> Tensor:
-        y0, x0, y1, x1 = box
-        tile = torch.from_numpy(image[y0:y1, x0:x1]).to(self.device).permute(2, 0, 1)
-        pixels = to_float(tile.contiguous()).to(self.dtype)
-        return self.method.evaluation(self.method, pixels[None])[0]

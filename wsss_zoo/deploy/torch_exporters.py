@@ -1,4 +1,4 @@
-"""PyTorch's exporters, with what they need to give networks of any size."""
+"""PyTorch's exporters, set up for networks that take any image size."""
 
 import importlib
 import json
@@ -15,18 +15,18 @@ from torch import Tensor, nn
 Run = Callable[[Tensor], Tensor]
 
 _OPSET = 18
-# Batch, height, width of what exporters see.
+# Batch, height, width of the exporters' example.
 EXAMPLE = (2, 96, 128)
 
 
 def example_image(count: int, height: int, width: int) -> Tensor:
-    """Images (N, 3, H, W) in [0, 1], the same in every call."""
+    """Make random images (N, 3, H, W) in [0, 1], the same in every call."""
     generator = torch.Generator().manual_seed(height)
     return torch.rand(count, 3, height, width, generator=generator)
 
 
 def export_onnx(network: nn.Module, path: Path, metadata: dict[str, str]) -> Run:
-    """Write an ONNX file by the TorchScript-based exporter; what runs it.
+    """Write an ONNX file by the TorchScript-based exporter; return a function that runs it.
 
     Raises:
         ImportError: If a package for ONNX is missing.
@@ -39,7 +39,7 @@ def export_onnx(network: nn.Module, path: Path, metadata: dict[str, str]) -> Run
         ) from error
     axes = {0: "batch", 2: "height", 3: "width"}
     with _quiet():
-        # Not the newer one (dynamo=True): it fixes sizes that the padding to a stride depends on.
+        # Not dynamo=True: it freezes sizes that the padding to a stride depends on.
         torch.onnx.export(
             network,
             (example_image(*EXAMPLE),),
@@ -59,12 +59,11 @@ def export_onnx(network: nn.Module, path: Path, metadata: dict[str, str]) -> Run
 
 
 def export_program(network: nn.Module, path: Path, metadata: dict[str, str]) -> Run:
-    """Write a program of torch.export; what runs it."""
+    """Write a program of torch.export; return a function that runs it."""
     from torch.fx.experimental import _config
 
     size = torch.export.Dim.AUTO
-    # Without it the program is bound to what holds for the example: a batch of more than one, sides
-    # that the stride divides.
+    # Else the program is specialised to the example: a batch > 1, sides that the stride divides.
     free = _config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
     with _quiet(), _integer_padding(), free, torch.no_grad():
         program = torch.export.export(
@@ -79,7 +78,7 @@ def export_program(network: nn.Module, path: Path, metadata: dict[str, str]) -> 
 
 @contextmanager
 def _integer_padding() -> Iterator[None]:
-    """Let timm's "same" padding use whole numbers: torch.export cannot save its ``math.ceil``."""
+    """Let timm's "same" padding use integers: torch.export cannot save its ``math.ceil``."""
     original = padding.get_same_padding
 
     def same(x: int, kernel_size: int, stride: int, dilation: int) -> int:
@@ -96,13 +95,12 @@ def _integer_padding() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Drop what exporters say of themselves: the result is checked."""
+    """Silence the exporters' warnings: the result is checked."""
     logger = logging.getLogger("torch")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
         logger.setLevel(level)

@@ -1,4 +1,4 @@
-"""Read the checkpoint of a run, and check that it fits the method and the data it is for."""
+"""Read a run's checkpoint, and check that it fits method and data."""
 
 import zipfile
 from collections.abc import Mapping
@@ -14,27 +14,21 @@ from wsss_zoo.runs.folder import CHECKPOINT, CONFIG
 
 
 def read_checkpoint(path: str, model_class_path: str | None = None) -> dict[str, Any]:
-    """Read a checkpoint as data, never as code, and refuse one of another method.
+    """Read a checkpoint as data, never as code; tensors are memory-mapped.
 
     Args:
         path: Checkpoint file.
         model_class_path: Import path of the method asked for; None takes any.
-
-    Returns:
-        The checkpoint; a tensor is read from the disk when it is looked at.
 
     Raises:
         ValueError: If the file is missing, unreadable, no Lightning checkpoint or of another
             method.
     """
     if not Path(path).is_file():
-        raise ValueError(
-            f"checkpoint {path}: there is no such file; a run has its own {CHECKPOINT}"
-        )
+        raise ValueError(f"checkpoint {path}: there is no such file; runs write {CHECKPOINT}")
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path} is no checkpoint, or a damaged one; give another")
-    damaged = damaged_part(path)
-    if damaged is not None:
+    if (damaged := damaged_part(path)) is not None:
         raise ValueError(
             f"checkpoint {path} is damaged: the checksum of {damaged} does not fit; give another "
             "checkpoint, or delete it and train again"
@@ -43,13 +37,12 @@ def read_checkpoint(path: str, model_class_path: str | None = None) -> dict[str,
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch lets KeyError, IndexError and more through
         raise ValueError(
-            f"{path} cannot be read as a checkpoint: it is damaged, or holds pickled objects, "
-            "which are never unpickled; give a checkpoint that 'wsss-zoo fit' wrote "
-            f"({type(error).__name__})"
+            f"{path} cannot be read as a checkpoint ({type(error).__name__}): it is damaged, or "
+            "holds pickled objects, which are never unpickled; give one that 'wsss-zoo fit' wrote"
         ) from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), Mapping):
         raise ValueError(
-            f"{path} is no checkpoint of a run; weights alone go to model.weights or "
+            f"{path} is no checkpoint of a run; give bare weights as model.weights or "
             "model.init_from"
         )
     options = checkpoint.get("hyper_parameters", {})
@@ -66,16 +59,10 @@ def read_checkpoint(path: str, model_class_path: str | None = None) -> dict[str,
 def check_checkpoint_fits(
     path: str, checkpoint: Mapping[str, Any], model: LightningModule, class_names: list[str]
 ) -> None:
-    """Refuse a checkpoint whose network is not that of the method.
-
-    Args:
-        path: Checkpoint file, for the message.
-        checkpoint: Its content.
-        model: The method as configured.
-        class_names: Classes of the data set, the background included.
+    """Refuse a checkpoint of another network than the configured ``model``.
 
     Raises:
-        ValueError: If numbers of classes, parameters or their shapes differ.
+        ValueError: If numbers of classes (background included), parameters or shapes differ.
     """
     held = checkpoint.get("hyper_parameters", {})
     if held.get("num_classes", len(class_names)) != len(class_names):

@@ -1,4 +1,4 @@
-"""The data module that a run's configuration names, without running code that only it names."""
+"""Make the data module of a run's configuration, without importing what only the file names."""
 
 import pkgutil
 from collections.abc import Mapping
@@ -15,13 +15,12 @@ def make_data(config: Mapping[str, Any], asked: str | None = None) -> BaseDataMo
     """Make the data module of a configuration.
 
     Args:
-        config: ``class_path`` and ``init_args``, out of the file of a run.
-        asked: Import path of a class of the user's own, as the user gave it: nothing is imported
-            because the file of a run asks for it.
+        config: ``class_path`` and ``init_args``, from the file of a run.
+        asked: Import path of the user's own class, as the user gave it. Nothing else is imported.
 
     Raises:
-        ValueError: If there is no such data module, or it does not take the arguments; one that
-            is itself a class, and that the parser would import, is refused.
+        ValueError: If there is no such data module, it does not take the arguments, or one of them
+            names a class, which the parser would import.
     """
     class_path = str(config.get("class_path"))
     if class_path == asked and "." in class_path:

@@ -1,7 +1,7 @@
-"""All that an exact resume needs of Lightning's inside: its signals, and the progress of its loops.
+"""Lightning's private attributes that an exact resume needs: signals, and progress of the loops.
 
-Lightning 2.6 has no public way to do this. Where a later version moves an attribute, this file is
-the one to change; ``tests/test_resume.py`` tells.
+Lightning 2.6 has no public way. If a later version moves an attribute, change it here;
+``tests/test_resume.py`` fails then.
 """
 
 from functools import partial
@@ -11,17 +11,16 @@ from pytorch_lightning import Trainer
 
 
 class StopRequest:
-    """SIGTERM during a training, held back until the run can end where it resumes exactly."""
+    """Hold back SIGTERM during a training until the run can end where it resumes exactly."""
 
     def __init__(self) -> None:
         #: Whether the signal came, on any rank.
         self.asked = False
 
     def listen(self, trainer: Trainer) -> None:
-        """Forget earlier signals; with several ranks take Lightning's place in noting new ones.
+        """Forget earlier signals; with several ranks replace Lightning's signal handler.
 
-        Lightning would broadcast from within the signal, in the middle of another collective call:
-        ranks would wait for each other for ever.
+        That one broadcasts, possibly within another collective call: a deadlock.
         """
         self.asked = False
         if trainer.world_size > 1:
@@ -31,7 +30,7 @@ class StopRequest:
     def hold(self, trainer: Trainer, now: bool) -> None:
         """Let the signal end the training after this batch, or keep it for a later one.
 
-        Lightning looks at it after every batch and cannot be asked to wait.
+        Lightning checks for it after every batch and cannot be told to wait.
 
         Args:
             trainer: The trainer.
@@ -50,12 +49,12 @@ class StopRequest:
 
 
 def is_last_batch(trainer: Trainer) -> bool:
-    """Whether the current batch is the last of its epoch."""
+    """Tell whether the current batch is the last of its epoch."""
     return trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
 
 
 def pause_follows(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether a validation, the end of an epoch or of the training comes after this batch."""
+    """Tell whether a validation or the end of the epoch or training follows this batch."""
     if is_last_batch(trainer) or trainer.global_step == trainer.max_steps:
         return True
     every = trainer.val_check_batch
@@ -65,7 +64,7 @@ def pause_follows(trainer: Trainer, batch_idx: int) -> bool:
 
 
 def is_between_steps(trainer: Trainer) -> bool:
-    """Whether a state saved now resumes exactly: no step is half done, no epoch at its end."""
+    """Tell whether a state saved now resumes exactly: no step half done, no epoch at its end."""
     if is_last_batch(trainer):
         return trainer.validating
     batches = trainer.fit_loop.epoch_loop.batch_progress.current
@@ -74,7 +73,7 @@ def is_between_steps(trainer: Trainer) -> bool:
 
 
 def begin_validation_again(trainer: Trainer) -> None:
-    """Put the progress of a validation to where Lightning resumes with its first image."""
+    """Reset the progress of a validation, so that Lightning resumes with its first image."""
     images = trainer.fit_loop.epoch_loop.val_loop.batch_progress
     images.reset_on_run()
     images.increment_ready()

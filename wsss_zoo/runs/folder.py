@@ -1,30 +1,33 @@
-"""The folder of a run: the names of its files, and which folder a new run takes."""
+"""The folder of a run: names of its files, and the choice of a new one."""
 
 import os
 from pathlib import Path
 
-#: The state that a run goes on from, and its final weights.
+#: The state that a run resumes from, and its final weights.
 CHECKPOINT = Path("checkpoints", "last.ckpt")
 #: All options of the run.
 CONFIG = "config.yaml"
-#: A row of metrics for each step that was logged, and for each validation.
+#: A row of metrics for each logged step and each validation.
 METRICS = "metrics.csv"
-#: A pipeline's mark that it began the run as one of its steps, and that the step is done.
+#: A pipeline's marks that it began the run as one of its steps, and finished it.
 STARTED, DONE = "started.json", "done.json"
-# Ranks that Lightning starts parse the command line again and must come to the same folder.
+# Ranks that Lightning starts parse the command line again and must choose the same folder.
 _RUN_FOLDER = "WSSS_ZOO_RUN_FOLDER"
 
 
-def claim_run_folder(parent: Path) -> Path:
-    """Make the next free ``version_N`` in a folder; two runs that start at once get two.
-
-    Args:
-        parent: Folder of a method's runs.
+def claim_run_folder(parent: Path, num_nodes: int = 1) -> Path:
+    """Make the next free ``version_N`` in ``parent``; two simultaneous runs get different ones.
 
     Raises:
-        RuntimeError: On another rank than the first, when it cannot know the first one's choice.
+        ValueError: If several machines would each choose a folder.
+        RuntimeError: On a rank that cannot know the choice of the first one.
     """
-    # What only reads folders needs no Lightning.
+    if num_nodes > 1:
+        raise ValueError(
+            f"trainer.num_nodes is {num_nodes}, and machines cannot agree on a new run folder; "
+            "give --trainer.default_root_dir, a folder that all of them see"
+        )
+    # Reading a run's folder needs no Lightning.
     from pytorch_lightning.utilities import rank_zero_only
 
     if getattr(rank_zero_only, "rank", 0) > 0:
@@ -47,31 +50,11 @@ def claim_run_folder(parent: Path) -> Path:
         return folder
 
 
-def refuse_own_folders(num_nodes: int) -> None:
-    """Refuse to choose a run's folder where each of several machines would choose its own.
-
-    Raises:
-        ValueError: If there are several.
-    """
-    if num_nodes > 1:
-        raise ValueError(
-            f"trainer.num_nodes is {num_nodes}, and machines cannot agree on a new run folder; "
-            "give --trainer.default_root_dir, a folder that all of them see"
-        )
-
-
 def requeued_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint of a run that SLURM stopped and starts again by the same command.
+    """Find the newest checkpoint of a run that SLURM stopped and requeued; None for a new run.
 
     Lightning writes ``hpc_ckpt_N.ckpt`` when SLURM announces the end of a job's time. The run's own
-    checkpoint counts from the first restart on, which SLURM tells: else the same command means a
-    new run.
-
-    Args:
-        folder: The run's folder.
-
-    Returns:
-        Its path; None if the run begins.
+    checkpoint counts only if SLURM reports a restart: otherwise the same command is a new run.
     """
     found = list(folder.glob("hpc_ckpt_*.ckpt"))
     if int(os.environ.get("SLURM_RESTART_COUNT", "0")) and (folder / CHECKPOINT).exists():
@@ -81,7 +64,7 @@ def requeued_checkpoint(folder: Path) -> str | None:
 
 
 def config_name(folder: Path, subcommand: str) -> str:
-    """File name for a run's configuration: that of a fit in the same folder is not overwritten."""
+    """Name a run's configuration file; that of a fit in the same folder is not overwritten."""
     path = folder / CONFIG
     if subcommand == "fit" or not path.exists():
         return path.name
@@ -91,5 +74,5 @@ def config_name(folder: Path, subcommand: str) -> str:
 
 
 def config_header(subcommand: str) -> str:
-    """First comment of a saved configuration."""
+    """Return the first comment of a saved configuration."""
     return f"wsss-zoo {subcommand}"

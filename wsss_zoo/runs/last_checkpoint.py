@@ -21,48 +21,49 @@ from wsss_zoo.runs.folder import CHECKPOINT, CONFIG
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps one checkpoint of a run, ``checkpoints/last.ckpt``, replaced by rename.
+    """Keep one checkpoint of a run, ``checkpoints/last.ckpt``, replaced by rename.
 
-    It is saved in the middle of an epoch and at the end of the training, never between a step and
-    the validation that follows it: a run that is killed at any time and resumed takes the same
-    steps and makes the same validations as one that is not. (An epoch of a single batch has no
-    middle; there it is saved at the end of the epoch, from where Lightning, with ``max_steps``,
-    resumes with the order of a later epoch.)
+    It is saved within epochs and at the end of the training, never between a step and the
+    validation that follows it. A run that is killed at any time and resumed takes the same steps
+    and validations as an uninterrupted one. Exception: an epoch of a single batch. It is saved at
+    its end, and Lightning, with ``max_steps``, resumes with the order of a later epoch.
 
-    SIGTERM saves too. The step that it comes in is finished, also if gradients are half
-    accumulated; at the end of an epoch or of a validation so is the first step that follows; within
-    a validation this is cut short, and made again after the resume. Several ranks agree on the
-    step, whichever of them the signal came to; they finish a validation, and the step after it. In
-    the very last validation nothing is saved, and the checkpoint before stays.
+    SIGTERM saves too:
 
-    Whatever ends a training early, the error says by which command it goes on.
+    * The current step is finished, also if gradients are half accumulated.
+    * At the end of an epoch or of a validation, so is the first step that follows.
+    * A validation is cut short, and repeated after the resume.
+    * Several ranks agree on the step, whichever received the signal. They finish a validation and
+      the step after it.
+    * In the very last validation nothing is saved, and the previous checkpoint stays.
 
-    Lightning's ``ModelCheckpoint`` may stand beside it in ``trainer.callbacks``. It cannot take
-    this place: it writes through a temporary file that may be on another disk, which is no rename.
+    Whatever ends a training early, the error names the command that resumes it.
+
+    Lightning's ``ModelCheckpoint`` may be used as well, in ``trainer.callbacks``. It cannot replace
+    this callback: its temporary file may be on another disk, which rules out a rename.
 
     Args:
         every_n_train_steps: Steps that a killed run may lose.
-        keep_parts: Number of equal parts of the training after each of which, but the last, the
-            weights are kept too, in ``checkpoints/part_1.ckpt`` and so on: for ``predict``, as the
-            earlier checkpoints of ST++ (3 parts), not to resume from.
+        keep_parts: Number of equal parts of the training. After each but the last the weights are
+            kept too, in ``checkpoints/part_1.ckpt`` and so on: for ``predict``, as ST++ does with
+            3 parts, not to resume from.
     """
 
     def __init__(self, every_n_train_steps: int = 100, keep_parts: int = 1) -> None:
-        if every_n_train_steps < 1:
-            raise ValueError(f"every_n_train_steps must be at least 1, got {every_n_train_steps}")
-        if keep_parts < 1:
-            raise ValueError(f"keep_parts must be at least 1, got {keep_parts}")
-        self.every_n_train_steps = every_n_train_steps
-        self.keep_parts = keep_parts
+        given = {"every_n_train_steps": every_n_train_steps, "keep_parts": keep_parts}
+        for name, value in given.items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        self.every_n_train_steps, self.keep_parts = every_n_train_steps, keep_parts
         self._saved_step = 0
         self._parts: dict[int, int] = {}
         self._stop = StopRequest()
         self._running = False
-        #: Step of the state that is written, but not yet in the place of the checkpoint before.
+        #: Step of the state that is written, but does not yet replace the previous checkpoint.
         self._prepared_step: int | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Take SIGTERM on before Lightning does."""
+        """Handle SIGTERM before Lightning does."""
         if stage == "fit":
             self._stop.listen(trainer)
 
@@ -76,7 +77,7 @@ class LastCheckpoint(Checkpoint):
         self._parts, self._prepared_step = {}, None
         self._running = not getattr(trainer, "fast_dev_run", False)
         total, parts = trainer.estimated_stepping_batches, self.keep_parts
-        if parts == 1 or getattr(trainer, "fast_dev_run", False):
+        if parts == 1 or not self._running:
             return
         if not parts <= total < float("inf"):
             raise ValueError(
@@ -88,7 +89,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Let the checkpoint of the step before count, now that its row is in metrics.csv."""
+        """Publish the checkpoint of the previous step, now that its row is in metrics.csv."""
         self._publish(trainer)
 
     def on_train_batch_end(
@@ -102,22 +103,21 @@ class LastCheckpoint(Checkpoint):
             _write(trainer, kept, weights_only=True)
             _replace(trainer, kept)
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        pause = pause_follows(trainer, batch_idx)
-        if stepped and self._due(trainer) and not pause:
+        may_stop = stepped and not pause_follows(trainer, batch_idx)
+        if may_stop and self._due(trainer):
             self._prepare(trainer)
-        if trainer.world_size > 1:
-            self._stop.hold(trainer, stepped and not pause)
-            return
-        complete = stepped or is_last_batch(trainer)
-        self._stop.hold(trainer, complete and trainer.global_step != trainer.max_steps)
+        if trainer.world_size == 1:
+            complete = stepped or is_last_batch(trainer)
+            may_stop = complete and trainer.global_step != trainer.max_steps
+        self._stop.hold(trainer, may_stop)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let SIGTERM wait for a step: Lightning would count the one before this twice."""
+        """Postpone SIGTERM to the next step: Lightning would count the previous one twice."""
         if self._running:
             self._stop.hold(trainer, False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save when it is due, or SIGTERM has come, and epochs have no middle."""
+        """Save when it is due or SIGTERM was received, if epochs have a single batch."""
         single = trainer.num_training_batches == 1
         self._stop.hold(trainer, single)
         if single and (self._due(trainer) or self._stop.asked):
@@ -131,14 +131,15 @@ class LastCheckpoint(Checkpoint):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Save if it was SIGTERM that ended the training; say by which command it goes on."""
+        """Save if SIGTERM ended the training, and name the command that resumes it."""
         if not self._running:
             return
         self._running = False
         # With a full disk the step before may be missing in metrics.csv.
         if not isinstance(exception, OSError):
             self._publish(trainer)
-        if isinstance(exception, SIGTERMException) and self._can_resume_here(trainer):
+        ended = trainer.global_step in (self._saved_step, trainer.max_steps)
+        if isinstance(exception, SIGTERMException) and is_between_steps(trainer) and not ended:
             if trainer.validating:
                 begin_validation_again(trainer)
             self._save(trainer)
@@ -151,12 +152,8 @@ class LastCheckpoint(Checkpoint):
             )
         exception.add_note(note)
         if isinstance(exception, KeyboardInterrupt):
-            # Which Lightning turns into an exit without a word.
+            # Lightning turns it into a silent exit.
             rank_zero_info(note)
-
-    def _can_resume_here(self, trainer: Trainer) -> bool:
-        ended = trainer.global_step in (self._saved_step, trainer.max_steps)
-        return is_between_steps(trainer) and not ended
 
     def _due(self, trainer: Trainer) -> bool:
         return trainer.global_step - self._saved_step >= self.every_n_train_steps
@@ -167,7 +164,7 @@ class LastCheckpoint(Checkpoint):
         trainer.strategy.barrier("LastCheckpoint")
 
     def _prepare(self, trainer: Trainer) -> None:
-        """Write the state as it is now, not yet in the place of the checkpoint before."""
+        """Write the current state beside the previous checkpoint."""
         if not getattr(trainer, "fast_dev_run", False):
             _write(trainer, CHECKPOINT, weights_only=False)
             self._prepared_step = trainer.global_step
@@ -184,12 +181,12 @@ def _write(trainer: Trainer, path: Path, *, weights_only: bool) -> None:
     try:
         trainer.save_checkpoint(unfinished, weights_only=weights_only)
         if trainer.is_global_zero:
-            # Else a machine that loses its power may have the new name without the content.
+            # Without it a power cut can leave the new name on an empty file.
             with unfinished.open("rb+") as file:
                 os.fsync(file.fileno())
     except OSError as error:
         unfinished.unlink(missing_ok=True)
-        # Lightning writes it to the folder of temporary files first.
+        # Lightning first writes into the folder of temporary files.
         places = f"there and in {tempfile.gettempdir()}"
         problem = f"{error.strerror or error}: checkpoint not written, it needs room {places}"
         raise OSError(error.errno, problem, str(target)) from error

@@ -9,20 +9,20 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
-from wsss_zoo.runs.metrics_csv import MetricsFile
+from wsss_zoo.contract import find_data
 from wsss_zoo.runs.folder import METRICS
+from wsss_zoo.runs.metrics_csv import MetricsFile
 
 
 class RunLogger(CSVLogger):
-    """Writes ``metrics.csv`` in the run's folder; what is there already stays.
+    """Append to ``metrics.csv`` in the run's folder.
 
-    Lightning's ``CSVLogger`` deletes the file of an earlier run in the same folder, so a resumed
-    run would lose its first half and a ``validate`` the curves of ``fit``.
+    Lightning's ``CSVLogger`` deletes the file of an earlier run in the same folder. A resumed run
+    would lose its first half, and ``validate`` would delete the curves of ``fit``.
 
     Args:
         folder: The run's folder.
-        first_step: Rows of this step and later ones are dropped: a fit that resumes there writes
-            them again. None keeps all.
+        first_step: Drop rows from this step on, which a resumed fit writes again; None keeps all.
     """
 
     def __init__(self, folder: str, first_step: int | None = None) -> None:
@@ -32,24 +32,23 @@ class RunLogger(CSVLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The open metrics file."""
+        """Open the metrics file."""
         if self._experiment is None:
             path = Path(self.save_dir) / METRICS
             self._experiment = MetricsFile(path, self.first_step)  # type: ignore[assignment]
         return self._experiment
 
     def log_hyperparams(self, params: Any = None) -> None:
-        """Nothing: ``config.yaml`` has them all."""
+        """Do nothing: ``config.yaml`` has them all."""
 
 
 class LogConfig(SaveConfigCallback):
-    """Writes the whole configuration into the run's folder and into wandb's run."""
+    """Write the whole configuration into the run's folder and into wandb's run."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Send the configuration, and the names of the classes, to wandb."""
         config = yaml.safe_load(self.parser.dump(self.config, skip_none=False, format="yaml"))
-        data: Any = getattr(trainer, "datamodule", None)
-        config["class_names"] = getattr(data, "class_names", None)
+        config["class_names"] = getattr(find_data(trainer), "class_names", None)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.config.update(config, allow_val_change=True)

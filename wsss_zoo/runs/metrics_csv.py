@@ -1,4 +1,4 @@
-"""Write and read a run's ``metrics.csv``; needs neither torch nor Lightning."""
+"""Write and read a run's ``metrics.csv``, without torch and Lightning."""
 
 import csv
 import io
@@ -13,52 +13,47 @@ Row = dict[str, str]
 
 
 class MetricsFile:
-    """A CSV of metrics: rows are appended, and the header grows when a new metric comes.
+    """A CSV file of metrics: rows are appended, and the header grows with each new metric.
 
     Args:
         path: The file; its folder is made.
-        first_step: Rows of this step and later ones are dropped; None keeps all.
+        first_step: Drop rows from this step on; None keeps all.
     """
 
     def __init__(self, path: Path, first_step: int | None = None) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        existing = read_metrics(path)
-        kept = [
-            row for row in existing if first_step is None or int(float(row["step"])) < first_step
-        ]
+        limit = math.inf if first_step is None else first_step
+        kept = [row for row in read_metrics(path) if int(float(row["step"])) < limit]
         self.metrics: list[dict[str, Any]] = []
         self._keys = sorted({key for row in kept for key in row})
         if kept:
-            # Even when no row is dropped: a kill may have left half a line.
+            # Even if no row is dropped: a kill may have left half a line.
             self._rewrite(kept)
         else:
             path.unlink(missing_ok=True)
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Take one row; tensors become numbers."""
+        """Add one row; tensors become numbers."""
         row = {key: float(value) for key, value in metrics.items()}
         self.metrics.append({**row, "step": step or 0})
 
     def save(self) -> None:
-        """Write the rows taken since the last time."""
+        """Write the rows added since the last call."""
         rows, self.metrics = self.metrics, []
         if not rows:
             return
+        known, keys = set(self._keys), {key for row in rows for key in row}
         try:
-            self._write(rows)
+            if self.path.exists() and keys <= known:
+                with self.path.open("a", newline="", encoding="utf-8") as file:
+                    csv.DictWriter(file, self._keys).writerows(rows)
+            else:
+                self._keys = sorted(keys | known)
+                self._rewrite([*read_metrics(self.path), *rows])
         except OSError as error:
             error.filename = str(self.path)
             raise
-
-    def _write(self, rows: list[dict[str, Any]]) -> None:
-        keys = {key for row in rows for key in row}
-        if not self.path.exists() or not keys <= set(self._keys):
-            self._keys = sorted(keys | set(self._keys))
-            self._rewrite([*read_metrics(self.path), *rows])
-            return
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, self._keys).writerows(rows)
 
     def _rewrite(self, rows: list[dict[str, Any]]) -> None:
         text = io.StringIO(newline="")
@@ -71,7 +66,7 @@ class MetricsFile:
 def read_metrics(path: Path) -> list[Row]:
     """Read the rows of a metrics file as text, without empty cells.
 
-    Damaged lines are left out, as is a last line that a kill cut short. A missing file has no rows.
+    Damaged lines are left out, as is an incomplete last line. A missing file has no rows.
 
     Raises:
         OSError: If the file cannot be read.
@@ -81,11 +76,7 @@ def read_metrics(path: Path) -> list[Row]:
 
 
 def parse_metrics(text: str) -> tuple[list[Row], list[str]]:
-    """Read the rows in a metrics file's text.
-
-    Returns:
-        Rows, each with a step and without empty cells; and what is wrong with the text.
-    """
+    """Parse a metrics file into rows, each with a step and without empty cells, and problems."""
     complete, _, rest = text.rpartition("\n")
     problems = ["the last line of metrics.csv is cut short; it is left out"] if rest else []
     rows: list[Row] = []
@@ -110,7 +101,7 @@ def parse_metrics(text: str) -> tuple[list[Row], list[str]]:
 
 
 def _is_valid(row: Row) -> bool:
-    """Whether all cells are numbers, and step and epoch finite ones."""
+    """Tell whether all cells are numbers, and step and epoch finite."""
     try:
         numbers = {name: float(cell) for name, cell in row.items()}
     except ValueError:

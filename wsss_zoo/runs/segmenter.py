@@ -1,4 +1,4 @@
-"""Load a trained segmenter from nothing but its checkpoint."""
+"""Load a trained segmenter from its checkpoint alone."""
 
 import pkgutil
 from collections.abc import Mapping
@@ -17,46 +17,41 @@ from wsss_zoo.runs.checkpoint import read_checkpoint
 
 @dataclass(frozen=True)
 class TrainedSegmenter:
-    """A method with its weights, ready to run.
-
-    Args:
-        method: In eval mode, on the CPU.
-        class_names: Names by class index, (C,).
-        background: Whether class 0 is background.
-        names_known: False if the checkpoint has no names and those above are numbers.
-    """
+    """A method with its weights, in eval mode, on the CPU."""
 
     method: BaseMethod
+    #: Names by class index, (C,).
     class_names: list[str]
+    #: Whether class 0 is background.
     background: bool
+    #: Whether the names are known; otherwise they are numbers.
     names_known: bool
 
 
 def load_segmenter(
     path: str, classes: str | None = None, model: str | None = None
 ) -> TrainedSegmenter:
-    """Make the segmenter that a checkpoint holds.
+    """Load the segmenter of a checkpoint.
 
     Args:
         path: Checkpoint of a run.
-        classes: Class list, see `read_class_file`, with other names than those in the checkpoint.
-        model: Name or import path of the method, for a checkpoint that does not say it (one that
-            was not saved by ``wsss-zoo fit``) or says one of the user's own: what a file names is
-            never imported.
+        classes: Class list, see `read_class_file`, that replaces the names in the checkpoint.
+        model: Name or import path of the method. A checkpoint that ``wsss-zoo fit`` did not save
+            does not name it. A user's own method is imported only if it is given here.
 
     Raises:
         ValueError: If the file is no checkpoint of a segmenter, its method cannot be found or made,
-            or the names are not as many as the classes.
+            or the number of names is not that of the classes.
         OSError: If the class list cannot be read.
     """
     checkpoint = read_checkpoint(path, model)
     options = checkpoint.get("hyper_parameters", {})
     kind = _method_class(path, str(options.get("_class_path", "")) or None, model)
-    if kind.output != "segmentation" or kind.supervision == "graphs":
-        remedy = _REMEDIES["graphs" if kind.supervision == "graphs" else kind.output]
-        raise ValueError(f"checkpoint {path} holds {kind.__name__}, which {remedy}")
-    method = _with_weights(path, kind, checkpoint)
-    # What the data module has put there, under its class's name.
+    purpose = "graphs" if kind.supervision == "graphs" else kind.output
+    if purpose != "segmentation":
+        raise ValueError(f"checkpoint {path} holds {kind.__name__}, which {_REMEDIES[purpose]}")
+    method = _with_weights(path, kind, options, checkpoint["state_dict"])
+    # The data module's state, under the name of its class.
     saved = next((v for v in checkpoint.values() if isinstance(v, dict) and "class_names" in v), {})
     count = int(options["num_classes"])
     names = _class_names(path, count, saved.get("class_names"), classes)
@@ -66,13 +61,12 @@ def load_segmenter(
 
 
 def _method_class(path: str, held: str | None, asked: str | None) -> type[BaseMethod]:
-    """Find the method of a checkpoint; only what the user asks for is imported."""
     known = ", ".join(subclasses(BaseMethod))
     class_path = asked if held is None or (asked and "." in asked) else held
     if class_path is None:
         raise ValueError(
-            f"checkpoint {path} does not say which method it is of, as those of 'wsss-zoo fit' do; "
-            f"name it as model: {known}"
+            f"checkpoint {path} does not say which method it is of (those of 'wsss-zoo fit' do); "
+            f"give it as model: {known}"
         )
     found = loaded_class(BaseMethod, class_path)
     if found is not None:
@@ -95,45 +89,46 @@ def _method_class(path: str, held: str | None, asked: str | None) -> type[BaseMe
     return kind
 
 
-def _with_weights(path: str, kind: type[BaseMethod], checkpoint: Mapping[str, Any]) -> BaseMethod:
+def _with_weights(
+    path: str, kind: type[BaseMethod], options: Mapping[str, Any], weights: Mapping[str, Any]
+) -> BaseMethod:
     # A file from elsewhere must not make us read others, or download any.
-    given = without_start_weights(checkpoint.get("hyper_parameters", {}))
-    options = {name: value for name, value in given.items() if not name.startswith("_")}
+    given = without_start_weights(options)
     try:
-        method = kind(**options)
-        method.load_state_dict(checkpoint["state_dict"])
+        method = kind(**{name: value for name, value in given.items() if not name.startswith("_")})
+        method.load_state_dict(weights)
     except (TypeError, RuntimeError) as error:
         raise ValueError(
             f"checkpoint {path} does not fit {kind.__name__} of this version: "
-            f"{str(error).splitlines()[0]}; use the version of wsss_zoo that it was trained with"
+            f"{str(error).splitlines()[0]}; use the version of wsss_zoo that trained it"
         ) from error
     tensors = method.state_dict().values()
     broken = sum(not torch.isfinite(tensor).all() for tensor in tensors)
     if broken:
         raise ValueError(
-            f"checkpoint {path}: {broken} of {len(tensors)} tensors are NaN or infinite, so its "
-            "training went wrong; use one from before, or train again with a lower model.lr"
+            f"checkpoint {path}: {broken} of {len(tensors)} tensors are NaN or infinite: training "
+            "diverged; use an earlier checkpoint, or train again with a lower model.lr"
         )
     return method
 
 
 def _class_names(path: str, count: int, saved: Any, classes: str | None) -> list[str] | None:
-    """The names in the user's class list, else those in the checkpoint, else None."""
+    """Take the names from the user's class list, else from the checkpoint; else None."""
     if classes is not None:
         names = list(read_class_file(Path(classes)).names)
         if len(names) != count:
             raise ValueError(
                 f"classes {classes} names {len(names)} classes, checkpoint {path} has {count}; "
-                "name each, the background too, in the order of training"
+                "name all, background included, in the order of training"
             )
         return names
     if saved is None:
         return None
-    # They are shown and written, one on a line.
+    # They are printed, and written one per line.
     if len(saved) != count or not all(isinstance(n, str) and n.isprintable() for n in saved):
         raise ValueError(
-            f"checkpoint {path} has {count} classes and as their names {saved!r}; give a list of "
-            "your own as classes"
+            f"checkpoint {path} has {count} classes and as their names {saved!r}; give your own "
+            "list as classes"
         )
     return list(saved)
 
@@ -142,12 +137,12 @@ _TRAIN_ON_LABELS = (
     "with 'wsss-zoo predict' and train one on them with 'wsss-zoo fit --model Supervised "
     "--data.pseudo_label_dir ..'"
 )
-#: What a method that is no segmenter is, by its output, and how one gets a segmenter from it.
+# What other methods do, by purpose, and how to get a segmenter from them.
 _REMEDIES = {
     "classification": "shows where tagged classes are and needs tags; a segmenter is needed: write "
     f"its pseudo-labels {_TRAIN_ON_LABELS}, or run both with 'wsss-zoo pipeline "
     "experiments/pipelines/cam_folder.yaml'",
-    "graphs": "labels region graphs, not photographs; a segmenter is needed: write its labels "
+    "graphs": "labels region graphs, not images; a segmenter is needed: write its pseudo-labels "
     f"{_TRAIN_ON_LABELS}",
     "pretext": "makes no label maps; a segmenter is needed: train one on its encoder with "
     "'wsss-zoo fit --model Supervised --model.weights ..'",

@@ -1,4 +1,4 @@
-"""Runs in wandb: their names, whether they are sent, and which one a resumed run goes on with."""
+"""Runs in wandb: their names, whether they are sent, and which one a resumed run continues."""
 
 import contextlib
 import json
@@ -20,26 +20,17 @@ from wsss_zoo.runs.folder import METRICS
 
 RECORD = "wandb_runs.json"
 PROJECT = "wsss_zoo"
-# Longer ones are refused by wandb.
+# wandb refuses longer ones.
 _TAG_LENGTH = 64
-_SPLITS = {
-    "fit": "train_split",
-    "validate": "val_split",
-    "test": "test_split",
-    "predict": "predict_split",
-}
+_SPLITS = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
 # wandb's own server has two names; a key may be stored under either.
 _HOSTED = {"api.wandb.ai", "api.forge.coreweave.com"}
-# Configurations of a run's own folder, which tell nothing of where they came from.
+# Configurations in a run's own folder, which do not name what it belongs to.
 _OWN_CONFIGS = ("config", "config_fit", "config_validate", "config_test", "config_predict", "step")
 
 
 def prepare_wandb(asked: Any, folder: Path) -> None:
-    """Give wandb's logger, if one is asked for, the run's folder and a project.
-
-    Args:
-        asked: ``trainer.logger`` of the configuration; changed in place.
-        folder: The run's folder.
+    """Give wandb's logger in ``trainer.logger``, if there is one, the folder and a project.
 
     Raises:
         ValueError: If there are two of them.
@@ -55,12 +46,12 @@ def prepare_wandb(asked: Any, folder: Path) -> None:
             "leave one"
         )
     try:
-        # Not only wandb: a folder of that name would do for Python.
+        # Not only wandb: Python would accept a folder of that name.
         import wandb.sdk  # noqa: F401
     except ImportError as error:
         raise RuntimeError(
             f"--trainer.logger WandbLogger needs wandb, which cannot be imported ({error}): "
-            f"pip install wandb; without the option {METRICS} is written all the same"
+            f"pip install wandb; without the option {METRICS} is still written"
         ) from error
     arguments = found[0].init_args
     arguments.save_dir = str(folder)
@@ -71,63 +62,52 @@ def prepare_wandb(asked: Any, folder: Path) -> None:
 def describe_run(
     options: Namespace, folder: Path, subcommand: str, *, resumed: bool
 ) -> dict[str, Any]:
-    """Names that a run is found and grouped by.
+    """Make the names by which a run is found and grouped.
 
-    ``group`` is the recipe of a pipeline, else that of the run whose folder this is, else the file
-    name of the first configuration, else the method; ``job_type`` is the step of a pipeline, else
-    the subcommand. Their variables of the environment come first: ``WANDB_RUN_GROUP``,
-    ``WANDB_JOB_TYPE``, ``WANDB_TAGS``, ``WANDB_NAME``.
+    ``group`` is the pipeline's recipe, else that of the run in the folder, else the file name of
+    the first configuration, else the method. ``job_type`` is the pipeline's step, else the
+    subcommand. The environment overrides them: ``WANDB_RUN_GROUP``, ``WANDB_JOB_TYPE``,
+    ``WANDB_TAGS``, ``WANDB_NAME``.
 
     Args:
         options: Configuration of the subcommand.
         folder: The run's folder.
-        subcommand: Its name.
-        resumed: Whether it goes on with an earlier run of the folder.
-
-    Returns:
-        Arguments of ``wandb.init``: group, job_type, tags, name.
+        subcommand: fit, validate, test or predict.
+        resumed: Whether it continues an earlier run of the folder.
     """
-    method = options.model.class_path.rpartition(".")[2]
-    data = options.data.class_path.rpartition(".")[2]
-    arguments = options.data.init_args
-    splits = [arguments.get(_SPLITS[subcommand]) or arguments.get("val_split")]
+    method, data = (part.class_path.rpartition(".")[2] for part in (options.model, options.data))
+    arguments, environment = options.data.init_args, os.environ
+    split = arguments.get(f"{_SPLITS[subcommand]}_split") or arguments.get("val_split")
+    tags = [method, data, split]
     if arguments.get("labeled_split") is not None:
-        splits.append(f"labeled {Path(str(arguments.labeled_split)).name}")
-    tags = [str(tag)[:_TAG_LENGTH] for tag in (method, data, *splits)]
-    given = os.environ.get("WANDB_TAGS")
+        tags.append(f"labeled {Path(str(arguments.labeled_split)).name}")
+    given = environment.get("WANDB_TAGS")
     of_folder = read_record(folder) if resumed or subcommand != "fit" else {}
     group = next((entry["group"] for entry in of_folder.values() if entry.get("group")), None)
     place = folder.resolve()
     return {
-        "group": os.environ.get("WANDB_RUN_GROUP") or group or _family(options) or method,
-        "job_type": os.environ.get("WANDB_JOB_TYPE") or subcommand,
-        "tags": given.split(",") if given else tags,
-        "name": os.environ.get("WANDB_NAME") or f"{place.parent.name}/{place.name}",
+        "group": environment.get("WANDB_RUN_GROUP") or group or _first_config(options) or method,
+        "job_type": environment.get("WANDB_JOB_TYPE") or subcommand,
+        "tags": given.split(",") if given else [str(tag)[:_TAG_LENGTH] for tag in tags],
+        "name": environment.get("WANDB_NAME") or f"{place.parent.name}/{place.name}",
     }
 
 
 def earlier_id(folder: Path, subcommand: str, ckpt_path: str | None) -> str | None:
-    """Id of the wandb run that a command goes on with; None for a new one.
+    """Find the wandb run that a command continues; None for a new one.
 
-    A ``fit`` goes on if it resumes from a checkpoint in its own folder, another command if the last
-    one in the folder did not come to its end.
-
-    Args:
-        folder: The run's folder.
-        subcommand: fit, validate, test or predict.
-        ckpt_path: Checkpoint that it loads.
+    A ``fit`` continues if it resumes from a checkpoint in its own folder. Another command continues
+    if the last one in the folder was interrupted.
     """
-    entry = read_record(folder).get(subcommand)
-    if entry is None:
-        return None
+    entry = read_record(folder).get(subcommand, {})
     if subcommand == "fit":
         own = ckpt_path and Path(ckpt_path).resolve().is_relative_to(folder.resolve())
-        return entry["id"] if own else None
-    return None if entry.get("finished") else entry["id"]
+        return entry.get("id") if own else None
+    return None if entry.get("finished") else entry.get("id")
 
 
 def read_record(folder: Path) -> dict[str, dict[str, Any]]:
-    """Last wandb run of each subcommand in a folder: id, group, and whether it finished.
+    """Read the last wandb run of each subcommand in a folder: id, group, and whether it finished.
 
     Raises:
         ValueError: If the file is damaged.
@@ -139,27 +119,19 @@ def read_record(folder: Path) -> dict[str, dict[str, Any]]:
     except FileNotFoundError:
         return {}
     except (ValueError, AttributeError, TypeError, KeyError) as error:
-        raise ValueError(
-            f"{path} is damaged ({error}): delete it, then wandb gets a new run"
-        ) from error
+        raise ValueError(f"{path} is damaged ({error}): delete it for a new wandb run") from error
 
 
 @contextlib.contextmanager
 def wandb_run(
     loggers: Iterable[Logger], options: Namespace, folder: Path, subcommand: str
 ) -> Iterator[None]:
-    """Start wandb's run before, and end it after, what a command does; nothing without its logger.
+    """Run a command within a wandb run, if there is wandb's logger; record its id in the folder.
 
-    A run that the caller has open already is used and left open.
-
-    Args:
-        loggers: Those of the trainer.
-        options: Configuration of the subcommand.
-        folder: The run's folder; gets the record of the run's id.
-        subcommand: Its name.
+    A run that the caller has already opened is used and left open.
 
     Raises:
-        RuntimeError: If wandb cannot start a run; the message says what to do.
+        RuntimeError: If wandb cannot start a run; the message gives the remedies.
     """
     logger = next((logger for logger in loggers if isinstance(logger, WandbLogger)), None)
     if logger is None or getattr(rank_zero_only, "rank", 0) > 0:
@@ -176,28 +148,28 @@ def wandb_run(
         # Of a sweep's agent, or the user's own.
         run_id = None
     run = _start(logger, names | {"id": run_id, "resume": "allow"}, folder)
-    entry = {"id": run.id, "group": run.group or names["group"], "finished": False}
-    _record(folder, subcommand, entry)
-    exit_code = 1
+    entry = {"id": run.id, "group": run.group or names["group"]}
+    _record(folder, subcommand, entry, finished=False)
+    succeeded = False
     try:
         yield
-        exit_code = 0
+        succeeded = True
     finally:
-        _record(folder, subcommand, entry | {"finished": exit_code == 0})
-        run.finish(exit_code=exit_code)
-        # Whatever the trainer is made to do next goes on with the run, by its id.
+        _record(folder, subcommand, entry, finished=succeeded)
+        run.finish(exit_code=int(not succeeded))
+        # Whatever the trainer does next continues the run, by its id.
         logger._wandb_init["id"], logger._experiment = run.id, None
 
 
 def stays_offline() -> bool:
-    """Whether wandb has no key to log in with and nobody at a terminal to ask for one."""
+    """Tell whether wandb has no key to log in with, and no terminal to ask for one."""
     asked = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_MODE")
     if any(os.environ.get(name) for name in asked) or sys.stdin.isatty():
         return False
     import wandb
 
     settings = wandb.setup().settings
-    # By `wandb login`, `wandb offline` and `wandb disabled`, which write settings files.
+    # Set by `wandb login`, `wandb offline` and `wandb disabled`.
     if settings.api_key or settings.mode not in (None, "online"):
         return False
     url = urlsplit(os.environ.get("WANDB_BASE_URL") or settings.base_url)
@@ -207,7 +179,7 @@ def stays_offline() -> bool:
     except (OSError, netrc.NetrcParseError):
         return True
     names = hosts | _HOSTED if hosts & _HOSTED else hosts
-    return not any(logins[name][2] for name in names if name in logins)
+    return not any(logins[name][2] for name in names & logins.keys())
 
 
 def _is_wandb(logger: Namespace) -> bool:
@@ -215,16 +187,15 @@ def _is_wandb(logger: Namespace) -> bool:
     return isinstance(found, type) and issubclass(found, WandbLogger)
 
 
-def _family(options: Namespace) -> str | None:
-    """File name of the first configuration that is no run's own copy."""
+def _first_config(options: Namespace) -> str | None:
+    """Name the first configuration that is no run's own copy."""
     configs = [Path(str(path)).stem for path in options.get("config") or [] if path is not None]
     return next((name for name in configs if name not in _OWN_CONFIGS), None)
 
 
 def _start(logger: WandbLogger, arguments: Mapping[str, Any], folder: Path) -> Any:
-    # wandb reads the environment once in a process, and the configuration, which holds the logger's
-    # arguments, is the start of other runs, which must not get this one's id. There is no third
-    # way in.
+    # The only way in: wandb reads the environment once per process, and the configuration, which
+    # holds the logger's arguments, may start other runs, which must not get this one's id.
     given = logger._wandb_init
     given.update({name: value for name, value in arguments.items() if not given.get(name)})
     folder.mkdir(parents=True, exist_ok=True)
@@ -238,11 +209,11 @@ def _start(logger: WandbLogger, arguments: Mapping[str, Any], folder: Path) -> A
         again = f"; delete {folder / RECORD} to begin a new one" if given.get("id") else ""
         raise RuntimeError(
             f"wandb could not start a run ({type(error).__name__}: {reason}){again}; "
-            "WANDB_MODE=offline keeps it on this disk, to be sent later by 'wandb sync "
-            f"{folder}/wandb/offline-run-*', 'wandb login' stores a key, and without --trainer."
-            f"logger WandbLogger {METRICS} is written all the same"
+            "WANDB_MODE=offline keeps it on disk, to be sent later by 'wandb sync "
+            f"{folder}/wandb/offline-run-*'; 'wandb login' stores a key; without --trainer.logger "
+            f"WandbLogger {METRICS} is still written"
         ) from error
 
 
-def _record(folder: Path, subcommand: str, entry: Mapping[str, Any]) -> None:
-    write_json(folder / RECORD, read_record(folder) | {subcommand: dict(entry)})
+def _record(folder: Path, subcommand: str, entry: dict[str, Any], *, finished: bool) -> None:
+    write_json(folder / RECORD, read_record(folder) | {subcommand: {**entry, "finished": finished}})
