@@ -97,9 +97,12 @@ class ZooCLI(LightningCLI):
         for message in _QUIET:
             warnings.filterwarnings("ignore", message=message)
         logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_advertisement)
+        args = sys.argv[1:] if args is None else args
+        # Making the parser of a subcommand takes longer than parsing: only the one asked for is made.
+        self._asked = [name for name in SUBCOMMANDS if args[:1] == [name]] or SUBCOMMANDS
         headers = {
             name: {"dump_header": [config_header(name)], **parser_texts(name)}
-            for name in SUBCOMMANDS
+            for name in self._asked
         }
         super().__init__(
             BaseMethod,
@@ -114,14 +117,14 @@ class ZooCLI(LightningCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
-            args=sys.argv[1:] if args is None else args,
+            args=args,
         )
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """Subcommands, and the arguments of Trainer's methods that are not the user's."""
+    # Not static as in LightningCLI, which calls it on the instance.
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """Return the subcommand asked for, with the arguments of Trainer that are not the user's."""
         own = {"weights_only", "verbose", "return_predictions"}
-        return {name: LightningCLI.subcommands()[name] | own for name in SUBCOMMANDS}
+        return {name: LightningCLI.subcommands()[name] | own for name in self._asked}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Shipped callbacks, evaluation options, and what follows from something else."""
