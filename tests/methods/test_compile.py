@@ -56,9 +56,11 @@ class Counted(Callback):
 
 # One for all, as compiled code is kept by what it stands for: from case to case, too.
 TRACED = Counted()
+# Networks of other cases under other losses, which are not compiled.
+SAME_NETWORK = {"SelfRegulation features", "SimFormer code"}
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [case for case in CASES if case not in SAME_NETWORK])
 @torch._dynamo.config.patch(recompile_limit=64, fail_on_recompile_limit_hit=True)
 def test_steps_run_compiled_and_the_same(case, trainer, tmp_path):
     TRACED.in_steps = []
