@@ -51,7 +51,7 @@ class ForkedCommand:
             # The other threads of this process are not there.
             torch.set_num_threads(1)
             # Steps of a pipeline are forks as well.
-            pipeline.subprocess = SimpleNamespace(Popen=ForkedCommand)  # type: ignore[assignment]
+            pipeline.subprocess = SimpleNamespace(Popen=ForkedCommand)
             sys.argv = ["wsss-zoo", *args]
             code = main()
         except SystemExit as stop:

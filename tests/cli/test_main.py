@@ -141,9 +141,7 @@ def test_unknown_command(capsys):
 
 def test_methods_are_listed_with_what_they_need():
     """Without torch, which takes seconds to import."""
-    code = (
-        "import sys, wsss_zoo.cli as c; c.main(['methods']); assert 'torch' not in sys.modules"
-    )
+    code = "import sys, wsss_zoo.cli as c; c.main(['methods']); assert 'torch' not in sys.modules"
     command = [sys.executable, "-c", code]
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     assert any("CAM" in line and "tags for every image" in line for line in lines)

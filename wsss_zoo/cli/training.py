@@ -98,8 +98,9 @@ class ZooCLI(LightningCLI):
             warnings.filterwarnings("ignore", message=message)
         logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_advertisement)
         args = sys.argv[1:] if args is None else args
-        # Making the parser of a subcommand takes longer than parsing: only the one asked for is made.
-        self._asked = [name for name in SUBCOMMANDS if args[:1] == [name]] or SUBCOMMANDS
+        # Making a parser takes longer than parsing: only the one asked for is made.
+        asked = [name for name in SUBCOMMANDS if args[:1] == [name]]
+        self._asked = asked or list(SUBCOMMANDS)
         headers = {
             name: {"dump_header": [config_header(name)], **parser_texts(name)}
             for name in self._asked
@@ -122,7 +123,7 @@ class ZooCLI(LightningCLI):
 
     # Not static as in LightningCLI, which calls it on the instance.
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
-        """Return the subcommand asked for, with the arguments of Trainer that are not the user's."""
+        """Return the subcommand asked for, and the arguments of Trainer that users do not give."""
         own = {"weights_only", "verbose", "return_predictions"}
         return {name: LightningCLI.subcommands()[name] | own for name in self._asked}
 
