@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 
-from wsss_zoo import FixMatch, SegmentationMetrics, Shapes
+from wsss_zoo import BaseMethod, FixMatch, SegmentationMetrics, Shapes, methods
 
 RANKS = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -27,9 +28,11 @@ def words(text):
 
 IMAGES = 7  # odd: one process gets four images, the other three
 METHODS = ("Supervised", "CAM", "SimFormer")
-# They differ from these in training alone, as it should stay.
-SEGMENTERS = ("SelfRegulation", "PiModel", "TemporalEnsembling", "MeanTeacher", "UniMatch", "CPS")
-OTHERS = (*SEGMENTERS, "PseudoSeg", "CoAttention", "MaskFormer")
+OTHERS = ("FixMatch", "CoAttention", "MaskFormer")
+# They differ from one of these in training alone, as it should stay.
+LIKE = {"SelfRegulation": "Supervised"} | dict.fromkeys(
+    ("PiModel", "TemporalEnsembling", "MeanTeacher", "UniMatch", "CPS", "PseudoSeg"), "FixMatch"
+)
 RUNS = ("whole", "stopped")
 GIVEN = "one_CAM/pseudo_labels"
 REGIONS = [
@@ -49,10 +52,7 @@ OPTIONS = {
     "FixMatch": words("--data.num_train 15 --data.labeled_split 0.6 --model.evaluate average"),
 }
 # Multi-round maps: both processes have to draw the same references.
-PREDICTING = (
-    *("Supervised", "CAM", "CoAttention", "MaskFormer", "FixMatch", "GATCorrector"),
-    *(*SEGMENTERS, "PseudoSeg", "SimFormer"),
-)
+PREDICTING = (*METHODS, *OTHERS, "GATCorrector")
 TRAINING = [
     *words("--data.batch_size 2 --data.crop_size 32 --trainer.max_epochs 2"),
     *words("--model.labels_from average --model.conf_thresh 0.1 --model.cutmix_prob 0"),
@@ -188,8 +188,17 @@ def test_two_processes_measure_what_one_does(folder, method, stage):
     assert len({value for _, value, *_ in rows[1:]}) > (1 if method == "SimFormer" else 2)
 
 
+@pytest.mark.parametrize("method", LIKE)
+def test_methods_that_differ_in_training_alone_evaluate_by_the_same_functions(method):
+    one, other = getattr(methods, method), getattr(methods, LIKE[method])
+    names = [name for name in dir(BaseMethod) if re.search("^(validation|test|predict)", name)]
+    assert {"validation_step", "test_step", "predict_step"} <= set(names)
+    for name in [*names, "forward", "output"]:
+        assert getattr(one, name) is getattr(other, name), name
+
+
 @pytest.mark.parametrize("method", OTHERS)
-def test_two_processes_measure_every_method(folder, method):
+def test_two_processes_measure_the_other_kinds(folder, method):
     one, two = (read(folder / f"{name}_{method}", "val_*.*") for name in ("one", "two"))
     assert set(one) == {"val_results.json", "val_classes.csv"}
     assert one == two

@@ -11,9 +11,9 @@ import pytest
 import torch
 from pytorch_lightning import Callback
 
-from tests.cli.test_main import TINY
 from tests.methods.zoo import CASES
 from tests.resumed_runs import train
+from tests.tiny import tiny
 from wsss_zoo.callbacks import FiniteLoss
 from wsss_zoo.callbacks.training.finite_loss import describe_images
 from wsss_zoo.cli import main
@@ -35,6 +35,9 @@ def from_the_shell(monkeypatch, *args):
     """Run a command as the console script does: messages in place of errors."""
     monkeypatch.setattr(sys, "argv", ["wsss-zoo", *map(str, args)])
     return main()
+
+
+TINY = tiny(size=48)
 
 
 class Poison(Callback):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.tiny import tiny
 from wsss_zoo import Shapes
 from wsss_zoo.cli import ZooCLI, main
 from wsss_zoo.files.pseudo_labels import read_label
@@ -15,13 +16,7 @@ from wsss_zoo.pipeline import command as pipeline
 from wsss_zoo.pipeline.recipe import read_recipe
 
 COUNT = 12
-TINY = [
-    *["--data", "Shapes", "--data.image_size", "48", "--data.crop_size", "48"],
-    *["--data.num_train", str(COUNT), "--data.num_val", "2", "--data.batch_size", "2"],
-    *["--data.num_workers", "0", "--model.backbone", "test_resnet", "--trainer.accelerator", "cpu"],
-    *["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"],
-    *["--trainer.num_sanity_val_steps", "0", "--visualizer.num_images", "0"],
-]
+TINY = [*tiny(size=48, train=COUNT), "--visualizer.num_images", "0"]
 CKPT = "clean/checkpoints/last.ckpt"
 
 

@@ -22,6 +22,9 @@ pytestmark = [
     pytest.mark.filterwarnings(r"ignore:Found \d+ module\(s\) in eval mode"),
 ]
 
+# What is saved and read does not depend on the size of the images.
+SMALL = {"image_size": 32, "crop_size": 32}
+
 
 @pytest.fixture(autouse=True)
 def _as_in_a_child():
@@ -43,8 +46,10 @@ def check_kill(case, tmp_path, step=5, **settings):
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_method(case, tmp_path):
-    whole = check_kill(case, tmp_path)
-    assert whole["/place/0"] == STEPS
+    """Of five steps the fourth is lost; a validation comes after them."""
+    whole = check_kill(case, tmp_path, 4, data={"num_train": 10}, trainer={"max_steps": 5})
+    assert whole["/place/0"] == 5
+    assert "val/" in whole["/metrics"]
 
 
 @pytest.mark.parametrize("case", ["CAM", "SimFormer", "GATCorrector"])
@@ -86,10 +91,10 @@ def test_killed_while_saving(place, tmp_path, monkeypatch, whole_run):
 
     with monkeypatch.context() as patch:
         patch.setattr(LastCheckpoint, place, act_and_die)
-        assert in_child(lambda: train("Supervised", folder)) == -signal.SIGKILL
+        assert in_child(lambda: train("Supervised", folder, data=SMALL)) == -signal.SIGKILL
     saved = torch.load(folder / CHECKPOINT, weights_only=True)["global_step"]
     assert saved == {"_prepare": 3, "_publish": 6}[place]
-    assert differences(whole_run({}), train("Supervised", folder)) == []
+    assert differences(whole_run({}), train("Supervised", folder, data=SMALL)) == []
 
 
 class Stop(Callback):
@@ -136,14 +141,15 @@ def whole_run(tmp_path_factory):
     @functools.cache
     def of(options):
         folder = tmp_path_factory.mktemp("whole") / "r"
-        return train("Supervised", folder, trainer=dict(options))
+        return train("Supervised", folder, trainer=dict(options), data=SMALL)
 
     return lambda trainer: of(tuple(trainer.items()))
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_sigterm_saves_where_the_run_goes_on_exactly(place, tmp_path, whole_run):
-    settings = {"trainer": {"max_steps": -1, "max_epochs": 2} | OPTIONS.get(place, {})}
+    length = {"max_steps": -1, "max_epochs": 2}
+    settings = {"trainer": length | OPTIONS.get(place, {}), "data": SMALL}
     stop, saved = PLACES[place]
     with pytest.raises(SIGTERMException) as stopped:
         train("Supervised", tmp_path / "cut", stop, **settings)
@@ -157,13 +163,13 @@ def test_sigterm_saves_where_the_run_goes_on_exactly(place, tmp_path, whole_run)
     assert differences(whole, train("Supervised", folder, **settings)) == []
 
 
-def test_sigterm_in_the_last_step_lets_the_run_end(tmp_path):
-    stopped = train("Supervised", tmp_path / "stopped", Send(signal.SIGTERM, STEPS - 1))
-    assert differences(train("Supervised", tmp_path / "whole"), stopped) == []
+def test_sigterm_in_the_last_step_lets_the_run_end(tmp_path, whole_run):
+    send = Send(signal.SIGTERM, STEPS - 1)
+    assert differences(whole_run({}), train("Supervised", tmp_path, send, data=SMALL)) == []
 
 
 def test_sigterm_with_epochs_of_one_batch(tmp_path):
-    settings = {"data": {"num_train": 2}, "trainer": {"max_steps": -1, "max_epochs": 6}}
+    settings = {"data": {"num_train": 2} | SMALL, "trainer": {"max_steps": -1, "max_epochs": 6}}
     with pytest.raises(SIGTERMException):
         train("Supervised", tmp_path / "cut", Send(signal.SIGTERM, 1), **settings)
     assert torch.load(tmp_path / "cut" / CHECKPOINT, weights_only=True)["global_step"] == 2

@@ -9,16 +9,13 @@ import wandb
 import yaml
 from wandb import wandb_agent
 
+from tests.tiny import QUIET, images
 from tests.wandb_files import offline_runs
 from wsss_zoo.cli import ZooCLI, main
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 SWEEPS = sorted(EXPERIMENTS.glob("sweeps/*.yaml"))
-TINY = [
-    *["--data.image_size=64", "--data.crop_size=64", "--data.num_train=8", "--data.num_val=2"],
-    *["--data.batch_size=2", "--data.num_workers=0", "--trainer.accelerator=cpu"],
-    *["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"],
-]
+TINY = [*images(), *QUIET]
 
 
 @pytest.fixture(autouse=True)

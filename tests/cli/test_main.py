@@ -1,3 +1,4 @@
+import functools
 import json
 import logging
 import os
@@ -14,18 +15,13 @@ import yaml
 from pytorch_lightning import Callback
 from pytorch_lightning.loggers import CSVLogger
 
+from tests.tiny import tiny
 from wsss_zoo.cli import ZooCLI, main
 from wsss_zoo.cli.main import COMMANDS
 from wsss_zoo.methods import Supervised
 from wsss_zoo.runs import read_metrics
 
-TINY = [
-    *["--data", "Shapes", "--data.image_size", "64", "--data.crop_size", "64"],
-    *["--data.num_train", "24", "--data.num_val", "6", "--data.batch_size", "4"],
-    *["--data.num_workers", "0", "--model.backbone", "test_resnet", "--trainer.accelerator", "cpu"],
-    *["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"],
-    *["--trainer.num_sanity_val_steps", "0"],
-]
+TINY = tiny(size=48, train=12)
 
 
 class OwnMethod(Supervised):
@@ -99,7 +95,7 @@ def test_help_names_every_command_and_is_quick(capsys):
     for name, command in COMMANDS.items():
         assert f"{name} " in printed
         assert command.summary in printed
-    code = "import sys, wsss_zoo.cli.main as c; c.main([]); assert 'torch' not in sys.modules"
+    code = "import sys, wsss_zoo.cli as c; c.main([]); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
@@ -145,9 +141,7 @@ def test_unknown_command(capsys):
 
 def test_methods_are_listed_with_what_they_need():
     """Without torch, which takes seconds to import."""
-    code = (
-        "import sys, wsss_zoo.cli.main as c; c.main(['methods']); assert 'torch' not in sys.modules"
-    )
+    code = "import sys, wsss_zoo.cli as c; c.main(['methods']); assert 'torch' not in sys.modules"
     command = [sys.executable, "-c", code]
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     assert any("CAM" in line and "tags for every image" in line for line in lines)
@@ -437,29 +431,47 @@ def test_own_class_by_its_path(tmp_path):
     assert type(cli.model).__name__ == "OwnMethod"
 
 
-@pytest.mark.parametrize("length", [["--trainer.max_epochs", "3"], ["--trainer.max_steps", "14"]])
+# Six steps an epoch, a checkpoint every three, but none where an epoch ends.
+EVERY_THIRD = ["--checkpoint.every_n_train_steps", "3", "--trainer.log_every_n_steps", "1"]
+EPOCHS, STEPS = ("--trainer.max_epochs", "3"), ("--trainer.max_steps", "14")
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    """The folder of an undisturbed run of this length, made once."""
+
+    @functools.cache
+    def of(*length):
+        folder = tmp_path_factory.mktemp("whole") / "r"
+        fit(folder, *length, *EVERY_THIRD)
+        return folder
+
+    return of
+
+
 @pytest.mark.parametrize(
-    ("step", "stage", "saved"),
-    [(4, "train", 3), (6, "train", 3), (8, "train", 7), (12, "val", 10)],
+    ("length", "step", "stage", "saved"),
+    [
+        (EPOCHS, 4, "train", 3),
+        (EPOCHS, 6, "train", 3),
+        (EPOCHS, 8, "train", 7),
+        (EPOCHS, 12, "val", 10),
+        (STEPS, 6, "train", 3),
+        (STEPS, 12, "val", 10),
+    ],
 )
-def test_killed_run_resumes_to_the_same_result(tmp_path, length, step, stage, saved):
-    """Six steps an epoch, a checkpoint every three, but none where an epoch ends."""
-    options = [*length, "--checkpoint.every_n_train_steps", "3", "--trainer.log_every_n_steps", "1"]
-    crash = [
-        "--trainer.callbacks+",
-        "tests.cli.test_main.Crash",
-        "--trainer.callbacks.step",
-        str(step),
-    ]
-    fit(tmp_path / "whole", *options)
+def test_killed_run_resumes_to_the_same_result(tmp_path, length, step, stage, saved, whole_run):
+    crash = ["--trainer.callbacks+", "tests.cli.test_main.Crash"]
+    crash += ["--trainer.callbacks.step", str(step), "--trainer.callbacks.stage", stage]
+    cut = tmp_path / "cut"
     with pytest.raises(ConnectionError):
-        fit(tmp_path / "cut", *options, *crash, "--trainer.callbacks.stage", stage)
-    checkpoint = tmp_path / "cut" / "checkpoints/last.ckpt"
+        fit(cut, *length, *EVERY_THIRD, *crash)
+    checkpoint = cut / "checkpoints/last.ckpt"
     assert torch.load(checkpoint, weights_only=True)["global_step"] == saved
-    fit(tmp_path / "cut", *options, "--ckpt_path", str(checkpoint))
-    assert equal(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
-    whole, cut = (tmp_path / name / "metrics.csv" for name in ("whole", "cut"))
-    assert whole.read_bytes() == cut.read_bytes()
+    fit(cut, *length, *EVERY_THIRD, "--ckpt_path", str(checkpoint))
+    whole = whole_run(*length)
+    assert equal(weights(whole), weights(cut))
+    assert (whole / "metrics.csv").read_bytes() == (cut / "metrics.csv").read_bytes()
 
 
 def test_resume_with_workers(tmp_path):

@@ -10,19 +10,14 @@ from torch._dynamo.backends.debugging import aot_eager
 
 from tests.methods.short_fits import short_fit
 from tests.methods.zoo import CASES
+from tests.tiny import tiny
 from wsss_zoo import GATCorrector
 from wsss_zoo.callbacks import CompiledTraining
 from wsss_zoo.cli import ZooCLI
 from wsss_zoo.cli import training as zoo_cli
 from wsss_zoo.modules import RegionNetwork
 
-TINY = [
-    *["--model", "Supervised", "--model.backbone", "test_efficientnet", "--data", "Shapes"],
-    *["--data.image_size", "64", "--data.crop_size", "64", "--data.num_train", "8"],
-    *["--data.num_val", "2", "--data.batch_size", "2", "--data.num_workers", "0"],
-    *["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"],
-    *["--trainer.enable_model_summary", "false", "--trainer.num_sanity_val_steps", "0"],
-]
+TINY = ["--model", "Supervised", *tiny()]
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::lightning_fabric.utilities.warnings.PossibleUserWarning",
@@ -61,9 +56,11 @@ class Counted(Callback):
 
 # One for all, as compiled code is kept by what it stands for: from case to case, too.
 TRACED = Counted()
+# Networks of other cases under other losses, which are not compiled.
+SAME_NETWORK = {"SelfRegulation features", "SimFormer code"}
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [case for case in CASES if case not in SAME_NETWORK])
 @torch._dynamo.config.patch(recompile_limit=64, fail_on_recompile_limit_hit=True)
 def test_steps_run_compiled_and_the_same(case, trainer, tmp_path):
     TRACED.in_steps = []

@@ -77,7 +77,11 @@ def variants(case):
     own = make_method(case).hparams
     weights = [option for option in own if option.endswith("_weight")]
     without = [{option: 0.0} for option in weights if option != "pair_weight"]
-    return [{}, *without, dict.fromkeys(weights, 0.0), *OPTIONS.get(name, [])]
+    found: list[dict] = []
+    for options in [{}, *without, dict.fromkeys(weights, 0.0), *OPTIONS.get(name, [])]:
+        if options not in found:
+            found.append(options)
+    return found
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -12,8 +12,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.forked import ForkedCommand
 from wsss_zoo.cli import main
 from wsss_zoo.pipeline import command as pipeline
+
+# A child of a process with threads; it touches none of them.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:This process .* is multi-threaded:DeprecationWarning"
+)
 
 RECIPE = {
     "common": {
@@ -22,8 +28,8 @@ RECIPE = {
             "init_args": {
                 "image_size": 64,
                 "crop_size": 64,
-                "num_train": 60,
-                "num_val": 8,
+                "num_train": 40,
+                "num_val": 4,
                 "batch_size": 4,
                 "num_workers": 0,
             },
@@ -35,14 +41,14 @@ RECIPE = {
         "cam": {
             "command": "fit",
             "model": {"class_path": "CAM", "init_args": {"backbone": "test_resnet"}},
-            "trainer": {"max_steps": 40},
+            "trainer": {"max_steps": 20},
         },
         "maps": {"command": "predict", "from": "cam", "labels": {"save_cams": True}},
         "segmenter": {
             "command": "fit",
             "model": {"class_path": "Supervised", "init_args": {"backbone": "test_resnet"}},
             "data": {"init_args": {"pseudo_label_dir": "{maps}/pseudo_labels"}},
-            "trainer": {"max_steps": 16},
+            "trainer": {"max_steps": 8},
         },
         "check": {"command": "validate", "from": "segmenter"},
     },
@@ -305,11 +311,13 @@ def test_killed_step_has_the_exit_code_of_a_shell():
     assert pipeline._call([sys.executable, "-c", code], step, step, -1) == 137
 
 
+def command_of(recipe, root):
+    return [sys.executable, "-m", "wsss_zoo", "pipeline", str(recipe), "--root", str(root)]
+
+
 def start(recipe, root):
     """Start a pipeline in a process group of its own, as a terminal does."""
-    command = [sys.executable, "-m", "wsss_zoo", "pipeline", str(recipe), "--root", str(root)]
-    with (root.parent / "log").open("a") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    return ForkedCommand(command_of(recipe, root), log=root.parent / "log")
 
 
 def finish(recipe, root):
@@ -317,17 +325,12 @@ def finish(recipe, root):
     assert process.wait() == 0, (root.parent / "log").read_text()[-3000:]
 
 
-def kill(process):
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
 def kill_when(recipe, root, happened):
     process = start(recipe, root)
     while not happened():
         assert process.poll() is None, (root.parent / "log").read_text()[-3000:]
         time.sleep(0.002)
-    kill(process)
+    process.kill()
 
 
 def results(root, *steps):
@@ -357,11 +360,17 @@ def undisturbed(tmp_path_factory):
     return path, folder / "r"
 
 
+def test_steps_are_started_as_a_module():
+    """In these tests they are forks of this process, which start faster."""
+    command = [sys.executable, "-m", "wsss_zoo", "--version"]
+    assert subprocess.run(command, check=True, capture_output=True).stdout
+
+
 def test_second_run_does_nothing_and_does_not_import_torch(undisturbed):
     path, root = undisturbed
     assert (root / "sheet.png").exists()
     before = {file: file.stat().st_mtime_ns for file in root.rglob("*") if file.name != ".lock"}
-    code = "import sys, wsss_zoo.cli.main as c; assert c.main(sys.argv[1:]) == 0; "
+    code = "import sys, wsss_zoo.cli as c; assert c.main(sys.argv[1:]) == 0; "
     code += "assert 'torch' not in sys.modules"
     command = [sys.executable, "-c", code, "pipeline", str(path), "--root", str(root)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -405,12 +414,15 @@ def test_killed_at_20_random_times(undisturbed, tmp_path):
         pipelines += 1
         root = tmp_path / str(pipelines)
         while kills < 20:
-            process = start(path, root)
+            command = command_of(path, root)
+            with (root.parent / "log").open("a") as log:
+                process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
             try:
                 assert process.wait(rng.uniform(1, 60)) == 0
                 break
             except subprocess.TimeoutExpired:
-                kill(process)
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
                 kills += 1
         finish(path, root)
         assert results(root, *steps) == results(undisturbed[1], *steps)

@@ -86,9 +86,13 @@ class ZooCLI(LightningCLI):
         for message in _QUIET:
             warnings.filterwarnings("ignore", message=message)
         logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_advertisement)
+        args = sys.argv[1:] if args is None else args
+        # Making a parser takes longer than parsing: only the one asked for is made.
+        asked = [name for name in SUBCOMMANDS if args[:1] == [name]]
+        self._asked = asked or list(SUBCOMMANDS)
         headers = {
             name: {"dump_header": [run_folder.config_header(name)], **parser_texts(name)}
-            for name in SUBCOMMANDS
+            for name in self._asked
         }
         super().__init__(
             BaseMethod,
@@ -103,14 +107,14 @@ class ZooCLI(LightningCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
-            args=sys.argv[1:] if args is None else args,
+            args=args,
         )
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """List the subcommands, and arguments of Trainer's methods that are not the user's."""
+    # Not static as in LightningCLI, which calls it on the instance.
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """List the subcommand asked for, and arguments of Trainer's methods that are not the user's."""
         own = {"weights_only", "verbose", "return_predictions"}
-        return {name: LightningCLI.subcommands()[name] | own for name in SUBCOMMANDS}
+        return {name: LightningCLI.subcommands()[name] | own for name in self._asked}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the shipped callbacks, evaluation options and links between options."""

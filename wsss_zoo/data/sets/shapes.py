@@ -12,7 +12,7 @@ from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.data.reading.image_files import Checks, ImageSource
 from wsss_zoo.data.reading.splits import read_split
 from wsss_zoo.data.reading.tag_files import Tags, tags_from_masks
-from wsss_zoo.data.sets.shapes_scene import SHAPES_CLASSES, shapes_scene
+from wsss_zoo.data.sets.shapes_scene import SHAPES_CLASSES, ShapesScene, shapes_scene
 from wsss_zoo.files.decoding import UInt8Array
 
 # Scenes of a split are numbered from here, so that splits never share a scene whatever their sizes.
@@ -76,7 +76,7 @@ class ShapesSource:
 
     def read_image(self, image_id: str) -> UInt8Array:
         """Draw an RGB image, (size, size, 3)."""
-        return _scene(self.seed, _scene_number(image_id), self.size).image
+        return _scene(self.seed, _scene_number(image_id), self.size).image.copy()
 
     def read_mask(self, image_id: str) -> UInt8Array:
         """Draw a mask: class index per pixel, (size, size), 255 = ignored."""
@@ -93,8 +93,13 @@ class ShapesSource:
             _scene_number(image_id)
 
 
-# A sample reads image and mask one after the other: the scene is drawn once for both.
-_scene = lru_cache(maxsize=4)(shapes_scene)
+# Drawing a scene takes milliseconds. Image and mask share one; epochs share small ones (64 MiB).
+_kept_small = lru_cache(maxsize=1024)(shapes_scene)
+_kept = lru_cache(maxsize=4)(shapes_scene)
+
+
+def _scene(seed: int, number: int, size: int) -> ShapesScene:
+    return (_kept_small if size <= 128 else _kept)(seed, number, size)
 
 
 def _scene_number(image_id: str) -> int:
