@@ -28,7 +28,7 @@ demo: setup
 	$(BIN)/wsss-zoo pipeline experiments/pipelines/cam.yaml --root runs/demo
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # The quick tests with the oldest versions that pyproject.toml allows. These warn of newer versions of
 # what they themselves need: no errors of ours.

@@ -36,7 +36,7 @@ TINY = [
 # Names of what these options replace, and of what the runs get from elsewhere.
 REPLACED = {option.rpartition(".")[2] for option in TINY[::2] if "." in option}
 REPLACED |= {"class_path", "root", "graph_dir", "val_split", "ckpt_path", "seed_everything"}
-REPLACED |= {"max_steps", "max_epochs"}
+REPLACED |= {"max_steps", "max_epochs", "channels", "decoder_layers", "feedforward"}
 # Of these, what a method without a network for images does not take.
 NO_NETWORK = {"--model.backbone", "--model.weights"}
 # What a method needs besides to fit the tiny images.
@@ -45,6 +45,8 @@ OWN = {
 }
 # What weak-shot methods need besides.
 NOVEL = ["--data.novel_classes", "[daisy]"]
+# A decoder of proposals that is as small as the network.
+DECODER = {"channels": "32", "decoder_layers": "2", "feedforward": "64"}
 # Pretext tasks make no labels.
 WITHOUT_PREDICT = {"cpc"}
 
@@ -70,8 +72,16 @@ def own_options(path: Path) -> list[str]:
     """What a configuration needs besides; half of the images is labelled where the rest counts."""
     method = method_of(path)
     semi = getattr(wsss_zoo, method).supervision == "semi"
-    novel = NOVEL if method == "SimFormer" else []
-    return ["--data.labeled_split", "0.5" if semi else "null", *novel, *OWN.get(name(path), [])]
+    own = [*of_method(method), *OWN.get(name(path), [])]
+    return ["--data.labeled_split", "0.5" if semi else "null", *own]
+
+
+def of_method(method: str) -> list[str]:
+    """What a method needs besides, to train and to be quick."""
+    if method not in ("MaskFormer", "SimFormer"):
+        return []
+    decoder = [token for key, size in DECODER.items() for token in (f"--model.{key}", size)]
+    return [*decoder, *(NOVEL if method == "SimFormer" else [])]
 
 
 def method_of(path: Path) -> str:
@@ -179,8 +189,7 @@ def step_options(settings, folder: Path) -> list[str]:
         pairs = zip(TINY[::2], TINY[1::2], strict=True)
         options = [token for pair in pairs if pair[0] not in NO_NETWORK for token in pair]
         options += ["--data.graph_dir", graphs]
-    if settings["model"]["class_path"] == "SimFormer":
-        options += NOVEL
+    options += of_method(settings["model"]["class_path"])
     for group in {"noise", "graphs"} & set(settings):
         labels = folder / "labels"
         for image_id in ids:

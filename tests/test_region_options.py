@@ -247,7 +247,7 @@ def test_a_step_whose_input_has_changed_runs_again(recipe, tmp_path, monkeypatch
 
     def again():
         ran.clear()
-        assert pipeline.main([str(recipe), "--root", str(tmp_path / "root")]) == 0
+        assert main(["pipeline", str(recipe), "--root", str(tmp_path / "root")]) == 0
         return list(ran)
 
     root = tmp_path / "root"

@@ -49,7 +49,8 @@ def test_every_method(case, tmp_path):
     """Of five steps the fourth is lost; a validation comes after them."""
     whole = check_kill(case, tmp_path, 4, data={"num_train": 10}, trainer={"max_steps": 5})
     assert whole["/place/0"] == 5
-    assert "val/" in whole["/metrics"]
+    # Graphs are not validated.
+    assert ("val/" in whole["/metrics"]) != case.startswith("GATCorrector")
 
 
 @pytest.mark.parametrize("case", ["CAM", "SimFormer", "GATCorrector"])

@@ -88,7 +88,7 @@ def root(tmp_path_factory):
 
 
 def test_runs(recipe, root, calls):
-    assert pipeline.main([str(recipe), "--root", str(root)]) == 0
+    assert main(["pipeline", str(recipe), "--root", str(root)]) == 0
     names = list(yaml.safe_load(recipe.read_text())["steps"])
     assert calls == names
     report = json.loads((root / "summary.json").read_text())["report"]
@@ -137,7 +137,7 @@ def training_data(folder):
 
 def test_second_run_does_nothing(recipe, root, calls):
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.name != ".lock"}
-    assert pipeline.main([str(recipe), "--root", str(root)]) == 0
+    assert main(["pipeline", str(recipe), "--root", str(root)]) == 0
     assert calls == []
     after = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.name != ".lock"}
     assert before == after
@@ -148,14 +148,14 @@ def test_warm_run_of_another_place(recipe, root, calls, tmp_path, capsys):
     for step in ("student", "final"):
         args += [f"--{step}.trainer.max_steps", "2"]
     untouched = {path: path.stat().st_mtime_ns for path in (root / "warm").rglob("*")}
-    assert pipeline.main(args) == 0
+    assert main(["pipeline", *args]) == 0
     assert calls[:2] == ["early", "middle"]
     assert f"taken from {root / 'warm'}" in capsys.readouterr().out
     # The same checkpoints rank the same.
     for name in ("reliable.txt", "reliability.csv"):
         assert (tmp_path / "r/rank" / name).read_bytes() == (root / "rank" / name).read_bytes()
     calls.clear()
-    assert pipeline.main(args) == 0
+    assert main(["pipeline", *args]) == 0
     assert calls == []
     assert untouched == {path: path.stat().st_mtime_ns for path in (root / "warm").rglob("*")}
     summary = json.loads((tmp_path / "r/summary.json").read_text())["steps"]["warm"]
@@ -164,7 +164,7 @@ def test_warm_run_of_another_place(recipe, root, calls, tmp_path, capsys):
 
 
 def test_another_share_keeps_the_predictions(recipe, root, calls):
-    assert pipeline.main([str(recipe), "--root", str(root), "--rank.reliable_share", "0.3"]) == 0
+    assert main(["pipeline", str(recipe), "--root", str(root), "--rank.reliable_share", "0.3"]) == 0
     # So few steps may come to the same final network, which then is not measured again.
     assert calls[:5] == ["rank", "reliable", "student", "unreliable", "final"]
     assert len(read_split(root / "rank/reliable.txt")) == 3
@@ -173,19 +173,20 @@ def test_another_share_keeps_the_predictions(recipe, root, calls):
 def test_lost_list_is_made_again(recipe, root, calls):
     args = [str(recipe), "--root", str(root), "--rank.reliable_share", "0.3"]
     (root / "rank/unreliable.txt").unlink()
-    assert pipeline.main(args) == 0
+    assert main(["pipeline", *args]) == 0
     assert calls == ["rank"]
 
 
 def test_missing_checkpoint_is_named(recipe, root, tmp_path, capsys):
     args = [str(recipe), "--root", str(tmp_path / "r"), "--use", f"warm={root / 'warm'}"]
     with pytest.raises(SystemExit):
-        pipeline.main([*args, "--early.ckpt_path", "no.ckpt"])
+        main(["pipeline", *args, "--early.ckpt_path", "no.ckpt"])
     assert "checkpoint no.ckpt: there is no such file" in capsys.readouterr().err
 
 
 def test_one_split_for_all_steps_is_refused(recipe, tmp_path, capsys):
     args = [str(recipe), "--root", str(tmp_path / "r"), "--data.train_split", "train"]
-    assert pipeline.main(args) == 2
+    with pytest.raises(SystemExit):
+        main(["pipeline", *args])
     message = "--data.train_split cannot be the same for all steps; give --STEP.data.train_split"
     assert message in capsys.readouterr().err
