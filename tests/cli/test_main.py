@@ -99,7 +99,7 @@ def test_help_names_every_command_and_is_quick(capsys):
     for name, command in COMMANDS.items():
         assert f"{name} " in printed
         assert command.summary in printed
-    code = "import sys, wsss_zoo.cli.main as c; c.main([]); assert 'torch' not in sys.modules"
+    code = "import sys, wsss_zoo.cli as c; c.main([]); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
@@ -145,9 +145,7 @@ def test_unknown_command(capsys):
 
 def test_methods_are_listed_with_what_they_need():
     """Without torch, which takes seconds to import."""
-    code = (
-        "import sys, wsss_zoo.cli.main as c; c.main(['methods']); assert 'torch' not in sys.modules"
-    )
+    code = "import sys, wsss_zoo.cli as c; c.main(['methods']); assert 'torch' not in sys.modules"
     command = [sys.executable, "-c", code]
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     assert any("CAM" in line and "tags for every image" in line for line in lines)

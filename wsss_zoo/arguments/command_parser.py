@@ -106,7 +106,7 @@ def _make_parser(name: str, function: Callable[..., Any]) -> CommandParser:
     for p in positional:
         many = typing.get_origin(hints[p.name]) is list
         kind = typing.get_args(hints[p.name])[0] if many else hints[p.name]
-        shown = {"metavar": p.name.upper(), "help": texts.get(p.name)}
+        shown: dict[str, Any] = {"metavar": p.name.upper(), "help": texts.get(p.name)}
         parser.add_argument(p.name, type=kind, nargs="+" if many else None, **shown)
     done: set[str | int] = {*_NO_OPTIONS, *(p.name for p in positional)}
     parser.add_function_arguments(function, as_group=False, skip=done)
