@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "modules": "functional",
     "data": "contract files",
     "drawing": "files",
-    "methods": "functional modules",
+    "methods": "contract functional modules",
     "callbacks": "contract functional files data drawing",
     "arguments": "",
     "runs": "contract files modules data methods arguments",

@@ -1,9 +1,15 @@
 from pathlib import Path
+from typing import final
 
 import pytest
 
 from wsss_zoo.arguments.command_parser import UsageError, parse_options, run_command, usage_errors
 from wsss_zoo.modules.evaluation import Evaluation
+
+
+@final
+class Strokes(Evaluation):
+    """A group of options, as it is no class to derive from."""
 
 
 def paint(
@@ -12,7 +18,7 @@ def paint(
     table: bool | Path = False,
     dry_run: bool = False,
     names: tuple[str, ...] = (),
-    evaluation: Evaluation = Evaluation(),  # noqa: B008
+    evaluation: Strokes,
     typed: str = "",
 ) -> int:
     """Paint folders with ``care``.

@@ -12,6 +12,7 @@ from wsss_zoo.arguments.given import Setting
 def subclasses(base: type) -> dict[str, type]:
     """List the concrete subclasses of ``base`` that a user can name, sorted by name."""
     found: dict[str, type] = {}
+    child: type
     for child in base.__subclasses__():
         own: dict[str, type] = {} if inspect.isabstract(child) else {child.__name__: child}
         found |= own | subclasses(child)

@@ -1,5 +1,6 @@
 """Make a command of ``wsss-zoo`` from a function's signature and docstring."""
 
+import dataclasses
 import inspect
 import json
 import re
@@ -88,8 +89,10 @@ def _make_parser(name: str, function: Callable[..., Any]) -> CommandParser:
     parameters = inspect.signature(function).parameters
     positional = [p for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     options = [p for p in parameters.values() if p not in positional and p.name not in _NO_OPTIONS]
+    hints = typing.get_type_hints(function)
+    required = [p for p in options if p.default is p.empty and not _is_group(hints[p.name])]
     usage = ["wsss-zoo", name, *(p.name.upper() for p in positional)]
-    usage += [f"--{p.name} {p.name.upper()}" for p in options if p.default is p.empty]
+    usage += [f"--{p.name} {p.name.upper()}" for p in required]
     usage += ["[options]"] if options else []
     parser = CommandParser(
         prog=f"wsss-zoo {name}",
@@ -100,19 +103,19 @@ def _make_parser(name: str, function: Callable[..., Any]) -> CommandParser:
     )
     if options and "other_options" not in parameters:
         parser.add_argument("--config", action="config", help="YAML file of these options")
-    hints = typing.get_type_hints(function)
     for p in positional:
         many = typing.get_origin(hints[p.name]) is list
         kind = typing.get_args(hints[p.name])[0] if many else hints[p.name]
-        shown = {"metavar": p.name.upper(), "help": texts.get(p.name)}
+        shown: dict[str, Any] = {"metavar": p.name.upper(), "help": texts.get(p.name)}
         parser.add_argument(p.name, type=kind, nargs="+" if many else None, **shown)
-    # A default object of the package is a group of options, each listed in the help.
-    groups = [p.name for p in options if type(p.default).__module__.startswith("wsss_zoo.")]
-    done: set[str | int] = {*groups, *_NO_OPTIONS, *(p.name for p in positional)}
+    done: set[str | int] = {*_NO_OPTIONS, *(p.name for p in positional)}
     parser.add_function_arguments(function, as_group=False, skip=done)
-    for group in groups:
-        parser.add_class_arguments(hints[group], group)
     return parser
+
+
+def _is_group(kind: Any) -> bool:
+    """Tell whether jsonargparse makes a group of options of a class, each with a default."""
+    return dataclasses.is_dataclass(kind) or getattr(kind, "__final__", False)
 
 
 def _parse(

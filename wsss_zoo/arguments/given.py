@@ -43,11 +43,8 @@ def option_key(token: str) -> str:
 def share_options(options: Sequence[str], methods: Sequence[str | None]) -> list[list[str]]:
     """Distribute options to several runs; those of the model only to methods that have them.
 
-    An option that no method has goes to all, so that their parser rejects it.
-
-    Args:
-        options: Options with their values.
-        methods: Name or import path of each run's method; None for a run without.
+    An option that no method has goes to all, so that their parser rejects it. ``methods`` has the
+    name or import path of each run's method; None for a run without.
 
     >>> share_options(["--model.weights", "w.pth", "--data", "VOC2012"], ["CAM", "GATCorrector"])
     [['--model.weights', 'w.pth', '--data', 'VOC2012'], ['--data', 'VOC2012']]

@@ -16,9 +16,7 @@ from wsss_zoo.runs.folder import CHECKPOINT, CONFIG
 def read_checkpoint(path: str, model_class_path: str | None = None) -> dict[str, Any]:
     """Read a checkpoint as data, never as code; tensors are memory-mapped.
 
-    Args:
-        path: Checkpoint file.
-        model_class_path: Import path of the method asked for; None takes any.
+    Without ``model_class_path`` it may be of any method.
 
     Raises:
         ValueError: If the file is missing, unreadable, no Lightning checkpoint or of another

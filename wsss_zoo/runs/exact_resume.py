@@ -30,11 +30,8 @@ class StopRequest:
     def hold(self, trainer: Trainer, now: bool) -> None:
         """Let the signal end the training after this batch, or keep it for a later one.
 
-        Lightning checks for it after every batch and cannot be told to wait.
-
-        Args:
-            trainer: The trainer.
-            now: Whether the training may end here; the same on all ranks.
+        Lightning checks for it after every batch and cannot be told to wait. ``now`` says whether
+        the training may end here; it is the same on all ranks.
         """
         self.asked |= trainer.received_sigterm
         if now and trainer.world_size > 1:

@@ -18,11 +18,8 @@ class RunLogger(CSVLogger):
     """Append to ``metrics.csv`` in the run's folder.
 
     Lightning's ``CSVLogger`` deletes the file of an earlier run in the same folder. A resumed run
-    would lose its first half, and ``validate`` would delete the curves of ``fit``.
-
-    Args:
-        folder: The run's folder.
-        first_step: Drop rows from this step on, which a resumed fit writes again; None keeps all.
+    would lose its first half, and ``validate`` would delete the curves of ``fit``. Rows from
+    ``first_step`` on, which a resumed fit writes again, are dropped; None keeps all.
     """
 
     def __init__(self, folder: str, first_step: int | None = None) -> None:

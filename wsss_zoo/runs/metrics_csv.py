@@ -15,9 +15,7 @@ Row = dict[str, str]
 class MetricsFile:
     """A CSV file of metrics: rows are appended, and the header grows with each new metric.
 
-    Args:
-        path: The file; its folder is made.
-        first_step: Drop rows from this step on; None keeps all.
+    Rows of an earlier run from ``first_step`` on are dropped; None keeps all.
     """
 
     def __init__(self, path: Path, first_step: int | None = None) -> None:

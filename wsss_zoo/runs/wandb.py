@@ -68,12 +68,6 @@ def describe_run(
     the first configuration, else the method. ``job_type`` is the pipeline's step, else the
     subcommand. The environment overrides them: ``WANDB_RUN_GROUP``, ``WANDB_JOB_TYPE``,
     ``WANDB_TAGS``, ``WANDB_NAME``.
-
-    Args:
-        options: Configuration of the subcommand.
-        folder: The run's folder.
-        subcommand: fit, validate, test or predict.
-        resumed: Whether it continues an earlier run of the folder.
     """
     method, data = (part.class_path.rpartition(".")[2] for part in (options.model, options.data))
     arguments, environment = options.data.init_args, os.environ
