@@ -17,7 +17,7 @@ from skimage.color import rgb2lab
 from torch import Tensor
 
 import wsss_zoo.methods.graphs.gat_corrector as module
-from wsss_zoo.data.sets.shapes_scene import SHAPES_CLASSES, shapes_scene
+from wsss_zoo.data.sets import SHAPES_CLASSES, shapes_scene
 from wsss_zoo.data.supervision.graphs import collate_graphs, graph_data
 from wsss_zoo.files.region_graphs import RegionGraph
 from wsss_zoo.functional import (

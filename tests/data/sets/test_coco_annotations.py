@@ -80,8 +80,10 @@ def test_tags_return_for_their_own_annotations_only(tmp_path):
     for size in (60, 10, 0):
         stored.write_bytes(stored.read_bytes()[:size])
         assert read_tags(stored, "abc") is None
-    for content in ("[]", "{}", '{"annotations_sha256": "abc", "tags": 3}'):
-        stored.write_text(content)
+    stored.write_text("[]")
+    assert read_tags(stored, "abc") is None
+    for found in (3, [], {TRAIN[0]: 3}, {TRAIN[0]: ["unicorn"]}):
+        stored.write_text(json.dumps({"annotations_sha256": "abc", "tags": found}))
         assert read_tags(stored, "abc") is None
 
 

@@ -1,5 +1,5 @@
 """Data sets."""
 
-from wsss_zoo.data.sets.shapes_scene import SHAPES_CLASSES, shapes_scene
+from wsss_zoo.data.sets.shapes_scenes import SHAPES_CLASSES, shapes_scene
 
 __all__ = ["SHAPES_CLASSES", "shapes_scene"]

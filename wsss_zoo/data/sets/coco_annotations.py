@@ -96,7 +96,9 @@ def read_tags(path: Path, digest: str) -> Tags | None:
     try:
         stored = json.loads(path.read_bytes())
         tags: Tags = stored["tags"]
+        own = stored["annotations_sha256"] == digest
         whole = all(_IMAGE_NAME.fullmatch(f"{image_id}.jpg") for image_id in tags)
-        return tags if whole and stored["annotations_sha256"] == digest else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        known = set().union(*tags.values()) <= set(COCO_THINGS)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+    return tags if own and whole and known else None

@@ -12,7 +12,7 @@ from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.data.reading.image_files import Checks, ImageSource
 from wsss_zoo.data.reading.splits import read_split
 from wsss_zoo.data.reading.tag_files import Tags, tags_from_masks
-from wsss_zoo.data.sets.shapes_scene import SHAPES_CLASSES, ShapesScene, shapes_scene
+from wsss_zoo.data.sets.shapes_scenes import SHAPES_CLASSES, ShapesScene, shapes_scene
 from wsss_zoo.files.decoding import UInt8Array
 
 # Scenes of a split are numbered from here, so that splits never share a scene whatever their sizes.

@@ -6,9 +6,9 @@ import random
 import numpy as np
 import pytest
 
-from wsss_zoo.data.sets import shapes_scene as module
+from wsss_zoo.data.sets import shapes_scenes as module
 from wsss_zoo.data.sets.shapes_objects import OBJECT_CLASSES, REACH
-from wsss_zoo.data.sets.shapes_scene import SHAPES_CLASSES, shapes_scene
+from wsss_zoo.data.sets.shapes_scenes import SHAPES_CLASSES, shapes_scene
 
 
 @pytest.fixture(scope="module")
