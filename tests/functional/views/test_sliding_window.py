@@ -6,10 +6,11 @@ from itertools import pairwise, product
 import numpy as np
 import pytest
 
+from tests.each import each
 from wsss_zoo.functional import sliding_windows
 
 
-@pytest.mark.parametrize(
+@each(
     ("height", "width", "crop", "stride"),
     [*product([1, 7, 8, 9, 16, 31], [5, 8, 20], [8], [1, 5, 8]), (375, 500, 321, 214)],
 )
@@ -36,12 +37,12 @@ def test_order_and_steps():
     assert all(second - first <= 3 for first, second in pairwise(starts))
 
 
-@pytest.mark.parametrize(("height", "width"), [(8, 8), (3, 8), (8, 1), (5, 5)])
+@each(("height", "width"), [(8, 8), (3, 8), (8, 1), (5, 5)])
 def test_one_window_when_the_image_is_not_larger(height, width):
     assert sliding_windows(height, width, 8, 5) == [(0, 0, height, width)]
 
 
-@pytest.mark.parametrize(
+@each(
     ("arguments", "message"),
     [
         ((0, 5, 3, 1), "height is 0"),

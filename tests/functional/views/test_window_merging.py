@@ -1,6 +1,6 @@
-import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.functional import sliding_windows
 from wsss_zoo.functional.views.window_merging import merge_windows
 
@@ -13,11 +13,11 @@ def naive(windows, maps, height, width):
     return total / visits
 
 
-@pytest.mark.parametrize(
+@each(
     ("height", "width", "crop", "stride"),
     [(30, 41, 12, 8), (12, 41, 12, 5), (25, 25, 12, 12), (7, 5, 12, 8), (40, 9, 10, 3)],
 )
-@pytest.mark.parametrize("columns_first", [False, True])
+@each("columns_first", [False, True])
 def test_mean_over_windows(height, width, crop, stride, columns_first):
     windows = sliding_windows(height, width, crop, stride)
     if columns_first:
