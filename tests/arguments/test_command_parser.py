@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.each import each
 from wsss_zoo.arguments.command_parser import UsageError, parse_options, run_command, usage_errors
 from wsss_zoo.modules.evaluation import Evaluation
 
@@ -30,7 +31,7 @@ def paint(
     return len(folders)
 
 
-@pytest.mark.parametrize(
+@each(
     ("args", "key", "value"),
     [
         ("a b", "folders", [Path("a"), Path("b")]),
