@@ -11,7 +11,7 @@ import numpy as np
 from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.data.reading.image_files import Checks, ImageSource
 from wsss_zoo.data.reading.splits import read_split
-from wsss_zoo.data.reading.tag_files import Tags, tags_from_masks
+from wsss_zoo.data.reading.tag_files import Tags
 from wsss_zoo.data.sets.shapes_scene import SHAPES_CLASSES, shapes_scene
 from wsss_zoo.files.decoding import UInt8Array
 
@@ -63,7 +63,12 @@ class Shapes(BaseDataModule):
 
     def read_tags(self, image_ids: Sequence[str]) -> Tags:
         """Classes visible in each image."""
-        return tags_from_masks(self.source, image_ids, self.fg_names, 1)
+        source = self.source
+        assert isinstance(source, ShapesSource)
+        return {
+            image_id: [self.class_names[index] for index in _shown(source, image_id)]
+            for image_id in image_ids
+        }
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,14 @@ class ShapesSource:
 
 # A sample reads image and mask one after the other: the scene is drawn once for both.
 _scene = lru_cache(maxsize=4)(shapes_scene)
+
+
+# Several parts of a setup ask for the tags of the same scenes.
+@lru_cache(maxsize=1 << 16)
+def _shown(source: ShapesSource, image_id: str) -> tuple[int, ...]:
+    """Return the indices of the foreground classes in an image."""
+    present = np.unique(source.read_mask(image_id)).tolist()
+    return tuple(index for index in present if 0 < index < 255)
 
 
 def _scene_number(image_id: str) -> int:
