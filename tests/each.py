@@ -32,7 +32,7 @@ def each(names: str | tuple[str, ...], cases: Iterable[Any]) -> Callable[..., Ca
 
         signature = inspect.signature(test)
         kept = [given for name, given in signature.parameters.items() if name not in words]
-        loop.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+        loop.__signature__ = signature.replace(parameters=kept)
         return loop
 
     return decorate
