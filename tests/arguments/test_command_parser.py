@@ -3,6 +3,7 @@ from typing import final
 
 import pytest
 
+from tests.each import each
 from wsss_zoo.arguments.command_parser import UsageError, parse_options, run_command, usage_errors
 from wsss_zoo.modules.evaluation import Evaluation
 
@@ -36,7 +37,7 @@ def paint(
     return len(folders)
 
 
-@pytest.mark.parametrize(
+@each(
     ("args", "key", "value"),
     [
         ("a b", "folders", [Path("a"), Path("b")]),

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from tests.each import each
 from wsss_zoo.arguments.given import (
     Setting,
     class_first,
@@ -12,7 +13,7 @@ from wsss_zoo.arguments.given import (
 )
 
 
-@pytest.mark.parametrize(
+@each(
     "args",
     [
         ["--model", "CAM", "--model.lr", "0.1"],
@@ -66,7 +67,7 @@ def test_values_that_look_like_options_of_argparse():
     assert [option_key(group[0]) for group in groups] == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize(
+@each(
     "args",
     [
         ["--model.lr", "1", "--config", "c.yaml", "--model", "CAM"],

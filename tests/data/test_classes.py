@@ -1,5 +1,6 @@
 import pytest
 
+from tests.each import each
 from wsss_zoo.data.classes import select_classes, split_classes
 
 KNOWN = ["background", "cat", "cow", "dog"]
@@ -11,7 +12,7 @@ def test_select():
     assert select_classes(KNOWN[1:], ["dog"], 0) == ["dog"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("chosen", "message"),
     [
         (["background"], "'background', which is none of cat, cow, dog"),
@@ -29,7 +30,7 @@ def test_split():
     assert split_classes(KNOWN[1:], None, ["cow"]) == (["cat", "dog"], ["cow"])
 
 
-@pytest.mark.parametrize(
+@each(
     ("base", "novel", "message"),
     [
         (["cat"], ["cow"], "class 'dog' stands 0 times"),

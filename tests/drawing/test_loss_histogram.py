@@ -1,9 +1,9 @@
 import io
 
 import numpy as np
-import pytest
 from PIL import Image
 
+from tests.each import each
 from wsss_zoo.drawing.loss_histogram import draw_losses
 
 
@@ -24,7 +24,7 @@ def test_the_picture_is_the_same_each_time():
     assert "Software" not in image.info
 
 
-@pytest.mark.parametrize(
+@each(
     ("losses", "is_correct"),
     [([0.0], [True]), ([np.inf], [False]), ([0.5, 0.5], [False, False]), ([1e-9], [True])],
 )

@@ -1,6 +1,6 @@
 import numpy as np
-import pytest
 
+from tests.each import each
 from wsss_zoo.data.reading.class_files import read_class_file
 from wsss_zoo.drawing.overlay import class_lines, draw_class_list, draw_overlay
 from wsss_zoo.drawing.pictures import color_label
@@ -23,7 +23,7 @@ def naive_overlay(image, label, opacity, background):
     return result
 
 
-@pytest.mark.parametrize("background", [True, False])
+@each("background", [True, False])
 def test_overlay(background):
     generator = np.random.default_rng(0)
     image = generator.integers(0, 256, (70, 9, 3), dtype=np.uint8)
@@ -42,7 +42,7 @@ def test_opaque_overlay_is_the_label_map():
     np.testing.assert_array_equal(image, color_label(label))
 
 
-@pytest.mark.parametrize("count", [1, 2, 30, 254])
+@each("count", [1, 2, 30, 254])
 def test_legend_shows_every_colour(count):
     names = [f"class {index}" for index in range(count)]
     legend = np.asarray(draw_class_list(names, ignored=False))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.each import each
 from wsss_zoo.files.decoding import (
     image_size_of,
     is_turned,
@@ -38,8 +39,8 @@ def save(path, image, **options):
     return str(path)
 
 
-@pytest.mark.parametrize("orientation", UPRIGHT)
 @pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
+@each("orientation", UPRIGHT)
 def test_exif_orientation(tmp_path, pixels, suffix, orientation):
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
@@ -63,7 +64,7 @@ def test_exif_orientation_of_lossy_files(tmp_path, pixels, suffix):
     assert np.abs(read.astype(int) - expected).mean() < 12
 
 
-@pytest.mark.parametrize("orientation", [0, 9, 77])
+@each("orientation", [0, 9, 77])
 def test_orientations_that_do_not_exist_turn_nothing(tmp_path, pixels, orientation):
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
@@ -119,7 +120,7 @@ def test_transparent_pixels_are_white(tmp_path, pixels):
     assert np.abs(read_rgb(path) - expected).max() <= 1
 
 
-@pytest.mark.parametrize(("mode", "transparent"), [("L", 0), ("RGB", (0, 0, 0)), ("P", 0)])
+@each(("mode", "transparent"), [("L", 0), ("RGB", (0, 0, 0)), ("P", 0)])
 def test_a_transparent_colour_is_white(tmp_path, mode, transparent):
     image = Image.new(mode, (4, 4))
     if mode == "P":
@@ -142,15 +143,15 @@ def test_the_first_of_several_frames(tmp_path, pixels, suffix):
     np.testing.assert_array_equal(read_rgb(path), pixels)
 
 
-@pytest.mark.parametrize("action", [read_rgb, read_index_mask, image_size_of])
+@each("action", [read_rgb, read_index_mask, image_size_of])
 def test_float_pixels_are_refused(tmp_path, action):
     path = save(tmp_path / "a.tif", Image.new("F", (4, 4)))
     with pytest.raises(ValueError, match=r"a\.tif has floating-point pixels.*8 or 16 bits"):
         action(path)
 
 
-@pytest.mark.parametrize("action", [read_rgb, read_index_mask, image_size_of])
-@pytest.mark.parametrize(
+@each("action", [read_rgb, read_index_mask, image_size_of])
+@each(
     ("content", "reason"),
     [(b"", "the file is empty, 0 bytes"), (b"hello", "cannot identify"), (b"\xff\xd8\xff", ".")],
 )

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.each import each
 from wsss_zoo.files.atomic import write_atomic
 from wsss_zoo.files.manifests import (
     HEADER,
@@ -58,7 +59,7 @@ def test_messages_are_in_the_words_of_the_contents(tmp_path):
         read_manifest_of(tmp_path, POEMS, ["background", "dog"])
 
 
-@pytest.mark.parametrize(
+@each(
     ("changes", "said"),
     [
         ({"method": "CPS", "split": "val"}, r"\(method, split differ\)"),

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.each import each
+from wsss_zoo.files import manifests
 from wsss_zoo.files.atomic import TEMPORARY, write_json
 from wsss_zoo.files.manifests import HEADER, MANIFEST, Manifest, sha256_file, write_manifest
 from wsss_zoo.files.pseudo_labels import (
@@ -53,7 +55,7 @@ def test_palette_is_that_of_pascal_voc():
     assert len({tuple(color) for color in voc_palette().tolist()}) == 256
 
 
-@pytest.mark.parametrize("image_id", ["2007_000032", "sub/folder/x", "name.jpg", "ä b"])
+@each("image_id", ["2007_000032", "sub/folder/x", "name.jpg", "ä b"])
 def test_label_is_read_as_written(tmp_path, image_id):
     label = np.random.default_rng(0).integers(0, 256, (9, 13), dtype=np.uint8)
     write_label(tmp_path, image_id, label)
@@ -63,13 +65,13 @@ def test_label_is_read_as_written(tmp_path, image_id):
         assert picture.getpalette()[:6] == [0, 0, 0, 128, 0, 0]
 
 
-@pytest.mark.parametrize("label", [np.zeros((3, 4)), np.zeros((1, 3, 4), np.uint8)])
+@each("label", [np.zeros((3, 4)), np.zeros((1, 3, 4), np.uint8)])
 def test_label_of_wrong_type_or_shape_is_refused(tmp_path, label):
     with pytest.raises(ValueError, match="label map of x"):
         write_label(tmp_path, "x", label)
 
 
-@pytest.mark.parametrize("image_id", UNSAFE_IDS)
+@each("image_id", UNSAFE_IDS)
 def test_ids_cannot_leave_the_folder(tmp_path, image_id):
     for call in (
         lambda: label_path(tmp_path, image_id),
@@ -127,7 +129,7 @@ def test_cam_of_an_image_without_classes(tmp_path):
     assert classes.shape == (0,)
 
 
-@pytest.mark.parametrize(("shape", "count"), [((2, 3), 2), ((2, 3, 4), 3)])
+@each(("shape", "count"), [((2, 3), 2), ((2, 3, 4), 3)])
 def test_cam_of_wrong_shape_is_refused(tmp_path, shape, count):
     with pytest.raises(ValueError, match="CAM of x has shape"):
         write_cam(tmp_path, "x", np.zeros(shape), np.arange(count))
@@ -177,7 +179,7 @@ def test_manifest_with_other_classes_or_count_is_refused(tmp_path):
         read_manifest(tmp_path, NAMES)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"method": "CAM"}', '{"other": 1}'])
+@each("text", ["{", "[]", '{"method": "CAM"}', '{"other": 1}'])
 def test_damaged_manifest_is_refused(tmp_path, text):
     (tmp_path / MANIFEST).write_text(text)
     with pytest.raises(ValueError, match="is no manifest"):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tests.data.graph_folders import assert_same, grid_graph, manifest_for, votes, write_graphs
+from tests.each import each
 from wsss_zoo.files.manifests import HEADER, MANIFEST
 from wsss_zoo.files.region_graphs import (
     begin_graphs,
@@ -32,7 +33,7 @@ def damage(path, how):
         path.write_bytes(b"" if how == "empty" else b"not a graph")
 
 
-@pytest.mark.parametrize(
+@each(
     "shape",
     [
         {},
@@ -96,7 +97,7 @@ def test_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, monkey
     assert len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize(
+@each(
     ("changes", "problem"),
     [
         ({"x": np.zeros((12, 5))}, "x is float64, expected float32"),

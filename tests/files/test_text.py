@@ -2,11 +2,12 @@ import unicodedata
 
 import pytest
 
+from tests.each import each
 from wsss_zoo.files.text import id_problem, normalise, raise_problem, read_text
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@each("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@each("line_end", ["\n", "\r\n", "\r"])
 def test_what_editors_save(tmp_path, encoding, line_end):
     (tmp_path / "list.txt").write_bytes(f"Käfer{line_end}a b{line_end}".encode(encoding))
     assert read_text(tmp_path / "list.txt") == "Käfer\na b\n"
@@ -22,12 +23,12 @@ def test_both_forms_of_an_accent_are_one_name():
     assert normalise(unicodedata.normalize("NFD", " Käfer\t")) == "Käfer"
 
 
-@pytest.mark.parametrize("image_id", ["a", "a b", "2007/a.b", "Käfer", "..a", "猫/1", "12:30"])
+@each("image_id", ["a", "a b", "2007/a.b", "Käfer", "..a", "猫/1", "12:30"])
 def test_usable_ids(image_id):
     assert id_problem(image_id) is None
 
 
-@pytest.mark.parametrize(
+@each(
     ("image_id", "problem"),
     [
         ("../a", "leads out"),

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.functional import gate_by_tags, mask_to_image_labels
 
 
-@pytest.mark.parametrize("known", [None, [True, False, True]])
+@each("known", [None, [True, False, True]])
 def test_equals_the_loop(known):
     torch.manual_seed(0)
     logits = torch.randn(3, 4, 2, 5)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data.graph_folders import grid_graph
+from tests.each import each
 from tests.fuzz.reading import read_or_refuse
 from tests.fuzz.strategies import json_values
 from wsss_zoo.callbacks.regions.loss_thresholds import read_thresholds
@@ -85,7 +86,7 @@ DEEP = {
 }
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000])
+@each("text", ["[" * 100_000, '{"a":' * 100_000])
 @pytest.mark.parametrize("name", DEEP)
 def test_json_that_is_too_deep(tmp_path, name, text):
     (tmp_path / name).write_text(text)

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from tests.data.conftest import folder_root, save_mask, voc_root
+from tests.each import each
 from wsss_zoo.cli import main
 from wsss_zoo.inspection.command import choose_images
 
@@ -110,7 +111,7 @@ def test_any_data_set(voc_root, out, capsys):
     assert out.exists()
 
 
-@pytest.mark.parametrize(
+@each(
     ("args", "message"),
     [
         ([], "--data is missing: name the data set"),
@@ -146,7 +147,7 @@ def test_help(capsys):
     assert "--num_images" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("count", [1, 4, 12, 60])
+@each("count", [1, 4, 12, 60])
 def test_chosen_images_are_of_every_kind(count):
     from tests.inspection.test_oddities import inspection, pixels, record
 

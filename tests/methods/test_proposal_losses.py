@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.each import each
 from tests.methods.weak_shot_batches import K, leaves, masks, proposals
 from wsss_zoo.functional import (
     class_targets,
@@ -122,7 +123,7 @@ def kinds():
 
 
 @pytest.mark.parametrize("kind", kinds())
-@pytest.mark.parametrize("Q", [6, 2])
+@each("Q", [6, 2])
 def test_equal_a_loop_and_so_do_their_gradients(kind, Q):
     """With two queries there are more targets than proposals."""
     batch = kinds()[kind]
@@ -175,7 +176,7 @@ def test_no_weight_on_no_object_and_no_object_is_0():
     assert class_loss(given.class_logits, matches, 0.0) == 0
 
 
-@pytest.mark.parametrize("value", [1e4, -1e4])
+@each("value", [1e4, -1e4])
 def test_saturated_logits_stay_finite(value):
     given = proposals()
     given.mask_logits.fill_(value)
@@ -219,7 +220,7 @@ def test_padding_is_no_base_pixel_and_not_valid():
     assert not torch.isclose(filled, ours(given, large, inside, tags)["comp"])
 
 
-@pytest.mark.parametrize("size", [(8, 10), (5, 7), (32, 40), (40, 64), (1, 1)])
+@each("size", [(8, 10), (5, 7), (32, 40), (40, 64), (1, 1)])
 def test_labels_are_resized_to_the_nearest(size):
     mask = masks()[0]
     expected = F.interpolate(mask[:, None].double(), size)[:, 0].long()

@@ -8,12 +8,13 @@ import timm
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from tests.each import each
 from wsss_zoo.modules import Backbone
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_convnext"])
-@pytest.mark.parametrize("output_stride", [8, 16, 32])
-@pytest.mark.parametrize("size", [(213, 320), (161, 100), (1, 1)])
+@each("output_stride", [8, 16, 32])
+@each("size", [(213, 320), (161, 100), (1, 1)])
 def test_every_level_covers_the_padded_image(name, output_stride, size):
     backbone = Backbone(name, output_stride=output_stride).eval()
     with torch.no_grad():
@@ -44,7 +45,7 @@ def test_normalisation_is_the_backbones_own():
     assert Backbone("test_efficientnet").image_mean == pytest.approx((0.485, 0.456, 0.406))
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "output_stride"),
     [
         ("vgg11", 16),
@@ -112,7 +113,7 @@ def test_batch_norm_trains_unless_frozen():
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_convnext"])
-@pytest.mark.parametrize("count", [0, 1, 3, -1])
+@each("count", [0, 1, 3, -1])
 def test_frozen_stages_get_no_gradient_and_all_later_ones_do(name, count):
     backbone = Backbone(name)
     levels = len(backbone.stages)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.modules import RowContext, RowPrediction
 
 
@@ -63,7 +64,7 @@ def naive(prediction, features, context, skip_rows, predict_rows):
     return [sum(values) / len(by_distance) for values in zip(*by_distance, strict=True)]
 
 
-@pytest.mark.parametrize(("skip_rows", "predict_rows"), [(0, 1), (1, 3), (1, 9), (2, 2)])
+@each(("skip_rows", "predict_rows"), [(0, 1), (1, 3), (1, 9), (2, 2)])
 def test_loss_and_accuracy_equal_the_loop(skip_rows, predict_rows):
     torch.manual_seed(0)
     prediction = RowPrediction(8, skip_rows, predict_rows, target_dim=4, temperature=0.5)

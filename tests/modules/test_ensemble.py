@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.modules import ProbabilityEnsemble
 
 CPU = torch.device("cpu")
@@ -128,7 +129,7 @@ def test_state_round_trip(tmp_path):
     assert torch.equal(second.z[:3], z)
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@each("packed", [False, True])
 def test_state_of_another_ensemble(packed):
     state = ensemble().state_dict()
     if packed:
@@ -144,7 +145,7 @@ def test_unknown_image():
         ensemble().rows(["a", "z"], CPU)
 
 
-@pytest.mark.parametrize(
+@each(
     ("options", "message"),
     [
         ({"cells": 0}, "cells is 0"),

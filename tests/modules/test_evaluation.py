@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from tests.each import each
 from wsss_zoo.functional import dense_crf, sliding_windows
 from wsss_zoo.modules import Evaluation, rescale
 from wsss_zoo.modules import evaluation as module
@@ -69,9 +70,9 @@ def naive(image, network, window, stride, scales, flip):
     return total / views
 
 
-@pytest.mark.parametrize("window", [None, 8, 64])
-@pytest.mark.parametrize("scales", [(1.0,), (0.5, 1.0, 1.7)])
-@pytest.mark.parametrize("flip", [False, True])
+@each("window", [None, 8, 64])
+@each("scales", [(1.0,), (0.5, 1.0, 1.7)])
+@each("flip", [False, True])
 def test_equals_the_loop(image, window, scales, flip):
     evaluation = Evaluation(window, 0.7, scales, flip)
     expected = naive(image, Network(), window, 5 if window == 8 else 44, scales, flip)
@@ -80,9 +81,7 @@ def test_equals_the_loop(image, window, scales, flip):
     torch.testing.assert_close(probs.sum(1), torch.ones(2, 23, 31))
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"window": 8}, {"scales": (0.5,)}, {"flip": True}, {"crf": True}]
-)
+@each("options", [{}, {"window": 8}, {"scales": (0.5,)}, {"flip": True}, {"crf": True}])
 def test_preds_are_the_most_probable_classes(image, options):
     evaluation, network = Evaluation(**options), Network()
     preds = evaluation.preds(network, image)
@@ -133,7 +132,7 @@ def test_crf_leaves_an_image_of_one_class_alone(monkeypatch):
     assert torch.equal(probs, logits.softmax(1))
 
 
-@pytest.mark.parametrize("scale", [0.5, 0.73, 1.5, 2.0])
+@each("scale", [0.5, 0.73, 1.5, 2.0])
 def test_rescale_is_pillows_bicubic(scale):
     # Middling values: Pillow rounds to bytes and clips after each of its two passes.
     pixels = np.random.default_rng(0).integers(90, 160, (37, 53, 3), dtype=np.uint8)
@@ -150,7 +149,7 @@ def test_rescale_keeps_one_pixel_and_does_nothing_at_its_own_size():
     assert rescale(image, 1.0) is image
 
 
-@pytest.mark.parametrize(
+@each(
     ("options", "message"),
     [
         ({"window": 0}, "window is 0"),
@@ -165,7 +164,7 @@ def test_numbers_out_of_range(options, message):
         Evaluation(**options)
 
 
-@pytest.mark.parametrize("options", [{}, {"flip": True, "scales": (0.5, 1.0), "window": 16}])
+@each("options", [{}, {"flip": True, "scales": (0.5, 1.0), "window": 16}])
 def test_only_background_and_tagged_classes_win(image, options):
     tags = torch.tensor([[1, 0, 1, 0], [0, 0, 0, 0]]).float()
     network = Network(classes=5)

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.each import each
 from wsss_zoo.functional import grad_cam
 from wsss_zoo.modules import GradCAMBranch, SelfAttentionCAM
 
@@ -133,7 +134,7 @@ def features():
     return [torch.randn(2, *shape, generator=generator) for shape in shapes]
 
 
-@pytest.mark.parametrize("training", [False, True])
+@each("training", [False, True])
 def test_branch_logits_refine_the_gradients_of_the_scores(branch, features, training):
     branch.train(training)
     seen = []

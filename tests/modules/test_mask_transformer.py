@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from tests.each import each
 from wsss_zoo.functional import semantic_inference
 from wsss_zoo.modules import MaskTransformer, undecayed
 
@@ -25,7 +26,7 @@ def picture(*size, seed=0):
     ("backbone", "output_stride"),
     [("test_resnet", 32), ("test_resnet", 16), ("test_efficientnet", 8), ("test_convnext", 32)],
 )
-@pytest.mark.parametrize("size", [(213, 320), (161, 100), (7, 5)])
+@each("size", [(213, 320), (161, 100), (7, 5)])
 def test_shapes_at_any_size(backbone, output_stride, size):
     model = network(backbone, output_stride=output_stride).eval()
     proposals = model(picture(*size))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.modules import (
     MultiExit,
     Segmenter,
@@ -51,7 +52,7 @@ def test_fewer_exits_are_the_deepest_ones():
     ]
 
 
-@pytest.mark.parametrize("count", [1, 6])
+@each("count", [1, 6])
 def test_more_exits_than_stages_or_fewer_than_two_are_refused(count):
     with pytest.raises(ValueError, match=rf"exits is {count}, but test_efficientnet .* has 5"):
         MultiExit(network(), 4, exits=count)

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.each import each
 from wsss_zoo.modules import Backbone, PixelDecoder
 
 
@@ -66,7 +67,7 @@ def test_start_values_and_groups():
     assert sum(conv.bias is not None for conv in convs) == 1
 
 
-@pytest.mark.parametrize("strides", [[2, 4], [8, 16, 32], [1, 2]])
+@each("strides", [[2, 4], [8, 16, 32], [1, 2]])
 def test_backbones_with_too_few_maps(strides):
     backbone = Backbone("test_resnet", None, 32)
     backbone.strides = strides
@@ -74,7 +75,7 @@ def test_backbones_with_too_few_maps(strides):
         PixelDecoder(backbone)
 
 
-@pytest.mark.parametrize("channels", [0, 12])
+@each("channels", [0, 12])
 def test_channels_are_a_multiple_of_eight(channels):
     with pytest.raises(ValueError, match=f"channels is {channels}; give a multiple of 8"):
         PixelDecoder(Backbone("test_resnet", None, 32), channels)

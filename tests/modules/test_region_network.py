@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 import wsss_zoo
+from tests.each import each
 from wsss_zoo.modules import RegionNetwork
 from wsss_zoo.modules.region_network import Standardize
 
@@ -151,7 +152,7 @@ def test_statistics_are_those_of_all_rows():
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@each("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_features_and_autocast_are_computed_in_float32(layer, dtype):
     net, (x, edges, _) = network(layer), graph()
     half = x.to(dtype)
@@ -163,7 +164,7 @@ def test_half_precision_features_and_autocast_are_computed_in_float32(layer, dty
     assert torch.equal(logits, expected)
 
 
-@pytest.mark.parametrize(
+@each(
     ("options", "message"),
     [
         ({"layer": "gin"}, "layer is 'gin'; give 'gat' or 'gcn'"),

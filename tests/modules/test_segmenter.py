@@ -5,6 +5,7 @@ import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
 
+from tests.each import each
 from wsss_zoo.modules import Backbone, Segmenter, UNet
 
 NAME = "test_resnet"
@@ -15,7 +16,7 @@ def segmenter(architecture="deeplabv3plus", **options):
     return Segmenter(4, options.pop("backbone", NAME), architecture, **options)
 
 
-@pytest.mark.parametrize("output_stride", [8, 16])
+@each("output_stride", [8, 16])
 @pytest.mark.parametrize("name", [NAME, "test_efficientnet"])
 def test_equals_smp_but_for_the_last_upsampling(name, output_stride):
     ours = segmenter(backbone=name, output_stride=output_stride).eval()
@@ -50,11 +51,11 @@ def test_largefov_equals_its_definition():
 
 @pytest.mark.parametrize("architecture", ["deeplabv3plus", "largefov"])
 @pytest.mark.parametrize("backbone", [NAME, "test_efficientnet", "test_convnext"])
-@pytest.mark.parametrize("size", [(213, 320), (161, 100), (7, 5)])
-def test_logits_at_the_size_of_the_image(architecture, backbone, size):
+def test_logits_at_the_size_of_the_image(architecture, backbone):
     network = segmenter(architecture, backbone=backbone).eval()
-    with torch.no_grad():
-        assert network(torch.rand(1, 3, *size)).shape == (1, 4, *size)
+    for size in ((93, 130), (161, 100), (7, 5)):
+        with torch.no_grad():
+            assert network(torch.rand(1, 3, *size)).shape == (1, 4, *size), size
 
 
 def test_padding_is_on_the_right_and_at_the_bottom_with_the_mean_colour():
@@ -67,7 +68,7 @@ def test_padding_is_on_the_right_and_at_the_bottom_with_the_mean_colour():
 
 
 @pytest.mark.parametrize("architecture", ["deeplabv3plus", "largefov"])
-@pytest.mark.parametrize("size", [16, 32, 40])
+@each("size", [16, 32, 40])
 def test_training_batch_of_one_image(architecture, size):
     # A frozen backbone, since at 16 pixels its own BatchNorm has a single value per channel too.
     network = segmenter(architecture, freeze_backbone_bn=True).train()
@@ -116,7 +117,7 @@ def test_channels_last_gives_the_same():
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("output_stride", [16, 32])
+@each("output_stride", [16, 32])
 def test_unet_equals_the_library(output_stride):
     torch.manual_seed(0)
     backbone = Backbone("test_efficientnet", None, output_stride).eval()
@@ -130,7 +131,7 @@ def test_unet_equals_the_library(output_stride):
     assert decoder.out_channels == expected.shape[1]
 
 
-@pytest.mark.parametrize("size", [(64, 64), (53, 70), (33, 100)])
+@each("size", [(64, 64), (53, 70), (33, 100)])
 def test_unet_logits_at_the_size_of_the_image(size):
     torch.manual_seed(0)
     network = Segmenter(4, "test_resnet", "unet", output_stride=32).eval()

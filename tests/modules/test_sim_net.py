@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from tests.each import each
 from wsss_zoo.modules import SimNet
 
 
@@ -46,7 +47,7 @@ def naive(state, pairs, blocks):
     return conv("last", pairs).softmax(1)[:, 1]
 
 
-@pytest.mark.parametrize("blocks", [1, 3])
+@each("blocks", [1, 3])
 def test_equals_its_definition(blocks):
     model, grid = sim_net(blocks=blocks).train(), points(2, 12, 4, 5)
     for parameter in model.parameters():
@@ -58,8 +59,8 @@ def test_equals_its_definition(blocks):
     torch.testing.assert_close(model(rows), probs.flatten())
 
 
-@pytest.mark.parametrize("mode", [True, False])
-@pytest.mark.parametrize("leading", [(), (2,), (2, 3)])
+@each("mode", [True, False])
+@each("leading", [(), (2,), (2, 3)])
 def test_all_pairs_equal_the_pairs_themselves(mode, leading):
     plain = sim_net().train(mode)
     split = copy.deepcopy(plain)
@@ -133,13 +134,13 @@ def test_state_dict_round_trip():
     assert torch.equal(first(pairs), second(pairs))
 
 
-@pytest.mark.parametrize("shape", [(3, 11), (12,), (2, 12, 4), (2, 6, 4, 5)])
+@each("shape", [(3, 11), (12,), (2, 12, 4), (2, 6, 4, 5)])
 def test_pairs_of_another_shape(shape):
     with pytest.raises(ValueError, match=r"pairs have shape .*; give \(P, 12\) or \(N, 12, a, b\)"):
         sim_net()(torch.zeros(shape))
 
 
-@pytest.mark.parametrize("options", [{"channels": 0}, {"blocks": 0}])
+@each("options", [{"channels": 0}, {"blocks": 0}])
 def test_no_layer(options):
     with pytest.raises(ValueError, match="is 0; give a number >= 1"):
         SimNet(**options)

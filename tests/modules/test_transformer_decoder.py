@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.each import each
 from wsss_zoo.modules import TransformerDecoder, sine_positions
 from wsss_zoo.modules.transformer_decoder import Attention
 
@@ -139,7 +140,7 @@ def test_dropout_is_for_training():
     assert not torch.equal(model(features)[-1], model(features)[-1])
 
 
-@pytest.mark.parametrize(
+@each(
     ("options", "message"),
     [
         ({"queries": 0}, "queries is 0; give a number >= 1"),

@@ -11,6 +11,7 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
+from tests.each import each
 from wsss_zoo.modules import Backbone, Segmenter
 from wsss_zoo.modules.vgg import VGG16
 
@@ -35,7 +36,7 @@ def officials() -> dict[str, nn.Module]:
         return {"torchvision": torchvision.models.vgg16(), "timm": timm.create_model("vgg16")}
 
 
-@pytest.mark.parametrize("size", [(256, 256), (192, 192), (161, 100), (8, 8), (1, 1)])
+@each("size", [(64, 48), (49, 36), (8, 8), (1, 1)])
 def test_every_level_covers_the_padded_image(size):
     network = backbone()
     assert (network.channels, network.strides) == (CHANNELS, STRIDES)
@@ -159,7 +160,7 @@ def test_normalisation_is_imagenets():
     assert (network.image_mean, network.image_std) == (tuple(config.mean), tuple(config.std))
 
 
-@pytest.mark.parametrize("output_stride", [16, 32])
+@each("output_stride", [16, 32])
 def test_other_output_strides_are_refused(output_stride):
     with pytest.raises(
         ValueError, match=rf"'vgg16' .* output stride {output_stride}.*set output_stride to 8"
@@ -172,7 +173,7 @@ def test_vgg_with_batch_norm_is_refused_by_name():
         Backbone("vgg16_bn", output_stride=8)
 
 
-@pytest.mark.parametrize(("count", "first_trained"), [(0, 0), (1, 5), (3, 17), (5, 99)])
+@each(("count", "first_trained"), [(0, 0), (1, 5), (3, 17), (5, 99)])
 def test_frozen_stages_are_the_first_blocks(count, first_trained):
     network = backbone()
     network.freeze_stages(count)
@@ -212,8 +213,8 @@ def test_maps_are_not_changed_after_they_are_given():
 
 
 @pytest.mark.parametrize("architecture", ["largefov", "deeplabv3plus"])
-@pytest.mark.parametrize("size", [(213, 320), (161, 100)])
-def test_segmenters_give_logits_at_the_size_of_the_image(architecture, size):
+def test_segmenters_give_logits_at_the_size_of_the_image(architecture):
     network = Segmenter(4, "vgg16", architecture, output_stride=8).eval()
-    with torch.no_grad():
-        assert network(torch.rand(1, 3, *size)).shape == (1, 4, *size)
+    for size in ((93, 60), (61, 100)):
+        with torch.no_grad():
+            assert network(torch.rand(1, 3, *size)).shape == (1, 4, *size)

@@ -8,6 +8,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from tests.each import each
 from wsss_zoo.modules import (
     Backbone,
     load_backbone_weights,
@@ -42,8 +43,8 @@ def test_classifier_file_fills_backbone_and_head_is_told(classifier, tmp_path, s
     assert str(path) in caplog.text
 
 
-@pytest.mark.parametrize("wrapper", ["state_dict", "model", "model_state_dict"])
-@pytest.mark.parametrize("prefix", ["module.", "network.backbone.model."])
+@each("wrapper", ["state_dict", "model", "model_state_dict"])
+@each("prefix", ["module.", "network.backbone.model."])
 def test_prefixes_and_wrappers(classifier, tmp_path, wrapper, prefix):
     state = {prefix + name: value for name, value in classifier.state_dict().items()}
     torch.save({"epoch": 3, wrapper: state}, tmp_path / "weights.pth")
@@ -102,7 +103,7 @@ def test_other_shape_is_named(classifier, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-@pytest.mark.parametrize("content", [b"", b"not a weights file at all", b"PK\x03\x04broken"])
+@each("content", [b"", b"not a weights file at all", b"PK\x03\x04broken"])
 def test_corrupt_file_is_named(tmp_path, suffix, content):
     path = tmp_path / f"broken{suffix}"
     path.write_bytes(content)

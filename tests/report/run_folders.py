@@ -43,7 +43,7 @@ def write_run(
 ):
     """A finished run; ``steps`` less than 40 is one that was stopped."""
     folder = Path(folder)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     content = yaml.safe_dump(config(method, seed, folder=folder, **options))
     (folder / "config.yaml").write_text("# wsss-zoo fit\n" + content)
     lines = ["epoch,step,train/loss,val/miou"]

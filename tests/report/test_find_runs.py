@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from tests.each import each
 from tests.report.run_folders import write_pipeline, write_run
 from wsss_zoo.report.find_runs import find_runs
 
@@ -104,7 +105,7 @@ def test_a_stage_taken_by_two_pipelines_is_a_row_of_both(tmp_path):
     assert len(names(tmp_path)) == 4
 
 
-@pytest.mark.parametrize("summary", ["{", "[]", '{"steps": 3}', '{"steps": {"../x": {}}}'])
+@each("summary", ["{", "[]", '{"steps": 3}', '{"steps": {"../x": {}}}'])
 def test_a_summary_that_is_none(tmp_path, summary):
     write_run(tmp_path / "x")
     root = tmp_path / "p"

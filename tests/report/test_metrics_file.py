@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from tests.each import each
 from wsss_zoo.report.metrics_file import read_metrics_file
 from wsss_zoo.runs.metrics_csv import MetricsFile
 
@@ -61,7 +62,7 @@ def test_damaged_lines_are_counted(tmp_path):
     assert found.problems == ["1 damaged line of metrics.csv is left out"]
 
 
-@pytest.mark.parametrize("text", ["", "\n", "a,b\n1,2\n", b"\x00\xff\x00\n\x00\n"])
+@each("text", ["", "\n", "a,b\n1,2\n", b"\x00\xff\x00\n\x00\n"])
 def test_a_file_that_is_none(tmp_path, text):
     found = read(tmp_path, text)
     assert found.curves == {}

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from tests.each import each
 from tests.report.run_folders import NAMES, write_run
 from wsss_zoo.report.runs import read_json, read_run
 
@@ -72,9 +73,7 @@ def test_a_run_without_metrics(tmp_path):
     assert read_run(folder).problems == ["no metrics: it only wrote label maps"]
 
 
-@pytest.mark.parametrize(
-    "text", ["model: [", "- 1", "", "\x00", "a: &a [*a]", "a: &a {b: *a}", "? [1]\n: 2"]
-)
+@each("text", ["model: [", "- 1", "", "\x00", "a: &a [*a]", "a: &a {b: *a}", "? [1]\n: 2"])
 def test_a_damaged_configuration(tmp_path, text):
     folder = write_run(tmp_path / "r")
     (folder / "config.yaml").write_text(text)
@@ -85,7 +84,7 @@ def test_a_damaged_configuration(tmp_path, text):
     assert run.number("val/miou") == 0.5
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "3", '{"metrics": 3}', "\x00"])
+@each("text", ["{", "[]", "3", '{"metrics": 3}', "\x00"])
 def test_damaged_results(tmp_path, text):
     folder = write_run(tmp_path / "r")
     (folder / "val_results.json").write_text(text)
@@ -94,7 +93,7 @@ def test_damaged_results(tmp_path, text):
     assert run.number("val/miou") == pytest.approx(0.4)
 
 
-@pytest.mark.parametrize("confusion", [[[1, 2]], "x", [[1], [2, 3]], [["a"]], None, []])
+@each("confusion", [[[1, 2]], "x", [[1], [2, 3]], [["a"]], None, []])
 def test_a_damaged_confusion_matrix(tmp_path, confusion):
     folder = write_run(tmp_path / "r")
     content = read_json(folder / "val_results.json") | {"confusion": confusion}

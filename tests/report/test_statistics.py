@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from tests.each import each
 from wsss_zoo.report.statistics import estimate, paired_difference
 
 
@@ -13,7 +14,7 @@ def half_width(confidence, count):
     return (found.high - found.low) / 2 / (found.spread / math.sqrt(count))
 
 
-@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999])
+@each("confidence", [0.5, 0.9, 0.95, 0.999])
 def test_quantile_is_that_of_scipy(confidence):
     for dof in (1, 2, 3, 4, 5, 9, 10, 29, 30, 101, 1000):
         expected = scipy.stats.t.ppf(0.5 + confidence / 2, dof)

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from tests.data.graph_folders import grid_graph
+from tests.each import each
 from tests.report.page.test_examples import write_sheet
 from tests.report.run_folders import write_run
 from tests.security.hostile import BAD_IDS
@@ -61,29 +62,29 @@ READERS = {
 }
 
 
-@pytest.mark.parametrize("image_id", BAD_IDS)
 @pytest.mark.parametrize("kind", WRITERS)
+@each("image_id", BAD_IDS)
 def test_writers(kind, image_id, tmp_path):
     folder = tmp_path / "a" / "b" / "c"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with pytest.raises(ValueError, match=re.escape(repr(image_id))):
         WRITERS[kind](folder, image_id)
     assert files_of(tmp_path) == []
 
 
-@pytest.mark.parametrize("image_id", BAD_IDS)
 @pytest.mark.parametrize("kind", READERS)
+@each("image_id", BAD_IDS)
 def test_readers(kind, image_id, tmp_path):
     # What the id leads to exists.
     folder = tmp_path / "a" / "b" / "c"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     write_label(tmp_path / "a", "x", LABEL)
     with pytest.raises(ValueError, match=re.escape(repr(image_id))):
         READERS[kind](folder, image_id)
 
 
 # A list has one id a line, an empty line none.
-@pytest.mark.parametrize("image_id", [name for name in BAD_IDS if name and "\n" not in name])
+@each("image_id", [name for name in BAD_IDS if name and "\n" not in name])
 def test_lists(image_id, tmp_path):
     path = tmp_path / "train.txt"
     path.write_text(f"good\n{image_id}\n")
@@ -91,7 +92,7 @@ def test_lists(image_id, tmp_path):
         read_split(path)
 
 
-@pytest.mark.parametrize("image_id", BAD_IDS)
+@each("image_id", BAD_IDS)
 def test_tag_files(image_id, tmp_path):
     path = tmp_path / "image_labels.json"
     path.write_text(json.dumps({"good": ["cat"], image_id: ["cat"]}))
@@ -104,7 +105,7 @@ def test_tag_files(image_id, tmp_path):
         read_tag_file(path)
 
 
-@pytest.mark.parametrize("image_id", BAD_IDS)
+@each("image_id", BAD_IDS)
 def test_coco(image_id, tmp_path, monkeypatch):
     from wsss_zoo.data.sets.class_names.coco import COCO_THINGS
 
@@ -121,7 +122,7 @@ def test_coco(image_id, tmp_path, monkeypatch):
     assert read_index(tmp_path / "index.npz", "digest") is None
 
 
-@pytest.mark.parametrize("name", ["../ensemble-00000001-0123456789abcdef.bin", "/etc/passwd"])
+@each("name", ["../ensemble-00000001-0123456789abcdef.bin", "/etc/passwd"])
 def test_files_of_ensembles(name):
     state = {"image_ids": ["a"], "cells": 4, "file": name}
     with pytest.raises(ValueError, match=re.escape(repr(name))):
@@ -139,7 +140,7 @@ def test_stages_of_a_pipeline(stage, tmp_path):
     assert folders == [root / "good"]
 
 
-@pytest.mark.parametrize("image_id", BAD_IDS)
+@each("image_id", BAD_IDS)
 def test_panels_of_a_picture(image_id, tmp_path):
     """Their ids are shown, and no file is read by them."""
     run = write_run(tmp_path / "a")
@@ -148,7 +149,7 @@ def test_panels_of_a_picture(image_id, tmp_path):
     assert [example.image_id for example in found.images] == [image_id]
 
 
-@pytest.mark.parametrize("box", [[0, 0, 10**9, 10**9], [-5, 0, 5, 5], [5, 5, 5, 9], [1], "abcd"])
+@each("box", [[0, 0, 10**9, 10**9], [-5, 0, 5, 5], [5, 5, 5, 9], [1], "abcd"])
 def test_panels_outside_of_the_picture(box, tmp_path):
     run = write_run(tmp_path / "a")
     write_sheet(run, 1)
@@ -188,7 +189,7 @@ def test_names_of_files(name, tmp_path, capsys):
     assert all(char.isprintable() or char == "\n" for char in said)
 
 
-@pytest.mark.parametrize("name", ["a\x1b[31mb", "a\0b", "a\x07"])
+@each("name", ["a\x1b[31mb", "a\0b", "a\x07"])
 def test_names_of_classes_that_steer_a_terminal(name, tmp_path):
     path = tmp_path / "classes.txt"
     path.write_text(f"cat\n{name}\n")

@@ -8,6 +8,7 @@ import yaml
 from PIL import Image
 
 from tests.data.graph_folders import grid_graph
+from tests.each import each
 from tests.methods.zoo import CASES, make_method
 from tests.report.run_folders import config
 from tests.security.hostile import Bomb
@@ -39,7 +40,7 @@ def test_the_bomb_is_one(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
-@pytest.mark.parametrize("legacy", [False, True])
+@each("legacy", [False, True])
 def test_checkpoints_of_the_trainer(command, legacy, tmp_path, marker, capsys):
     path = save_bomb(tmp_path / "last.ckpt", marker)
     if legacy:
@@ -94,7 +95,7 @@ def arguments_that_are_files():
     ]
 
 
-@pytest.mark.parametrize(("case", "argument"), arguments_that_are_files())
+@each(("case", "argument"), arguments_that_are_files())
 def test_weights_of_every_method(case, argument, tmp_path, marker):
     path = save_bomb(tmp_path / "bomb.ckpt", marker)
     files = {argument: path}
@@ -107,7 +108,7 @@ def test_weights_of_every_method(case, argument, tmp_path, marker):
         make_method(case, **files)
 
 
-@pytest.mark.parametrize("suffix", WEIGHTS)
+@each("suffix", WEIGHTS)
 def test_weights_with_every_suffix(suffix, tmp_path, marker):
     path = save_bomb(tmp_path / f"bomb{suffix}", marker)
     with pytest.raises(ValueError, match=rf"bomb\{suffix} .*never unpickled; save .*\.safetensors"):

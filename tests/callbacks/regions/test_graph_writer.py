@@ -16,6 +16,7 @@ from tests.callbacks.region_fakes import (
     predict,
     write_given,
 )
+from tests.each import each
 from wsss_zoo.callbacks import GraphWriter, PseudoLabelWriter
 from wsss_zoo.callbacks.regions.graph_writer import count_detection, pool_padded
 from wsss_zoo.files.pseudo_labels import read_label
@@ -83,7 +84,7 @@ def test_graph_against_loops(tmp_path, options, features):
         np.testing.assert_array_equal(graph.edge_index[:, graph.kept], pruned)
 
 
-@pytest.mark.parametrize("size", [(16, 24), (13, 24), (16, 17), (1, 1), (5, 9)])
+@each("size", [(16, 24), (13, 24), (16, 17), (1, 1), (5, 9)])
 def test_pooling_over_a_padded_map(size):
     stride = 8
     padded = [side + -side % stride for side in size]

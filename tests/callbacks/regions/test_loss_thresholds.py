@@ -4,6 +4,7 @@ import math
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.callbacks.regions.loss_thresholds import (
     choose_thresholds,
     read_thresholds,
@@ -33,7 +34,7 @@ def largest(losses, is_correct, precision):
     return best
 
 
-@pytest.mark.parametrize("precision", [0.5, 0.8, 0.95])
+@each("precision", [0.5, 0.8, 0.95])
 def test_largest_thresholds_of_a_precision(precision):
     losses, labels, is_correct = pixels()
     chosen = choose_thresholds(losses, labels, is_correct, precision, NAMES)
@@ -82,7 +83,7 @@ def test_thresholds_come_from_a_number_or_a_file(tmp_path):
     assert used_thresholds(content, NAMES).tolist() == [0.5, -math.inf, 1.5, 0.75]
 
 
-@pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
+@each("value", [-0.1, math.nan, math.inf])
 def test_a_loss_is_a_number_from_zero_on(value):
     with pytest.raises(ValueError, match="a loss is a number from 0 on"):
         read_thresholds(value, NAMES)

@@ -15,6 +15,7 @@ from tests.callbacks.region_fakes import (
     predict,
     write_given,
 )
+from tests.each import each
 from wsss_zoo.callbacks import NoiseDetector
 from wsss_zoo.callbacks.regions import noise_detector as module
 from wsss_zoo.callbacks.regions.noise_detector import regular_grid
@@ -39,21 +40,22 @@ def naive_pixels(data, method):
             logits = method(sample["image"][None])[0]
         kept = [0, *(sample["image_labels"].nonzero().flatten() + 1).tolist()]
         label, mask = given_label(data, image_id), data.read_mask(image_id)
-        for y, x in np.argwhere((label != 255) & (mask != 255)):
-            share = logits[kept, y, x].double().softmax(0)
-            losses.append(-math.log(share[kept.index(label[y, x])]))
+        for y, x in np.argwhere((label != 255) & (mask != 255)).tolist():
+            scores = logits[kept, y, x].tolist()
+            own = scores[kept.index(label[y, x])]
+            losses.append(math.log(sum(math.exp(score - own) for score in scores)))
             labels.append(label[y, x])
             is_correct.append(label[y, x] == mask[y, x])
     # Equal pixels have equal losses.
     return np.array(losses).round(5), np.array(labels), np.array(is_correct)
 
 
-@pytest.mark.parametrize("per_class", [False, True])
+@each("per_class", [False, True])
 def test_threshold_against_a_loop_over_pixels(tmp_path, given, per_class):
-    data, method = RegionData(), RegionMethod()
+    data, method, folder = RegionData(), RegionMethod(), tmp_path / str(per_class)
     losses, labels, is_correct = naive_pixels(data, method)
-    predict(tmp_path, data, {"pseudo_label_dir": given, "precision": 0.85, "per_class": per_class})
-    found = read(tmp_path)
+    predict(folder, data, {"pseudo_label_dir": given, "precision": 0.85, "per_class": per_class})
+    found = read(folder)
     gammas = {}
     groups = [("all", labels < 9), *((name, labels == i) for i, name in enumerate(NAMES))]
     for name, own in groups:
@@ -164,8 +166,8 @@ def test_memory_does_not_grow_with_the_images(tmp_path, given, monkeypatch):
     assert read(tmp_path)["pixels"] <= 10 * len(IDS)
 
 
-@pytest.mark.parametrize("size", [(375, 500), (1, 30), (1, 1), (7, 3), (1, 100_000), (64, 64)])
-@pytest.mark.parametrize("most", [1, 10, 1000, 20_000])
+@each("size", [(375, 500), (1, 30), (1, 1), (7, 3), (1, 100_000), (64, 64)])
+@each("most", [1, 10, 1000, 20_000])
 def test_grid_is_regular_and_as_fine_as_it_may_be(size, most):
     rows, columns = regular_grid(*size, most)
     ys, xs = range(size[0])[rows], range(size[1])[columns]
@@ -229,7 +231,7 @@ def test_mask_of_another_size(tmp_path, given):
         predict(tmp_path, data, {"pseudo_label_dir": given})
 
 
-@pytest.mark.parametrize(
+@each(
     ("options", "message"),
     [
         ({"precision": 0.0}, "precision is 0.0"),

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.callbacks.writers import cam_labels
 from wsss_zoo.callbacks.writers.cam_labels import CamLabelOptions, cam_pseudo_label
 from wsss_zoo.functional import dense_crf, saliency_label
@@ -162,7 +163,7 @@ def test_saliency_is_needed():
         cam_pseudo_label(random_cam(), TAGS, CamLabelOptions(saliency_dir="maps"))
 
 
-@pytest.mark.parametrize(
+@each(
     ("options", "message"),
     [
         ({"bg_threshold": -0.1}, "bg_threshold"),

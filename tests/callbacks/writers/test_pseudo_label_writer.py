@@ -18,6 +18,7 @@ from tests.callbacks.fakes import (
     changed,
     trainer_in,
 )
+from tests.each import each
 from wsss_zoo.callbacks import PseudoLabelWriter
 from wsss_zoo.callbacks.writers.cam_labels import CamLabelOptions, cam_pseudo_label
 from wsss_zoo.files.atomic import TEMPORARY
@@ -372,7 +373,7 @@ def test_data_module_is_needed(tmp_path):
         trainer.predict(ToyCAM(), ToyData().predict_dataloader())
 
 
-@pytest.mark.parametrize(
+@each(
     ("options", "message"),
     [({"conf_thresh": 1.5}, "conf_thresh"), ({"fg_conf": 0.3}, "give both")],
 )

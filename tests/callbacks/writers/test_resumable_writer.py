@@ -1,6 +1,7 @@
 import pytest
 
 from tests.callbacks.fakes import IDS, ToyData, ToySegmenter, trainer_in
+from tests.each import each
 from wsss_zoo.callbacks.writers.resumable_writer import ResumableWriter
 
 
@@ -53,7 +54,7 @@ def test_nothing_left_is_no_prediction():
     assert all(writer.events == ["take", "finish"] for writer in writers)
 
 
-@pytest.mark.parametrize("skips", [True, False])
+@each("skips", [True, False])
 def test_a_folder_that_cannot_be_taken_ends_the_prediction(skips):
     data = ToyData()
     if not skips:

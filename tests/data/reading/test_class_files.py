@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from tests.each import each
 from wsss_zoo.data.reading.class_files import find_class_file, read_class_file
 
 COLORS = {(0, 0, 0): 0, (128, 0, 0): 1, (0, 128, 0): 2}
@@ -24,7 +25,7 @@ def test_what_editors_save(tmp_path):
     assert read_class_file(tmp_path / "classes.txt").names == ["background", "Käfer"]
 
 
-@pytest.mark.parametrize(
+@each(
     "lines",
     [
         "sky 0 0 0\ntraffic light 128 0 0\ncat 0 128 0",
@@ -73,7 +74,7 @@ def test_ignored_colors_are_no_class(tmp_path):
     }
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "content", "message"),
     [
         ("classes.txt", "", "has no classes; write one"),

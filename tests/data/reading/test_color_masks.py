@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.each import each
 from wsss_zoo.data.reading.color_masks import ColorMaskFiles, ColorTable
 
 COLORS = {(0, 0, 0): 0, (128, 0, 0): 1, (0, 128, 64): 2, (255, 255, 255): 255}
@@ -27,7 +28,7 @@ def saved(tmp_path, image, name="m.png", **options):
     return str(tmp_path / name)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+@each("mode", ["RGB", "RGBA", "P"])
 @pytest.mark.parametrize("suffix", ["png", "tif", "bmp", "webp"])
 def test_colors_mean_classes(tmp_path, indices, pixels, mode, suffix):
     image = Image.fromarray(pixels)

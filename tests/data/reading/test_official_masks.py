@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import scipy.io
 
+from tests.each import each
 from wsss_zoo.data.reading.official_masks import (
     map_numbers,
     number_table,
@@ -12,7 +13,7 @@ from wsss_zoo.data.reading.official_masks import (
 LABELS = np.array([[0, 3], [1, 3]])
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float64])
+@each("dtype", [np.uint8, np.uint16, np.int32, np.float64])
 def test_reads_a_matrix_of_any_type(tmp_path, dtype):
     path = str(tmp_path / "a.mat")
     scipy.io.savemat(path, {"S": LABELS.astype(dtype), "other": np.arange(3)})
@@ -29,7 +30,7 @@ def test_a_table_gives_the_class_of_each_label():
     assert (empty.shape, empty.dtype) == ((0, 4), np.uint8)
 
 
-@pytest.mark.parametrize("wrong", [2, 5, 70000, -1])
+@each("wrong", [2, 5, 70000, -1])
 def test_a_number_that_is_no_label(wrong):
     labels = LABELS.copy()
     labels[1, 1] = wrong

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from tests.each import each
 from wsss_zoo.data.reading.splits import read_split, sample_labeled_split, write_split
 
 
@@ -9,7 +10,7 @@ def test_reads_ids_in_order(tmp_path):
     assert read_split(tmp_path / "train.txt") == ["b", "a b", "Käfer"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("content", "message"),
     [
         ("\n", "is empty"),
@@ -63,7 +64,7 @@ def test_impossible_fraction():
         sample_labeled_split("abcd", np.eye(4, dtype=np.uint8), 0.25, seed=0)
 
 
-@pytest.mark.parametrize("fraction", [0.0, 1.5])
+@each("fraction", [0.0, 1.5])
 def test_fraction_out_of_range(fraction):
     with pytest.raises(ValueError, match=r"must be in \(0, 1\], but got"):
         sample_labeled_split("ab", np.ones((2, 1), dtype=np.uint8), fraction, seed=0)

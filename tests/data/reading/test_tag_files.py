@@ -4,6 +4,7 @@ import unicodedata
 import numpy as np
 import pytest
 
+from tests.each import each
 from wsss_zoo.data.reading.tag_files import check_tags, multi_hot, read_tag_file, read_voc_xml
 
 KNOWN = ["cat", "dog"]
@@ -19,7 +20,7 @@ def test_csv_lines_of_one_image_add_up(tmp_path):
     assert read_tag_file(path) == {"a": ["cat", "dog"], "b, c": ["dog", "cat"], "d": []}
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@each("delimiter", [",", ";", "\t"])
 def test_a_column_for_each_class(tmp_path, delimiter):
     lines = ["image,cat,dog", "a,1,0", "b,0,1", "c,TRUE,1.0", "d,,false", "", ",,"]
     path = written(tmp_path, "t.csv", "\n".join(lines).replace(",", delimiter))
@@ -34,8 +35,8 @@ def test_a_single_column_of_zero_and_one(tmp_path):
     assert read_tag_file(path) == {"a": ["1"], "b": ["0"]}
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@each("encoding", ["utf-8-sig", "utf-16"])
+@each("form", ["NFC", "NFD"])
 def test_what_editors_save(tmp_path, encoding, form):
     text = unicodedata.normalize(form, "id,classes\r\nKäfer 1,Bär;cat\r\n\r\n")
     (tmp_path / "t.csv").write_bytes(text.encode(encoding))
@@ -49,7 +50,7 @@ def test_json_with_other_forms_of_accents(tmp_path, ascii_only):
     assert read_tag_file(path) == {"Käfer": ["Bär"]}
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "content", "message"),
     [
         ("t.csv", "", r"t\.csv is empty"),

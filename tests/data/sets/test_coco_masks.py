@@ -16,6 +16,7 @@ from tests.data.coco_tree import (
     run_lengths,
     write_annotations,
 )
+from tests.each import each
 from wsss_zoo.data.sets.coco_annotations import CocoObject, read_annotations
 from wsss_zoo.data.sets.coco_masks import build_masks, finished_masks, rasterise_mask
 
@@ -76,7 +77,7 @@ def test_run_lengths(kind):
     np.testing.assert_array_equal(mask, 80 * region)
 
 
-@pytest.mark.parametrize("as_class", [False, True])
+@each("as_class", [False, True])
 def test_crowds_lie_below_whatever_their_size(as_class):
     crowd = CocoObject(1, 1.0, True, run_lengths(region_of(0, 0, 30, 30)))
     dog = CocoObject(17, 900.0, False, box(20, 0, 60, 40))

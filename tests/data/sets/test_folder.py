@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.data.conftest import save_image, save_mask
+from tests.each import each
 from wsss_zoo.data import Folder
 from wsss_zoo.files.manifests import Manifest, write_manifest
 from wsss_zoo.files.pseudo_labels import write_label
@@ -250,7 +251,7 @@ def test_one_column_for_each_class(folder_root):
     assert Folder(str(folder_root)).read_tags(["img 4"]) == {"img 4": ["plate"]}
 
 
-@pytest.mark.parametrize(
+@each(
     ("line", "message"),
     [
         ("img 4,cop", r"image_labels\.csv tags image 'img 4' with the unknown class 'cop'"),

@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from tests.each import each
 from wsss_zoo.cli import main
 from wsss_zoo.data import ADE20K, COCOStuff10K, Shapes
 from wsss_zoo.data.classes import published_split
@@ -36,7 +37,7 @@ def test_lists(kind, count, size):
         assert set(split.base_classes).isdisjoint(split.novel_classes)
 
 
-@pytest.mark.parametrize(("kind", "name"), ENDS)
+@each(("kind", "name"), ENDS)
 def test_some_names(kind, name):
     novel = kind("no such folder", novel_classes=name).novel_classes
     assert (novel[0], novel[-1]) == ENDS[kind, name]
@@ -54,7 +55,7 @@ def test_classes_may_be_chosen_as_long_as_the_split_is_whole():
     assert (data.base_classes, data.novel_classes) == (["wall"], names)
 
 
-@pytest.mark.parametrize(
+@each(
     ("data", "message"),
     [
         (Shapes(novel_classes="split_1"), r"'split_1', but this data set has no published splits"),
@@ -72,7 +73,7 @@ def test_classes_may_be_chosen_as_long_as_the_split_is_whole():
         (Shapes(novel_classes=["cow"]), "'cow' of base_classes or novel_classes is none of"),
     ],
 )
-@pytest.mark.parametrize("stage", ["fit", "validate", "test", "predict"])
+@each("stage", ["fit", "validate", "test", "predict"])
 def test_bad_input_is_found_before_any_file_is_read(data, message, stage):
     with pytest.raises(ValueError, match=message):
         data.setup(stage)

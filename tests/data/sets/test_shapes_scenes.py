@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 
+from tests.each import each
 from wsss_zoo.data.sets import shapes_scenes as module
 from wsss_zoo.data.sets.shapes_objects import OBJECT_CLASSES, REACH
 from wsss_zoo.data.sets.shapes_scenes import SHAPES_CLASSES, shapes_scene
@@ -87,7 +88,7 @@ def test_class_areas(scenes):
     assert mean.max() < 2 * mean.min()
 
 
-@pytest.mark.parametrize("size", [32, 33, 50])
+@each("size", [32, 33, 50])
 def test_small_scenes_always_show_an_object(size):
     assert all(shapes_scene(0, index, size).mask.any() for index in range(300))
 
@@ -181,7 +182,7 @@ def test_background_is_textured_and_objects_differ_from_it(scenes):
     assert np.median(contrast) > 20
 
 
-@pytest.mark.parametrize(
+@each(
     ("arguments", "message"),
     [
         ((-1, 0, 64), "seed is -1 and index is 0"),

@@ -6,6 +6,7 @@ import scipy.io
 from PIL import Image
 
 from tests.data.conftest import save_mask
+from tests.each import each
 from wsss_zoo.data import VOC2012
 
 PETS = ["cat", "dog"]
@@ -197,7 +198,7 @@ def test_empty_split(voc_root):
         VOC2012(str(voc_root)).setup("fit")
 
 
-@pytest.mark.parametrize(
+@each(
     ("tags", "message"),
     [
         ({"2007_01": ["kat"]}, "tags image '2007_01' with the unknown class 'kat'"),

@@ -9,6 +9,7 @@ import torch
 from jsonargparse import ArgumentParser
 
 from tests.data.conftest import VOC_IDS, save_image, save_mask
+from tests.each import each
 from wsss_zoo.data import VOC2012, Folder, Shapes
 
 VOC_ROWS = ["a,cat", "b.jpg,dog", "sub/c,cat;dog", "d,cat;cat;dog"]
@@ -87,7 +88,7 @@ def test_partners_are_drawn_over_all_domains(voc_root, tmp_path):
 
 
 @pytest.mark.parametrize("supervision", REGIMES)
-@pytest.mark.parametrize("extra_roots", [None, {}])
+@each("extra_roots", [None, {}])
 def test_no_domain_without_extra_roots(voc_root, supervision, extra_roots):
     sample = training_set(voc_root, extra_roots, supervision)[0]
     assert "domain" not in sample
@@ -221,7 +222,7 @@ def test_other_regimes_refuse(voc_root, tmp_path, supervision):
         data.setup("fit")
 
 
-@pytest.mark.parametrize("domain", ["", ".", "..", "a/b", "a b", "a.b", "a\\b", "é", "web\n"])
+@each("domain", ["", ".", "..", "a/b", "a b", "a.b", "a\\b", "é", "web\n"])
 def test_domain_must_be_a_plain_name(voc_root, tmp_path, domain):
     with pytest.raises(ValueError, match=r"domain name .*letters, digits, - and _ only"):
         training_set(voc_root, {domain: extra_root(tmp_path / "w")})

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.data.supervision.novel_masks import erase_novel, index_table, paste_novel
 
 
@@ -19,7 +20,7 @@ def random_mask(generator: torch.Generator) -> torch.Tensor:
     return mask.masked_fill(mask == 7, 255)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@each("seed", range(5))
 @pytest.mark.parametrize("novel", [{2, 5}, {0}, set(range(7)), set()])
 def test_pasting_follows_the_rule(seed, novel):
     generator = torch.Generator().manual_seed(seed)
@@ -47,7 +48,7 @@ def test_pasting_does_not_see_which_novel_class_is_true():
     assert torch.equal(paste_novel(mask, pseudo, *tables), paste_novel(other, pseudo, *tables))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@each("seed", range(3))
 def test_erasing(seed):
     mask = random_mask(torch.Generator().manual_seed(seed))
     expected = [[255 if int(value) in (0, 3) else int(value) for value in row] for row in mask]

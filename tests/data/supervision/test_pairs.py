@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from tests.data.conftest import save_image
+from tests.each import each
 from wsss_zoo.data import Augmentation
 from wsss_zoo.data.reading.image_files import ImageFiles
 from wsss_zoo.data.supervision.image_labels import TaggedImages
@@ -101,7 +102,7 @@ def reference(tags: np.ndarray, novel: np.ndarray, index: int) -> list[int]:
     return [index]
 
 
-@pytest.mark.parametrize("seed", range(10))
+@each("seed", range(10))
 def test_weak_shot_candidates_follow_the_rule(seed):
     rng = np.random.default_rng(seed)
     tags = (rng.random((8, 5)) < 0.3).astype(np.uint8)

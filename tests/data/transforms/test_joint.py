@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.data.transforms.joint import (
     Augmentation,
     Crop,
@@ -30,7 +31,7 @@ def ramp(height: int, width: int) -> torch.Tensor:
     return image
 
 
-@pytest.mark.parametrize("seed", range(20))
+@each("seed", range(20))
 def test_crops_lie_in_the_image_and_fill_what_they_can(seed):
     augmentation = Augmentation()
     crop = sample_crop(rng(seed), 50, 90, 64, augmentation)
@@ -157,7 +158,7 @@ def test_to_float():
     assert to_float(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [0.0, 1.0]
 
 
-@pytest.mark.parametrize("scale_range", [(0.0, 1.0), (2.0, 1.0)])
+@each("scale_range", [(0.0, 1.0), (2.0, 1.0)])
 def test_bad_scale_range(scale_range):
     with pytest.raises(ValueError, match="scale_range must be two positive factors"):
         Augmentation(scale_range=scale_range)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 
+from tests.each import each
 from wsss_zoo.data.transforms.joint import Augmentation, photometric
 from wsss_zoo.data.transforms.rand_augment import OPERATIONS, rand_augment
 
@@ -27,7 +28,7 @@ def photo():
     return np.asarray(coarse.resize((48, 40), Image.Resampling.BICUBIC))
 
 
-@pytest.mark.parametrize("level", [1, 5, 9])
+@each("level", [1, 5, 9])
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_operation_equals_pillows(name, level):
     image = photo()

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.functional import calibrated_fusion
 
 
@@ -32,8 +33,8 @@ def logits(*, scale=1.0, seed=0, dtype=torch.float32):
     return scale * torch.randn(2, 4, 3, 5, generator=generator).to(dtype)
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-@pytest.mark.parametrize("scale", [0.01, 1.0, 40.0])
+@each("temperature", [0.5, 1.0, 2.0])
+@each("scale", [0.01, 1.0, 40.0])
 def test_is_the_average_of_two_softmaxes_on_one_scale_sharpened(scale, temperature):
     a, b = logits(scale=scale), logits(scale=3 * scale, seed=1)
     result = calibrated_fusion(a, b, temperature)
@@ -80,7 +81,7 @@ def test_half_precision_gives_float32_and_double_stays():
     assert calibrated_fusion(a.double(), b.double()).dtype == torch.float64
 
 
-@pytest.mark.parametrize(
+@each(
     ("shapes", "temperature", "message"),
     [
         (((1, 2, 3, 3), (1, 2, 3, 4)), 0.5, "do not fit; give"),

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.each import each
 from wsss_zoo.functional import (
     cam_to_label,
     class_activation_map,
@@ -72,7 +73,7 @@ def test_class_activation_map_is_the_classifier_at_each_position():
     torch.testing.assert_close(cam.mean((2, 3)), features.mean((2, 3)) @ weight.T)
 
 
-@pytest.mark.parametrize(
+@each(
     ("features", "weight"), [((2, 5, 3, 4), (3, 4)), ((5, 3, 4), (3, 5)), ((2, 5, 3, 4), (3, 5, 1))]
 )
 def test_class_activation_map_rejects_shapes(features, weight):
@@ -80,7 +81,7 @@ def test_class_activation_map_rejects_shapes(features, weight):
         class_activation_map(torch.zeros(features), torch.zeros(weight))
 
 
-@pytest.mark.parametrize("size", [(20, 37), (48, 16), (1, 33)])
+@each("size", [(20, 37), (48, 16), (1, 33)])
 def test_multi_scale_cam_equals_the_loop(size):
     features = random_features([(2, 3), (1, 2), (3, 5), (4, 6)])
     weight = torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
@@ -140,7 +141,7 @@ def test_multi_scale_cam_takes_tags_of_any_type(tags):
     assert cam.amax((1, 2)).tolist() == [pytest.approx(1, abs=1e-4), 0]
 
 
-@pytest.mark.parametrize(
+@each(
     ("features", "tags", "size", "message"),
     [
         ([], 1, (16, 16), "features is empty"),
@@ -180,13 +181,13 @@ def test_grad_cam_of_pooling_and_linear_is_the_cam():
     torch.testing.assert_close(grad_cam(features, gradients), cam)
 
 
-@pytest.mark.parametrize("shapes", [((2, 3, 4, 5), (2, 3, 4, 4)), ((3, 4, 5), (3, 4, 5))])
+@each("shapes", [((2, 3, 4, 5), (2, 3, 4, 4)), ((3, 4, 5), (3, 4, 5))])
 def test_grad_cam_rejects_shapes(shapes):
     with pytest.raises(ValueError, match="do not fit"):
         grad_cam(torch.zeros(shapes[0]), torch.zeros(shapes[1]))
 
 
-@pytest.mark.parametrize("bg_threshold", [-0.5, 0.0, 0.15, 0.5, 1.0])
+@each("bg_threshold", [-0.5, 0.0, 0.15, 0.5, 1.0])
 def test_cam_to_label_equals_the_loop(bg_threshold):
     generator = torch.Generator().manual_seed(0)
     # A coarse grid of values makes ties frequent.
@@ -209,13 +210,13 @@ def test_cam_to_label_without_tags_is_background_at_any_threshold():
     assert (label == 0).all()
 
 
-@pytest.mark.parametrize("shapes", [((2, 3, 4, 5), (2, 4)), ((3, 4, 5), (3,))])
+@each("shapes", [((2, 3, 4, 5), (2, 4)), ((3, 4, 5), (3,))])
 def test_cam_to_label_rejects_shapes(shapes):
     with pytest.raises(ValueError, match="do not fit"):
         cam_to_label(torch.zeros(shapes[0]), torch.zeros(shapes[1]), 0.1)
 
 
-@pytest.mark.parametrize("stride", [8, 32])
+@each("stride", [8, 32])
 def test_maps_of_another_stride_lie_where_their_cells_are(stride):
     """A step at a cell's border stays there, though the last cells are half padding."""
     cells = 25
@@ -280,7 +281,7 @@ def test_classifier_grad_cam_is_float32_under_autocast(inputs):
     assert half.dtype == torch.float32
 
 
-@pytest.mark.parametrize(
+@each(
     "shapes",
     [
         ((3, 6, 4), (4, 6), (3, 4)),

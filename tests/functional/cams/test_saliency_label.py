@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.functional import saliency_label
 
 TAGS = torch.tensor([0, 1, 0, 1, 1])
@@ -50,7 +51,7 @@ def loop(cam, tags, saliency, fg=0.3, conflict=0.99, att=0.95, sal=32 / 255, lea
     return label
 
 
-@pytest.mark.parametrize("seed", range(4))
+@each("seed", range(4))
 def test_equals_the_loop(seed):
     cam, saliency = scene(seed)
     label = saliency_label(cam, TAGS, saliency)
@@ -59,7 +60,7 @@ def test_equals_the_loop(seed):
     assert set(label.unique().tolist()) == {0, 2, 4, 5, 255}
 
 
-@pytest.mark.parametrize(
+@each(
     ("ours", "loops"),
     [
         ({"fg_threshold": 0.6}, {"fg": 0.6}),
@@ -107,7 +108,7 @@ def test_weak_background_is_cut_too_and_then_in_doubt():
     assert label.tolist() == [[255, 0, 1]]
 
 
-@pytest.mark.parametrize(("count", "kept"), [(0, False), (6, False), (7, True), (8, True)])
+@each(("count", "kept"), [(0, False), (6, False), (7, True), (8, True)])
 def test_too_little_foreground_is_all_in_doubt(count, kept):
     cam, saliency = torch.zeros(1, 7, 100), torch.zeros(7, 100)
     cam.view(-1)[:count] = 1.0
@@ -153,7 +154,7 @@ def test_half_precision_maps():
     )
 
 
-@pytest.mark.parametrize(
+@each(
     ("cam", "tags", "saliency"),
     [((1, 2, 3, 4), (2,), (3, 4)), ((2, 3, 4), (3,), (3, 4)), ((2, 3, 4), (2,), (4, 3))],
 )

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from tests.each import each
 from wsss_zoo.functional import (
     co_attend,
     co_attention,
@@ -146,7 +147,7 @@ def test_contrast_equals_the_loop():
     torch.testing.assert_close(contrastive_features(feat, co_feat, w_b), expected)
 
 
-@pytest.mark.parametrize("wrong", ["channels", "batch", "matrix", "values"])
+@each("wrong", ["channels", "batch", "matrix", "values"])
 def test_shapes_that_do_not_fit_are_refused(wrong):
     feat_m, feat_n, w_p = pair()
     values = None
@@ -189,7 +190,7 @@ def views(shift=0.0):
     return [torch.randn(2, *size, generator=generator) + shift for size in sizes]
 
 
-@pytest.mark.parametrize("shift", [0.0, -2.1, -9.0])
+@each("shift", [0.0, -2.1, -9.0])
 def test_merged_views_equals_the_loop(shift):
     merged = merge_co_attention_views(views(shift), (16, 20))
     torch.testing.assert_close(merged, naive_merge(views(shift), (16, 20), 0.1))

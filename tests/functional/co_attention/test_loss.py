@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.functional import co_attention_loss
 
 
@@ -36,7 +37,7 @@ def alone_in(first, second):
 
 
 @pytest.mark.parametrize("variant", ["paper", "code"])
-@pytest.mark.parametrize("alone", [True, False])
+@each("alone", [True, False])
 def test_equals_the_sums(variant, alone):
     basic, common, exclusive, labels_m, labels_n = case(alone=alone)
     both = labels_m & labels_n

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from skimage import data
 
+from tests.each import each
 from tests.functional.crf.pydensecrf_reference import reference_crf
 from wsss_zoo.functional.crf.dense_crf import dense_crf
 
@@ -64,8 +65,8 @@ def test_close_to_exact_mean_field():
     assert (refined.argmax(0) == exact).mean() > 0.95 > 0.75 > (probs.argmax(0) == exact).mean()
 
 
-@pytest.mark.parametrize("num_classes", [2, 5])
-@pytest.mark.parametrize("options", SETTINGS)
+@each("num_classes", [2, 5])
+@each("options", SETTINGS)
 def test_equals_the_authors_code(num_classes, options):
     image, probs = photo(), soft_labels(num_classes, (90, 120))
     ours = dense_crf(probs, image, **options)
@@ -78,8 +79,8 @@ def test_equals_the_authors_code(num_classes, options):
     assert (ours.argmax(0) == theirs.argmax(0)).mean() >= 0.999
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 1, 1), (2, 1, 30), (2, 30, 1), (1, 8, 9)])
-@pytest.mark.parametrize("iterations", [0, 1, 10])
+@each("shape", [(1, 1, 1), (3, 1, 1), (2, 1, 30), (2, 30, 1), (1, 8, 9)])
+@each("iterations", [0, 1, 10])
 def test_small_shapes(shape, iterations):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (*shape[1:], 3), dtype=np.uint8)
@@ -90,9 +91,7 @@ def test_small_shapes(shape, iterations):
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "options", [{"iterations": 0}, {"gaussian_weight": 0, "bilateral_weight": 0}]
-)
+@each("options", [{"iterations": 0}, {"gaussian_weight": 0, "bilateral_weight": 0}])
 def test_without_messages_only_clips_and_renormalises(options):
     image, probs = photo(20, 30), soft_labels(3, (20, 30))
     probs[:, :5] = np.array([1.0, 0.0, 0.0], np.float32)[:, None, None]
@@ -160,7 +159,7 @@ def test_layout_and_type_of_arrays_do_not_matter():
     np.testing.assert_allclose(half, expected, atol=0.05)
 
 
-@pytest.mark.parametrize(
+@each(
     ("probs", "image", "message"),
     [
         (np.ones((4, 5)), np.zeros((4, 5, 3), np.uint8), r"\(4, 5\).*give floats \(C, H, W\)"),
@@ -178,7 +177,7 @@ def test_raises_on_arrays(probs, image, message):
         dense_crf(probs, image)
 
 
-@pytest.mark.parametrize(
+@each(
     ("option", "value"),
     [
         ("iterations", -1),

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from tests.each import each
 from wsss_zoo.functional.crf.permutohedral import permutohedral_lattice
 
 
@@ -54,7 +55,7 @@ def naive_filter(features, values):
     return np.array(filtered) / (1 + 2.0**-d)
 
 
-@pytest.mark.parametrize("d", [1, 2, 3])
+@each("d", [1, 2, 3])
 def test_equals_naive_lattice(d):
     rng = np.random.default_rng(d)
     features = rng.normal(0, 2, (d, 60))
@@ -63,7 +64,7 @@ def test_equals_naive_lattice(d):
     np.testing.assert_allclose(filtered, naive_filter(features, values), atol=2e-4)
 
 
-@pytest.mark.parametrize(("d", "spread", "least"), [(2, 1.0, 0.99), (5, 0.5, 0.9)])
+@each(("d", "spread", "least"), [(2, 1.0, 0.99), (5, 0.5, 0.9)])
 def test_approximates_gaussian_sums(d, spread, least):
     rng = np.random.default_rng(0)
     features = rng.normal(0, spread, (d, 800))
@@ -110,13 +111,13 @@ def test_scaled():
     np.testing.assert_array_equal(lattice.filter(values), before)
 
 
-@pytest.mark.parametrize("shape", [(3,), (2, 0), (0, 2), (1, 2, 3)])
+@each("shape", [(3,), (2, 0), (0, 2), (1, 2, 3)])
 def test_raises_on_shape(shape):
     with pytest.raises(ValueError, match="give \\(d, N\\)"):
         permutohedral_lattice(np.zeros(shape))
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e6])
+@each("value", [np.nan, np.inf, 1e6])
 def test_raises_on_far_or_not_finite_features(value):
     with pytest.raises(ValueError, match="larger standard deviations"):
         permutohedral_lattice([[0.0, value]])

@@ -5,10 +5,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.each import each
 from wsss_zoo.functional import masked_cross_entropy, ohem_cross_entropy
 
 
-@pytest.mark.parametrize("ignored", [0.0, 0.4])
+@each("ignored", [0.0, 0.4])
 def test_equals_torchs_mean_where_a_pixel_counts(ignored):
     torch.manual_seed(0)
     logits, mask = torch.randn(2, 4, 5, 6), torch.randint(0, 4, (2, 5, 6))
@@ -57,9 +58,9 @@ def batch(ignored=0.3, seed=0, scale=2.0):
     return logits, target
 
 
-@pytest.mark.parametrize("thresh", [0.0, 0.05, 0.3, 0.7, 1.0])
-@pytest.mark.parametrize("min_kept", [0, 1, 10, 30, 46, 60, 61, 10_000])
-@pytest.mark.parametrize("ignored", [0.0, 0.3, 0.97])
+@each("thresh", [0.0, 0.05, 0.3, 0.7, 1.0])
+@each("min_kept", [0, 1, 10, 30, 46, 60, 61, 10_000])
+@each("ignored", [0.0, 0.3, 0.97])
 def test_ohem_equals_the_loop(thresh, min_kept, ignored):
     logits, target = batch(ignored)
     expected = reference(logits.numpy(), target.numpy(), thresh, min_kept)
@@ -68,7 +69,7 @@ def test_ohem_equals_the_loop(thresh, min_kept, ignored):
     )
 
 
-@pytest.mark.parametrize("offset", [0, 1])
+@each("offset", [0, 1])
 def test_ohem_switches_to_plain_cross_entropy_above_the_number_of_valid_pixels(offset):
     logits, target = batch()
     valid = int((target != 255).sum())
@@ -90,7 +91,7 @@ def test_ohem_ignored_pixels_stay_out_even_at_threshold_one():
     torch.testing.assert_close(loss, F.cross_entropy(logits, target, ignore_index=255))
 
 
-@pytest.mark.parametrize("min_kept", [0, 5, 1000])
+@each("min_kept", [0, 5, 1000])
 def test_ohem_nothing_valid_gives_zero_with_a_zero_gradient(min_kept):
     logits = batch()[0].requires_grad_()
     target = torch.full((2, 5, 6), 255)
@@ -145,7 +146,7 @@ def test_ohem_never_reads_the_device():
         assert ohem_cross_entropy(logits, target, 0.7, 10).device.type == "cuda"
 
 
-@pytest.mark.parametrize(
+@each(
     ("target_shape", "thresh", "min_kept", "message"),
     [
         ((2, 5, 5), 0.7, 1, "do not fit"),
@@ -162,7 +163,7 @@ def test_ohem_rejects(target_shape, thresh, min_kept, message):
         )
 
 
-@pytest.mark.parametrize("min_kept", [0, 5, 1000])
+@each("min_kept", [0, 5, 1000])
 def test_ohem_broken_logits_give_a_broken_loss(min_kept):
     logits, target = batch()
     logits[target[:, None].expand_as(logits) != 255] = float("nan")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.functional import info_nce_loss
 
 
@@ -25,7 +26,7 @@ def reference(preds, targets, positives, temperature):
     return np.mean(losses), np.mean(hits)
 
 
-@pytest.mark.parametrize("temperature", [0.1, 1.0, 10.0])
+@each("temperature", [0.1, 1.0, 10.0])
 def test_equals_the_loop(temperature):
     preds, targets, positives = vectors()
     loss, accuracy = info_nce_loss(preds, targets, positives, temperature)
@@ -65,7 +66,7 @@ def test_float32_under_autocast():
     assert {value.dtype for value in half} == {torch.float32}
 
 
-@pytest.mark.parametrize(
+@each(
     ("preds", "targets", "positives"),
     [((7, 5), (11, 4), 7), ((7, 5), (11, 5), 6), ((0, 5), (11, 5), 0), ((7, 5, 1), (11, 5), 7)],
 )

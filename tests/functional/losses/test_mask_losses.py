@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.functional import (
     complementary_loss,
     dice_mask_loss,
@@ -44,7 +45,7 @@ NAIVE = [(focal_mask_loss, naive_focal), (dice_mask_loss, naive_dice)]
 
 
 @pytest.mark.parametrize(("loss", "naive"), NAIVE)
-@pytest.mark.parametrize("num_masks", [1, 2.5, 7])
+@each("num_masks", [1, 2.5, 7])
 def test_equals_a_pixel_at_a_time(loss, naive, num_masks):
     logits, masks = case()
     expected = naive(logits, masks, num_masks)
@@ -90,7 +91,7 @@ def test_a_mask_sends_its_gradient_to_its_own_logits_alone():
         assert leaf.grad[1:].abs().max() == 0
 
 
-@pytest.mark.parametrize("sign", [1, -1])
+@each("sign", [1, -1])
 def test_saturated_logits_give_the_limit(sign):
     masks = torch.zeros(1, 4, 4, dtype=torch.bool)
     masks[0, :1] = True
@@ -123,7 +124,7 @@ def test_no_target_is_0_with_a_gradient(loss):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("autocast", [False, True])
+@each("autocast", [False, True])
 def test_half_precision_gives_float32_losses(loss, autocast):
     logits, masks = case()
     half = logits.bfloat16().requires_grad_()
@@ -187,8 +188,8 @@ def naive_complementary(logits, base_masks, valid, tau):
     return 20 * focal / (H * W) + 1 - (2 * overlap + 1) / (size + known + 1)
 
 
-@pytest.mark.parametrize("tau", [TAU, -1e4, 1.0])
-@pytest.mark.parametrize(("T", "B"), [(3, 2), (1, 0), (2, 1)])
+@each("tau", [TAU, -1e4, 1.0])
+@each(("T", "B"), [(3, 2), (1, 0), (2, 1)])
 def test_complementary_equals_a_pixel_at_a_time(T, B, tau):
     logits, base_masks, valid = novel_case(T, B)
     expected = naive_complementary(logits, base_masks, valid, tau)
@@ -251,8 +252,8 @@ def test_complementary_no_novel_target_is_0_with_a_gradient():
     assert logits.grad is not None
 
 
-@pytest.mark.parametrize("value", [1e4, -1e4])
-@pytest.mark.parametrize("tau", [TAU, -1e4])
+@each("value", [1e4, -1e4])
+@each("tau", [TAU, -1e4])
 def test_complementary_saturated_logits_stay_finite(value, tau):
     logits = torch.full((2, H, W), value, requires_grad=True)
     loss = complementary_loss(logits, *novel_case()[1:], tau)

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.each import each
 from wsss_zoo.functional import cps_loss, fixmatch_loss, soft_label_loss
 
 
@@ -31,7 +32,7 @@ def reference(logits, label, confidence, thresh, valid):
     return total / count if count else 0.0
 
 
-@pytest.mark.parametrize("thresh", [0.0, 0.4, 0.95, 1.0])
+@each("thresh", [0.0, 0.4, 0.95, 1.0])
 def test_equals_the_loop(thresh):
     logits, label, confidence, valid = batch()
     expected = reference(logits, label, confidence, thresh, valid)
@@ -90,7 +91,7 @@ def inputs():
     return logits, probs, torch.rand(2, 4, 5, generator=generator) < 0.7
 
 
-@pytest.mark.parametrize("thresh", [0.0, 0.6, 1.0])
+@each("thresh", [0.0, 0.6, 1.0])
 def test_soft_labels_is_the_sum_over_confident_pixels_over_all_valid_ones(inputs, thresh):
     logits, probs, valid = inputs
     total = 0.0

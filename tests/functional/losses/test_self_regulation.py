@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.functional import feature_regulation_loss, self_regulation_loss
 
 
@@ -75,10 +76,8 @@ def reference(seg, cls, mask, labels, variant, tau):
     return losses | {"total": total}
 
 
-@pytest.mark.parametrize(
-    ("variant", "tau"), [("code", 1.0), ("code", 3.0), ("soft", 1.0), ("soft", 2.5)]
-)
-@pytest.mark.parametrize("exits", [1, 2, 4])
+@each(("variant", "tau"), [("code", 1.0), ("code", 3.0), ("soft", 1.0), ("soft", 2.5)])
+@each("exits", [1, 2, 4])
 def test_equals_the_loop(variant, tau, exits):
     seg, cls, mask, labels = case(exits=exits)
     losses = self_regulation_loss(seg, cls, mask, labels, variant, tau)
@@ -123,7 +122,7 @@ def test_half_precision_gives_float32():
     assert {loss.dtype for loss in losses.values()} == {torch.float32}
 
 
-@pytest.mark.parametrize("tau", [1.0, 0.5])
+@each("tau", [1.0, 0.5])
 def test_feature_regulation_equals_the_loop(tau):
     generator = torch.Generator().manual_seed(0)
     teacher, *students = (torch.randn(2, 4, 2, 3, generator=generator) for _ in range(3))
@@ -145,7 +144,7 @@ def test_feature_regulation_equals_the_loop(tau):
     assert not feature_regulation_loss(students, teacher, torch.zeros_like(valid), tau)
 
 
-@pytest.mark.parametrize(
+@each(
     ("change", "message"),
     [
         (lambda seg, cls, mask, labels: (seg[:1], cls, mask, labels, "soft"), "one of each"),

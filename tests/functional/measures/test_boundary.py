@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.functional import boundary_counts, boundary_f_score
 
 
@@ -33,8 +34,8 @@ def naive_counts(preds: np.ndarray, target: np.ndarray, C: int, tolerance: float
     return rows
 
 
-@pytest.mark.parametrize("tolerance", [0.0, 1.0, 1.5, 3.0])
-@pytest.mark.parametrize("seed", range(3))
+@each("tolerance", [0.0, 1.0, 1.5, 3.0])
+@each("seed", range(3))
 def test_against_loops(seed, tolerance):
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 3, (2, 4, 5))
@@ -71,7 +72,7 @@ def test_void_ring_hides_no_outline():
     assert boundary_f_score(boundary_counts(preds, target, 2, 2.0)).tolist() == [1.0, 1.0]
 
 
-@pytest.mark.parametrize(
+@each(
     ("preds", "target", "tolerance", "message"),
     [((2, 2), (2, 3), 1.0, "do not fit"), ((2, 2), (2, 2), -1.0, "tolerance is -1.0")],
 )

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
+from tests.each import each
 from wsss_zoo.functional import confusion_matrix, harmonic_mean, intersection_over_union, mean_iou
 
 
@@ -41,7 +42,7 @@ def test_parts_add_up():
     assert torch.equal(parts, confusion_matrix(preds, target, 5))
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+@each("dtype", [torch.uint8, torch.int16, torch.int32])
 def test_small_integer_types_do_not_overflow(dtype):
     preds, target = random_pair(100)
     if dtype == torch.uint8:
@@ -67,9 +68,7 @@ def test_nothing_at_all():
     assert confusion_matrix(empty, empty, 3).tolist() == [[0] * 3] * 3
 
 
-@pytest.mark.parametrize(
-    ("pred", "truth"), [(5, 0), (-1, 0), (255, 0), (0, 5), (0, -1), (0, 254), (2**40, 1)]
-)
+@each(("pred", "truth"), [(5, 0), (-1, 0), (255, 0), (0, 5), (0, -1), (0, 254), (2**40, 1)])
 def test_an_index_outside_the_classes_is_an_error(pred, truth):
     preds, target = random_pair()
     preds[1, 2, 3], target[1, 2, 3] = pred, truth
@@ -86,7 +85,7 @@ def test_never_reads_the_device():
         assert (confusion.device.type, confusion.shape) == ("cuda", (21, 21))
 
 
-@pytest.mark.parametrize(
+@each(
     ("preds", "target", "num_classes", "message"),
     [
         (torch.zeros(2, 3).long(), torch.zeros(2, 4).long(), 2, "differ"),
@@ -154,8 +153,8 @@ def test_permuting_the_classes_permutes_the_iou():
     )
 
 
-@pytest.mark.parametrize("function", [intersection_over_union, mean_iou])
-@pytest.mark.parametrize("shape", [(3,), (2, 3), (1, 3, 3)])
+@each("function", [intersection_over_union, mean_iou])
+@each("shape", [(3,), (2, 3), (1, 3, 3)])
 def test_a_matrix_that_is_not_square_is_an_error(function, shape):
     with pytest.raises(ValueError, match="square matrix"):
         function(torch.zeros(shape))

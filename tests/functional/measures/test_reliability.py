@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.functional import confusion_matrix, image_reliability, mean_iou
 
 
@@ -32,10 +33,8 @@ def random_maps(seed: int, count: int, classes: int, ignored: float) -> np.ndarr
     return maps
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
-@pytest.mark.parametrize(
-    ("count", "classes", "ignored"), [(1, 2, 0.0), (2, 4, 0.0), (2, 3, 0.3), (4, 21, 0.9)]
-)
+@each("dtype", [torch.uint8, torch.int64])
+@each(("count", "classes", "ignored"), [(1, 2, 0.0), (2, 4, 0.0), (2, 3, 0.3), (4, 21, 0.9)])
 def test_equals_loops(count, classes, ignored, dtype):
     for seed in range(5):
         maps = random_maps(seed, count, classes, ignored)
@@ -80,7 +79,7 @@ def test_one_empty_pair_counts_zero():
     assert image_reliability(earlier, last, 3) == 0.5
 
 
-@pytest.mark.parametrize(
+@each(
     ("earlier", "last", "message"),
     [
         (torch.zeros(2, 3, 4).long(), torch.zeros(3, 5).long(), "do not fit; give"),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.functional import small_object_counts
 
 
@@ -37,7 +38,7 @@ def reference(preds, target, num_classes, max_area):
     return torch.from_numpy(counts).float()
 
 
-@pytest.mark.parametrize("max_area", [0.02, 0.1, 1.0])
+@each("max_area", [0.02, 0.1, 1.0])
 def test_equals_a_flood_fill(max_area):
     generator = torch.Generator().manual_seed(0)
     for size in ((12, 17), (1, 30), (1, 1)):

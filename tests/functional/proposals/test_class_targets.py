@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from tests.each import each
 from wsss_zoo.functional import class_targets, covered_pixels, target_masks
 
 K = 6
@@ -38,8 +39,8 @@ def check(targets, rows):
     assert targets.host_labels.tolist() == targets.labels.tolist()
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("tagged", [True, False])
+@each("seed", range(5))
+@each("tagged", [True, False])
 def test_equals_a_loop(seed, tagged):
     mask, tags = case(seed)
     tags = tags if tagged else None

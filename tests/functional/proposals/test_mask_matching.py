@@ -4,6 +4,7 @@ from itertools import permutations
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.functional import (
     assign_proposals,
     match_proposal_batch,
@@ -77,7 +78,7 @@ def test_costs_equal_a_pixel_at_a_time(block, monkeypatch):
     torch.testing.assert_close(costs, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@each("seed", range(8))
 def test_matching_is_the_best_of_all_permutations(seed):
     image = case(seed=seed)
     image[4][seed % 3] = seed % 2 == 0
@@ -123,7 +124,7 @@ def test_what_a_mask_holds_does_not_matter_where_it_is_not_known():
     torch.testing.assert_close(costs[0], expected)
 
 
-@pytest.mark.parametrize("value", [1e4, -1e4, math.inf, -math.inf, math.nan])
+@each("value", [1e4, -1e4, math.inf, -math.inf, math.nan])
 def test_saturated_logits_never_raise(value):
     image = case()
     for part in (0, 1):
@@ -189,7 +190,7 @@ def test_an_empty_batch_and_one_without_targets():
     assert [(len(queries), len(targets)) for queries, targets in matches] == [(0, 0), (0, 0)]
 
 
-@pytest.mark.parametrize("autocast", [False, True])
+@each("autocast", [False, True])
 def test_half_precision_gives_float32_costs(autocast):
     image = case()
     halves = [part.bfloat16() for part in image[:2]]

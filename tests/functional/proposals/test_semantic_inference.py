@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.functional import semantic_inference
 
 Q, K, H, W = 4, 3, 2, 5
@@ -49,7 +50,7 @@ def test_order_of_queries_does_not_matter():
     torch.testing.assert_close(moved, semantic_inference(class_logits, mask_logits))
 
 
-@pytest.mark.parametrize("value", [1e4, -1e4])
+@each("value", [1e4, -1e4])
 def test_saturated_logits_stay_finite(value):
     class_logits, mask_logits = case()
     class_logits[0, 1], mask_logits[0] = value, value

@@ -5,6 +5,7 @@ from collections import deque
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.functional import (
     nearest_clean,
     region_loss,
@@ -34,8 +35,8 @@ def hops_from(start, regions, edges):
     return distance
 
 
-@pytest.mark.parametrize("chance", [0.02, 0.05, 0.2])
-@pytest.mark.parametrize("seed", range(3))
+@each("chance", [0.02, 0.05, 0.2])
+@each("seed", range(3))
 def test_nearest_clean_is_a_breadth_first_search(chance, seed):
     labels, x, edges = random_graph(40, chance, seed)
     sources = [i for i in range(40) if labels[i] != 255]
@@ -73,7 +74,7 @@ def test_loss_is_the_mean_over_labelled_regions():
     torch.testing.assert_close(region_loss(alone, unknown), loss.detach())
 
 
-@pytest.mark.parametrize("balance", [False, True])
+@each("balance", [False, True])
 def test_loss_without_labels_and_with_classes_ruled_out(balance):
     scores = torch.randn(5, 3, requires_grad=True)
     loss = region_loss(scores, torch.full((5,), 255), balance)
@@ -136,7 +137,7 @@ def test_unknown_rule():
         write_back(nodes, nodes, maps, maps, maps.bool(), "some")
 
 
-@pytest.mark.parametrize("classes", [2, 5])
+@each("classes", [2, 5])
 def test_temper_caps_and_keeps_order_and_sum(classes):
     torch.manual_seed(0)
     # In single precision the smallest become equal.
@@ -157,7 +158,7 @@ def test_temper_of_the_uniform_and_of_one_class():
     assert temper(torch.ones(1, 3), 0.9).tolist() == [[1, 1, 1]]
 
 
-@pytest.mark.parametrize("cap", [0.2, 0.25, 1.1])
+@each("cap", [0.2, 0.25, 1.1])
 def test_cap_out_of_range(cap):
     with pytest.raises(ValueError, match=r"for 4 classes; give a probability in \(0.25, 1\]"):
         temper(torch.full((4, 3), 0.25), cap)

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.each import each
 from wsss_zoo.functional import (
     clean_pixels,
     detection_report,
@@ -17,7 +18,7 @@ from wsss_zoo.functional import (
     youden_threshold,
 )
 
-seeds = pytest.mark.parametrize("seed", range(30))
+seeds = each("seed", range(30))
 
 
 def draw_pixels(seed):
@@ -28,7 +29,7 @@ def draw_pixels(seed):
 
 
 @seeds
-@pytest.mark.parametrize("precision", [0.0, 0.5, 2 / 3, 0.9, 1.0])
+@each("precision", [0.0, 0.5, 2 / 3, 0.9, 1.0])
 def test_noise_threshold_is_the_highest_with_the_precision(seed, precision):
     losses, right = draw_pixels(seed)
     best = -math.inf
@@ -87,7 +88,7 @@ def test_nothing_to_choose_from():
     assert youden_threshold(losses, ~wrong) == 3
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@each("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_label_loss_is_the_cross_entropy(dtype):
     torch.manual_seed(0)
     logits = (20 * torch.randn(2, 5, 6, 7)).to(dtype)
@@ -137,7 +138,7 @@ def share(part, whole):
     return pytest.approx(float(part.sum() / whole.sum())) if whole.any() else None
 
 
-@pytest.mark.parametrize("threshold", [0.4, torch.tensor([0.3, 0.6, 0.0, 0.5])])
+@each("threshold", [0.4, torch.tensor([0.3, 0.6, 0.0, 0.5])])
 def test_report_equals_the_shares_of_each_class(threshold):
     torch.manual_seed(0)
     losses, labels = torch.rand(200) + 1e-3, torch.randint(3, (200,))
@@ -171,7 +172,7 @@ def test_report_of_nothing():
 LOSSES, LABELS, RIGHT = torch.rand(4), torch.zeros(4).long(), torch.ones(4, dtype=torch.bool)
 
 
-@pytest.mark.parametrize(
+@each(
     ("call", "told"),
     [
         (lambda: noise_threshold(LOSSES, RIGHT, 95), "precision is 95; give a share"),

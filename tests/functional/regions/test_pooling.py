@@ -6,10 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.each import each
 from wsss_zoo.functional import majority, paint, pool_regions, vote, vote_counts
 from wsss_zoo.functional.regions.pooling import num_regions
 
-seeds = pytest.mark.parametrize("seed", range(30))
+seeds = each("seed", range(30))
 
 
 def resized_mean(features, segments):
@@ -34,7 +35,7 @@ def noise(height, width, regions):
     return torch.randint(regions, (height, width))
 
 
-@pytest.mark.parametrize(
+@each(
     ("cells", "pixels"),
     [
         ((5, 7), (37, 50)),
@@ -96,8 +97,8 @@ def test_one_large_region_loses_no_precision():
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("autocast", [False, True])
+@each("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@each("autocast", [False, True])
 def test_sums_in_float32_whatever_comes_in(dtype, autocast):
     torch.manual_seed(0)
     # Sums of these overflow float16.
@@ -109,7 +110,7 @@ def test_sums_in_float32_whatever_comes_in(dtype, autocast):
     torch.testing.assert_close(pooled, resized_mean(features, segments), rtol=1e-5, atol=0.05)
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.uint16])
+@each("dtype", [torch.uint8, torch.int16, torch.int32, torch.uint16])
 def test_segments_of_any_integer_type(dtype):
     torch.manual_seed(0)
     features, segments = torch.randn(3, 5, 7), noise(20, 30, 200)
@@ -129,7 +130,7 @@ def test_maps_that_are_views():
     )
 
 
-@pytest.mark.parametrize(
+@each(
     ("features", "told"),
     [
         (torch.zeros(1, 3, 4, 4), r"shape \(1, 3, 4, 4\)"),
@@ -142,7 +143,7 @@ def test_what_is_no_feature_map(features, told):
         pool_regions(features, torch.zeros(8, 8, dtype=torch.int64))
 
 
-@pytest.mark.parametrize(
+@each(
     ("segments", "told"),
     [
         (torch.zeros(1, 4, 4, dtype=torch.int64), r"shape \(1, 4, 4\)"),
@@ -175,8 +176,8 @@ def looped_vote(labels, segments, num_classes, quorum, ignore_index):
     return torch.tensor(winners)
 
 
-@pytest.mark.parametrize("quorum", [0.0, 0.1, 0.5, 0.7, 1.0])
-@pytest.mark.parametrize("ignore_index", [255, 0, -1])
+@each("quorum", [0.0, 0.1, 0.5, 0.7, 1.0])
+@each("ignore_index", [255, 0, -1])
 def test_vote_equals_the_loop(quorum, ignore_index):
     torch.manual_seed(0)
     # Few pixels in each region: ties, and shares of exactly the quorum.
@@ -190,7 +191,7 @@ def test_vote_equals_the_loop(quorum, ignore_index):
 
 
 @seeds
-@pytest.mark.parametrize("quorum", [0.0, 0.25, 0.5])
+@each("quorum", [0.0, 0.25, 0.5])
 def test_vote_on_any_line_of_pixels(quorum, seed):
     torch.manual_seed(seed)
     regions, width = torch.randint(1, 25, (2,)).tolist()
@@ -201,7 +202,7 @@ def test_vote_on_any_line_of_pixels(quorum, seed):
     assert torch.equal(vote(labels, segments, 3, quorum), expected)
 
 
-@pytest.mark.parametrize("quorum", [0.0, 0.5])
+@each("quorum", [0.0, 0.5])
 def test_nobody_votes(quorum):
     labels = torch.full((4, 5), 255, dtype=torch.uint8)
     assert vote(labels, noise(4, 5, 1), 3, quorum).tolist() == [255]

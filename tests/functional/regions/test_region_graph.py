@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.functional import edge_similarity, kept_edges, prune_edges, region_adjacency
 
 
@@ -21,7 +22,7 @@ def looped_adjacency(segments):
     return pairs
 
 
-@pytest.mark.parametrize("seed", range(30))
+@each("seed", range(30))
 def test_adjacency_equals_the_loop(seed):
     torch.manual_seed(seed)
     height, width, regions = torch.randint(1, 13, (3,)).tolist()
@@ -32,7 +33,7 @@ def test_adjacency_equals_the_loop(seed):
     assert pairs == sorted(looped_adjacency(segments))
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 30), (7, 9)])
+@each("shape", [(1, 1), (1, 30), (7, 9)])
 def test_one_region_has_no_neighbour(shape):
     assert region_adjacency(torch.zeros(shape, dtype=torch.int64)).shape == (2, 0)
 
@@ -70,7 +71,7 @@ def looped_kept(x, edge_index):
     ]
 
 
-@pytest.mark.parametrize("spread", [1e-3, 1.0, 5.0])
+@each("spread", [1e-3, 1.0, 5.0])
 def test_pruning_equals_the_loop(spread):
     x, edges = random_graph(spread=spread)
     expected = torch.tensor(looped_kept(x, edges))
@@ -123,7 +124,7 @@ def test_similarity_of_known_distances():
     assert similarity.dtype == torch.float32
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@each("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_tells_likenesses_apart(dtype):
     torch.manual_seed(0)
     x = torch.randn(500, 512).to(dtype)
@@ -135,7 +136,7 @@ def test_half_precision_tells_likenesses_apart(dtype):
     assert torch.equal(kept, torch.tensor(looped_kept(x, edges)))
 
 
-@pytest.mark.parametrize(
+@each(
     ("x", "edges", "told"),
     [
         (torch.zeros(4), torch.zeros(2, 1).long(), r"x has shape \(4,\)"),

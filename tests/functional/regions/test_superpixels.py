@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from skimage import data, draw, transform
 
+from tests.each import each
 from wsss_zoo.functional import superpixel_backend, superpixels
 
 BACKENDS = [
@@ -71,7 +72,7 @@ def test_same_answer_on_every_call(backend):
 
 
 @both_backends
-@pytest.mark.parametrize(
+@each(
     "shape",
     [(1, 1), (1, 30), (30, 1), (2, 3), (8, 8), (20, 20), (1, 700), (700, 1), (64, 2), (33, 65)],
 )
@@ -158,7 +159,7 @@ def test_backend_and_version():
     assert superpixel_backend("auto") == superpixel_backend("fast_slic")
 
 
-@pytest.mark.parametrize(
+@each(
     ("image", "told"),
     [
         (np.zeros((4, 4), np.uint8), r"shape \(4, 4\) and type uint8"),

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.functional import cutmix, draw_cutmix_boxes, draw_cutmix_masks
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool])
-@pytest.mark.parametrize("channels", [None, 3])
+@each("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool])
+@each("channels", [None, 3])
 def test_mix_equals_the_loop(dtype, channels):
     torch.manual_seed(0)
     shape = (2, 4, 5) if channels is None else (2, channels, 4, 5)
@@ -65,7 +66,7 @@ def test_boxes_follow_the_law_of_the_released_loop():
             assert mine[:, column].mean() == pytest.approx(theirs[:, column].mean(), abs=1.0)
 
 
-@pytest.mark.parametrize(("prob", "expected"), [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)])
+@each(("prob", "expected"), [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)])
 def test_share_of_images_with_a_box(prob, expected):
     torch.manual_seed(0)
     some = draw_cutmix_boxes(2000, (16, 16), prob).flatten(1).any(1).float().mean()
@@ -114,13 +115,13 @@ def test_draws_repeat_from_a_seed():
         assert torch.equal(first, draw(4, (20, 30)))
 
 
-@pytest.mark.parametrize("options", [{"ratio": 0}, {"prob": 1.5}, {"area": (0.5, 0.2)}])
+@each("options", [{"ratio": 0}, {"prob": 1.5}, {"area": (0.5, 0.2)}])
 def test_bad_laws(options):
     with pytest.raises(ValueError, match="give prob and area"):
         draw_cutmix_boxes(1, (8, 8), **options)
 
 
-@pytest.mark.parametrize("options", [{"boxes": 0}, {"area": (0.0, 0.5)}])
+@each("options", [{"boxes": 0}, {"area": (0.0, 0.5)}])
 def test_bad_masks(options):
     with pytest.raises(ValueError, match="at least one box"):
         draw_cutmix_masks(1, (8, 8), **options)

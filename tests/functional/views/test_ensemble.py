@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.functional import cells_to_crop, crop_to_cells, ensemble_update
 
 
@@ -40,7 +41,7 @@ def test_update_leaves_its_arguments_alone():
     assert (z == 1).all()
 
 
-@pytest.mark.parametrize("alpha", [-0.1, 1.0])
+@each("alpha", [-0.1, 1.0])
 def test_alpha_outside_its_range(alpha):
     with pytest.raises(ValueError, match=r"alpha is .* in \[0, 1\)"):
         ensemble_update(torch.zeros(1), torch.zeros(1), alpha, 1)
@@ -79,8 +80,8 @@ def image_pixel(place, i, j):
     return top + i // scale, left + j // scale
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("valid_height", [None, 7])
+@each("place", PLACES)
+@each("valid_height", [None, 7])
 def test_crop_to_cells_averages_the_pixels_of_a_cell(place, valid_height):
     probs, valid, geometry, size = crop_of(place, valid_height)
     total = np.zeros((3, CELLS, CELLS))
@@ -99,7 +100,7 @@ def test_crop_to_cells_averages_the_pixels_of_a_cell(place, valid_height):
     np.testing.assert_allclose(covered[0].numpy(), count / area, atol=1e-5)
 
 
-@pytest.mark.parametrize("place", PLACES)
+@each("place", PLACES)
 def test_cells_to_crop_interpolates_between_known_cells(place):
     _, _, geometry, size = crop_of(place)
     generator = torch.Generator().manual_seed(3)
@@ -134,7 +135,7 @@ def test_probabilities_stay_probabilities():
     torch.testing.assert_close(value.sum(1)[seen], torch.ones(int(seen.sum())))
 
 
-@pytest.mark.parametrize("cells", [5, 24, 50])
+@each("cells", [5, 24, 50])
 def test_whole_image_goes_to_cells_of_any_number_and_back(cells):
     """A linear ramp is kept by averages and by bilinear weights, away from the outer cells."""
     ramp = torch.arange(WIDTH).add(0.5).div(WIDTH).expand(1, 1, HEIGHT, WIDTH)

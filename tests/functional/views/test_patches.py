@@ -3,10 +3,11 @@
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.functional import image_patches
 
 
-@pytest.mark.parametrize(
+@each(
     ("height", "width", "size", "stride", "grid"),
     [(9, 13, 4, 2, (3, 5)), (8, 8, 8, 3, (1, 1)), (10, 7, 3, 3, (3, 2)), (5, 6, 2, 4, (1, 2))],
 )

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.functional import sliding_windows
 from wsss_zoo.functional.views.windows import merge_windows
 
 
-@pytest.mark.parametrize(
+@each(
     ("height", "width", "crop", "stride"),
     [*product([1, 7, 8, 9, 16, 31], [5, 8, 20], [8], [1, 5, 8]), (375, 500, 321, 214)],
 )
@@ -38,12 +39,12 @@ def test_order_and_steps():
     assert all(second - first <= 3 for first, second in pairwise(starts))
 
 
-@pytest.mark.parametrize(("height", "width"), [(8, 8), (3, 8), (8, 1), (5, 5)])
+@each(("height", "width"), [(8, 8), (3, 8), (8, 1), (5, 5)])
 def test_one_window_when_the_image_is_not_larger(height, width):
     assert sliding_windows(height, width, 8, 5) == [(0, 0, height, width)]
 
 
-@pytest.mark.parametrize(
+@each(
     ("arguments", "message"),
     [
         ((0, 5, 3, 1), "height is 0"),

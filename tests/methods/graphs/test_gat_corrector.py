@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.each import each
 from tests.methods.region_samples import (
     CHANNELS,
     CLASSES,
@@ -80,9 +81,9 @@ def test_per_image_follows_the_seed(monkeypatch):
     assert not same(first, predicted(corrector(**options), renamed)[0])
 
 
-@pytest.mark.parametrize("prune", [True, False])
-@pytest.mark.parametrize("use_probs", [True, False])
-@pytest.mark.parametrize("balance", [True, False])
+@each("prune", [True, False])
+@each("use_probs", [True, False])
+@each("balance", [True, False])
 def test_loss_is_what_it_says(prune, use_probs, balance):
     method = corrector(prune=prune, use_probs=use_probs, balance=balance, dropout=0.0)
     samples = [sample("a"), sample("bb", (3,))]
@@ -149,7 +150,7 @@ def test_write_back_and_confidence(rule):
 
 
 @pytest.mark.parametrize("fill", ["nearest", "clean_net"])
-@pytest.mark.parametrize("detection", [True, False])
+@each("detection", [True, False])
 def test_baselines_learn_nothing(fill, detection):
     one = sample()
     method = corrector(fill=fill, detection=detection)
@@ -211,7 +212,7 @@ def test_autocast_changes_nothing(layer):
     assert same(one, predicted(corrector(mode="per_image", layer=layer, steps=3), sample("a"))[0])
 
 
-@pytest.mark.parametrize(
+@each(
     ("options", "message"),
     [
         ({"mode": "each"}, "mode is 'each'; give 'per_image' or 'shared'"),

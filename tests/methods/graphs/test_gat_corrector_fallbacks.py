@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import wsss_zoo.methods.graphs.gat_corrector as module
+from tests.each import each
 from tests.methods.region_samples import (
     CELL,
     CHANNELS,
@@ -21,7 +22,7 @@ from wsss_zoo.data.supervision.graphs import collate_graphs, graph_data
 from wsss_zoo.files.region_graphs import RegionGraph
 
 
-@pytest.mark.parametrize("options", [{}, {"balance": True}, {"use_probs": True, "layer": "gcn"}])
+@each("options", [{}, {"balance": True}, {"use_probs": True, "layer": "gcn"}])
 def test_a_batch_without_clean_regions_has_loss_zero(options):
     method = corrector(**options)
     loss = method.training_step(collate_graphs([nothing_clean("a"), nothing_clean("bb")]), 0)
@@ -89,7 +90,7 @@ def test_a_tagged_class_without_clean_region_is_seeded(monkeypatch):
     assert (nearest["preds"][0][one["segments"] == 23] == 2).all()
 
 
-@pytest.mark.parametrize("options", [{}, {"mode": "per_image"}, {"fill": "nearest"}])
+@each("options", [{}, {"mode": "per_image"}, {"fill": "nearest"}])
 def test_labels_of_255_alone(options):
     unknown = np.full((SIZE, SIZE), 255, np.uint8)
     clean, loss = np.zeros(unknown.shape, bool), np.full(36, np.inf, np.float32)
@@ -124,8 +125,8 @@ def test_an_image_without_tags_is_background():
         assert (output["confidence"] == 1).all()
 
 
-@pytest.mark.parametrize("options", [{}, {"mode": "per_image", "steps": 3}, {"fill": "nearest"}])
-@pytest.mark.parametrize("clean", [True, False])
+@each("options", [{}, {"mode": "per_image", "steps": 3}, {"fill": "nearest"}])
+@each("clean", [True, False])
 def test_images_of_one_region(options, clean):
     one = nothing_clean("a")
     graph = RegionGraph(

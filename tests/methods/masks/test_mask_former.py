@@ -7,11 +7,11 @@ import torch
 from pytorch_lightning import Callback
 
 from tests.checkpoints import save_checkpoint, with_opinions
+from tests.each import each
 from tests.methods.weak_shot_batches import weak_shot_batch
 from wsss_zoo import MaskFormer, Shapes, SimFormer
 from wsss_zoo.methods.masks import mask_former
 from wsss_zoo.methods.proposal_losses import class_loss, mask_losses, match_layers
-from wsss_zoo.runs.last_checkpoint import LastCheckpoint
 
 SMALL = {"backbone": "test_resnet", "queries": 7, "channels": 16, "decoder_layers": 2}
 SMALL |= {"feedforward": 24}
@@ -45,7 +45,7 @@ def data(kind, **options):
     return Shapes(num_workers=0, **(sizes | regime | options))
 
 
-@pytest.mark.parametrize("size", [64, 50])
+@each("size", [64, 50])
 def test_loss_is_class_and_20_focal_and_dice_of_all_layers(size):
     learner, batch = quiet(method()), weak_shot_batch(size=size)
     loss = learner.training_step(batch, 0)
@@ -146,37 +146,6 @@ def test_groups(kind):
         module = learner.get_submodule(name.rpartition(".")[0])
         free = "Norm" in type(module).__name__ or isinstance(module, torch.nn.Embedding)
         assert decay == (0 if free else 1e-4), name
-
-
-class Crash(Callback):
-    """Stands for a kill before the fourth step."""
-
-    def on_train_batch_start(self, trainer, learner, batch, batch_idx):
-        if trainer.global_step == 3:
-            raise ConnectionError("crash")
-
-
-@BOTH
-def test_killed_in_the_middle_of_an_epoch_it_resumes_to_the_same_weights(kind, trainer, tmp_path):
-    def fit(folder, *callbacks, checkpoint=None):
-        torch.manual_seed(0)
-        learner = kind(7, **(SMALL | (PAIRS if kind is SimFormer else {})), lr=1e-3)
-        options = {"max_steps": 5, "limit_val_batches": 0, "enable_checkpointing": True}
-        save = LastCheckpoint(every_n_train_steps=2)
-        run = trainer(callbacks=[save, *callbacks], default_root_dir=folder, **options)
-        run.fit(learner, data(kind), ckpt_path=checkpoint, weights_only=True)
-        return learner.state_dict()
-
-    whole = fit(tmp_path / "whole")
-    with pytest.raises(ConnectionError):
-        fit(tmp_path / "killed", Crash())
-    resumed = fit(tmp_path / "killed", checkpoint=tmp_path / "killed/checkpoints/last.ckpt")
-    assert whole.keys() == resumed.keys()
-    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
-    if kind is SimFormer:
-        # Five steps behind the first entry, and no other.
-        assert whole["pair_queue"].any(1).sum() == 6
-        assert whole["pair_queue"][-6].tolist() == [1, 1]
 
 
 @BOTH

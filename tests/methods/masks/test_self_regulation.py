@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from pytorch_lightning import Callback
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.each import each
 from wsss_zoo.functional import feature_regulation_loss, self_regulation_loss
 from wsss_zoo.methods import SelfRegulation, Supervised
 from wsss_zoo.modules import inner_features
@@ -45,9 +46,9 @@ def images(size=64, tags=(1.0, 0.0, 1.0)):
 
 def test_learns_two_images_and_starts_a_plain_network(samples, loader, trainer, tmp_path):
     torch.manual_seed(0)
-    learner = SelfRegulation(4, TINY, lr=3e-3, head_lr_mult=1)
-    fit = trainer(max_steps=60)
-    fit.fit(learner, loader(60))
+    learner = SelfRegulation(4, TINY, lr=8e-3, head_lr_mult=1)
+    fit = trainer(max_steps=30)
+    fit.fit(learner, loader(30))
     outputs = fit.predict(learner, loader(batch_size=1))
     right = [
         (output["preds"] == sample["mask"])[:, sample["mask"] != 255].float().mean()
@@ -98,7 +99,7 @@ def test_features_teach_features():
     torch.testing.assert_close(logged["train/loss_sr_f"], expected.detach())
 
 
-@pytest.mark.parametrize("part", ["cls", "seg", "sr_f", "sr_l"])
+@each("part", ["cls", "seg", "sr_f", "sr_l"])
 def test_each_loss_can_be_switched_off(part):
     batch, logged = images(), {}
     whole, without = method(), method(**{f"{part}_weight": 0.0})
@@ -161,8 +162,8 @@ def test_prediction_costs_what_the_plain_network_costs(architecture):
     assert flops[0] == flops[1] > 0
 
 
-@pytest.mark.parametrize("size", [50, 70])
-@pytest.mark.parametrize("options", [{"variant": "features"}, {"architecture": "unet"}])
+@each("size", [50, 70])
+@each("options", [{"variant": "features"}, {"architecture": "unet"}])
 def test_crops_that_the_stride_does_not_divide(size, options):
     assert method(**options).training_step(images(size), 0).isfinite()
 
@@ -198,7 +199,7 @@ def test_starts_from_a_plain_network_and_from_one_with_other_heads(tmp_path):
             assert torch.equal(taught(image), learner(image))
 
 
-@pytest.mark.parametrize(
+@each(
     ("options", "message"),
     [
         ({"variant": "hard"}, "variant is 'hard'"),

@@ -28,8 +28,8 @@ def test_learns_two_images_and_predicts_the_same_after_reload(
     architecture, samples, loader, trainer, tmp_path
 ):
     torch.manual_seed(0)
-    steps, stride = (50, 16) if architecture == "deeplabv3plus" else (80, 8)
-    learner = Supervised(4, TINY, architecture, lr=3e-3, head_lr_mult=1, output_stride=stride)
+    steps, lr, stride = (30, 1e-2, 16) if architecture == "deeplabv3plus" else (40, 6e-3, 8)
+    learner = Supervised(4, TINY, architecture, lr=lr, head_lr_mult=1, output_stride=stride)
     fit = trainer(max_steps=steps)
     fit.fit(learner, loader(steps))
     outputs = fit.predict(learner, loader(batch_size=1))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.each import each
 from tests.methods.semi_batches import TINY, changed, quiet, semi_batch
 from wsss_zoo.methods import (
     CPS,
@@ -48,7 +49,7 @@ def loss_of(learner, batch):
 
 @ALL
 def test_audit_masks_change_no_loss(name):
-    batch = semi_batch()
+    batch = semi_batch(size=32)
     other = changed(batch, audit_mask=3 - batch["unlabeled"]["audit_mask"])
     losses = [loss_of(method(name), b) for b in (batch, other, changed(batch, audit_mask=None))]
     assert losses[0] == losses[1] == losses[2]
@@ -57,16 +58,16 @@ def test_audit_masks_change_no_loss(name):
 @ALL
 def test_audit_is_logged_only_when_there_is_one(name):
     learner = method(name)
-    loss_of(learner, changed(semi_batch(), audit_mask=None))
+    loss_of(learner, changed(semi_batch(size=32), audit_mask=None))
     assert "train/pseudo_acc" not in learner.logged
-    loss_of(learner, semi_batch())
+    loss_of(learner, semi_batch(size=32))
     assert 0 <= learner.logged["train/pseudo_acc"] <= 1
     assert 0 <= learner.logged["train/mask_ratio"] <= 1
 
 
 @ALL
 def test_crops_of_padding_alone_teach_nothing_and_give_no_nan(name):
-    batch = semi_batch()
+    batch = semi_batch(size=32)
     nothing = torch.zeros_like(batch["unlabeled"]["valid"])
     hidden = changed(
         batch, valid=nothing, strong_valid=torch.zeros_like(batch["unlabeled"]["strong_valid"])
@@ -81,7 +82,7 @@ def test_crops_of_padding_alone_teach_nothing_and_give_no_nan(name):
 
 @ALL
 def test_tags_keep_absent_classes_out_of_the_labels(name):
-    batch = semi_batch()
+    batch = semi_batch(size=32)
     free, gated = method(name), method(name, gate_by_tags=True)
     for learner in (free, gated):
         # Whatever the networks would say: class 2, which the tags of the first two images rule out.
@@ -97,15 +98,21 @@ def test_tags_keep_absent_classes_out_of_the_labels(name):
         loss_of(gated, changed(batch, image_labels=None))
 
 
-@ALL
-def test_starts_from_a_supervised_network_and_gives_one_back(name, tmp_path):
+@pytest.fixture(scope="module")
+def teachers(tmp_path_factory):
+    """Two supervised networks and their checkpoints."""
     torch.manual_seed(3)
-    teachers = []
-    for number in range(2):
-        supervised = Supervised(4, TINY)
-        path = tmp_path / f"{number}.ckpt"
+    found = []
+    for _ in range(2):
+        path = tmp_path_factory.mktemp("teacher") / "last.ckpt"
+        supervised = Supervised(4, TINY).eval()
         torch.save({"state_dict": supervised.state_dict()}, path)
-        teachers.append((supervised.eval(), str(path)))
+        found.append((supervised, str(path)))
+    return found
+
+
+@ALL
+def test_starts_from_a_supervised_network_and_gives_one_back(name, teachers, tmp_path):
     more = {"partner_init_from": teachers[1][1]} if name.startswith("cps") else {}
     learner = method(name, init_from=teachers[0][1], **more).eval()
     image = torch.rand(1, 3, 40, 56)
@@ -133,7 +140,7 @@ def test_evaluation_by_the_average(name, tmp_path, trainer):
     assert not torch.equal(learner(image), learner.network(image))
 
 
-@pytest.mark.parametrize(
+@each(
     ("options", "message"),
     [
         ({"conf_thresh": 1.5}, "conf_thresh is 1.5"),
@@ -152,7 +159,7 @@ def test_bad_options(options, message):
 
 def test_absent_classes_leave_images_without_tags_alone():
     learner = method("fixmatch", gate_by_tags=True)
-    unlabeled = semi_batch()["unlabeled"]
+    unlabeled = semi_batch(size=32)["unlabeled"]
     logits = torch.randn(3, 4, 64, 64)
     gated = learner.mask_absent_classes(logits, unlabeled)
     assert torch.equal(gated[2], logits[2])

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.each import each
 from tests.methods.semi_batches import TINY, quiet, semi_batch
 from wsss_zoo.functional import draw_cutmix_masks
 from wsss_zoo.methods import CPS, Supervised
@@ -56,7 +57,7 @@ def test_cutmix_step_mixes_the_labels_of_the_unmixed_images():
     torch.testing.assert_close(loss, supervised(learner, batch) + cross, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("cutmix", [True, False])
+@each("cutmix", [True, False])
 def test_networks_start_differently_and_both_learn(cutmix):
     learner = method(cutmix=cutmix)
     assert not torch.equal(learner.network.head.weight, learner.partner.head.weight)

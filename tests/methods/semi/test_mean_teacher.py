@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.each import each
 from tests.methods.semi_batches import TINY, quiet, semi_batch
 from wsss_zoo import Shapes
 from wsss_zoo.functional import sigmoid_rampup
@@ -18,7 +19,7 @@ def method(step=0, **options):
     return learner
 
 
-@pytest.mark.parametrize("step", [0, 5, 10])
+@each("step", [0, 5, 10])
 def test_strong_student_learns_the_teachers_weak_view(step):
     batch = semi_batch()
     unlabeled, labeled = batch["unlabeled"], batch["labeled"]

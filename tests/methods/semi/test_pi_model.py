@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tests.each import each
 from tests.methods.semi_batches import TINY, changed, quiet, semi_batch
 from wsss_zoo import Shapes
 from wsss_zoo.methods import PiModel
@@ -61,7 +62,7 @@ def softmax_gradient(probs, upstream):
 
 
 @pytest.mark.parametrize("views", ["weak_strong", "two_strong"])
-@pytest.mark.parametrize("detach_first", [False, True])
+@each("detach_first", [False, True])
 def test_gradient_through_both_passes_is_the_closed_form(views, detach_first):
     batch = semi_batch()
     batch["labeled"]["mask"].fill_(255)
@@ -108,7 +109,7 @@ def test_pixels_that_one_view_hides_do_not_count():
     assert torch.equal(loss, learner.training_step(changed(batch, weak=noise), 0))
 
 
-@pytest.mark.parametrize(("step", "share"), [(0, 0.006738), (5, 0.286505), (10, 1.0), (50, 1.0)])
+@each(("step", "share"), [(0, 0.006738), (5, 0.286505), (10, 1.0), (50, 1.0)])
 def test_weight_grows(step, share):
     learner = method(step, unlabeled_weight=20.0, rampup_steps=10)
     learner.training_step(semi_batch(), 0)
@@ -121,7 +122,7 @@ def test_second_strong_view_must_be_drawn(trainer):
         trainer(max_steps=1).fit(PiModel(7, TINY, views="two_strong"), datamodule=data)
 
 
-@pytest.mark.parametrize(
+@each(
     ("options", "message"),
     [
         ({"views": "weak"}, "views is 'weak'; give 'weak_strong' or 'two_strong'"),

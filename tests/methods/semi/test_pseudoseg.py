@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.each import each
 from wsss_zoo.functional import calibrated_fusion, confusion_matrix, grad_cam, mean_iou
 from wsss_zoo.methods import PseudoSeg, Supervised
 
@@ -107,7 +108,7 @@ def naive_loss(learner, semi, *, tags, soft=True, thresh=0.0, labeled_tags=None)
 
 
 @pytest.mark.parametrize("label", ["soft", "hard"])
-@pytest.mark.parametrize("thresh", [0.0, 0.55])
+@each("thresh", [0.0, 0.55])
 def test_loss_is_the_sum_of_four(semi, label, thresh):
     learner = method(label=label, conf_thresh=thresh, unlabeled_weight=0.7).eval()
     tags = torch.tensor([[1.0, 0, 1], [torch.nan] * 3])
@@ -128,7 +129,7 @@ def test_gradients_are_those_of_the_naive_loss(semi):
             torch.testing.assert_close(value.grad, expected, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{"use_tags": False}, {}])
+@each("options", [{"use_tags": False}, {}])
 def test_without_tags_the_classifier_predicts_them(semi, options):
     learner = method(**options).eval()
     # Some classes on, some off.
@@ -246,9 +247,9 @@ def semi_loader(samples, steps):
 
 def test_learns_and_predicts_the_same_after_reload(samples, loader, trainer, tmp_path):
     torch.manual_seed(0)
-    learner = PseudoSeg(4, TINY, lr=3e-3, head_lr_mult=1, evaluate="average", ema_decay=0.8)
-    fit = trainer(max_steps=50)
-    fit.fit(learner, semi_loader(samples, 50))
+    learner = PseudoSeg(4, TINY, lr=8e-3, head_lr_mult=1, evaluate="average", ema_decay=0.8)
+    fit = trainer(max_steps=40)
+    fit.fit(learner, semi_loader(samples, 40))
     outputs = fit.predict(learner, loader(batch_size=1))
     confusion = sum(
         confusion_matrix(output["preds"], sample["mask"][None], 4)
@@ -286,7 +287,7 @@ def test_the_refinement_has_no_weight_decay():
     assert sorted(listed) == sorted(id(p) for p in learner.parameters())
 
 
-@pytest.mark.parametrize(
+@each(
     ("options", "message"),
     [
         ({"num_classes": 1}, "num_classes is 1; maps need background and a class"),

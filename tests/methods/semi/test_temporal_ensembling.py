@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from pytorch_lightning import Callback
 from torch.utils.data import DataLoader
 
+from tests.each import each
 from tests.methods.semi_batches import TINY, changed, quiet, semi_batch
 from wsss_zoo import Shapes
 from wsss_zoo.methods import TemporalEnsembling
@@ -247,18 +248,6 @@ def equal(first, second):
     )
 
 
-def test_killed_run_resumes_to_the_same_weights_and_ensemble(trainer, tmp_path):
-    whole = fit(trainer, warm_fill=True)
-    assert whole.ensemble.count.max() > 2
-    last = tmp_path / "checkpoints" / "last.ckpt"
-    killed = fit(trainer, callbacks=[Kill(2, last)], warm_fill=True)
-    assert not equal(whole, killed)
-    # What happens to the first process's ensemble after the checkpoint must not matter.
-    killed.ensemble.z.zero_()
-    resumed = fit(trainer, checkpoint=last, warm_fill=True)
-    assert equal(whole, resumed)
-
-
 def as_before(ensemble, **changes):
     """State of an ensemble as earlier versions wrote it."""
     parts = (ensemble.z, ensemble.count)
@@ -408,7 +397,7 @@ def test_ranks_keep_one_ensemble_of_the_images_of_all(warm_fill, trainer, tmp_pa
     torch.testing.assert_close(held["z"], ensembles[0]["z"], atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize(
+@each(
     ("options", "message"),
     [
         ({"view": "both"}, "view is 'both'"),

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.each import each
 from wsss_zoo.functional import class_activation_map, grad_cam, multi_scale_cam
 from wsss_zoo.methods import CAM
 
@@ -83,8 +84,8 @@ def naive_maps(learner, batch, scales):
     return multi_scale_cam(features, weight, tags, (height, width))
 
 
-@pytest.mark.parametrize("scales", [(1.0,), (0.5, 1.0, 1.5)])
-@pytest.mark.parametrize("size", [(48, 64), (53, 70)])
+@each("scales", [(1.0,), (0.5, 1.0, 1.5)])
+@each("size", [(48, 64), (53, 70)])
 def test_maps_are_the_merged_maps_of_all_views(scales, size):
     learner, batch = method(scales=scales), sample(*size)
     with torch.no_grad():
@@ -220,7 +221,7 @@ def test_bfloat16_autocast_has_a_finite_float32_loss(batch):
     assert output["cam"].dtype == torch.float32
 
 
-@pytest.mark.parametrize(
+@each(
     ("options", "message"),
     [
         ({"num_classes": 1}, "num_classes is 1; CAM needs background"),
@@ -243,7 +244,7 @@ def test_prediction_without_tags():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("stride", [16, 32])
+@each("stride", [16, 32])
 def test_maps_are_merged_on_the_backbones_own_grid(stride):
     learner = method(output_stride=stride, scales=(1.0,), backbone="test_resnet")
     batch = sample(height=stride, width=5 * stride, tags=(1.0, 0.0, 0.0))

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from tests.each import each
 from wsss_zoo import CoAttention, Shapes
 from wsss_zoo.callbacks import PseudoLabelWriter
 from wsss_zoo.files.pseudo_labels import read_manifest
@@ -310,10 +311,9 @@ def test_images_without_tags_have_empty_maps_and_scores():
     assert not maps.any()
 
 
-@pytest.mark.parametrize("variant", ["paper", "code"])
-def test_step_has_no_host_sync(variant):
+def test_step_with_domains_has_no_host_sync():
     with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"):
-        learner = CoAttention(4, TINY, output_stride=16, convs=1, variant=variant, by_domain=True)
+        learner = CoAttention(4, TINY, output_stride=16, convs=1, by_domain=True)
         learner.log = lambda *_, **__: None
         batch = {
             "image": torch.rand(2, 3, 64, 64),
@@ -344,7 +344,7 @@ def test_biases_and_drops_of_the_released_recipe():
     assert config["optimizer"].param_groups[0]["lr"] == pytest.approx(1e-4)
 
 
-@pytest.mark.parametrize(
+@each(
     ("options", "message"),
     [
         ({"references": 0}, "references is 0"),

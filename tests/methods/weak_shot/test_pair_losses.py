@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from tests.each import each
 from tests.methods.weak_shot_batches import IS_BASE, NOVEL, K, leaves, masks, proposals
 from wsss_zoo.functional import sample_points, shared_class_regions
 from wsss_zoo.methods.weak_shot.pair_losses import distillation_loss, partners, sim_net_loss
@@ -139,9 +140,9 @@ def naive_distillation(network, given, labels, tags, points, kind, pairing):
     return total / 4
 
 
-@pytest.mark.parametrize("pairing", ["cross_image", "code"])
-@pytest.mark.parametrize("kind", ["cce", "ce", "b0.5"])
-@pytest.mark.parametrize("novel", [((3,), (3, 4), (3, 4), (4,)), ((3,), (3, 4), (4,), (3,))])
+@each("pairing", ["cross_image", "code"])
+@each("kind", ["cce", "ce", "b0.5"])
+@each("novel", [((3,), (3, 4), (3, 4), (4,)), ((3,), (3, 4), (4,), (3,))])
 def test_distillation_equals_a_loop_over_pairs(pairing, kind, novel):
     """In the second batch the first pair has no novel class in common: it counts 0."""
     labels, _, tags = batch(novel)

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.each import each
 from tests.methods.masks.test_mask_former import PAIRS, SMALL, data, method, quiet
 from tests.methods.weak_shot_batches import weak_shot_batch
 from wsss_zoo import SimFormer
@@ -36,7 +37,7 @@ def joined(batch, name):
 
 
 @pytest.mark.parametrize("pairing", ["cross_image", "code"])
-@pytest.mark.parametrize("size", [64, 50])
+@each("size", [64, 50])
 def test_loss_is_the_weighted_sum_over_images_and_references(size, pairing):
     learner, batch = sim_former(pairing=pairing, distill_kind="ce"), weak_shot_batch(size=size)
     queue = learner.pair_queue.clone()
@@ -172,7 +173,9 @@ def test_queue_is_in_the_checkpoint(trainer, tmp_path):
     learner, fit = SimFormer(7, **SMALL, **PAIRS), trainer(max_steps=2, limit_val_batches=0)
     fit.fit(learner, data(SimFormer))
     fit.save_checkpoint(tmp_path / "last.ckpt")
+    # Two steps behind the first entry, and no other.
     assert learner.pair_queue.any(1).sum() == 3
+    assert learner.pair_queue[-3].tolist() == [1, 1]
     again = SimFormer.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)
     assert torch.equal(again.pair_queue, learner.pair_queue)
 
@@ -182,7 +185,7 @@ def test_another_regime_is_refused(trainer):
         trainer(fast_dev_run=True).fit(SimFormer(7, **SMALL), data(SimFormer, supervision="mask"))
 
 
-@pytest.mark.parametrize(
+@each(
     ("options", "message"),
     [
         ({"distill_kind": "kl"}, "distill_kind is 'kl'; give 'cce', 'ce' or 'b0.5'"),

@@ -1,9 +1,9 @@
 import json
 import re
 
-import pytest
 from markupsafe import escape
 
+from tests.each import each
 from tests.report.run_folders import page_of, write_run
 
 
@@ -56,7 +56,7 @@ def test_a_matrix_of_another_size_is_left_out(tmp_path):
     assert "No run has a confusion matrix" in page_of(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["<script>", "a & b", '"'])
+@each("name", ["<script>", "a & b", '"'])
 def test_class_names_are_escaped(tmp_path, name):
     write_run(tmp_path / "a", names=["background", name])
     html = page_of(tmp_path)

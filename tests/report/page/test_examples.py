@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.each import each
 from tests.report.run_folders import NAMES, write_run
 from wsss_zoo.drawing.pictures import SheetRow, draw_sheet, save_sheet
 from wsss_zoo.files.manifests import Manifest, write_manifest
@@ -132,7 +133,7 @@ def test_a_damaged_sheet(tmp_path, content):
     assert "a: its pictures cannot be read" in found.notes[0]
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"panels": [{}]}', '{"panels": 3}'])
+@each("text", ["{", "[]", "{}", '{"panels": [{}]}', '{"panels": 3}'])
 def test_a_damaged_description_of_panels(tmp_path, text):
     run = write_run(tmp_path / "a")
     sheet = write_sheet(run, 1)

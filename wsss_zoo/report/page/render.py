@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from functools import cache
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -82,7 +83,9 @@ def differing_options(comparison: Comparison) -> dict[str, dict[str | None, list
     return options
 
 
+@cache
 def _environment() -> Environment:
+    """Make the templates' environment once: to compile them takes most of a small page's time."""
     environment = Environment(
         loader=PackageLoader(__package__),
         autoescape=True,
