@@ -140,10 +140,11 @@ class LargeFOV(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int = 1024, dilation: int = 12) -> None:
         super().__init__()
-        wide = {"padding": dilation, "dilation": dilation, "bias": False}
         self.layers = nn.Sequential(
-            *(nn.Conv2d(in_channels, out_channels, 3, **wide), nn.ReLU()),
-            *(nn.Conv2d(out_channels, out_channels, 1, bias=False), nn.ReLU()),
+            nn.Conv2d(in_channels, out_channels, 3, 1, dilation, dilation, bias=False),
+            nn.ReLU(),
+            nn.Conv2d(out_channels, out_channels, 1, bias=False),
+            nn.ReLU(),
         )
         self.out_channels = out_channels
 

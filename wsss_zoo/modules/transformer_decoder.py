@@ -65,7 +65,8 @@ class TransformerDecoder(nn.Module):
         """Compute the queries (N, Q, E) after each layer from a feature map (N, D, h, w)."""
         projected = self.project(features)
         memory = projected.flatten(2).transpose(1, 2)
-        positions = sine_positions(*projected.shape[-2:], memory.shape[-1], memory.device)
+        height, width = projected.shape[-2:]
+        positions = sine_positions(height, width, memory.shape[-1], memory.device)
         keys = memory + positions.flatten(0, 1)
         embeddings = self.queries.weight.expand(memory.shape[0], -1, -1)
         current, outputs = torch.zeros_like(embeddings), []

@@ -6,9 +6,6 @@ from torch import Tensor
 from wsss_zoo.functional.losses.pair_similarity import base_pixels
 from wsss_zoo.functional.tensors import check_shapes
 
-# Between 0 and 1, so that points of the region always rank before the others.
-NOISE = 0.1
-
 
 def sample_points(region: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
     """Sample distinct pixels of a region; if it has too few, all of them and random others.
@@ -38,7 +35,8 @@ def sample_points(region: Tensor, count: int, generator: torch.Generator | None 
             "ask for at least 1, and for no more points than pixels"
         )
     noise = torch.rand(region.shape, generator=generator, device=region.device)
-    return (region + NOISE * noise).flatten(-2).topk(count).indices
+    # Noise below 1: points of the region always rank before the others.
+    return (region + 0.1 * noise).flatten(-2).topk(count).indices
 
 
 def gather_points(maps: Tensor, points: Tensor) -> Tensor:

@@ -58,8 +58,8 @@ def class_targets(mask: Tensor, num_classes: int, tags: Tensor | None = None) ->
         labels[place, :count] = np.concatenate(row)
     mask_counts = [len(shown) for shown, _ in rows]
     has_mask = np.arange(labels.shape[1]) < np.array(mask_counts, np.int64)[:, None]
-    on_device = (torch.from_numpy(array).to(mask.device) for array in (labels, has_mask))
-    return ClassTargets(*on_device, counts, mask_counts, labels)
+    on_device, known = (torch.from_numpy(array).to(mask.device) for array in (labels, has_mask))
+    return ClassTargets(on_device, known, counts, mask_counts, labels)
 
 
 def target_masks(targets: ClassTargets, labels: Tensor) -> Tensor:

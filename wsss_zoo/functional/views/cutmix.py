@@ -101,8 +101,10 @@ def draw_cutmix_masks(
     box_width = (width * share / vertical * shrink).round()
     top = ((height - box_height) * torch.rand(count, boxes, device=device)).round()
     left = ((width - box_width) * torch.rand(count, boxes, device=device)).round()
-    edges = (edge.reshape(-1, 1) for edge in (top, left, box_height, box_width))
-    covered = _boxes(*edges, size)
+    top, left, box_height, box_width = (
+        edge.reshape(-1, 1) for edge in (top, left, box_height, box_width)
+    )
+    covered = _boxes(top, left, box_height, box_width, size)
     toggles = covered.reshape(count, boxes, height, width).sum(1)
     return toggles % 2 == 1
 
