@@ -3,7 +3,8 @@ import json
 import pytest
 
 from tests.report.run_folders import NAMES, write_run
-from wsss_zoo.report.runs import read_json, read_run
+from wsss_zoo.files.atomic import read_json
+from wsss_zoo.report.runs import read_run
 
 
 def test_a_finished_run(tmp_path):

@@ -10,10 +10,11 @@ from rich.console import Console
 
 from wsss_zoo.arguments.given import Setting, given_settings
 from wsss_zoo.pipeline.recipe import Recipe, Step
+from wsss_zoo.runs.folder import CHECKPOINT, CONFIG, DONE, STARTED
 
 # The file that each command writes last.
 _LAST_FILE = {
-    "fit": "checkpoints/last.ckpt",
+    "fit": str(CHECKPOINT),
     "validate": "val_results.json",
     "test": "test_results.json",
     "predict": "pseudo_labels/manifest.json",
@@ -27,14 +28,14 @@ _COMPARED = ("model", "data", "seed_everything", "trainer.max_steps", "trainer.m
 def link_finished_runs(recipe: Recipe, root: Path, given: Sequence[str], console: Console) -> bool:
     """Link the folders of steps to finished runs; remove the links that are not given again.
 
-    Where a run differs from the settings of its step, the difference is printed, and the run is
-    taken all the same. A linked folder is only read.
+    Settings of a run that differ from its step's are printed; the run is taken all the same. A
+    linked folder is only read.
 
     Args:
         recipe: The recipe.
         root: Folder of the steps' folders.
         given: ``step=folder`` for each step to link.
-        console: Where to print.
+        console: Console to print on.
 
     Returns:
         Whether a link is new or gone.
@@ -88,9 +89,9 @@ def _check_finished(step: Step, folder: Path) -> None:
         raise ValueError(
             f"{place}: it has no {_LAST_FILE[step.command]}, so it is no finished {step.command}"
         )
-    if (folder / "done.json").exists():
+    if (folder / DONE).exists():
         return
-    if (folder / "started.json").exists():
+    if (folder / STARTED).exists():
         raise ValueError(
             f"{place}: a pipeline began it and did not finish; run that pipeline again first"
         )
@@ -116,29 +117,28 @@ def _check_trained(place: str, folder: Path, path: Path) -> None:
         end = f"step {steps}" if steps >= 0 else f"epoch {epochs}"
         raise ValueError(
             f"{place}: its checkpoint is of step {step}, epoch {epoch}, before its end at {end}; "
-            f"finish it: wsss-zoo fit --config {folder / 'config.yaml'} --ckpt_path {path}"
+            f"finish it: wsss-zoo fit --config {folder / CONFIG} --ckpt_path {path}"
         )
 
 
 def _differences(step: Step, folder: Path) -> list[str]:
-    """Settings of the step that the run had otherwise; paths of other steps are left out."""
-    if step.ranks or not (folder / "config.yaml").exists():
+    """List settings of the step that the run had otherwise, but for paths of other steps."""
+    if step.ranks or not (folder / CONFIG).exists():
         return []
     settings = json.dumps({key: value for key, value in step.settings.items() if value is not None})
     asked = given_settings(["--config", settings, *step.overrides])
-    had = given_settings(["--config", str(folder / "config.yaml")])
-    return [
-        f"{key} is {_yaml_value(had[key])}, not {_yaml_value(setting)}"
-        for key, setting in asked.items()
-        if key.startswith(_COMPARED)
-        and key in had
-        and "{" not in str(setting.value)
-        and _yaml_value(had[key]) != _yaml_value(setting)
-    ]
+    had = given_settings(["--config", str(folder / CONFIG)])
+    found = []
+    for key, setting in asked.items():
+        if key.startswith(_COMPARED) and key in had and "{" not in str(setting.value):
+            ours, theirs = _yaml_value(setting), _yaml_value(had[key])
+            if ours != theirs:
+                found.append(f"{key} is {theirs}, not {ours}")
+    return found
 
 
 def _yaml_value(setting: Setting) -> Any:
-    """A value as YAML reads it; of an import path the last part."""
+    """Parse a value as YAML does; of an import path take the last part."""
     value = setting.value
     if not isinstance(value, str):
         return value
@@ -151,7 +151,7 @@ def _yaml_value(setting: Setting) -> Any:
 
 
 def _read_config(folder: Path) -> Mapping[str, Any]:
-    path = folder / "config.yaml"
+    path = folder / CONFIG
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
     except (ValueError, yaml.YAMLError) as error:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
+from wsss_zoo.files.atomic import read_json
 from wsss_zoo.report.packed_runs import origin, unpacked
-from wsss_zoo.report.runs import CONFIGS, RESULTS, Run, read_json, read_run
+from wsss_zoo.report.runs import CONFIGS, RESULTS, Run, read_run, shortened
 from wsss_zoo.runs.folder import METRICS, STARTED
 
 _MARKS = (*CONFIGS, METRICS, STARTED, *(name for name in RESULTS if "/" not in name))
@@ -18,7 +19,7 @@ _NOT_WALKED = {"pseudo_labels", "checkpoints", "pictures", "earlier", "wandb", "
 
 @dataclass
 class Found:
-    """Runs in the order of the folders given, damaged ones too; what is wrong with the folders."""
+    """Runs in the order of the folders given, damaged ones too, and problems of the folders."""
 
     runs: list[Run] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -46,8 +47,8 @@ def find_runs(folders: Sequence[Path]) -> Found:
         before, twice = len(found.runs), 0
         for run in _runs_in(folder):
             # A stage that two pipelines share by a link is a row of both.
-            parent = run.folder.parent.resolve()
-            key = parent / run.folder.name if run.recipe else run.folder.resolve()
+            path = run.folder
+            key = path.parent.resolve() / path.name if run.recipe else path.resolve()
             if key in seen:
                 twice += 1
                 continue
@@ -73,7 +74,7 @@ def find_runs(folders: Sequence[Path]) -> Found:
 
 
 def _runs_in(folder: Path) -> Iterator[Run]:
-    """Runs in a folder and in folders in it, sorted by path."""
+    """Read the runs in a folder and in folders in it, sorted by path."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: _natural(entry.name))
     except OSError:
@@ -96,17 +97,17 @@ def _runs_in(folder: Path) -> Iterator[Run]:
 
 
 def _stages(folder: Path, names: set[str]) -> list[str]:
-    """Stages of a pipeline's folder in their order; [] if it is none."""
+    """List the stages of a pipeline's folder in their order; [] if it is none."""
     steps = read_json(folder / "summary.json").get("steps") if "summary.json" in names else None
     if isinstance(steps, dict):
-        return [name for name in steps if name not in ("", "..") and _is_name(name)]
+        return [name for name in steps if _is_name(name)]
     started = {name: folder / name / STARTED for name in names}
     begun = {name: path.stat().st_mtime for name, path in started.items() if path.is_file()}
     return sorted(begun, key=begun.__getitem__)
 
 
 def _is_name(name: str) -> bool:
-    return name.isprintable() and Path(name).name == name
+    return name not in ("", "..") and name.isprintable() and Path(name).name == name
 
 
 def _as_stage(run: Run, folder: Path, stage: str, place: int) -> Run:
@@ -154,12 +155,8 @@ def _give_names(found: Found, lengths: list[int]) -> None:
                 lengths[index] += 1
                 longer = True
     if ambiguous:
-        more = f" and {len(ambiguous) - 5} more" if len(ambiguous) > 5 else ""
-        found.problems.append(
-            "runs of the same name are told apart by their folders: "
-            + ", ".join(ambiguous[:5])
-            + more
-        )
+        listed = shortened(ambiguous, 5)
+        found.problems.append(f"runs of the same name are told apart by their folders: {listed}")
 
 
 def _natural(name: str) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""Learning curves, drawn by matplotlib: one panel for each metric, a line for each group."""
+"""Draw learning curves by matplotlib: a panel for each metric, a line for each group."""
 
 import io
 import re
@@ -60,11 +60,9 @@ class Panel:
 
 
 def panels(comparison: Comparison, colored: Sequence[int]) -> list[Panel]:
-    """Draw metrics that have curves: those of the table, then losses; not those by class.
+    """Draw the curves of metrics: those of the table, then losses; not those by class.
 
-    Args:
-        comparison: What is compared.
-        colored: Places of the groups that have a colour; others are grey.
+    Groups at the places ``colored`` have a colour; others are grey.
     """
     known = {
         name
@@ -87,20 +85,18 @@ def group_line(group: Group, metric: str, points: int) -> Line | None:
     curves = [curve for curve in curves if len(curve.steps) > 1]
     if not curves:
         return None
-    first = min(curve.steps[0] for curve in curves)
-    last = max(curve.steps[-1] for curve in curves)
     bins = min(points, max(len(curve.steps) for curve in curves))
-    edges = np.linspace(first, last, bins + 1)
-    steps = np.full((len(curves), bins), np.nan)
-    values = np.full((len(curves), bins), np.nan)
-    for row, curve in enumerate(curves):
+    ends = min(curve.steps[0] for curve in curves), max(curve.steps[-1] for curve in curves)
+    edges = np.linspace(*ends, bins + 1)
+    sums = []
+    for curve in curves:
         index = np.minimum(np.searchsorted(edges, curve.steps, side="right") - 1, bins - 1)
-        counts = np.bincount(index, minlength=bins)
-        with np.errstate(invalid="ignore"):
-            values[row] = np.bincount(index, curve.values, bins) / counts
-            steps[row] = np.bincount(index, curve.steps, bins) / counts
-    filled = np.isfinite(values).any(axis=0)
-    values, steps = values[:, filled], steps[:, filled]
+        weights = (None, curve.steps, curve.values)
+        sums.append([np.bincount(index, weight, bins) for weight in weights])
+    counts, steps, values = np.array(sums).swapaxes(0, 1)
+    filled = counts.any(axis=0)
+    with np.errstate(invalid="ignore"):
+        steps, values = (steps / counts)[:, filled], (values / counts)[:, filled]
     mean, where = np.nanmean(values, axis=0), np.nanmean(steps, axis=0)
     return Line(where, mean, np.nanmin(values, axis=0), np.nanmax(values, axis=0))
 

@@ -1,4 +1,4 @@
-"""The same images as several runs label them, out of sheets of pictures and label folders."""
+"""Collect the same images as several runs label them, from sheets and label folders."""
 
 import base64
 import io
@@ -12,24 +12,20 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from wsss_zoo.files.atomic import read_json
 from wsss_zoo.report.comparison import Comparison
 from wsss_zoo.report.groups import Group
 from wsss_zoo.report.page.photos import read_photos
-from wsss_zoo.report.runs import Run, read_json
+from wsss_zoo.report.runs import Run
 
 # `wsss_zoo.drawing.pictures.PANELS`; importing it would take Lightning.
 _PANELS = "wsss_zoo panels"
 _HEIGHT, _GROUPS = 160, 8
 # What reading a picture, or what a sheet says of its panels, may raise.
 _DAMAGED = (
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    OverflowError,
-    SyntaxError,
+    OSError, ValueError, TypeError, KeyError, OverflowError, SyntaxError,
     Image.DecompressionBombError,
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,15 +83,12 @@ class _Source:
     panels: dict[str, dict[str, Any]]
     sheet: Image.Image | None = None
 
-    def label(self, image_id: str, name: str = "preds") -> Picture:
-        """A label map; the background, if it has one, is transparent."""
-        return _label(self._open(image_id, name), clear=self.class_names[:1] == ["background"])
+    def label(self, image: Image.Image) -> Picture:
+        """Make a picture of a label map; the background, if it has one, is transparent."""
+        return _label(image, clear=self.class_names[:1] == ["background"])
 
-    def photo(self, image_id: str) -> Picture:
-        """The photograph on a sheet."""
-        return _jpeg(self._open(image_id, "image"))
-
-    def _open(self, image_id: str, name: str) -> Image.Image:
+    def open(self, image_id: str, name: str) -> Image.Image:
+        """Read a panel of the sheet or a label map, as large as on the page."""
         place = self.panels[image_id][name]
         if self.sheet is not None:
             return self.sheet.crop(place)
@@ -104,11 +97,9 @@ class _Source:
 
 
 def collect_examples(comparison: Comparison, count: int = 4) -> Examples:
-    """Find images that the first groups have label maps of.
+    """Find ``count`` images that the first groups have label maps of; 0 reads nothing.
 
-    Args:
-        comparison: Of its first groups, the first run of each that has pictures counts.
-        count: Images to show; 0 shows none and reads nothing.
+    Of each group the first run with pictures counts.
     """
     found = Examples()
     sources: dict[int, _Source] = {}
@@ -124,8 +115,7 @@ def collect_examples(comparison: Comparison, count: int = 4) -> Examples:
             found.notes.append(f"{source.run.name}: other classes; its pictures are left out")
     found.runs = {place: source.run.name for place, source in sources.items()}
     if first is not None:
-        red, green, blue = (first.palette[channel::3] for channel in range(3))
-        colors = zip(red, green, blue, strict=False)
+        colors = zip(*(first.palette[channel::3] for channel in range(3)), strict=False)
         found.legend = list(zip(first.class_names, colors, strict=False))
     for image_id in _common_ids(list(sources.values()), count):
         try:
@@ -184,8 +174,7 @@ def _from_labels(run: Run) -> _Source | None:
 def _common_ids(sources: Sequence[_Source], count: int) -> list[str]:
     """Images that most runs have, in the order of the first run that has them."""
     counts = Counter(image_id for source in sources for image_id in source.panels)
-    # Sorting keeps the order of equals.
-    return sorted(counts, key=lambda image_id: -counts[image_id])[:count]
+    return [image_id for image_id, _ in counts.most_common(count)]
 
 
 def _example(image_id: str, sources: dict[int, _Source]) -> Example:
@@ -193,11 +182,11 @@ def _example(image_id: str, sources: dict[int, _Source]) -> Example:
     for place, source in sources.items():
         fields = source.panels.get(image_id, {})
         if fields:
-            example.preds[place] = source.label(image_id)
+            example.preds[place] = source.label(source.open(image_id, "preds"))
         if example.truth is None and "truth" in fields:
-            example.truth = source.label(image_id, "truth")
+            example.truth = source.label(source.open(image_id, "truth"))
         if example.photo is None and "image" in fields:
-            example.photo = source.photo(image_id)
+            example.photo = _jpeg(source.open(image_id, "image"))
     return example
 
 
@@ -217,8 +206,7 @@ def _add_photos(found: Examples, sources: dict[int, _Source]) -> None:
             if mask is not None and source.sheet is None:
                 truth = Image.fromarray(mask)
                 truth.putpalette(source.palette)
-                clear = source.class_names[:1] == ["background"]
-                example.truth = _label(_small(truth), clear=clear)
+                example.truth = source.label(_small(truth))
 
 
 def _small(image: Image.Image) -> Image.Image:

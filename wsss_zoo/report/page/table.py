@@ -1,4 +1,4 @@
-"""Axes of the page's main table: seeds and intervals beside the numbers."""
+"""Axes of the page's main table, for runs and intervals beside the numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,22 +25,19 @@ class Axis:
     factor: int
 
     def place(self, value: float) -> float:
-        """Where a value lies, in percent of the axis; values beyond its ends lie on them."""
+        """Place a value, in percent of the axis; values beyond its ends lie on them."""
         low, high = self.marks[0], self.marks[-1]
         share = (value - low) / (high - low) if high > low else 0.5
         return round(100 * min(max(share, 0.0), 1.0), 1)
 
     def cut(self, delta: Estimate) -> str:
-        """Ends of the axis beyond which an interval reaches, as classes of the style sheet."""
-        ends = (
-            "lo" * ((delta.low or 0) < self.marks[0]),
-            "hi" * ((delta.high or 0) > self.marks[-1]),
-        )
-        return " ".join(filter(None, ends))
+        """Name the ends of the axis that an interval exceeds, as classes of the style sheet."""
+        low, high = (delta.low or 0) < self.marks[0], (delta.high or 0) > self.marks[-1]
+        return " ".join(["lo"] * low + ["hi"] * high)
 
 
 def axes(comparison: Comparison) -> tuple[Axis, Axis]:
-    """Axis of the first metric's values; that of the differences, the baseline in its middle."""
+    """Make the axis of the first metric and that of differences, the baseline in its middle."""
     factor = 100 if is_share(comparison.metric) else 1
     values = [v for group in comparison.groups for v in group.numbers(comparison.metric)]
     marks = ticks(min(values), max(values), 3) if values else [0.0, 1.0]
