@@ -145,7 +145,7 @@ def _begin_folder(folder: Path, fingerprint: str) -> bool:
             )
         changed = f"settings or inputs have changed: {folder} is removed and made anew"
         console.print(changed, markup=False)
-        # A kill may come: first goes the mark that it is finished, and the one that it is ours stays.
+        # In case of a kill: the mark that it is finished goes first, the one that it is ours stays.
         (folder / DONE).unlink(missing_ok=True)
         for path in folder.iterdir():
             if path.name != STARTED:

@@ -20,8 +20,6 @@ _LAST_FILE = {
     "predict": "pseudo_labels/manifest.json",
     "reliability": "reliability.json",
 }
-# Lightning's number of epochs where neither epochs nor steps are given.
-_DEFAULT_EPOCHS = 1000
 _COMPARED = ("model", "data", "seed_everything", "trainer.max_steps", "trainer.max_epochs")
 
 
@@ -53,19 +51,18 @@ def link_finished_runs(recipe: Recipe, root: Path, given: Sequence[str], console
             _check_finished(step, folder)
             for difference in _differences(step, folder):
                 console.print(f"{folder} differs from step {step.name}: {difference}", markup=False)
-        if place.is_symlink():
-            if folder is not None and place.resolve() == folder.resolve():
-                continue
-            place.unlink()
-            changed = True
-        if folder is None:
+        target = None if folder is None else folder.resolve()
+        if (place.resolve() if place.is_symlink() else None) == target:
             continue
+        if place.is_symlink():
+            place.unlink()
         if place.exists():
             raise ValueError(
                 f"--use {step.name}={folder}: {place} is already the step's own folder; leave out "
                 "--use, or choose another --root"
             )
-        place.symlink_to(folder.resolve(), target_is_directory=True)
+        if target is not None:
+            place.symlink_to(target, target_is_directory=True)
         changed = True
     return changed
 
@@ -108,10 +105,10 @@ def _check_trained(place: str, folder: Path, path: Path) -> None:
     if not all(isinstance(config.get(name), dict) for name in ("model", "trainer")):
         raise ValueError(f"{place}: it has no config.yaml of a run")
     checkpoint = read_checkpoint(str(path), config["model"].get("class_path"))
-    trainer = config["trainer"]
-    steps, epochs = trainer.get("max_steps", -1), trainer.get("max_epochs")
+    steps, epochs = config["trainer"].get("max_steps", -1), config["trainer"].get("max_epochs")
     if epochs is None:
-        epochs = _DEFAULT_EPOCHS if steps == -1 else -1
+        # Lightning's default where neither epochs nor steps are given.
+        epochs = 1000 if steps == -1 else -1
     step, epoch = checkpoint["global_step"], checkpoint["epoch"]
     if not (0 <= steps <= step or 0 <= epochs <= epoch):
         end = f"step {steps}" if steps >= 0 else f"epoch {epochs}"

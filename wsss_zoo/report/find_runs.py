@@ -1,11 +1,13 @@
 """Find the runs in folders and give each a name that no other has."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from wsss_zoo.files.atomic import read_json
 from wsss_zoo.report.packed_runs import origin, unpacked
@@ -81,13 +83,10 @@ def _runs_in(folder: Path) -> Iterator[Run]:
         return
     names = {entry.name for entry in entries}
     folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
-    stages = _stages(folder, names)
+    summary = read_json(folder / "summary.json") if "summary.json" in names else {}
+    stages = _stages(folder, names, summary.get("steps"))
     for place, stage in enumerate(stages):
-        if (folder / stage).is_dir():
-            run = read_run(folder / stage)
-        else:
-            run = Run(folder / stage, finished=False, problems=["its folder is missing"])
-        yield _as_stage(run, folder, stage, place)
+        yield _read_stage(folder / stage, place, summary)
     if not stages and names & set(_MARKS):
         yield read_run(folder)
     for entry in folders:
@@ -96,9 +95,8 @@ def _runs_in(folder: Path) -> Iterator[Run]:
             yield from _runs_in(Path(entry.path))
 
 
-def _stages(folder: Path, names: set[str]) -> list[str]:
+def _stages(folder: Path, names: set[str], steps: Any) -> list[str]:
     """List the stages of a pipeline's folder in their order; [] if it is none."""
-    steps = read_json(folder / "summary.json").get("steps") if "summary.json" in names else None
     if isinstance(steps, dict):
         return [name for name in steps if _is_name(name)]
     started = {name: folder / name / STARTED for name in names}
@@ -110,13 +108,14 @@ def _is_name(name: str) -> bool:
     return name not in ("", "..") and name.isprintable() and Path(name).name == name
 
 
-def _as_stage(run: Run, folder: Path, stage: str, place: int) -> Run:
-    """Add to a run what the folder of its pipeline says."""
-    summary = read_json(folder / "summary.json")
-    run.stage, run.place = stage, place
-    run.recipe = str(summary.get("recipe") or _recipe_of(run.folder) or folder.name)
+def _read_stage(folder: Path, place: int, summary: dict[str, Any]) -> Run:
+    """Read a stage, and what the summary of its pipeline says of it."""
+    missing = Run(folder, finished=False, problems=["its folder is missing"])
+    run = read_run(folder) if folder.is_dir() else missing
+    run.stage, run.place = folder.name, place
+    run.recipe = str(summary.get("recipe") or _recipe_of(folder) or folder.parent.name)
     steps = summary.get("steps")
-    step = steps.get(stage) if isinstance(steps, dict) else None
+    step = steps.get(folder.name) if isinstance(steps, dict) else None
     if isinstance(step, dict):
         if isinstance(step.get("seconds"), int | float):
             run.seconds = float(step["seconds"])
@@ -128,14 +127,13 @@ def _as_stage(run: Run, folder: Path, stage: str, place: int) -> Run:
 
 
 def _recipe_of(folder: Path) -> str | None:
-    """Name of the recipe in the first line of a stage's ``step.yaml``."""
+    """Read the name of the recipe in the first line of a stage's ``step.yaml``."""
     try:
-        with (folder / "step.yaml").open(encoding="utf-8", errors="replace") as file:
-            line = file.readline()
+        text = (folder / "step.yaml").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    name, comma, _ = line.removeprefix("# ").partition(", step ")
-    return name if comma else None
+    first_line = re.match("(?:# )?(.*?), step ", text)
+    return first_line and first_line[1]
 
 
 def _give_names(found: Found, lengths: list[int]) -> None:
@@ -149,11 +147,10 @@ def _give_names(found: Found, lengths: list[int]) -> None:
         counts = Counter(run.name for run in found.runs)
         doubles = [index for index, run in enumerate(found.runs) if counts[run.name] > 1]
         ambiguous = ambiguous or sorted({found.runs[index].name for index in doubles})
-        longer = False
-        for index in doubles:
-            if lengths[index] < len(paths[index]):
-                lengths[index] += 1
-                longer = True
+        short = [index for index in doubles if lengths[index] < len(paths[index])]
+        for index in short:
+            lengths[index] += 1
+        longer = bool(short)
     if ambiguous:
         listed = shortened(ambiguous, 5)
         found.problems.append(f"runs of the same name are told apart by their folders: {listed}")

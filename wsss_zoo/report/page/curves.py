@@ -45,13 +45,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves of one metric; no text out of runs is in the drawing.
+    """Curves of one metric; no text out of runs is in the drawing (``svg``).
 
-    Args:
-        metric: Its name.
-        svg: The drawing.
-        ends: Where the names of the coloured groups' lines stand, in percent from the top, by place
-            of the group.
+    The names of coloured groups stand at the ``ends`` of their lines, in percent from the top.
     """
 
     metric: str

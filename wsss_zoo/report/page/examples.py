@@ -30,7 +30,7 @@ _DAMAGED = (
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as it stands in the page: a ``data:`` address, width and height in pixels."""
+    """A picture in the page: a ``data:`` address, width and height in pixels."""
 
     uri: str
     width: int
@@ -49,13 +49,9 @@ class Example:
 
 @dataclass
 class Examples:
-    """Pictures of a page.
+    """Pictures of a page: of some images and, by a group's place, the run they are from.
 
-    Args:
-        images: Images that runs have label maps of.
-        runs: Name of the run whose label maps stand for a group, by the group's place.
-        legend: Name and RGB colour of each class.
-        notes: What is missing and why.
+    With the name and RGB colour of each class, and notes on what is missing and why.
     """
 
     images: list[Example] = field(default_factory=list)
@@ -108,16 +104,18 @@ def collect_examples(comparison: Comparison, count: int = 4) -> Examples:
         if source is not None:
             sources[place] = source
     first = next(iter(sources.values()), None)
-    for place, source in list(sources.items()):
-        # A colour means one class.
-        if first is not None and source.class_names != first.class_names:
-            del sources[place]
-            found.notes.append(f"{source.run.name}: other classes; its pictures are left out")
-    found.runs = {place: source.run.name for place, source in sources.items()}
     if first is not None:
+        # A colour means one class.
+        for source in sources.values():
+            if source.class_names != first.class_names:
+                found.notes.append(f"{source.run.name}: other classes; its pictures are left out")
+        sources = {p: s for p, s in sources.items() if s.class_names == first.class_names}
         colors = zip(*(first.palette[channel::3] for channel in range(3)), strict=False)
         found.legend = list(zip(first.class_names, colors, strict=False))
-    for image_id in _common_ids(list(sources.values()), count):
+    found.runs = {place: source.run.name for place, source in sources.items()}
+    # Images that most runs have, in the order of the first run that has them.
+    counts = Counter(image_id for source in sources.values() for image_id in source.panels)
+    for image_id, _ in counts.most_common(count):
         try:
             found.images.append(_example(image_id, sources))
         except _DAMAGED as error:
@@ -171,12 +169,6 @@ def _from_labels(run: Run) -> _Source | None:
     return _Source(run, [str(name) for name in names], palette, panels)
 
 
-def _common_ids(sources: Sequence[_Source], count: int) -> list[str]:
-    """Images that most runs have, in the order of the first run that has them."""
-    counts = Counter(image_id for source in sources for image_id in source.panels)
-    return [image_id for image_id, _ in counts.most_common(count)]
-
-
 def _example(image_id: str, sources: dict[int, _Source]) -> Example:
     example = Example(image_id)
     for place, source in sources.items():
@@ -216,7 +208,7 @@ def _small(image: Image.Image) -> Image.Image:
 
 
 def _label(image: Image.Image, *, clear: bool) -> Picture:
-    """A label map as a small PNG; ``clear`` makes black, the background, transparent."""
+    """Encode a label map as a small PNG; ``clear`` makes black, the background, transparent."""
     pixels = np.asarray(image.convert("RGB"))
     flat, index = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
     if len(flat) > 256:
