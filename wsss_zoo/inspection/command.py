@@ -1,8 +1,7 @@
 """``wsss-zoo inspect``: report contents and faults of a data set, and draw its images."""
 
 import logging
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -87,16 +86,11 @@ def _inspect(data: BaseDataModule, console: Console) -> Inspection:
         return track(records, text, total, console=console, transient=True)
 
     # What the data module would log stands in the report.
-    with _quiet(logging.getLogger("wsss_zoo")):
-        return inspect_data(data, show_progress)
-
-
-@contextmanager
-def _quiet(logger: logging.Logger) -> Iterator[None]:
+    logger = logging.getLogger("wsss_zoo")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        return inspect_data(data, show_progress)
     finally:
         logger.setLevel(level)
 

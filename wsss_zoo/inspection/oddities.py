@@ -49,7 +49,6 @@ def _of_mask(record: ImageRecord, num_classes: int, first_fg: int) -> list[str]:
 
 
 def _compare_splits(found: Inspection, oddities: dict[str, list[str]]) -> None:
-    """Find images that occur twice, above all in training and in evaluation."""
     train = set(found.splits.get(found.train, ()))
     for name in found.held_out:
         oddities[f"images on both lists, {found.train} and {name}"] += [

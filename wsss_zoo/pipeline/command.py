@@ -126,8 +126,8 @@ def _run_step(recipe: Recipe, step: Step, root: Path, fingerprint: str, lock: in
         console.print(f"step {step.name} failed; it only measures: going on without it")
     else:
         print(
-            f"wsss-zoo pipeline: step {step.name} failed with exit code {code}; the same pipeline "
-            f"command goes on from there, and by hand the step is\n{printed}",
+            f"wsss-zoo pipeline: step {step.name} failed with exit code {code}; repeat the "
+            f"pipeline command to resume it, or run the step by hand:\n{printed}",
             file=sys.stderr,
         )
     return code

@@ -73,7 +73,7 @@ def compare(
     baseline: str | None = None,
     confidence: float = 0.95,
 ) -> Comparison:
-    """Compare runs.
+    """Group runs, and compare the groups by their metrics.
 
     Args:
         found: The runs.
@@ -130,12 +130,10 @@ def shown(value: float, metric: str, *, signed: bool = False) -> str:
 
 
 def _telling(known: set[str]) -> list[str]:
-    columns = [name for name in _TELLING if name in known]
-    if not columns:
-        columns = sorted(name for name in known if name.startswith(("val/", "test/", "pseudo/")))
-    if not columns:
-        columns = sorted(known, key=lambda name: (name != "train/loss", name))[:1]
-    return columns[:_COLUMNS] or ["val/miou"]
+    telling = [name for name in _TELLING if name in known]
+    measured = sorted(name for name in known if name.startswith(("val/", "test/", "pseudo/")))
+    others = sorted(known, key=lambda name: (name != "train/loss", name))
+    return telling[:_COLUMNS] or measured[:_COLUMNS] or others[:1] or ["val/miou"]
 
 
 def _row(group: Group, metrics: list[str], base: Group | None, confidence: float) -> Row:

@@ -76,7 +76,6 @@ def find_runs(folders: Sequence[Path]) -> Found:
 
 
 def _runs_in(folder: Path) -> Iterator[Run]:
-    """Read the runs in a folder and in folders in it, sorted by path."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: _natural(entry.name))
     except OSError:

@@ -56,18 +56,15 @@ class Group:
     def notes(self) -> list[str]:
         """List what to know of the group, apart from the problems of its runs."""
         seeds = Counter(run.seed for run in self.runs if run.finished)
-        unknown = seeds.pop(None, 0)
         twice = sorted(seed for seed, count in seeds.items() if seed is not None and count > 1)
-        notes = []
-        if twice:
-            listed = ", ".join(map(str, twice[:6])) + (", …" if len(twice) > 6 else "")
-            notes.append(f"more than one run of seed {listed}")
-        if unknown:
-            notes.append(f"without a seed: {unknown}")
+        listed = ", ".join(map(str, twice[:6])) + (", …" if len(twice) > 6 else "")
         left = sum(not run.finished for run in self.runs)
-        if left:
-            notes.append(f"{left} of {len(self.runs)} runs not finished")
-        return notes
+        notes = {
+            f"more than one run of seed {listed}": twice,
+            f"without a seed: {seeds[None]}": seeds[None],
+            f"{left} of {len(self.runs)} runs not finished": left,
+        }
+        return [note for note, applies in notes.items() if applies]
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
@@ -168,7 +165,7 @@ def _give_names(groups: Sequence[Group]) -> None:
 
 
 def _folder_name(runs: Sequence[Run]) -> str:
-    """Path of the runs without numbers of seeds; "" if it is not the same for all."""
+    """Take the path of the runs without numbers of seeds; "" if it is not the same for all."""
     names = set()
     for run in runs:
         parts = [part for part in run.name.split("/") if not is_numbered(part)]
@@ -180,7 +177,6 @@ def _folder_name(runs: Sequence[Run]) -> str:
 
 
 def _tell_apart(groups: Sequence[Group]) -> None:
-    """Add to the groups' names what they differ in."""
     varied = differences([{"method": g.method} | g.settings for g in groups])
     varied.pop("model", None)
     methods_vary = varied.pop("method", None) is not None

@@ -161,7 +161,7 @@ def _read_results(run: Run, name: str) -> dict[str, float]:
 
 
 def _sweep(sweep: Any) -> dict[str, float]:
-    """CAM mIoU at every tenth threshold, which need not be tuned on true masks."""
+    """Take the CAM mIoU at every tenth threshold, which need not be tuned on true masks."""
     try:
         pairs = zip(sweep["thresholds"], sweep["miou"], strict=True)
         tenths = {round(10 * float(t)): float(v) for t, v in pairs if abs(10 * t % 1) < 1e-6}
@@ -176,7 +176,6 @@ def _classes_in(content: Mapping[str, Any]) -> list[str]:
 
 
 def _classes_of(metrics: Mapping[str, float]) -> list[str]:
-    """Class names out of the names of metrics by class."""
     for prefix in ("val/iou/", "test/iou/", "pseudo/iou/", "val/ap/", "test/ap/"):
         names = [name.removeprefix(prefix) for name in metrics if name.startswith(prefix)]
         if names:

@@ -125,7 +125,6 @@ def collect_examples(comparison: Comparison, count: int = 4) -> Examples:
 
 
 def _source_of(group: Group, notes: list[str]) -> _Source | None:
-    """Pictures of the first run of a group that has any."""
     for run in group.runs:
         sheets = sorted((run.folder / "pictures").glob("*_epoch*.png"))
         try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from wsss_zoo.report.comparison import Comparison, is_share
 from wsss_zoo.report.groups import Group, seeds_of
@@ -57,11 +58,8 @@ def breakable(text: str) -> str:
 
 def seed_ranges(group: Group) -> str:
     """Write the seeds of a group as ranges, as ``0-2, 7``."""
-    parts: list[list[int]] = []
-    for seed in seeds_of([group]):
-        if parts and seed == parts[-1][-1] + 1:
-            parts[-1].append(seed)
-        else:
-            parts.append([seed])
+    # In a row of seeds, a seed less its place is always the same.
+    rows = groupby(enumerate(seeds_of([group])), lambda pair: pair[1] - pair[0])
+    parts = [[seed for _, seed in row] for _, row in rows]
     texts = [f"{part[0]}-{part[-1]}" if len(part) > 1 else f"{part[0]}" for part in parts]
     return ", ".join(texts[:6]) + (", …" if len(texts) > 6 else "")
