@@ -90,9 +90,10 @@ def group_line(group: Group, metric: str, points: int) -> Line | None:
         weights = (None, curve.steps, curve.values)
         sums.append([np.bincount(index, weight, bins) for weight in weights])
     counts, steps, values = np.array(sums).swapaxes(0, 1)
-    filled = counts.any(axis=0)
     with np.errstate(invalid="ignore"):
-        steps, values = (steps / counts)[:, filled], (values / counts)[:, filled]
+        steps, values = steps / counts, values / counts
+    filled = np.isfinite(values).any(axis=0)
+    steps, values = steps[:, filled], values[:, filled]
     mean, where = np.nanmean(values, axis=0), np.nanmean(steps, axis=0)
     return Line(where, mean, np.nanmin(values, axis=0), np.nanmax(values, axis=0))
 
@@ -116,12 +117,10 @@ def spread(places: Sequence[float], step: float, high: float) -> list[float]:
     >>> spread([10.0, 11.0, 50.0], 5, 100)
     [10.0, 15.0, 50.0]
     """
-    moved: list[float] = []
-    for place in places:
-        moved.append(max(place, moved[-1] + step) if moved else place)
-    for index in reversed(range(len(moved))):
-        moved[index] = min(moved[index], high - step * (len(moved) - 1 - index))
-    return moved
+    offsets = step * np.arange(len(places))
+    moved = np.maximum.accumulate(np.array(places) - offsets) + offsets
+    found: list[float] = np.minimum(moved, high - offsets[::-1]).tolist()
+    return found
 
 
 def _panel(groups: Sequence[Group], metric: str, colored: Sequence[int]) -> Panel | None:
