@@ -112,7 +112,7 @@ def _run_step(recipe: Recipe, step: Step, root: Path, fingerprint: str, lock: in
         command += ["--ckpt_path", str(folder / CHECKPOINT)]
     printed = shlex.join(["wsss-zoo", *command])
     if resumed:
-        console.print("resuming what an earlier call began")
+        console.print("resuming the interrupted step")
     if resumed and step.command != "fit":
         # It measures again and would repeat its row.
         (folder / METRICS).unlink(missing_ok=True)
@@ -123,7 +123,7 @@ def _run_step(recipe: Recipe, step: Step, root: Path, fingerprint: str, lock: in
         done = {"fingerprint": fingerprint, "outputs": _outputs(folder), "resumed": resumed}
         write_json(folder / DONE, done | {"seconds": round(time.monotonic() - start, 1)})
     elif step.optional and code < _INTERRUPTED:
-        console.print(f"step {step.name} failed; it only measures: going on without it")
+        console.print(f"step {step.name} failed; it is optional, so the recipe continues")
     else:
         print(
             f"wsss-zoo pipeline: step {step.name} failed with exit code {code}; repeat the "
@@ -141,9 +141,9 @@ def _begin_folder(folder: Path, fingerprint: str) -> bool:
     if folder.exists() and any(folder.iterdir()):
         if not started:
             raise ValueError(
-                f"{folder} is not empty and no step's folder; move it away or choose another --root"
+                f"{folder} is not empty and no pipeline made it; move it or choose another --root"
             )
-        changed = f"settings or inputs have changed: {folder} is removed and made anew"
+        changed = f"settings or inputs have changed: emptying {folder} and starting again"
         console.print(changed, markup=False)
         # In case of a kill: the mark that it is finished goes first, the one that it is ours stays.
         (folder / DONE).unlink(missing_ok=True)
