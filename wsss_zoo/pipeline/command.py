@@ -159,7 +159,8 @@ def _is_done(folder: Path, fingerprint: str) -> bool:
     done = read_json(folder / DONE)
     if done.get("fingerprint") != fingerprint:
         return False
-    return done["outputs"].items() <= _outputs(folder).items()
+    now = _outputs(folder)
+    return all(now.get(name) == value for name, value in done["outputs"].items())
 
 
 def _outputs(folder: Path) -> dict[str, str | int | None]:

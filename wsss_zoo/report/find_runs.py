@@ -132,7 +132,7 @@ def _recipe_of(folder: Path) -> str | None:
     except OSError:
         return None
     first_line = re.match("(?:# )?(.*?), step ", text)
-    return first_line and first_line[1]
+    return first_line[1] if first_line else None
 
 
 def _give_names(found: Found, lengths: list[int]) -> None:
