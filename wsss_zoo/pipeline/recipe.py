@@ -242,7 +242,7 @@ def _override(
     methods = [step.settings.get("model", {}).get("class_path") for step in steps]
     for step, fitting in zip(steps, share_options(shared, methods), strict=True):
         added = [] if step.ranks else [*fitting]
-        for option, *values in option_groups(own.get(raw[step.name].get("from"), [])):
+        for option, *values in option_groups(own.get(raw[step.name].get("from", ""), [])):
             if option_key(option).partition(".")[0] == "model" and "init_from" not in option:
                 added += [option, *values]
         yield replace(step, overrides=(*added, *own[step.name]))

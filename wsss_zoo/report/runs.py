@@ -96,7 +96,7 @@ def read_run(folder: Path) -> Run:
         run.problems.append(f"not a finite number: {shortened(lost, 3)}")
     if not run.class_names:
         lists = [_classes_in(read_json(folder / name)) for name in _MANIFESTS]
-        run.class_names = next(filter(None, lists), None) or _classes_of(run.metrics)
+        run.class_names = next(filter(None, lists), []) or _classes_of(run.metrics)
     _judge_end(run, found)
     if not values and any((folder / name).exists() for name in _MANIFESTS):
         run.problems.append("no metrics: it only wrote label maps")
