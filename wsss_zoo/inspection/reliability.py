@@ -11,7 +11,8 @@ import torch
 
 from wsss_zoo.files.atomic import write_atomic, write_json
 from wsss_zoo.files.listing import files_by_stem
-from wsss_zoo.files.pseudo_labels import Manifest, read_label, read_manifest
+from wsss_zoo.files.manifests import Manifest
+from wsss_zoo.files.pseudo_labels import read_label, read_manifest
 from wsss_zoo.functional import image_reliability
 
 RELIABLE, UNRELIABLE = "reliable.txt", "unreliable.txt"
