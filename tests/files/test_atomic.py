@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from wsss_zoo.files.atomic import replacing, write_atomic, write_json
+from wsss_zoo.files.atomic import read_json, replacing, write_atomic, write_json
 
 
 def test_text_and_bytes_are_written_as_they_are(tmp_path):
@@ -12,6 +12,15 @@ def test_text_and_bytes_are_written_as_they_are(tmp_path):
     assert (tmp_path / "new" / "a.txt").read_bytes() == "é\n".encode()
     assert (tmp_path / "b.bin").read_bytes() == b"\r\n"
     assert (tmp_path / "c.json").read_text("utf-8") == '{\n "a": 1,\n "b": "é"\n}\n'
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[1]", "[" * 100_000])
+def test_what_is_no_json_object_counts_as_an_empty_one(tmp_path, text):
+    if text is not None:
+        (tmp_path / "a.json").write_text(text)
+    assert read_json(tmp_path / "a.json") == {}
+    write_json(tmp_path / "a.json", {"b": 1})
+    assert read_json(tmp_path / "a.json") == {"b": 1}
 
 
 def test_failure_in_the_block_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.conftest import save_image, save_mask
+from tests.data.conftest import folder_root, save_image, save_mask, voc_root
 from wsss_zoo.data import VOC2012, Folder, Shapes
 from wsss_zoo.inspection.inspection import inspect_data, inspect_image
+
+__all__ = ["folder_root", "voc_root"]
 
 
 def untracked(records, total):

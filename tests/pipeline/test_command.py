@@ -218,7 +218,7 @@ def test_optional_step_may_fail(recipe, tmp_path, calls, monkeypatch, capsys):
     codes = {"check": 1}
     monkeypatch.setattr(pipeline, "_call", lambda *a: codes.get(a[2].name) or works(*a))
     assert main(["pipeline", *args]) == 0
-    assert "step check failed; it only measures: going on without it" in capsys.readouterr().out
+    assert "step check failed; it is optional, so the recipe continues" in capsys.readouterr().out
     summary = json.loads((tmp_path / "r/summary.json").read_text())
     assert summary["report"] == {"labels": 0.25, "segmenter": None}
     # It is tried again, and no signal is taken for a failure.
@@ -246,7 +246,7 @@ def test_folder_of_something_else_is_left_alone(recipe, tmp_path, calls):
     precious = tmp_path / "r/cam/thesis.txt"
     precious.parent.mkdir(parents=True)
     precious.touch()
-    with pytest.raises(ValueError, match=r"not empty and no step's folder; .*another --root"):
+    with pytest.raises(ValueError, match=r"not empty and no pipeline made it; .*another --root"):
         main(["pipeline", str(recipe), "--root", str(tmp_path / "r")])
     assert precious.exists()
     assert calls == []

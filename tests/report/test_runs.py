@@ -4,7 +4,8 @@ import pytest
 
 from tests.each import each
 from tests.report.run_folders import NAMES, write_run
-from wsss_zoo.report.runs import read_json, read_run
+from wsss_zoo.files.atomic import read_json
+from wsss_zoo.report.runs import read_run
 
 
 def test_a_finished_run(tmp_path):

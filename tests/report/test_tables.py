@@ -7,9 +7,9 @@ from rich.console import Console
 
 from tests.report.run_folders import write_pipeline, write_run
 from tests.report.test_comparison import write_family
+from wsss_zoo.files.atomic import read_json
 from wsss_zoo.report.comparison import compare
 from wsss_zoo.report.find_runs import find_runs
-from wsss_zoo.report.runs import read_json
 from wsss_zoo.report.tables import (
     csv_text,
     json_text,

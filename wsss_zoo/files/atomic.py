@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 #: How the names of unfinished files end, which begin with a dot; a killed run leaves them.
 TEMPORARY = ".tmp"
@@ -50,3 +51,12 @@ def write_json(path: Path, value: object) -> None:
     """Write JSON, keys sorted, by `replacing`."""
     text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
     write_atomic(path, text + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; {} if the file is missing, damaged or holds no object."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}

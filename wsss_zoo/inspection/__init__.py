@@ -1,1 +1,1 @@
-"""Commands that look at data and labels: ``wsss-zoo inspect`` and ``reliability``."""
+"""Commands that check data and labels: ``wsss-zoo inspect`` and ``reliability``."""

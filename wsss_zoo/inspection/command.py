@@ -1,8 +1,7 @@
-"""``wsss-zoo inspect``: report the contents and faults of a data set, and draw its images."""
+"""``wsss-zoo inspect``: report contents and faults of a data set, and draw its images."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +61,7 @@ def print_report(found: Inspection, console: Console) -> None:
 
 
 def choose_images(found: Inspection, count: int) -> list[str]:
-    """Images for the sheet, in order: masked, tagged and unlabelled ones, each evenly spread."""
+    """Choose images for the sheet: masked, tagged and unlabelled ones, each evenly spread."""
     groups: list[list[str]] = [[], [], []]
     for image_id, record in found.records.items():
         if record.size is not None:
@@ -73,13 +72,12 @@ def choose_images(found: Inspection, count: int) -> list[str]:
     while sum(quotas) < min(count, sum(map(len, groups))):
         for kind in (0, 0, 1, 2):
             quotas[kind] += quotas[kind] < len(groups[kind]) and sum(quotas) < count
-    chosen = [
+    chosen = {
         group[index]
         for group, quota in zip(groups, quotas, strict=True)
         for index in np.linspace(0, len(group) - 1, quota).round().astype(int).tolist()
-    ]
-    place = {image_id: index for index, image_id in enumerate(found.records)}
-    return sorted(chosen, key=place.__getitem__)
+    }
+    return [image_id for image_id in found.records if image_id in chosen]
 
 
 def _inspect(data: BaseDataModule, console: Console) -> Inspection:
@@ -88,16 +86,11 @@ def _inspect(data: BaseDataModule, console: Console) -> Inspection:
         return track(records, text, total, console=console, transient=True)
 
     # What the data module would log stands in the report.
-    with _quiet(logging.getLogger("wsss_zoo")):
-        return inspect_data(data, show_progress)
-
-
-@contextmanager
-def _quiet(logger: logging.Logger) -> Iterator[None]:
+    logger = logging.getLogger("wsss_zoo")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        return inspect_data(data, show_progress)
     finally:
         logger.setLevel(level)
 
@@ -130,8 +123,7 @@ def _warning(image_id: str, found: Inspection) -> str:
         return ""
     tagged, masked = set(found.tags[image_id]), found.classes_in_mask(image_id)
     sides = {"mask has no": tagged - masked, "no tag for": masked - tagged}
-    parts = [f"{start} {', '.join(sorted(names))}" for start, names in sides.items() if names]
-    return "; ".join(parts)
+    return "; ".join(f"{side} {', '.join(sorted(names))}" for side, names in sides.items() if names)
 
 
 def _table(title: str, first: str, *numbers: str) -> Table:
@@ -149,13 +141,8 @@ def _split_table(found: Inspection) -> Table:
     for name, ids in found.splits.items():
         bad = [i for i in ids if found.records[i].errors]
         unlabeled = [i for i in ids if not found.is_masked(i) and i not in found.tags]
-        counts = (
-            len(ids),
-            sum(map(found.is_masked, ids)),
-            sum(i in found.tags for i in ids),
-            len(set(unlabeled) - set(bad)),
-            len(bad),
-        )
+        masked, tagged = sum(map(found.is_masked, ids)), sum(i in found.tags for i in ids)
+        counts = (len(ids), masked, tagged, len(set(unlabeled) - set(bad)), len(bad))
         table.add_row(Text(name), *map(str, counts))
     return table
 
@@ -164,8 +151,8 @@ def _class_table(found: Inspection) -> Table:
     masks = [record.pixels for record in found.records.values() if record.pixels is not None]
     pixels = np.sum(masks, axis=0) if masks else np.zeros(256, dtype=np.int64)
     labeled = max(1, int(pixels[: len(found.class_names)].sum()))
-    splits = [name for name in (found.train, *found.held_out) if name in found.splits]
-    splits = list(dict.fromkeys(splits))
+    names = dict.fromkeys((found.train, *found.held_out))
+    splits = [name for name in names if name in found.splits]
     table = _table("classes", "class", "images tagged", "masks", "% of labelled pixels", *splits)
     for index, name in enumerate(found.class_names):
         share = f"{100 * pixels[index] / labeled:.2f}"
@@ -193,8 +180,8 @@ def _disagreement_table(disagreements: dict[str, tuple[list[str], list[str]]]) -
     return table
 
 
-def _first(ids: Sequence[str], count: int = 3) -> str:
-    return ", ".join(ids[:count]) + (", .." if len(ids) > count else "")
+def _first(ids: list[str]) -> str:
+    return ", ".join(ids[:3]) + (", .." if len(ids) > 3 else "")
 
 
 def _print_lines(lines: Iterable[str], console: Console) -> None:

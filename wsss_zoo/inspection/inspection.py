@@ -1,9 +1,10 @@
-"""Every image, mask and tag of a data set looked at: what there is, and what is wrong with it."""
+"""Read every image, mask and tag of a data set, and collect what is wrong with them."""
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -23,13 +24,13 @@ _THREADS = min(4, os.cpu_count() or 1)
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """What reading one image and its mask has shown.
+    """Contents and faults of one image and its mask.
 
     Args:
         image_id: The image.
         errors: Why the image or its mask cannot be used.
         size: Height and width, pixels; None if the image cannot be read.
-        pixels: Number of pixels by class index, (256,); None without a mask that can be read.
+        pixels: Number of pixels by class index, (256,); None without a usable mask.
         digest: Hash of the pixels; empty if the image cannot be read.
         is_flat: Whether all pixels have one colour.
         is_turned: Whether the image is turned by its EXIF data and has a mask.
@@ -46,17 +47,17 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a data set holds.
+    """Contents and faults of a data set.
 
     Args:
         class_names: Names by class index.
         first_fg: Index of the first foreground class.
         splits: Ids by split.
-        train: Name of the split to train with.
-        held_out: Names of the splits to validate and test with.
-        records: What was read, by id.
+        train: Name of the training split.
+        held_out: Names of the validation and test splits.
+        records: Records by id.
         tags: Names of the classes in use by id, for the images in tag files.
-        errors: What keeps a file from being used.
+        errors: Why files cannot be used.
         unread: Files that the data set does not read.
     """
 
@@ -72,28 +73,27 @@ class Inspection:
 
     @property
     def fg_names(self) -> list[str]:
-        """Names of the foreground classes, (K,)."""
+        """Names of the K foreground classes."""
         return self.class_names[self.first_fg :]
 
     def is_masked(self, image_id: str) -> bool:
-        """Whether an image has a mask that can be used."""
+        """Tell whether an image has a usable mask."""
         return self.records[image_id].pixels is not None
 
     def classes_in_mask(self, image_id: str) -> set[str]:
-        """Foreground classes in an image's mask, however few their pixels."""
+        """Collect the foreground classes in an image's mask, however few their pixels."""
         pixels = self.records[image_id].pixels
-        if pixels is None:
-            return set()
-        return {name for i, name in enumerate(self.fg_names, self.first_fg) if pixels[i]}
+        fg = range(self.first_fg, len(self.class_names))
+        return set() if pixels is None else {self.class_names[i] for i in fg if pixels[i]}
 
     def classes_of(self, image_id: str) -> set[str]:
-        """Foreground classes of an image by its mask or its tags."""
+        """Collect the foreground classes of an image by its mask or its tags."""
         return self.classes_in_mask(image_id) | set(self.tags.get(image_id, ()))
 
     def disagreements(self) -> dict[str, tuple[list[str], list[str]]]:
-        """By class: images tagged with it whose mask has none, and masks with it without the tag.
+        """List by class: images tagged with it whose mask has none, and the reverse.
 
-        Images that have both a mask and tags count; classes without disagreement are left out.
+        Only images with mask and tags count; classes without disagreement are left out.
         """
         found: dict[str, tuple[list[str], list[str]]] = {}
         for image_id, names in self.tags.items():
@@ -110,7 +110,7 @@ def inspect_data(data: BaseDataModule, track: Track) -> Inspection:
 
     Args:
         data: The data module; not set up, and of no use for training afterwards.
-        track: Goes over records as they come, given their number; shows progress.
+        track: Iterates over records, given their number; shows progress.
     """
     errors: list[str] = []
     unread: list[str] = []
@@ -121,12 +121,9 @@ def inspect_data(data: BaseDataModule, track: Track) -> Inspection:
     splits: dict[str, list[str]] = {}
     records: dict[str, ImageRecord] = {}
     tags: Tags = {}
-    try:
+    with _collecting(errors):
         data.prepare_data()
         source = data.source
-    except (OSError, ValueError) as error:
-        errors.append(str(error))
-    else:
         splits = _read_splits(data, errors)
         ids = list(dict.fromkeys(i for split in splits.values() for i in split))
         with ThreadPoolExecutor(_THREADS) as pool:
@@ -135,13 +132,13 @@ def inspect_data(data: BaseDataModule, track: Track) -> Inspection:
         tags = _read_tags(data, ids, errors)
     for record in records.values():
         errors.extend(record.errors)
-    held_out = [name for name in (data.val_split, data.test_split) if name in splits]
+    held_out = [name for name in (data.val_split, data.test_split) if name and name in splits]
     return Inspection(
         class_names,
         int(data.background),
         splits,
         data.train_split,
-        [name for name in held_out if name is not None],
+        held_out,
         records,
         tags,
         # A list that is read twice reports its problems twice.
@@ -155,16 +152,13 @@ def inspect_image(source: ImageSource, image_id: str) -> ImageRecord:
     errors: list[str] = []
     image = mask = None
     try:
-        image = source.read_image(image_id)
+        with _collecting(errors):
+            image = source.read_image(image_id)
     except KeyError:
         problem = f"id {image_id!r} is on a list, but has no image; add it or delete the line"
         return ImageRecord(image_id, [problem])
-    except (OSError, ValueError) as error:
-        errors.append(str(error))
-    try:
+    with _collecting(errors):
         mask = source.read_mask(image_id)
-    except (OSError, ValueError) as error:
-        errors.append(str(error))
     if image is None:
         return ImageRecord(image_id, errors)
     size = (image.shape[0], image.shape[1])
@@ -184,6 +178,14 @@ def inspect_image(source: ImageSource, image_id: str) -> ImageRecord:
     )
 
 
+@contextmanager
+def _collecting(errors: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        errors.append(str(error))
+
+
 def _read_splits(data: BaseDataModule, errors: list[str]) -> dict[str, list[str]]:
     names = [data.train_split, data.val_split, data.test_split, data.predict_split]
     if isinstance(data, Folder):
@@ -195,20 +197,16 @@ def _read_splits(data: BaseDataModule, errors: list[str]) -> dict[str, list[str]
         readers["labeled_split"] = data.labeled_ids
     splits: dict[str, list[str]] = {}
     for name, read in readers.items():
-        try:
+        with _collecting(errors):
             splits[name] = read()
-        except (OSError, ValueError) as error:
-            errors.append(str(error))
     if not splits.get("extra", True):
         del splits["extra"]
     return splits
 
 
 def _read_tags(data: BaseDataModule, ids: Sequence[str], errors: list[str]) -> Tags:
-    try:
+    tags: Tags = {}
+    with _collecting(errors):
         tags = data.read_tags(ids)
-    except (OSError, ValueError) as error:
-        errors.append(str(error))
-        return {}
     in_use = set(data.fg_names)
     return {i: [name for name in names if name in in_use] for i, names in tags.items()}

@@ -1,4 +1,4 @@
-"""What is no error in a data set, but seldom meant."""
+"""Find suspicious but legal contents of a data set."""
 
 from collections import defaultdict
 
@@ -12,7 +12,7 @@ _UNIFORM = "masks of background and ignored pixels (255) only"
 
 
 def find_oddities(found: Inspection) -> dict[str, list[str]]:
-    """Ids or files of what looks wrong, by what it is."""
+    """List the ids or files of suspicious contents, by their kind."""
     oddities: dict[str, list[str]] = defaultdict(list)
     for record in found.records.values():
         for kind in _of_image(record) + _of_mask(record, len(found.class_names), found.first_fg):
@@ -49,7 +49,6 @@ def _of_mask(record: ImageRecord, num_classes: int, first_fg: int) -> list[str]:
 
 
 def _compare_splits(found: Inspection, oddities: dict[str, list[str]]) -> None:
-    """Look for images that are there twice, above all in training and in evaluation."""
     train = set(found.splits.get(found.train, ()))
     for name in found.held_out:
         oddities[f"images on both lists, {found.train} and {name}"] += [

@@ -1,4 +1,4 @@
-"""``wsss-zoo reliability``: rank pseudo-labels by how early training settled on them."""
+"""``wsss-zoo reliability``: rank pseudo-labels by their stability over training (ST++)."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ _THREADS = 4  # decoding releases the interpreter lock
 def list_reliable(
     *, earlier: list[str], last: str, out_dir: str = ".", reliable_share: float = 0.5
 ) -> int:
-    """Rank pseudo-labelled images by how far earlier checkpoints agree with the last (ST++).
+    """Rank pseudo-labelled images by the agreement of earlier checkpoints with the last (ST++).
 
     Writes reliable.txt and unreliable.txt: lists for --data.train_split and --data.predict_split.
 
@@ -45,15 +45,8 @@ def rank_images(
 ) -> dict[str, float]:
     """Write the lists of reliable and unreliable images, a table of all, and the result.
 
-    ``reliability.csv`` has one row an image, the most reliable first; ``reliability.json`` comes
-    last: with it the folder is finished. It compares small files and runs no network, so one
-    process does it.
-
-    Args:
-        earlier: Folders of label maps that earlier checkpoints predicted.
-        last: Folder of those of the last checkpoint: same images, same classes.
-        out_dir: Folder to write into.
-        reliable_share: Share of the images, rounded down, that is called reliable, in (0, 1).
+    Arguments are those of `list_reliable`. ``reliability.csv`` has one row an image, the most
+    reliable first. ``reliability.json`` comes last and marks the folder as finished.
 
     Returns:
         Mean reliability of all images and of the two parts, and the lowest that is called reliable.
@@ -122,7 +115,7 @@ def _score(image_id: str, earlier: Sequence[Path], last: Path, num_classes: int)
 
 
 def _write(folder: Path, ranked: Sequence[tuple[str, float]], count: int) -> None:
-    """The table and the lists; what an earlier call finished is unfinished from here on."""
+    """Write the table and the lists; what an earlier call finished is unfinished meanwhile."""
     (folder / RESULT).unlink(missing_ok=True)
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")

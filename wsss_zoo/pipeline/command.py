@@ -1,4 +1,4 @@
-"""``wsss-zoo pipeline``: run the steps of a recipe in order, each exactly once."""
+"""``wsss-zoo pipeline``: run each step of a recipe once, in order."""
 
 import contextlib
 import hashlib
@@ -20,10 +20,10 @@ from rich.markup import escape
 
 from wsss_zoo import __version__
 from wsss_zoo.arguments.command_parser import usage_errors
-from wsss_zoo.files.atomic import write_atomic, write_json
+from wsss_zoo.files.atomic import read_json, write_atomic, write_json
 from wsss_zoo.pipeline.linked_runs import link_finished_runs
 from wsss_zoo.pipeline.recipe import Recipe, Step, fill, read_recipe
-from wsss_zoo.runs.folder import CHECKPOINT, DONE, STARTED
+from wsss_zoo.runs.folder import CHECKPOINT, DONE, METRICS, STARTED
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -32,15 +32,9 @@ _INTERRUPTED = 128
 # What a finished step leaves for others, as far as it has it; a manifest stands for label maps or
 # graphs.
 _OUTPUTS = (
-    "checkpoints/*.ckpt",
-    "pseudo_labels/manifest.json",
-    "graphs/manifest.json",
-    "noise/threshold.json",
-    "*labeled_split.txt",
-    "*_results.json",
-    "reliab*",
-    "unreliable.txt",
-)
+    "checkpoints/*.ckpt", "pseudo_labels/manifest.json", "graphs/manifest.json",
+    "noise/threshold.json", "*labeled_split.txt", "*_results.json", "reliab*", "unreliable.txt",
+)  # fmt: skip
 
 
 def run_recipe(
@@ -52,8 +46,8 @@ def run_recipe(
 ) -> int:
     """Run the steps of a recipe, each in its own folder.
 
-    Run again it goes on where it stopped: finished steps whose settings and inputs are the same are
-    not run again.
+    Each step is a command; steps exchange files. Run again, it skips finished steps whose settings
+    and inputs are unchanged, and resumes the one that was interrupted.
 
     Further options are options of the steps, those of fit, validate and predict: for all steps
     (--data VOC2012 --data.root DIR --trainer.max_steps 100) or, after the name of a step, for one
@@ -62,7 +56,7 @@ def run_recipe(
     Args:
         recipe: YAML file, see experiments/pipelines.
         root: Folder of the steps' folders; default runs/pipelines/RECIPE.
-        use: STEP=FOLDER: take the finished run in FOLDER for a step in place of running it (it is
+        use: STEP=FOLDER: take the finished run in FOLDER in place of running the step (it is
             linked, never written to); may be given several times.
         other_options: Options of the steps, as typed.
 
@@ -109,9 +103,8 @@ def _run_step(recipe: Recipe, step: Step, root: Path, fingerprint: str, lock: in
     folder = root / step.name
     resumed = _begin_folder(folder, fingerprint)
     text = yaml.safe_dump(step.resolved(root), sort_keys=False)
-    write_atomic(
-        folder / "step.yaml", f"# {recipe.name}, step {step.name}: wsss-zoo {step.command}\n{text}"
-    )
+    title = f"# {recipe.name}, step {step.name}: wsss-zoo {step.command}"
+    write_atomic(folder / "step.yaml", f"{title}\n{text}")
     place = "--out_dir" if step.ranks else "--trainer.default_root_dir"
     command = [step.command, "--config", str(folder / "step.yaml"), place, str(folder)]
     command += step.overrides
@@ -119,41 +112,40 @@ def _run_step(recipe: Recipe, step: Step, root: Path, fingerprint: str, lock: in
         command += ["--ckpt_path", str(folder / CHECKPOINT)]
     printed = shlex.join(["wsss-zoo", *command])
     if resumed:
-        console.print("resuming what an earlier call began")
+        console.print("resuming the interrupted step")
     if resumed and step.command != "fit":
-        # It measures again and would add the same row once more.
-        (folder / "metrics.csv").unlink(missing_ok=True)
+        # It measures again and would repeat its row.
+        (folder / METRICS).unlink(missing_ok=True)
     console.print(printed, markup=False)
     start = time.monotonic()
     code = _call([sys.executable, "-m", "wsss_zoo", *command], recipe, step, lock)
-    if code != 0 and step.optional and code < _INTERRUPTED:
-        console.print(f"step {step.name} failed; it only measures: going on without it")
-    elif code != 0:
+    if code == 0:
+        done = {"fingerprint": fingerprint, "outputs": _outputs(folder), "resumed": resumed}
+        write_json(folder / DONE, done | {"seconds": round(time.monotonic() - start, 1)})
+    elif step.optional and code < _INTERRUPTED:
+        console.print(f"step {step.name} failed; it is optional, so the recipe continues")
+    else:
         print(
-            f"wsss-zoo pipeline: step {step.name} failed with exit code {code}; the same pipeline "
-            f"command goes on from there, and by hand the step is\n{printed}",
+            f"wsss-zoo pipeline: step {step.name} failed with exit code {code}; repeat the "
+            f"pipeline command to resume it, or run the step by hand:\n{printed}",
             file=sys.stderr,
         )
-    if code != 0:
-        return code
-    done = {"fingerprint": fingerprint, "outputs": _outputs(folder), "resumed": resumed}
-    write_json(folder / DONE, done | {"seconds": round(time.monotonic() - start, 1)})
-    return 0
+    return code
 
 
 def _begin_folder(folder: Path, fingerprint: str) -> bool:
-    """Make a step's folder; true if it holds unfinished work of the same step and settings."""
-    started = _read_json(folder / STARTED)
+    """Make a step's folder; tell whether it holds unfinished work of the same settings."""
+    started = read_json(folder / STARTED)
     if started.get("fingerprint") == fingerprint and not (folder / DONE).exists():
         return True
     if folder.exists() and any(folder.iterdir()):
         if not started:
             raise ValueError(
-                f"{folder} is not empty and no step's folder; move it away or choose another --root"
+                f"{folder} is not empty and no pipeline made it; move it or choose another --root"
             )
-        changed = f"settings or inputs have changed: {folder} is removed and made anew"
+        changed = f"settings or inputs have changed: emptying {folder} and starting again"
         console.print(changed, markup=False)
-        # First what says it is finished; the mark that it is ours stays, for a kill in between.
+        # In case of a kill: the mark that it is finished goes first, the one that it is ours stays.
         (folder / DONE).unlink(missing_ok=True)
         for path in folder.iterdir():
             if path.name != STARTED:
@@ -164,7 +156,7 @@ def _begin_folder(folder: Path, fingerprint: str) -> bool:
 
 
 def _is_done(folder: Path, fingerprint: str) -> bool:
-    done = _read_json(folder / DONE)
+    done = read_json(folder / DONE)
     if done.get("fingerprint") != fingerprint:
         return False
     now = _outputs(folder)
@@ -172,7 +164,7 @@ def _is_done(folder: Path, fingerprint: str) -> bool:
 
 
 def _outputs(folder: Path) -> dict[str, str | int | None]:
-    """What a step leaves for others: hashes of files, how many label maps and graphs there are."""
+    """Hash the files that a step leaves for others; count its label maps and graphs."""
     found: dict[str, str | int | None] = {
         path.relative_to(folder).as_posix(): _hash_file(path)
         for pattern in _OUTPUTS
@@ -186,15 +178,15 @@ def _outputs(folder: Path) -> dict[str, str | int | None]:
 
 
 def _fingerprint(step: Step, root: Path) -> str:
-    """Stands for a step's settings and the content of what it reads from other steps."""
-    inputs = {text: _hash_input(Path(fill(text, root))) for text in step.inputs()}
+    """Hash a step's settings and the content of what it reads from other steps."""
+    paths = {text: Path(fill(text, root)) for text in step.inputs()}
+    # A manifest stands for the files of its folder.
+    inputs = {
+        text: _hash_file(path / "manifest.json" if path.is_dir() else path)
+        for text, path in paths.items()
+    }
     content = [__version__, step.command, step.settings, step.overrides, inputs]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _hash_input(path: Path) -> str | None:
-    """Hash of a file, or of the manifest that stands for a folder; None if there is none yet."""
-    return _hash_file(path / "manifest.json" if path.is_dir() else path)
 
 
 def _hash_file(path: Path) -> str | None:
@@ -205,9 +197,9 @@ def _hash_file(path: Path) -> str | None:
 
 
 def _call(command: list[str], recipe: Recipe, step: Step, lock: int) -> int:
-    """Run a command, passing on the signals that ask this process to end; returns its exit code.
+    """Run a command and return its exit code; pass on the signals that ask this process to end.
 
-    After such a signal it is never 0, though the command may have come to its end all the same.
+    After such a signal the code is never 0, even if the command has come to its end.
     """
     environment = {"WANDB_RUN_GROUP": recipe.name, "WANDB_JOB_TYPE": step.name, **os.environ}
     # The step holds the lock too: if only this process is killed, nobody else starts the step again
@@ -220,9 +212,7 @@ def _call(command: list[str], recipe: Recipe, step: Step, lock: int) -> int:
         received.append(signum)
         child.send_signal(signum)
 
-    previous = {
-        number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    previous = {n: signal.signal(n, forward) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         code = child.wait()
     finally:
@@ -235,7 +225,7 @@ def _call(command: list[str], recipe: Recipe, step: Step, lock: int) -> int:
 
 @contextlib.contextmanager
 def _lock(root: Path) -> Iterator[int]:
-    """Wait until nobody else runs steps in this folder; gives the lock, -1 where there is none."""
+    """Wait until nobody else runs steps in this folder; yield the lock, -1 where there is none."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -245,17 +235,7 @@ def _lock(root: Path) -> Iterator[int]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            console.print(
-                f"waiting: another pipeline, or a step that it began, still runs in {root}",
-                markup=False,
-            )
+            waiting = f"waiting: another pipeline, or a step that it began, still runs in {root}"
+            console.print(waiting, markup=False)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield file.fileno()
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content

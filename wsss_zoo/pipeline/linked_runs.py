@@ -10,31 +10,30 @@ from rich.console import Console
 
 from wsss_zoo.arguments.given import Setting, given_settings
 from wsss_zoo.pipeline.recipe import Recipe, Step
+from wsss_zoo.runs.folder import CHECKPOINT, CONFIG, DONE, STARTED
 
 # The file that each command writes last.
 _LAST_FILE = {
-    "fit": "checkpoints/last.ckpt",
+    "fit": str(CHECKPOINT),
     "validate": "val_results.json",
     "test": "test_results.json",
     "predict": "pseudo_labels/manifest.json",
     "reliability": "reliability.json",
 }
-# Lightning's number of epochs where neither epochs nor steps are given.
-_DEFAULT_EPOCHS = 1000
 _COMPARED = ("model", "data", "seed_everything", "trainer.max_steps", "trainer.max_epochs")
 
 
 def link_finished_runs(recipe: Recipe, root: Path, given: Sequence[str], console: Console) -> bool:
     """Link the folders of steps to finished runs; remove the links that are not given again.
 
-    Where a run differs from the settings of its step, the difference is printed, and the run is
-    taken all the same. A linked folder is only read.
+    Settings of a run that differ from its step's are printed; the run is taken all the same. A
+    linked folder is only read.
 
     Args:
         recipe: The recipe.
         root: Folder of the steps' folders.
         given: ``step=folder`` for each step to link.
-        console: Where to print.
+        console: Console to print on.
 
     Returns:
         Whether a link is new or gone.
@@ -52,19 +51,18 @@ def link_finished_runs(recipe: Recipe, root: Path, given: Sequence[str], console
             _check_finished(step, folder)
             for difference in _differences(step, folder):
                 console.print(f"{folder} differs from step {step.name}: {difference}", markup=False)
-        if place.is_symlink():
-            if folder is not None and place.resolve() == folder.resolve():
-                continue
-            place.unlink()
-            changed = True
-        if folder is None:
+        target = None if folder is None else folder.resolve()
+        if (place.resolve() if place.is_symlink() else None) == target:
             continue
+        if place.is_symlink():
+            place.unlink()
         if place.exists():
             raise ValueError(
                 f"--use {step.name}={folder}: {place} is already the step's own folder; leave out "
                 "--use, or choose another --root"
             )
-        place.symlink_to(folder.resolve(), target_is_directory=True)
+        if target is not None:
+            place.symlink_to(target, target_is_directory=True)
         changed = True
     return changed
 
@@ -88,9 +86,9 @@ def _check_finished(step: Step, folder: Path) -> None:
         raise ValueError(
             f"{place}: it has no {_LAST_FILE[step.command]}, so it is no finished {step.command}"
         )
-    if (folder / "done.json").exists():
+    if (folder / DONE).exists():
         return
-    if (folder / "started.json").exists():
+    if (folder / STARTED).exists():
         raise ValueError(
             f"{place}: a pipeline began it and did not finish; run that pipeline again first"
         )
@@ -107,38 +105,37 @@ def _check_trained(place: str, folder: Path, path: Path) -> None:
     if not all(isinstance(config.get(name), dict) for name in ("model", "trainer")):
         raise ValueError(f"{place}: it has no config.yaml of a run")
     checkpoint = read_checkpoint(str(path), config["model"].get("class_path"))
-    trainer = config["trainer"]
-    steps, epochs = trainer.get("max_steps", -1), trainer.get("max_epochs")
+    steps, epochs = config["trainer"].get("max_steps", -1), config["trainer"].get("max_epochs")
     if epochs is None:
-        epochs = _DEFAULT_EPOCHS if steps == -1 else -1
+        # Lightning's default where neither epochs nor steps are given.
+        epochs = 1000 if steps == -1 else -1
     step, epoch = checkpoint["global_step"], checkpoint["epoch"]
     if not (0 <= steps <= step or 0 <= epochs <= epoch):
         end = f"step {steps}" if steps >= 0 else f"epoch {epochs}"
         raise ValueError(
             f"{place}: its checkpoint is of step {step}, epoch {epoch}, before its end at {end}; "
-            f"finish it: wsss-zoo fit --config {folder / 'config.yaml'} --ckpt_path {path}"
+            f"finish it: wsss-zoo fit --config {folder / CONFIG} --ckpt_path {path}"
         )
 
 
 def _differences(step: Step, folder: Path) -> list[str]:
-    """Settings of the step that the run had otherwise; paths of other steps are left out."""
-    if step.ranks or not (folder / "config.yaml").exists():
+    """List settings of the step that the run had otherwise, but for paths of other steps."""
+    if step.ranks or not (folder / CONFIG).exists():
         return []
     settings = json.dumps({key: value for key, value in step.settings.items() if value is not None})
     asked = given_settings(["--config", settings, *step.overrides])
-    had = given_settings(["--config", str(folder / "config.yaml")])
-    return [
-        f"{key} is {_yaml_value(had[key])}, not {_yaml_value(setting)}"
-        for key, setting in asked.items()
-        if key.startswith(_COMPARED)
-        and key in had
-        and "{" not in str(setting.value)
-        and _yaml_value(had[key]) != _yaml_value(setting)
-    ]
+    had = given_settings(["--config", str(folder / CONFIG)])
+    found = []
+    for key, setting in asked.items():
+        if key.startswith(_COMPARED) and key in had and "{" not in str(setting.value):
+            ours, theirs = _yaml_value(setting), _yaml_value(had[key])
+            if ours != theirs:
+                found.append(f"{key} is {theirs}, not {ours}")
+    return found
 
 
 def _yaml_value(setting: Setting) -> Any:
-    """A value as YAML reads it; of an import path the last part."""
+    """Parse a value as YAML does; of an import path take the last part."""
     value = setting.value
     if not isinstance(value, str):
         return value
@@ -151,7 +148,7 @@ def _yaml_value(setting: Setting) -> Any:
 
 
 def _read_config(folder: Path) -> Mapping[str, Any]:
-    path = folder / "config.yaml"
+    path = folder / CONFIG
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
     except (ValueError, yaml.YAMLError) as error:

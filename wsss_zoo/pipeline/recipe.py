@@ -1,4 +1,4 @@
-"""Recipes: YAML files of steps, each a call of the command line, with files between them."""
+"""Read recipes: YAML files of steps, each a call of the command line."""
 
 import json
 import re
@@ -35,8 +35,8 @@ class Step:
         command: fit, validate, test, predict or reliability.
         settings: Content of its config file; ``{step}`` stands for the folder of another step.
         overrides: Options that the user adds, as typed.
-        optional: Whether the recipe goes on when the step fails: it only measures, and one's own
-            images may have no masks to measure against.
+        optional: Whether the recipe goes on when the step fails. It only measures, and a user's
+            images may have no masks.
     """
 
     name: str
@@ -46,17 +46,17 @@ class Step:
     optional: bool = False
 
     def resolved(self, root: Path) -> dict[str, Any]:
-        """Settings with folders of steps in place of placeholders."""
+        """Put folders of steps in place of the placeholders in the settings."""
         resolved: dict[str, Any] = _map_strings(self.settings, lambda text: fill(text, root))
         return resolved
 
     @property
     def ranks(self) -> bool:
-        """Whether it ranks label maps, and so has none of the settings that all steps share."""
+        """Whether the step ranks label maps, and has none of the settings that steps share."""
         return self.command == "reliability"
 
     def inputs(self) -> list[str]:
-        """Settings that name files of other steps, with their placeholders."""
+        """List the settings that name files of other steps, with their placeholders."""
         return sorted({text for text in _strings(self.settings) if _PLACEHOLDER.search(text)})
 
 
@@ -134,7 +134,7 @@ def fill(text: str, root: Path) -> str:
 
 
 def merge(base: Any, over: Any) -> Any:
-    """Settings of ``over`` on top of those of ``base``; another class replaces the one there.
+    """Merge the settings of ``over`` into those of ``base``; another class replaces the one there.
 
     >>> merge({"trainer": {"max_steps": 5}, "seed": 0}, {"trainer": {"max_steps": 9}})
     {'trainer': {'max_steps': 9}, 'seed': 0}
@@ -162,11 +162,8 @@ def _read_step(
     merged = own if ranks else merge(common, own)
     if "from" in settings:
         source = settings["from"]
-        if (
-            source not in earlier
-            or earlier[source].command != "fit"
-            or settings["command"] in ("fit", "reliability")
-        ):
+        trained = source in earlier and earlier[source].command == "fit"
+        if not trained or settings["command"] in ("fit", "reliability"):
             raise ValueError(
                 f"{place}: 'from: {source}' takes the model of an earlier fit to validate, test or "
                 "predict; a fit starts from another with model.init_from"
@@ -184,7 +181,7 @@ def _read_step(
 
 
 def _trained(step: Step) -> Mapping[str, Any]:
-    """Model of a fit without the weights it started from: its checkpoint has all."""
+    """Get the model of a fit without the weights it started from: its checkpoint has all."""
     model = step.settings["model"]
     arguments = model.get("init_args", {})
     kept = {key: value for key, value in arguments.items() if key != "init_from"}
@@ -196,9 +193,8 @@ def _check_keys(place: str, settings: Any, allowed: frozenset[str]) -> None:
         raise ValueError(f"{place} must be a mapping of settings, not {settings!r}")
     for key in settings:
         if key not in allowed:
-            raise ValueError(
-                f"{place}: unknown key {key!r}; there are {', '.join(sorted(allowed))}"
-            )
+            listed = ", ".join(sorted(allowed))
+            raise ValueError(f"{place}: unknown key {key!r}; there are {listed}")
 
 
 def _check_report(path: Path, content: Mapping[str, Any], steps: Mapping[str, Step]) -> None:
@@ -245,21 +241,15 @@ def _override(
             shared += [option, *values]
     methods = [step.settings.get("model", {}).get("class_path") for step in steps]
     for step, fitting in zip(steps, share_options(shared, methods), strict=True):
-        if step.ranks:
-            yield replace(step, overrides=tuple(own[step.name]))
-            continue
-        source = raw[step.name].get("from")
-        inherited = [
-            token
-            for option, *values in option_groups(own.get(source, []) if source else [])
-            if option_key(option).partition(".")[0] == "model" and "init_from" not in option
-            for token in (option, *values)
-        ]
-        yield replace(step, overrides=(*fitting, *inherited, *own[step.name]))
+        added = [] if step.ranks else [*fitting]
+        for option, *values in option_groups(own.get(raw[step.name].get("from", ""), [])):
+            if option_key(option).partition(".")[0] == "model" and "init_from" not in option:
+                added += [option, *values]
+        yield replace(step, overrides=(*added, *own[step.name]))
 
 
 def _filled(step: Step) -> set[str]:
-    """Settings that name files of other steps: one value for all steps would undo them."""
+    """Find settings that name files of other steps: one value for all steps would undo them."""
     settings = given_settings(["--config", json.dumps(step.settings)])
     return {key for key, setting in settings.items() if _PLACEHOLDER.search(str(setting.value))}
 

@@ -1,4 +1,4 @@
-"""What a pipeline shows at its end: numbers, times, a sheet of pictures."""
+"""Summarize a finished pipeline: numbers, times, a sheet of pictures."""
 
 import json
 from pathlib import Path
@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from wsss_zoo.arguments.given import given_settings
-from wsss_zoo.files.atomic import write_atomic
+from wsss_zoo.files.atomic import read_json, write_atomic
 from wsss_zoo.pipeline.recipe import Recipe, Step
+from wsss_zoo.runs.folder import CONFIG, DONE
 
 if TYPE_CHECKING:
     from wsss_zoo.callbacks import SheetRow
@@ -20,13 +21,9 @@ if TYPE_CHECKING:
 SUMMARY, SHEET = "summary.json", "sheet.png"
 # Files of a step that hold measured numbers.
 _RESULTS = (
-    "val_results.json",
-    "test_results.json",
-    "pseudo_labels/quality.json",
-    "noise/threshold.json",
-    "graphs/quality.json",
-    "reliability.json",
-)
+    "val_results.json", "test_results.json", "pseudo_labels/quality.json", "noise/threshold.json",
+    "graphs/quality.json", "reliability.json",
+)  # fmt: skip
 
 
 def report(recipe: Recipe, root: Path, console: Console, *, changed: bool) -> None:
@@ -37,7 +34,7 @@ def report(recipe: Recipe, root: Path, console: Console, *, changed: bool) -> No
     Args:
         recipe: The recipe, all of whose steps are finished.
         root: Folder of the steps' folders.
-        console: Where to print.
+        console: Console to print on.
         changed: Whether a step was run since the files were written.
     """
     summary, sheet = root / SUMMARY, root / SHEET
@@ -59,9 +56,9 @@ def report(recipe: Recipe, root: Path, console: Console, *, changed: bool) -> No
 
 
 def summarize(recipe: Recipe, root: Path) -> dict[str, Any]:
-    """Numbers of the recipe's report, wall time and all metrics of each step.
+    """Collect the numbers of the recipe's report, and wall time and all metrics of each step.
 
-    A number is None where a step did not measure it: one's own images may have no masks.
+    A number is None where a step did not measure it: a user's images may have no masks.
     """
     metrics = {step.name: step_metrics(root / step.name) for step in recipe.steps}
     chosen = {}
@@ -70,9 +67,8 @@ def summarize(recipe: Recipe, root: Path) -> dict[str, Any]:
         chosen[line] = metrics[name].get(metric)
     steps = {}
     for step in recipe.steps:
-        path = root / step.name / "done.json"
         # Optional steps may have failed.
-        done = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        done = read_json(root / step.name / DONE)
         taken = (root / step.name).is_symlink()
         steps[step.name] = {
             "command": step.command,
@@ -85,7 +81,7 @@ def summarize(recipe: Recipe, root: Path) -> dict[str, Any]:
 
 
 def step_metrics(folder: Path) -> dict[str, float]:
-    """Numbers that a step measured, by their logged names; {} if it measured nothing."""
+    """Read the numbers that a step measured, by their logged names."""
     metrics: dict[str, float] = {}
     for name in _RESULTS:
         if (folder / name).exists():
@@ -94,11 +90,10 @@ def step_metrics(folder: Path) -> dict[str, float]:
 
 
 def draw_step_sheet(recipe: Recipe, root: Path, path: Path) -> None:
-    """Draw the images that one step predicted, with what other steps made of them.
+    """Draw the images that one step of the recipe's ``sheet`` predicted, with files of others.
 
     Args:
-        recipe: Its ``sheet`` maps ``images`` to the step that predicted the images to show, and
-            ``cam``, ``pseudo_label`` and ``preds`` to the steps whose files to show.
+        recipe: The recipe.
         root: Folder of the steps' folders.
         path: PNG file to write.
     """
@@ -111,12 +106,11 @@ def draw_step_sheet(recipe: Recipe, root: Path, path: Path) -> None:
 
 
 def _data_of(step: Step, root: Path) -> "BaseDataModule":
-    """The data module of a finished predict step, set up for its images."""
+    """Make the data module of a finished predict step, set up for its images."""
     from wsss_zoo.runs.data import make_data
 
-    config = yaml.safe_load((root / step.name / "config.yaml").read_text(encoding="utf-8"))
-    # A run taken from elsewhere may name any class; one of the user's own is in the recipe or on
-    # the command line too.
+    config = yaml.safe_load((root / step.name / CONFIG).read_text(encoding="utf-8"))
+    # A linked run may name any class; one of the user's own must be in the recipe or typed, too.
     settings = json.dumps({"data": step.settings.get("data")})
     asked = given_settings(["--config", settings, *step.overrides]).get("data")
     data = make_data(config["data"], None if asked is None else str(asked.value))
@@ -129,16 +123,12 @@ def _row(image_id: str, data: "BaseDataModule", recipe: Recipe, root: Path) -> "
     from wsss_zoo.files.pseudo_labels import read_cam, read_label
 
     folders = {field: root / step / "pseudo_labels" for field, step in recipe.sheet.items()}
-    return SheetRow(
-        image_id=image_id,
-        image=data.read_image(image_id),
-        truth=data.read_mask(image_id),
-        cam=read_cam(folders["cam"], image_id)[0] if "cam" in folders else None,
-        pseudo_label=read_label(folders["pseudo_label"], image_id)
-        if "pseudo_label" in folders
-        else None,
-        preds=read_label(folders["preds"], image_id) if "preds" in folders else None,
-    )
+    maps: dict[str, Any] = {
+        field: read_cam(folder, image_id)[0] if field == "cam" else read_label(folder, image_id)
+        for field, folder in folders.items()
+        if field != "images"
+    }
+    return SheetRow(image_id, data.read_image(image_id), truth=data.read_mask(image_id), **maps)
 
 
 def _numbers(recipe: Recipe, results: dict[str, Any]) -> Table:
@@ -157,8 +147,8 @@ def _times(results: dict[str, Any]) -> Table:
     table.add_column("seconds", justify="right")
     for name, step in results["steps"].items():
         resumed = " (resumed)" if step["resumed"] else ""
-        seconds = "failed" if step["seconds"] is None else f"{step['seconds']:.1f}"
-        seconds = "taken" if step.get("taken") else seconds
+        unknown = "taken" if step["taken"] else "failed"
+        seconds = unknown if step["seconds"] is None else f"{step['seconds']:.1f}"
         table.add_row(name, step["command"] + resumed, seconds)
     total = sum(step["seconds"] or 0 for step in results["steps"].values())
     table.add_section()

@@ -1,4 +1,4 @@
-"""``wsss-zoo compare``: compare runs on the terminal and in one HTML page."""
+"""``wsss-zoo compare``: compare runs on the terminal and on one HTML page."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,11 +6,10 @@ from pathlib import Path
 from rich.console import Console
 
 from wsss_zoo.arguments.command_parser import UsageError, parse_options
-from wsss_zoo.files.atomic import write_atomic
+from wsss_zoo.files.atomic import read_json, write_atomic
 from wsss_zoo.report.comparison import Comparison, compare
 from wsss_zoo.report.find_runs import Found, find_runs
 from wsss_zoo.report.packed_runs import origin
-from wsss_zoo.report.runs import read_json
 from wsss_zoo.report.tables import (
     csv_text,
     json_text,
@@ -91,11 +90,7 @@ def compare_runs(
 
 
 def table(args: Sequence[str]) -> str:
-    """The Markdown table that ``wsss-zoo compare ARGS`` prints with ``--markdown``.
-
-    Args:
-        args: Arguments after ``compare``.
-    """
+    """Make the Markdown table that ``wsss-zoo compare ARGS`` prints with ``--markdown``."""
     given = parse_options("compare", compare_runs, args)
     metric = given["metric"]
     found, comparison = _compare(given["runs"], metric, given["baseline"], given["confidence"])
@@ -103,13 +98,8 @@ def table(args: Sequence[str]) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file, complete or not at all; its folder is made.
-
-    Raises:
-        OSError: If that cannot be done.
-    """
+    """Write a file completely or not at all; OSError names the remedy."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, text)
     except OSError as error:
         raise OSError(f"{path} cannot be written: {error.strerror}; name another file") from error

@@ -1,4 +1,4 @@
-"""What is compared: which metrics, over which groups, against which baseline."""
+"""Compare groups of runs by some metrics, and with a baseline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,9 +21,9 @@ _SHARES = {
 
 @dataclass
 class Row:
-    """A group in the table: its metrics over its runs, the first one's difference to the baseline.
+    """A group in the table: its metrics, and the difference of the first one to the baseline.
 
-    None stands where no run has the metric, or where there is no difference.
+    A cell is None if no run has the metric.
     """
 
     group: Group
@@ -37,10 +37,9 @@ class Comparison:
     """Groups of runs and their numbers.
 
     Args:
-        rows: One for each group: the baseline first, the others by the first metric; stages of
-            pipelines in their order.
+        rows: The baseline's, then the others by the first metric; last the stages of pipelines.
         metrics: Names of the metrics in the columns, at least one; the first decides.
-        baseline: Group that the others are compared to; None if there is none.
+        baseline: Group that the others are compared to.
         confidence: Of the intervals, in (0, 1).
         runs: All runs.
         problems: What is wrong with the folders given.
@@ -55,7 +54,7 @@ class Comparison:
 
     @property
     def metric(self) -> str:
-        """The metric that decides."""
+        """Name of the metric that decides."""
         return self.metrics[0]
 
     @property
@@ -64,7 +63,7 @@ class Comparison:
         return [row.group for row in self.rows]
 
     def problems_of_runs(self) -> list[str]:
-        """A line for each run with which something is wrong."""
+        """List a line for each run with which something is wrong."""
         return [f"{run.name}: {'; '.join(run.problems)}" for run in self.runs if run.problems]
 
 
@@ -74,17 +73,16 @@ def compare(
     baseline: str | None = None,
     confidence: float = 0.95,
 ) -> Comparison:
-    """Compare runs.
+    """Group runs, and compare the groups by their metrics.
 
     Args:
         found: The runs.
-        metrics: Columns; empty takes the most telling that there are.
-        baseline: What to compare to, see `choose_baseline`; None compares to nothing.
+        metrics: Columns; by default the most telling that there are.
+        baseline: What to compare to, see `choose_baseline`.
         confidence: Of the intervals, in (0, 1).
 
     Raises:
-        ValueError: If there is no such baseline, no run has one of the metrics, or ``confidence``
-            is out of range.
+        ValueError: If there is no such baseline or metric, or ``confidence`` is out of range.
     """
     known = {name for run in found.runs for name in run.metrics}
     for name in metrics:
@@ -92,8 +90,8 @@ def compare(
             near = [other for other in known if name.rsplit("/", 1)[-1] in other]
             # Those by class are many.
             order = sorted(near or known, key=lambda other: (other.count("/"), other))
-            listed = ", ".join(order[:12])
-            raise ValueError(f"no run has the metric {name}; there are: {listed or 'none'}")
+            listed = ", ".join(order[:12]) or "none"
+            raise ValueError(f"no run has the metric {name}; there are: {listed}")
     columns = list(dict.fromkeys(metrics)) or _telling(known)
     groups = group_runs(found.runs)
     base = None if baseline is None else choose_baseline(groups, baseline)
@@ -103,7 +101,7 @@ def compare(
 
 
 def is_share(metric: str) -> bool:
-    """Whether a metric is in [0, 1] and shown in percent.
+    """Tell whether a metric is in [0, 1] and shown in percent.
 
     >>> is_share("val/iou/cat"), is_share("train/loss")
     (True, False)
@@ -113,12 +111,12 @@ def is_share(metric: str) -> bool:
 
 
 def is_loss(metric: str) -> bool:
-    """Whether less of a metric is better."""
+    """Tell whether less of a metric is better."""
     return "loss" in metric
 
 
 def shown(value: float, metric: str, *, signed: bool = False) -> str:
-    """A number as people read it: shares in percent with one decimal.
+    """Format a number: shares in percent with one decimal, others with four digits.
 
     >>> shown(0.58263, "val/miou"), shown(0.58263, "train/loss")
     ('58.3', '0.5826')
@@ -132,33 +130,28 @@ def shown(value: float, metric: str, *, signed: bool = False) -> str:
 
 
 def _telling(known: set[str]) -> list[str]:
-    columns = [name for name in _TELLING if name in known]
-    if not columns:
-        columns = sorted(name for name in known if name.startswith(("val/", "test/", "pseudo/")))
-    if not columns:
-        columns = sorted(known, key=lambda name: (name != "train/loss", name))[:1]
-    return columns[:_COLUMNS] or ["val/miou"]
+    telling = [name for name in _TELLING if name in known]
+    measured = sorted(name for name in known if name.startswith(("val/", "test/", "pseudo/")))
+    others = sorted(known, key=lambda name: (name != "train/loss", name))
+    return telling[:_COLUMNS] or measured[:_COLUMNS] or others[:1] or ["val/miou"]
 
 
 def _row(group: Group, metrics: list[str], base: Group | None, confidence: float) -> Row:
-    cells: dict[str, Estimate | None] = {}
-    for metric in metrics:
-        values = group.numbers(metric)
-        cells[metric] = estimate(values, confidence) if values else None
+    first, values = metrics[0], {metric: group.numbers(metric) for metric in metrics}
+    cells = {name: estimate(found, confidence) if found else None for name, found in values.items()}
     row = Row(group, cells, notes=group.notes())
-    if cells[metrics[0]] is None and not group.recipe and any(run.finished for run in group.runs):
-        row.notes.append(f"no {metrics[0]}")
-    lacking = sum(run.finished and run.number(metrics[0]) is None for run in group.runs)
-    if lacking and cells[metrics[0]] is not None:
-        row.notes.append(f"{lacking} of {len(group.runs)} runs without {metrics[0]}")
-    if base is None or base is group or cells[metrics[0]] is None:
+    lacking = sum(run.finished and run.number(first) is None for run in group.runs)
+    if lacking and values[first]:
+        row.notes.append(f"{lacking} of {len(group.runs)} runs without {first}")
+    elif lacking and not group.recipe:
+        row.notes.append(f"no {first}")
+    if base is None or base is group or not values[first]:
         return row
     classes, theirs = sorted(group.class_names), sorted(base.class_names)
     if classes and theirs and classes != theirs:
         row.notes.append("other classes than the baseline: no difference")
         return row
-    ours, others = group.by_seed(metrics[0]), base.by_seed(metrics[0])
-    row.delta = paired_difference(ours, others, confidence)
+    row.delta = paired_difference(group.by_seed(first), base.by_seed(first), confidence)
     if row.delta is None:
         row.notes.append("no seed in common with the baseline: no difference")
     return row

@@ -1,14 +1,17 @@
 """Find the runs in folders and give each a name that no other has."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
+from wsss_zoo.files.atomic import read_json
 from wsss_zoo.report.packed_runs import origin, unpacked
-from wsss_zoo.report.runs import CONFIGS, RESULTS, Run, read_json, read_run
+from wsss_zoo.report.runs import CONFIGS, RESULTS, Run, read_run, shortened
 from wsss_zoo.runs.folder import METRICS, STARTED
 
 _MARKS = (*CONFIGS, METRICS, STARTED, *(name for name in RESULTS if "/" not in name))
@@ -18,7 +21,7 @@ _NOT_WALKED = {"pseudo_labels", "checkpoints", "pictures", "earlier", "wandb", "
 
 @dataclass
 class Found:
-    """Runs in the order of the folders given, damaged ones too; what is wrong with the folders."""
+    """Runs in the order of the folders given, damaged ones too, and problems of the folders."""
 
     runs: list[Run] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -46,8 +49,8 @@ def find_runs(folders: Sequence[Path]) -> Found:
         before, twice = len(found.runs), 0
         for run in _runs_in(folder):
             # A stage that two pipelines share by a link is a row of both.
-            parent = run.folder.parent.resolve()
-            key = parent / run.folder.name if run.recipe else run.folder.resolve()
+            path = run.folder
+            key = path.parent.resolve() / path.name if run.recipe else path.resolve()
             if key in seen:
                 twice += 1
                 continue
@@ -73,20 +76,16 @@ def find_runs(folders: Sequence[Path]) -> Found:
 
 
 def _runs_in(folder: Path) -> Iterator[Run]:
-    """Runs in a folder and in folders in it, sorted by path."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: _natural(entry.name))
     except OSError:
         return
     names = {entry.name for entry in entries}
     folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
-    stages = _stages(folder, names)
+    summary = read_json(folder / "summary.json") if "summary.json" in names else {}
+    stages = _stages(folder, names, summary.get("steps"))
     for place, stage in enumerate(stages):
-        if (folder / stage).is_dir():
-            run = read_run(folder / stage)
-        else:
-            run = Run(folder / stage, finished=False, problems=["its folder is missing"])
-        yield _as_stage(run, folder, stage, place)
+        yield _read_stage(folder / stage, place, summary)
     if not stages and names & set(_MARKS):
         yield read_run(folder)
     for entry in folders:
@@ -95,27 +94,27 @@ def _runs_in(folder: Path) -> Iterator[Run]:
             yield from _runs_in(Path(entry.path))
 
 
-def _stages(folder: Path, names: set[str]) -> list[str]:
-    """Stages of a pipeline's folder in their order; [] if it is none."""
-    steps = read_json(folder / "summary.json").get("steps") if "summary.json" in names else None
+def _stages(folder: Path, names: set[str], steps: Any) -> list[str]:
+    """List the stages of a pipeline's folder in their order; [] if it is none."""
     if isinstance(steps, dict):
-        return [name for name in steps if name not in ("", "..") and _is_name(name)]
+        return [name for name in steps if _is_name(name)]
     started = {name: folder / name / STARTED for name in names}
     begun = {name: path.stat().st_mtime for name, path in started.items() if path.is_file()}
     return sorted(begun, key=begun.__getitem__)
 
 
 def _is_name(name: str) -> bool:
-    return name.isprintable() and Path(name).name == name
+    return name not in ("", "..") and name.isprintable() and Path(name).name == name
 
 
-def _as_stage(run: Run, folder: Path, stage: str, place: int) -> Run:
-    """Add to a run what the folder of its pipeline says."""
-    summary = read_json(folder / "summary.json")
-    run.stage, run.place = stage, place
-    run.recipe = str(summary.get("recipe") or _recipe_of(run.folder) or folder.name)
+def _read_stage(folder: Path, place: int, summary: dict[str, Any]) -> Run:
+    """Read a stage, and what the summary of its pipeline says of it."""
+    missing = Run(folder, finished=False, problems=["its folder is missing"])
+    run = read_run(folder) if folder.is_dir() else missing
+    run.stage, run.place = folder.name, place
+    run.recipe = str(summary.get("recipe") or _recipe_of(folder) or folder.parent.name)
     steps = summary.get("steps")
-    step = steps.get(stage) if isinstance(steps, dict) else None
+    step = steps.get(folder.name) if isinstance(steps, dict) else None
     if isinstance(step, dict):
         if isinstance(step.get("seconds"), int | float):
             run.seconds = float(step["seconds"])
@@ -127,14 +126,13 @@ def _as_stage(run: Run, folder: Path, stage: str, place: int) -> Run:
 
 
 def _recipe_of(folder: Path) -> str | None:
-    """Name of the recipe in the first line of a stage's ``step.yaml``."""
+    """Read the name of the recipe in the first line of a stage's ``step.yaml``."""
     try:
-        with (folder / "step.yaml").open(encoding="utf-8", errors="replace") as file:
-            line = file.readline()
+        text = (folder / "step.yaml").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    name, comma, _ = line.removeprefix("# ").partition(", step ")
-    return name if comma else None
+    first_line = re.match("(?:# )?(.*?), step ", text)
+    return first_line[1] if first_line else None
 
 
 def _give_names(found: Found, lengths: list[int]) -> None:
@@ -148,18 +146,13 @@ def _give_names(found: Found, lengths: list[int]) -> None:
         counts = Counter(run.name for run in found.runs)
         doubles = [index for index, run in enumerate(found.runs) if counts[run.name] > 1]
         ambiguous = ambiguous or sorted({found.runs[index].name for index in doubles})
-        longer = False
-        for index in doubles:
-            if lengths[index] < len(paths[index]):
-                lengths[index] += 1
-                longer = True
+        short = [index for index in doubles if lengths[index] < len(paths[index])]
+        for index in short:
+            lengths[index] += 1
+        longer = bool(short)
     if ambiguous:
-        more = f" and {len(ambiguous) - 5} more" if len(ambiguous) > 5 else ""
-        found.problems.append(
-            "runs of the same name are told apart by their folders: "
-            + ", ".join(ambiguous[:5])
-            + more
-        )
+        listed = shortened(ambiguous, 5)
+        found.problems.append(f"runs of the same name are told apart by their folders: {listed}")
 
 
 def _natural(name: str) -> tuple[str, int]:

@@ -2,30 +2,21 @@
 
 import fnmatch
 import json
-import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
-from wsss_zoo.report.runs import Run
-from wsss_zoo.report.settings import (
-    Settings,
-    common_settings,
-    comparable,
-    differences,
-    is_numbered,
-)
+from wsss_zoo.report.runs import Run, shortened
+from wsss_zoo.report.settings import Settings, common_settings, comparable, differences, is_numbered
 
 _SHOWN_SETTINGS = 3
 
 
 @dataclass
 class Group:
-    """Runs, at least one, that differ in nothing but seed and paths; their other settings.
-
-    Its name tells it from all other groups.
-    """
+    """Runs, at least one, that differ in seed and paths only, with their other settings."""
 
     runs: list[Run]
     settings: Settings = field(default_factory=dict)
@@ -49,62 +40,52 @@ class Group:
         return next((run.class_names for run in lists if run.class_names), [])
 
     def numbers(self, metric: str) -> list[float]:
-        """Final values of the runs that have one."""
+        """List the final values of the runs that have one."""
         values = (run.number(metric) for run in self.runs)
         return [value for value in values if value is not None]
 
     def by_seed(self, metric: str) -> dict[int, float]:
-        """Final value for each seed; the mean where a seed was run more than once."""
+        """Map each seed to its final value; the mean where a seed was run more than once."""
         found: dict[int, list[float]] = {}
         for run in self.runs:
             value = run.number(metric)
             if value is not None and run.seed is not None:
                 found.setdefault(run.seed, []).append(value)
-        return {seed: math.fsum(found[seed]) / len(found[seed]) for seed in sorted(found)}
+        return {seed: fmean(found[seed]) for seed in sorted(found)}
 
     def notes(self) -> list[str]:
-        """What to know of it, apart from the problems of its runs."""
+        """List what to know of the group, apart from the problems of its runs."""
         seeds = Counter(run.seed for run in self.runs if run.finished)
-        unknown = seeds.pop(None, 0)
         twice = sorted(seed for seed, count in seeds.items() if seed is not None and count > 1)
-        notes = []
-        if twice:
-            listed = ", ".join(map(str, twice[:6])) + (", …" if len(twice) > 6 else "")
-            notes.append(f"more than one run of seed {listed}")
-        if unknown:
-            notes.append(f"without a seed: {unknown}")
+        listed = ", ".join(map(str, twice[:6])) + (", …" if len(twice) > 6 else "")
         left = sum(not run.finished for run in self.runs)
-        if left:
-            notes.append(f"{left} of {len(self.runs)} runs not finished")
-        return notes
+        notes = {
+            f"more than one run of seed {listed}": twice,
+            f"without a seed: {seeds[None]}": seeds[None],
+            f"{left} of {len(self.runs)} runs not finished": left,
+        }
+        return [note for note, applies in notes.items() if applies]
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
     """Group runs by method, stage of a pipeline, classes and settings.
 
-    Not by seeds, folders of the run and paths of inputs, nor by options that only later versions
-    know. Only where a seed would then occur twice, runs with other inputs (``init_from``,
-    ``pseudo_label_dir``, ..) or options are groups of their own.
+    Seeds, folders of the run, paths of inputs and options of later versions do not count. Inputs
+    (``init_from``, ``pseudo_label_dir``, ..) and options do where a seed would else occur twice.
     """
     split = [comparable(run.settings) for run in runs]
     exact = [json.dumps(pair, sort_keys=True) for pair in split]
     settings = [kept for kept, _ in split]
     # Options of other methods are not missing.
-    by_method: dict[object, list[int]] = {}
-    for index, run in enumerate(runs):
-        by_method.setdefault((run.recipe, run.stage, run.method), []).append(index)
-    for indices in by_method.values():
-        for index, kept in zip(
-            indices, common_settings([settings[i] for i in indices]), strict=True
-        ):
+    kinds = [(run.recipe, run.stage, run.method) for run in runs]
+    for indices in _split(range(len(runs)), kinds):
+        common = common_settings([settings[i] for i in indices])
+        for index, kept in zip(indices, common, strict=True):
             settings[index] = kept
-    keyed: dict[str, list[int]] = {}
-    for index, run in enumerate(runs):
-        content = [run.recipe, run.stage, run.method, settings[index]]
-        keyed.setdefault(json.dumps(content, sort_keys=True), []).append(index)
+    texts = [json.dumps(kept, sort_keys=True) for kept in settings]
     groups = [
         Group([runs[i] for i in part], settings[part[0]])
-        for indices in keyed.values()
+        for indices in _split(range(len(runs)), list(zip(kinds, texts, strict=True)))
         for same in _by_classes(indices, runs)
         for part in _apart(same, runs, exact)
     ]
@@ -113,38 +94,40 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
 
 
 def choose_baseline(groups: Sequence[Group], text: str) -> Group:
-    """The group that a user means.
-
-    Args:
-        groups: All groups.
-        text: Name of a group, of a run in it or of its method; may hold ``*``.
+    """Find the one group whose name, or that of a run in it or of its method, matches ``text``.
 
     Raises:
-        ValueError: If it is none of them, or several groups.
+        ValueError: If none or several match; ``text`` may hold ``*``.
     """
-    tests: tuple[Callable[[Group], list[str]], ...] = (
-        lambda group: [group.name],
-        lambda group: [run.name for run in group.runs] + [str(run.folder) for run in group.runs],
-        lambda group: [group.method],
-    )
     pattern = text.rstrip("/") or text
-    for names in tests:
-        chosen = [g for g in groups if any(_is_called(name, pattern) for name in names(g))]
+    for names in (
+        [[group.name] for group in groups],
+        [[name for run in g.runs for name in (run.name, str(run.folder))] for g in groups],
+        [[group.method] for group in groups],
+    ):
+        chosen = [
+            group
+            for group, called in zip(groups, names, strict=True)
+            if pattern in called or fnmatch.filter(called, pattern)
+        ]
         if len(chosen) == 1:
             return chosen[0]
         if chosen:
-            listed = ", ".join(group.name for group in chosen[:8])
+            listed = shortened([group.name for group in chosen], 8)
             raise ValueError(f"--baseline {text} may be each of: {listed}; give one of these")
-    listed = ", ".join(group.name for group in groups[:8])
-    more = f" and {len(groups) - 8} more" if len(groups) > 8 else ""
-    raise ValueError(f"there is no group {text} to be the baseline; there are: {listed}{more}")
+    listed = shortened([group.name for group in groups], 8)
+    raise ValueError(f"there is no group {text} to be the baseline; there are: {listed}")
 
 
-def _is_called(name: str, pattern: str) -> bool:
-    return name == pattern or fnmatch.fnmatchcase(name, pattern)
+def _split(indices: Iterable[int], keys: Sequence[Hashable]) -> list[list[int]]:
+    """Split indices by their keys, in the order in which these come."""
+    parts: dict[Hashable, list[int]] = {}
+    for index in indices:
+        parts.setdefault(keys[index], []).append(index)
+    return list(parts.values())
 
 
-def _by_classes(indices: list[int], runs: Sequence[Run]) -> Iterable[list[int]]:
+def _by_classes(indices: list[int], runs: Sequence[Run]) -> list[list[int]]:
     """Split runs of a group by their classes; those that stopped before they named any stay."""
     parts: dict[tuple[str, ...], list[int]] = {}
     for index in indices:
@@ -156,15 +139,10 @@ def _by_classes(indices: list[int], runs: Sequence[Run]) -> Iterable[list[int]]:
     return [sorted(part) for part in parts.values()]
 
 
-def _apart(indices: list[int], runs: Sequence[Run], exact: Sequence[str]) -> Iterable[list[int]]:
+def _apart(indices: list[int], runs: Sequence[Run], exact: Sequence[str]) -> list[list[int]]:
     """Split runs by all that is known of them if a seed occurs twice, else leave them together."""
-    seeds = Counter(runs[i].seed for i in indices if runs[i].seed is not None)
-    if max(seeds.values(), default=1) == 1:
-        return [indices]
-    parts: dict[str, list[int]] = {}
-    for index in indices:
-        parts.setdefault(exact[index], []).append(index)
-    return parts.values()
+    seeds = [runs[i].seed for i in indices if runs[i].seed is not None]
+    return [indices] if len(set(seeds)) == len(seeds) else _split(indices, exact)
 
 
 def _give_names(groups: Sequence[Group]) -> None:
@@ -187,7 +165,7 @@ def _give_names(groups: Sequence[Group]) -> None:
 
 
 def _folder_name(runs: Sequence[Run]) -> str:
-    """Path of the runs without numbers of seeds; "" if it is not the same for all."""
+    """Take the path of the runs without numbers of seeds; "" if it is not the same for all."""
     names = set()
     for run in runs:
         parts = [part for part in run.name.split("/") if not is_numbered(part)]
@@ -199,24 +177,17 @@ def _folder_name(runs: Sequence[Run]) -> str:
 
 
 def _tell_apart(groups: Sequence[Group]) -> None:
-    """Add to the groups' names what they differ in."""
     varied = differences([{"method": g.method} | g.settings for g in groups])
     varied.pop("model", None)
+    methods_vary = varied.pop("method", None) is not None
     for index, group in enumerate(groups):
-        parts = [
-            f"{_short(name)}={_cut(values[index])}"
-            for name, values in varied.items()
-            if values[index] is not None and name != "method"
-        ]
-        if "method" in varied:
-            parts.insert(0, group.method)
+        parts = [group.method] if methods_vary else []
+        for name, values in varied.items():
+            if values[index] is not None:
+                parts.append(f"{name.rpartition('.')[2]}={_cut(values[index])}")
         more = f" +{len(parts) - _SHOWN_SETTINGS}" if len(parts) > _SHOWN_SETTINGS else ""
         if parts:
             group.name += f" ({', '.join(parts[:_SHOWN_SETTINGS])}{more})"
-
-
-def _short(name: str) -> str:
-    return name.rsplit(".", 1)[-1]
 
 
 def _cut(value: str | None) -> str:
@@ -225,12 +196,12 @@ def _cut(value: str | None) -> str:
 
 
 def seeds_of(groups: Iterable[Group]) -> list[int]:
-    """All seeds of some groups, sorted."""
+    """List the seeds of some groups, sorted."""
     return sorted({run.seed for group in groups for run in group.runs if run.seed is not None})
 
 
 def class_lists(groups: Iterable[Group]) -> Mapping[tuple[str, ...], list[Group]]:
-    """Groups by their class names, as a set; those without any are left out."""
+    """Collect groups by their sorted class names; those without any are left out."""
     lists: dict[tuple[str, ...], list[Group]] = {}
     for group in groups:
         if group.class_names:

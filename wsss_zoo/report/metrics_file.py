@@ -1,4 +1,4 @@
-"""Curves and last values in a run's ``metrics.csv``."""
+"""Read curves and last values from a run's ``metrics.csv``."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,8 +45,8 @@ class Metrics:
 def read_metrics_file(path: Path) -> Metrics:
     """Read a metrics file, as far as it can be read.
 
-    A row whose step is smaller than that of an earlier row was measured after the training, by
-    ``validate`` in the same folder. It counts as last value and is no part of a curve.
+    A row of a smaller step than an earlier one is of a later ``validate`` in the same folder: it
+    gives last values and no points of curves.
     """
     found = Metrics()
     try:

@@ -1,4 +1,4 @@
-"""Families of runs packed into one file each, read as the folders that they were."""
+"""Pack families of runs into one file each, and read these like folders."""
 
 import atexit
 import functools
@@ -51,14 +51,8 @@ def unpack(archive: Path, folder: Path) -> None:
 def unpacked(folder: Path) -> list[Path]:
     """Find the folders to read in place of one that is packed or holds packed families.
 
-    ``a/b`` is looked for in ``a.runs.zip`` if there is no folder ``a``. Unpacked files last until
-    the program ends.
-
-    Args:
-        folder: A folder, an archive, or a folder within an archive.
-
-    Returns:
-        The folder itself if nothing is packed.
+    ``folder`` may be an archive, and ``a/b`` is looked for in ``a.runs.zip`` if there is no folder
+    ``a``. Where nothing is packed it is the result. Unpacked files last until the program ends.
 
     Raises:
         ValueError: If an archive cannot be read.

@@ -1,8 +1,8 @@
-"""One run's folder: what it was told, what it measured, whether it came to its end."""
+"""Read a run's folder: its settings, its numbers, and whether it is finished."""
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,25 +11,18 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from wsss_zoo.files.atomic import read_json
 from wsss_zoo.report.metrics_file import Curve, Metrics, read_metrics_file
 from wsss_zoo.report.settings import Settings, flatten
-from wsss_zoo.runs.folder import CONFIG, DONE, STARTED
+from wsss_zoo.runs.folder import CONFIG, DONE, METRICS, STARTED
 
-CONFIGS = (
-    CONFIG,
-    "step.yaml",
-    "config_validate.yaml",
-    "config_test.yaml",
-    "config_predict.yaml",
-)
+_MEASURED = ("config_validate.yaml", "config_test.yaml")
+CONFIGS = (CONFIG, "step.yaml", *_MEASURED, "config_predict.yaml")
 # Kept copies of runs have the quality of labels beside the configuration.
 RESULTS = (
-    "val_results.json",
-    "test_results.json",
-    "pseudo_labels/quality.json",
-    "quality.json",
+    "val_results.json", "test_results.json", "pseudo_labels/quality.json", "quality.json",
     "reliability.json",
-)
+)  # fmt: skip
 _MANIFESTS = ("pseudo_labels/manifest.json", "manifest.json")
 # libyaml, where PyYAML was built with it, is ten times as fast.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -40,23 +33,22 @@ class Run:
     """A run, as far as its folder tells.
 
     Args:
-        folder: Where it lies.
-        name: What it is called; tells it from all others.
-        method: Class name of its method; "unknown method" if nothing tells.
-        seed: Its seed; None if nothing tells.
+        folder: Its folder.
+        name: Unique name.
+        method: Class name of its method.
+        seed: Its seed.
         settings: Options by their names on the command line.
         metrics: Final numbers, all finite.
         measured: Names of those that ``validate``, ``test`` or ``predict`` measured.
         curves: Metrics over the training.
-        class_names: Names by class index; empty if nothing tells.
-        confusion: Pixels by truth (row) and prediction, (C, C); None if there is none.
+        class_names: Names by class index; empty if unknown.
+        confusion: Pixels by truth (row) and prediction, (C, C).
         finished: Whether it came to its end, or was measured afterwards.
         problems: What is wrong with it, a line each.
-        recipe: Name of the pipeline it is a stage of.
+        recipe: Name of the pipeline that it is a stage of.
         stage: Name of the stage.
         place: Number of the stage in its pipeline.
-        seconds: Wall time of a stage.
-        resumed: Whether the stage was interrupted, and its wall time is that of its last part.
+        seconds: Wall time of a stage; of an interrupted (``resumed``) one that of its last part.
     """
 
     folder: Path
@@ -78,10 +70,9 @@ class Run:
     resumed: bool = False
 
     def number(self, metric: str) -> float | None:
-        """Final value of a metric; None if there is none, or it is that of half a training."""
-        if metric not in self.metrics or not (self.finished or metric in self.measured):
-            return None
-        return self.metrics[metric]
+        """Get the final value of a metric; None if missing, or from an unfinished training."""
+        counts = self.finished or metric in self.measured
+        return self.metrics.get(metric) if counts else None
 
 
 def read_run(folder: Path) -> Run:
@@ -93,9 +84,7 @@ def read_run(folder: Path) -> Run:
     seed = config.get("seed_everything")
     if isinstance(seed, int) and not isinstance(seed, bool):
         run.seed = seed
-    found = Metrics()
-    if (folder / "metrics.csv").exists():
-        found = read_metrics_file(folder / "metrics.csv")
+    found = read_metrics_file(folder / METRICS) if (folder / METRICS).exists() else Metrics()
     run.curves, run.problems = found.curves, run.problems + found.problems
     values = dict(found.last)
     for name in RESULTS:
@@ -104,9 +93,10 @@ def read_run(folder: Path) -> Run:
     run.metrics = {name: value for name, value in values.items() if math.isfinite(value)}
     lost = sorted(set(values) - set(run.metrics))
     if lost:
-        run.problems.append(f"not a finite number: {_shortened(lost)}")
+        run.problems.append(f"not a finite number: {shortened(lost, 3)}")
     if not run.class_names:
-        run.class_names = _classes_in_manifest(folder) or _classes_in(run.metrics)
+        lists = [_classes_in(read_json(folder / name)) for name in _MANIFESTS]
+        run.class_names = next(filter(None, lists), []) or _classes_of(run.metrics)
     _judge_end(run, found)
     if not values and any((folder / name).exists() for name in _MANIFESTS):
         run.problems.append("no metrics: it only wrote label maps")
@@ -116,31 +106,16 @@ def read_run(folder: Path) -> Run:
     return run
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Content of a JSON file; {} if it is missing, damaged or no object."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def _read_config(run: Run) -> dict[str, Any]:
-    """The first configuration there is; how it was measured comes from that of the measurement."""
-    found: dict[str, Any] = {}
+    """Read the first configuration; how the run was measured is in that of the measurement."""
     names = [name for name in CONFIGS if (run.folder / name).exists()]
-    for name in names[:1]:
-        found = _read_yaml(run, name)
-    for name in names[1:]:
-        if name in ("config_validate.yaml", "config_test.yaml"):
-            other = _read_yaml(run, name)
-            for key in ("evaluation", "metrics"):
-                if key in other:
-                    found[key] = other[key]
-            break
     if not names:
         run.problems.append("no config.yaml: method, seed and settings are not known")
-    return found
+        return {}
+    found = _read_yaml(run, names[0])
+    measured = [name for name in names[1:] if name in _MEASURED]
+    other = _read_yaml(run, measured[0]) if measured else {}
+    return found | {key: other[key] for key in ("evaluation", "metrics") if key in other}
 
 
 def _read_yaml(run: Run, name: str) -> dict[str, Any]:
@@ -159,22 +134,20 @@ def _read_yaml(run: Run, name: str) -> dict[str, Any]:
 
 
 def _read_results(run: Run, name: str) -> dict[str, float]:
-    """Numbers of a results file; its class names and confusion matrix go to the run."""
+    """Read the numbers of a results file; its class names and confusion matrix go to the run."""
     content = read_json(run.folder / name)
     metrics = content.get("metrics")
     if not isinstance(metrics, Mapping):
         run.problems.append(f"{name} is damaged; it is left out")
         return {}
     values = {
-        str(key): float(value) for key, value in metrics.items() if isinstance(value, int | float)
+        name: float(value) for name, value in metrics.items() if isinstance(value, int | float)
     }
     run.measured |= set(values)
     values |= _sweep(content.get("sweep"))
     if run.method == "unknown method" and isinstance(content.get("method"), str):
         run.method = content["method"]
-    names = content.get("class_names")
-    if isinstance(names, list) and not run.class_names:
-        run.class_names = [str(item) for item in names]
+    run.class_names = run.class_names or _classes_in(content)
     if run.confusion is None and "confusion" in content:
         try:
             matrix = np.array(content["confusion"], dtype=np.float64)
@@ -188,7 +161,7 @@ def _read_results(run: Run, name: str) -> dict[str, float]:
 
 
 def _sweep(sweep: Any) -> dict[str, float]:
-    """CAM mIoU at every tenth threshold, which need not be tuned on true masks."""
+    """Take the CAM mIoU at every tenth threshold, which need not be tuned on true masks."""
     try:
         pairs = zip(sweep["thresholds"], sweep["miou"], strict=True)
         tenths = {round(10 * float(t)): float(v) for t, v in pairs if abs(10 * t % 1) < 1e-6}
@@ -197,17 +170,12 @@ def _sweep(sweep: Any) -> dict[str, float]:
     return {f"pseudo/cam_miou_at_{tenth / 10}": value for tenth, value in tenths.items()}
 
 
-def _classes_in_manifest(folder: Path) -> list[str]:
-    """Class names of the label maps that the run wrote; [] without any."""
-    for name in _MANIFESTS:
-        names = read_json(folder / name).get("class_names")
-        if isinstance(names, list):
-            return [str(item) for item in names]
-    return []
+def _classes_in(content: Mapping[str, Any]) -> list[str]:
+    names = content.get("class_names")
+    return [str(name) for name in names] if isinstance(names, list) else []
 
 
-def _classes_in(metrics: Mapping[str, float]) -> list[str]:
-    """Class names out of the names of metrics by class."""
+def _classes_of(metrics: Mapping[str, float]) -> list[str]:
     for prefix in ("val/iou/", "test/iou/", "pseudo/iou/", "val/ap/", "test/ap/"):
         names = [name.removeprefix(prefix) for name in metrics if name.startswith(prefix)]
         if names:
@@ -216,7 +184,6 @@ def _classes_in(metrics: Mapping[str, float]) -> list[str]:
 
 
 def _judge_end(run: Run, found: Metrics) -> None:
-    """Find out whether the run came to its end."""
     if (run.folder / STARTED).exists():
         if not (run.folder / DONE).exists():
             run.finished = False
@@ -252,5 +219,7 @@ def _whole(text: str | None, default: int) -> int:
         return default
 
 
-def _shortened(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def shortened(names: Sequence[str], count: int) -> str:
+    """List the first ``count`` names, and how many more there are."""
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more

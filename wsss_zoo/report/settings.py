@@ -1,4 +1,4 @@
-"""What a run's configuration says, flat, and what of it tells one experiment from another."""
+"""Settings of runs: as flat names and texts, and which of them make an experiment."""
 
 import json
 import re
@@ -8,27 +8,12 @@ from typing import Any
 
 # Where, when and how it was run, drawn and saved, not what was done.
 _IRRELEVANT = (
-    "ckpt_path",
-    "seed_everything",
-    "data.seed",
-    "data.num_workers",
-    "trainer.default_root_dir",
-    "trainer.logger",
-    "trainer.callbacks",
-    "trainer.accelerator",
-    "trainer.enable_",
-    "trainer.log_every_n_steps",
-    "trainer.num_sanity_val_steps",
-    "trainer.profiler",
-    "trainer.check_val_every_n_epoch",
-    "trainer.val_check_interval",
-    "trainer.barebones",
-    "trainer.model_registry",
-    "checkpoint.",
-    "labels.out_dir",
-    "labels.overwrite",
-    "visualizer.",
-)
+    "ckpt_path", "seed_everything", "data.seed", "data.num_workers", "trainer.default_root_dir",
+    "trainer.logger", "trainer.callbacks", "trainer.accelerator", "trainer.enable_",
+    "trainer.log_every_n_steps", "trainer.num_sanity_val_steps", "trainer.profiler",
+    "trainer.check_val_every_n_epoch", "trainer.val_check_interval", "trainer.barebones",
+    "trainer.model_registry", "checkpoint.", "labels.out_dir", "labels.overwrite", "visualizer.",
+)  # fmt: skip
 _PATHS = {"root", "sbd_root", "init_from", "partner_init_from", "pseudo_label_dir", "graph_dir"}
 _FILES = (".ckpt", ".pt", ".pth", ".safetensors", ".csv", ".json", ".txt")
 # What a configuration of kept results has in place of a path.
@@ -39,7 +24,7 @@ Settings = dict[str, str]
 
 
 def flatten(config: Mapping[str, Any]) -> Settings:
-    """Options of a configuration by their names on the command line, values as text.
+    """Map the options of a configuration, by their names on the command line, to text.
 
     >>> flatten({"model": {"class_path": "wsss_zoo.CAM", "init_args": {"lr": 0.1, "crf": None}}})
     {'model': 'CAM', 'model.lr': '0.1', 'model.crf': 'null'}
@@ -82,40 +67,31 @@ def comparable(settings: Mapping[str, str]) -> tuple[Settings, Settings]:
             kept[name] = PurePath(value).name
         elif value != "null" and (last in _PATHS or _looks_like_path(value)):
             kept[name] = "(path)"
-            paths[name] = "/".join(
-                "*" if is_numbered(part) else part for part in PurePath(value).parts
-            )
+            parts = PurePath(value).parts
+            paths[name] = "/".join("*" if is_numbered(part) else part for part in parts)
         else:
             kept[name] = value
     return kept, paths
 
 
 def is_numbered(part: str) -> bool:
-    """Whether a folder's name is the number of a repetition: ``seed0``, ``version_3``, ``12``."""
+    """Tell whether a folder's name numbers a repetition: ``seed0``, ``version_3``, ``12``."""
     return _NUMBERED.fullmatch(part) is not None
 
 
 def common_settings(all_settings: Iterable[Settings]) -> list[Settings]:
     """Leave out options that only some runs have and on which these agree.
 
-    Runs of different ages do not have the same options; one that came later at its default must
-    not tear apart the seeds of an experiment.
+    A later version has more options. One at its default must not split the seeds of an experiment.
     """
     listed = list(all_settings)
-    values: dict[str, set[str]] = {}
-    counts: dict[str, int] = {}
-    for settings in listed:
-        for name, value in settings.items():
-            values.setdefault(name, set()).add(value)
-            counts[name] = counts.get(name, 0) + 1
-    late = {name for name in values if counts[name] < len(listed) and len(values[name]) == 1}
-    if not late:
-        return listed
+    # Of these, runs that have the option agree on its value.
+    late = {name for name, values in differences(listed).items() if len({*values} - {None}) == 1}
     return [{k: v for k, v in settings.items() if k not in late} for settings in listed]
 
 
 def differences(all_settings: Iterable[Settings]) -> dict[str, list[str | None]]:
-    """Options that are not the same everywhere, with the value of each; None where it is missing.
+    """Find the options that are not the same everywhere, with all values; None where missing.
 
     >>> differences([{"a": "1", "b": "2"}, {"a": "1"}])
     {'b': ['2', None]}

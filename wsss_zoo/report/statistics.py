@@ -10,14 +10,9 @@ from scipy.special import stdtrit
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean of some values, and how sure it is.
+    """Mean of ``count`` values, their standard deviation (n - 1) and the mean's interval.
 
-    Args:
-        mean: Mean of the values.
-        spread: Their standard deviation (n - 1 in the denominator); None for one value.
-        count: Number of values, at least 1.
-        low: Lower end of the confidence interval of the mean; None for one value.
-        high: Its upper end; None for one value.
+    Of a single value there is neither deviation (``spread``) nor interval (``low``, ``high``).
     """
 
     mean: float
@@ -28,7 +23,7 @@ class Estimate:
 
 
 def estimate(values: Sequence[float], confidence: float = 0.95) -> Estimate:
-    """Estimate the mean of values that are independent of each other, with its t interval.
+    """Estimate the mean of independent values and its Student's t interval.
 
     Args:
         values: At least one.
@@ -58,8 +53,7 @@ def paired_difference(
 ) -> Estimate | None:
     """Estimate the difference to a baseline over the seeds that both have; None if they share none.
 
-    Pairing takes out what the seed does to both (the images drawn, the order of the batches): only
-    the spread of the differences counts.
+    Pairing removes what a seed does to both, as the choice of images and the order of batches.
 
     >>> paired_difference({0: 3.0, 1: 5.0}, {0: 2.0, 1: 4.0, 2: 9.0}).mean
     1.0

@@ -1,4 +1,4 @@
-"""The comparison on the terminal, as Markdown, CSV and JSON."""
+"""Tables of a comparison: on the terminal, as Markdown, CSV and JSON."""
 
 import csv
 import io
@@ -18,16 +18,12 @@ from wsss_zoo.report.runs import Run
 from wsss_zoo.report.statistics import Estimate, estimate
 
 _SHOWN_PROBLEMS = 20
+# Attributes of a run that stand in the JSON as they are.
+_OF_RUN = ("method", "recipe", "stage", "seed", "finished", "seconds", "problems", "metrics")
 
 
 def print_comparison(comparison: Comparison, console: Console, rows: int = 60) -> None:
-    """Print the table, and below it what is wrong with runs.
-
-    Args:
-        comparison: What to print.
-        console: Where to.
-        rows: Rows to print at most; how many are left out is said.
-    """
+    """Print the first ``rows`` rows of the table, and below it what is wrong with runs."""
     # Names and notes are the user's: as Text, no bracket of theirs is markup.
     table = Table()
     header = _header(comparison)
@@ -50,34 +46,25 @@ def print_comparison(comparison: Comparison, console: Console, rows: int = 60) -
 
 
 def _text(text: str, style: str = "") -> Text:
-    """Text as it is, without what would steer the terminal."""
+    """Replace what would steer the terminal."""
     return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text), style)
 
 
 def caption(comparison: Comparison) -> str:
-    """What the numbers of a table are."""
+    """Say what the numbers of a table are."""
     text = "mean ± standard deviation over runs"
     if any(map(is_share, comparison.metrics)):
         text = f"shares in percent; {text}"
     if comparison.baseline is not None:
-        percent = f"{100 * comparison.confidence:g}"
-        text += (
-            f"; difference to {comparison.baseline.name} by seed, with the {percent} % t interval "
-            "of its mean"
-        )
+        interval = f"the {100 * comparison.confidence:g} % t interval of its mean"
+        text += f"; difference to {comparison.baseline.name} by seed, with {interval}"
     return text
 
 
 def markdown_table(comparison: Comparison, *, by_seed: bool = False) -> str:
-    """The table in Markdown.
-
-    Args:
-        comparison: What to write; ``by_seed`` of stages of one recipe gives `pipeline_table`.
-        by_seed: A column for each seed, for the first metric.
-    """
+    """Write the table as Markdown; ``by_seed`` has a column for each seed, of the first metric."""
     if not by_seed:
-        lines = [_cells(comparison, row) for row in comparison.rows]
-        return _markdown(_header(comparison), lines)
+        return _markdown(_header(comparison), [_cells(comparison, row) for row in comparison.rows])
     seeds = seeds_of(comparison.groups)
     metric, *others = comparison.metrics
     header = ["", *(f"seed {seed}" for seed in seeds), "mean ± sd"]
@@ -100,7 +87,7 @@ def markdown_table(comparison: Comparison, *, by_seed: bool = False) -> str:
 def pipeline_table(
     summaries: dict[int, dict[str, Any]], runs: Sequence[Run], metrics: Sequence[str] = ()
 ) -> str:
-    """Numbers and wall times of one recipe in Markdown, a column for each seed.
+    """Write numbers and wall times of one recipe as Markdown, a column for each seed.
 
     Args:
         summaries: ``summary.json`` of each seed's pipeline.
@@ -108,8 +95,8 @@ def pipeline_table(
         metrics: More rows, each ``stage:metric``.
     """
     seeds, first = sorted(summaries), next(iter(summaries.values()))
-    rows = {name: [summaries[s]["report"].get(name) for s in seeds] for name in first["report"]}
-    lines = [_measure(name, values, ".3f") for name, values in rows.items()]
+    reports = [summaries[seed]["report"] for seed in seeds]
+    lines = [_measure(name, [r.get(name) for r in reports], ".3f") for name in first["report"]]
     for entry in metrics:
         stage, _, metric = entry.partition(":")
         of_seed = {run.seed: run.number(metric) for run in runs if run.stage == stage}
@@ -126,54 +113,41 @@ def pipeline_table(
 
 
 def csv_text(comparison: Comparison) -> str:
-    """The table as CSV: a line for each group, numbers in full, shares in [0, 1]."""
+    """Write the table as CSV: a line for each group, numbers in full, shares in [0, 1]."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     header = ["group", "method", "recipe", "stage", "runs", "seeds"]
     for metric in comparison.metrics:
-        header += [f"{metric} {part}" for part in ("mean", "sd", "runs")]
+        header += [f"{metric} mean", f"{metric} sd", f"{metric} runs"]
     header += [f"difference {part}" for part in ("mean", "sd", "low", "high", "seeds")]
     writer.writerow([*header, "notes"])
     for row in comparison.rows:
-        group = row.group
+        group, delta = row.group, row.delta
         seeds = " ".join(map(str, seeds_of([group])))
         cells: list[Any] = [group.name, group.method, group.recipe, group.runs[0].stage]
         cells += [len(group.runs), seeds]
-        for metric in comparison.metrics:
-            cell = row.cells[metric]
+        for cell in row.cells.values():
             cells += [cell.mean, cell.spread, cell.count] if cell else ["", "", 0]
-        delta = row.delta
-        cells += (
-            [delta.mean, delta.spread, delta.low, delta.high, delta.count] if delta else [""] * 5
-        )
-        writer.writerow([*("" if cell is None else cell for cell in cells), "; ".join(row.notes)])
+        parts = ("mean", "spread", "low", "high", "count")
+        cells += [getattr(delta, part) for part in parts] if delta else [""] * 5
+        writer.writerow([*cells, "; ".join(row.notes)])
     return text.getvalue()
 
 
 def json_text(comparison: Comparison) -> str:
-    """Everything as JSON: groups with their statistics, runs with all their numbers, problems."""
+    """Write groups with their statistics, runs with all their numbers and problems as JSON."""
     group_of = {id(run): row.group.name for row in comparison.rows for run in row.group.runs}
+    runs = [
+        {"name": run.name, "folder": str(origin(run.folder)), "group": group_of[id(run)]}
+        | {name: getattr(run, name) for name in _OF_RUN}
+        for run in comparison.runs
+    ]
     content = {
         "metrics": comparison.metrics,
         "baseline": comparison.baseline.name if comparison.baseline else None,
         "confidence": comparison.confidence,
         "groups": [_group_json(row) for row in comparison.rows],
-        "runs": [
-            {
-                "name": run.name,
-                "folder": str(origin(run.folder)),
-                "group": group_of[id(run)],
-                "method": run.method,
-                "recipe": run.recipe,
-                "stage": run.stage,
-                "seed": run.seed,
-                "finished": run.finished,
-                "seconds": run.seconds,
-                "problems": run.problems,
-                "metrics": run.metrics,
-            }
-            for run in comparison.runs
-        ],
+        "runs": runs,
         "problems": comparison.problems,
     }
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
@@ -214,7 +188,7 @@ def _cells(comparison: Comparison, row: Row) -> list[str]:
 
 
 def _mean(cell: Estimate | None, metric: str, *, signed: bool = False) -> str:
-    """A mean and its standard deviation; a difference, which is signed, says where it has none."""
+    """Show a mean and its standard deviation; a difference (signed) says where it has none."""
     if cell is None:
         return "" if signed else "-"
     spread = " (1 seed)" if signed else ""

@@ -1,4 +1,4 @@
-"""Numbers of the page's bars by class and confusion matrices."""
+"""Numbers by class for the page's bars and confusion matrices."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,12 +80,12 @@ def confusions(comparison: Comparison, colored: Sequence[int]) -> list[Confusion
     """Sum the confusion matrices of each coloured group that has any over its runs."""
     found = []
     for place in colored:
-        names = comparison.groups[place].class_names
-        matrices = [run.confusion for run in comparison.groups[place].runs]
-        counts: Floats = sum(
-            (matrix for matrix in matrices if matrix is not None and len(matrix) == len(names)),
-            np.zeros((len(names), len(names))),
-        )
+        group = comparison.groups[place]
+        names = group.class_names
+        counts: Floats = np.zeros((len(names), len(names)))
+        for run in group.runs:
+            if run.confusion is not None and len(run.confusion) == len(names):
+                counts += run.confusion
         if counts.any():
             total = counts.sum(axis=1, keepdims=True)
             shares = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)

@@ -1,4 +1,4 @@
-"""Learning curves, drawn by matplotlib: one panel for each metric, a line for each group."""
+"""Draw learning curves by matplotlib: a panel for each metric, a line for each group."""
 
 import io
 import re
@@ -45,13 +45,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves of one metric; no text out of runs is in the drawing.
+    """Curves of one metric; no text out of runs is in the drawing (``svg``).
 
-    Args:
-        metric: Its name.
-        svg: The drawing.
-        ends: Where the names of the coloured groups' lines stand, in percent from the top, by place
-            of the group.
+    The names of coloured groups stand at the ``ends`` of their lines, in percent from the top.
     """
 
     metric: str
@@ -60,11 +56,9 @@ class Panel:
 
 
 def panels(comparison: Comparison, colored: Sequence[int]) -> list[Panel]:
-    """Draw metrics that have curves: those of the table, then losses; not those by class.
+    """Draw the curves of metrics: those of the table, then losses; not those by class.
 
-    Args:
-        comparison: What is compared.
-        colored: Places of the groups that have a colour; others are grey.
+    Groups at the places ``colored`` have a colour; others are grey.
     """
     known = {
         name
@@ -87,20 +81,19 @@ def group_line(group: Group, metric: str, points: int) -> Line | None:
     curves = [curve for curve in curves if len(curve.steps) > 1]
     if not curves:
         return None
-    first = min(curve.steps[0] for curve in curves)
-    last = max(curve.steps[-1] for curve in curves)
     bins = min(points, max(len(curve.steps) for curve in curves))
-    edges = np.linspace(first, last, bins + 1)
-    steps = np.full((len(curves), bins), np.nan)
-    values = np.full((len(curves), bins), np.nan)
-    for row, curve in enumerate(curves):
+    ends = min(curve.steps[0] for curve in curves), max(curve.steps[-1] for curve in curves)
+    edges = np.linspace(*ends, bins + 1)
+    sums = []
+    for curve in curves:
         index = np.minimum(np.searchsorted(edges, curve.steps, side="right") - 1, bins - 1)
-        counts = np.bincount(index, minlength=bins)
-        with np.errstate(invalid="ignore"):
-            values[row] = np.bincount(index, curve.values, bins) / counts
-            steps[row] = np.bincount(index, curve.steps, bins) / counts
+        weights = (None, curve.steps, curve.values)
+        sums.append([np.bincount(index, weight, bins) for weight in weights])
+    counts, steps, values = np.array(sums).swapaxes(0, 1)
+    with np.errstate(invalid="ignore"):
+        steps, values = steps / counts, values / counts
     filled = np.isfinite(values).any(axis=0)
-    values, steps = values[:, filled], steps[:, filled]
+    steps, values = steps[:, filled], values[:, filled]
     mean, where = np.nanmean(values, axis=0), np.nanmean(steps, axis=0)
     return Line(where, mean, np.nanmin(values, axis=0), np.nanmax(values, axis=0))
 
@@ -124,12 +117,10 @@ def spread(places: Sequence[float], step: float, high: float) -> list[float]:
     >>> spread([10.0, 11.0, 50.0], 5, 100)
     [10.0, 15.0, 50.0]
     """
-    moved: list[float] = []
-    for place in places:
-        moved.append(max(place, moved[-1] + step) if moved else place)
-    for index in reversed(range(len(moved))):
-        moved[index] = min(moved[index], high - step * (len(moved) - 1 - index))
-    return moved
+    offsets = step * np.arange(len(places))
+    moved = np.maximum.accumulate(np.array(places) - offsets) + offsets
+    found: list[float] = np.minimum(moved, high - offsets[::-1]).tolist()
+    return found
 
 
 def _panel(groups: Sequence[Group], metric: str, colored: Sequence[int]) -> Panel | None:

@@ -1,4 +1,4 @@
-"""The same images as several runs label them, out of sheets of pictures and label folders."""
+"""Collect the same images as several runs label them, from sheets and label folders."""
 
 import base64
 import io
@@ -12,29 +12,25 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from wsss_zoo.files.atomic import read_json
 from wsss_zoo.report.comparison import Comparison
 from wsss_zoo.report.groups import Group
 from wsss_zoo.report.page.photos import read_photos
-from wsss_zoo.report.runs import Run, read_json
+from wsss_zoo.report.runs import Run
 
 # `wsss_zoo.drawing.pictures.PANELS`; importing it would take Lightning.
 _PANELS = "wsss_zoo panels"
 _HEIGHT, _GROUPS = 160, 8
 # What reading a picture, or what a sheet says of its panels, may raise.
 _DAMAGED = (
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    OverflowError,
-    SyntaxError,
+    OSError, ValueError, TypeError, KeyError, OverflowError, SyntaxError,
     Image.DecompressionBombError,
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as it stands in the page: a ``data:`` address, width and height in pixels."""
+    """A picture in the page: a ``data:`` address, width and height in pixels."""
 
     uri: str
     width: int
@@ -53,13 +49,9 @@ class Example:
 
 @dataclass
 class Examples:
-    """Pictures of a page.
+    """Pictures of a page: of some images and, by a group's place, the run they are from.
 
-    Args:
-        images: Images that runs have label maps of.
-        runs: Name of the run whose label maps stand for a group, by the group's place.
-        legend: Name and RGB colour of each class.
-        notes: What is missing and why.
+    With the name and RGB colour of each class, and notes on what is missing and why.
     """
 
     images: list[Example] = field(default_factory=list)
@@ -87,15 +79,12 @@ class _Source:
     panels: dict[str, dict[str, Any]]
     sheet: Image.Image | None = None
 
-    def label(self, image_id: str, name: str = "preds") -> Picture:
-        """A label map; the background, if it has one, is transparent."""
-        return _label(self._open(image_id, name), clear=self.class_names[:1] == ["background"])
+    def label(self, image: Image.Image) -> Picture:
+        """Make a picture of a label map; the background, if it has one, is transparent."""
+        return _label(image, clear=self.class_names[:1] == ["background"])
 
-    def photo(self, image_id: str) -> Picture:
-        """The photograph on a sheet."""
-        return _jpeg(self._open(image_id, "image"))
-
-    def _open(self, image_id: str, name: str) -> Image.Image:
+    def open(self, image_id: str, name: str) -> Image.Image:
+        """Read a panel of the sheet or a label map, as large as on the page."""
         place = self.panels[image_id][name]
         if self.sheet is not None:
             return self.sheet.crop(place)
@@ -104,11 +93,9 @@ class _Source:
 
 
 def collect_examples(comparison: Comparison, count: int = 4) -> Examples:
-    """Find images that the first groups have label maps of.
+    """Find ``count`` images that the first groups have label maps of; 0 reads nothing.
 
-    Args:
-        comparison: Of its first groups, the first run of each that has pictures counts.
-        count: Images to show; 0 shows none and reads nothing.
+    Of each group the first run with pictures counts.
     """
     found = Examples()
     sources: dict[int, _Source] = {}
@@ -117,17 +104,18 @@ def collect_examples(comparison: Comparison, count: int = 4) -> Examples:
         if source is not None:
             sources[place] = source
     first = next(iter(sources.values()), None)
-    for place, source in list(sources.items()):
-        # A colour means one class.
-        if first is not None and source.class_names != first.class_names:
-            del sources[place]
-            found.notes.append(f"{source.run.name}: other classes; its pictures are left out")
-    found.runs = {place: source.run.name for place, source in sources.items()}
     if first is not None:
-        red, green, blue = (first.palette[channel::3] for channel in range(3))
-        colors = zip(red, green, blue, strict=False)
+        # A colour means one class.
+        for source in sources.values():
+            if source.class_names != first.class_names:
+                found.notes.append(f"{source.run.name}: other classes; its pictures are left out")
+        sources = {p: s for p, s in sources.items() if s.class_names == first.class_names}
+        colors = zip(*(first.palette[channel::3] for channel in range(3)), strict=False)
         found.legend = list(zip(first.class_names, colors, strict=False))
-    for image_id in _common_ids(list(sources.values()), count):
+    found.runs = {place: source.run.name for place, source in sources.items()}
+    # Images that most runs have, in the order of the first run that has them.
+    counts = Counter(image_id for source in sources.values() for image_id in source.panels)
+    for image_id, _ in counts.most_common(count):
         try:
             found.images.append(_example(image_id, sources))
         except _DAMAGED as error:
@@ -137,7 +125,6 @@ def collect_examples(comparison: Comparison, count: int = 4) -> Examples:
 
 
 def _source_of(group: Group, notes: list[str]) -> _Source | None:
-    """Pictures of the first run of a group that has any."""
     for run in group.runs:
         sheets = sorted((run.folder / "pictures").glob("*_epoch*.png"))
         try:
@@ -181,23 +168,16 @@ def _from_labels(run: Run) -> _Source | None:
     return _Source(run, [str(name) for name in names], palette, panels)
 
 
-def _common_ids(sources: Sequence[_Source], count: int) -> list[str]:
-    """Images that most runs have, in the order of the first run that has them."""
-    counts = Counter(image_id for source in sources for image_id in source.panels)
-    # Sorting keeps the order of equals.
-    return sorted(counts, key=lambda image_id: -counts[image_id])[:count]
-
-
 def _example(image_id: str, sources: dict[int, _Source]) -> Example:
     example = Example(image_id)
     for place, source in sources.items():
         fields = source.panels.get(image_id, {})
         if fields:
-            example.preds[place] = source.label(image_id)
+            example.preds[place] = source.label(source.open(image_id, "preds"))
         if example.truth is None and "truth" in fields:
-            example.truth = source.label(image_id, "truth")
+            example.truth = source.label(source.open(image_id, "truth"))
         if example.photo is None and "image" in fields:
-            example.photo = source.photo(image_id)
+            example.photo = _jpeg(source.open(image_id, "image"))
     return example
 
 
@@ -217,8 +197,7 @@ def _add_photos(found: Examples, sources: dict[int, _Source]) -> None:
             if mask is not None and source.sheet is None:
                 truth = Image.fromarray(mask)
                 truth.putpalette(source.palette)
-                clear = source.class_names[:1] == ["background"]
-                example.truth = _label(_small(truth), clear=clear)
+                example.truth = source.label(_small(truth))
 
 
 def _small(image: Image.Image) -> Image.Image:
@@ -228,7 +207,7 @@ def _small(image: Image.Image) -> Image.Image:
 
 
 def _label(image: Image.Image, *, clear: bool) -> Picture:
-    """A label map as a small PNG; ``clear`` makes black, the background, transparent."""
+    """Encode a label map as a small PNG; ``clear`` makes black, the background, transparent."""
     pixels = np.asarray(image.convert("RGB"))
     flat, index = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
     if len(flat) > 256:

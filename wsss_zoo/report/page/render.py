@@ -1,9 +1,10 @@
-"""The page: one HTML file with everything in it, that asks nothing of the network."""
+"""Render the page: one HTML file that loads nothing from the network."""
 
 import base64
 import hashlib
 from functools import cache
 from importlib.resources import files
+from itertools import islice
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -21,14 +22,9 @@ _COLORS = 8
 
 
 def page(comparison: Comparison, examples: Examples, command: str = "") -> str:
-    """Render the comparison as one self-contained HTML page.
+    """Render the comparison as one self-contained HTML page, made by ``command``.
 
-    Args:
-        comparison: What to show.
-        examples: Pictures.
-        command: Command line that made the page.
-
-    All that comes from runs is escaped. A content security policy lets only the page's own script
+    All that comes from runs is escaped. The content security policy lets only the page's own script
     run, and lets it load only what the page holds.
     """
     places, count = colored_places(comparison), len(comparison.rows)
@@ -60,12 +56,9 @@ def page(comparison: Comparison, examples: Examples, command: str = "") -> str:
 
 def colored_places(comparison: Comparison) -> list[int]:
     """Choose the groups that get a colour: the first ones of the table that measured anything."""
-    places = [
-        place
-        for place, group in enumerate(comparison.groups)
-        if any(run.metrics or run.curves for run in group.runs)
-    ]
-    return places[:_COLORS]
+    groups = enumerate(comparison.groups)
+    measured = (n for n, group in groups if any(run.metrics or run.curves for run in group.runs))
+    return list(islice(measured, _COLORS))
 
 
 def differing_options(comparison: Comparison) -> dict[str, dict[str | None, list[str]]]:
@@ -87,19 +80,12 @@ def differing_options(comparison: Comparison) -> dict[str, dict[str | None, list
 def _environment() -> Environment:
     """Make the templates' environment once: to compile them takes most of a small page's time."""
     environment = Environment(
-        loader=PackageLoader(__package__),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "shown": shown,
-        "title": lambda metric: f"{metric}, %" if is_share(metric) else metric,
-        "breakable": breakable,
-        "seed_ranges": seed_ranges,
-    }
-    environment.globals |= {"caption": caption, "is_share": is_share}
+        loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"shown": shown, "breakable": breakable, "seed_ranges": seed_ranges}
+    environment.filters["title"] = lambda metric: f"{metric}, %" if is_share(metric) else metric
+    environment.globals["caption"] = caption
     return environment
 
 

@@ -1,7 +1,8 @@
-"""Axes of the page's main table: seeds and intervals beside the numbers."""
+"""Axes of the page's main table, for runs and intervals beside the numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from wsss_zoo.report.comparison import Comparison, is_share
 from wsss_zoo.report.groups import Group, seeds_of
@@ -25,22 +26,19 @@ class Axis:
     factor: int
 
     def place(self, value: float) -> float:
-        """Where a value lies, in percent of the axis; values beyond its ends lie on them."""
+        """Place a value, in percent of the axis; values beyond its ends lie on them."""
         low, high = self.marks[0], self.marks[-1]
         share = (value - low) / (high - low) if high > low else 0.5
         return round(100 * min(max(share, 0.0), 1.0), 1)
 
     def cut(self, delta: Estimate) -> str:
-        """Ends of the axis beyond which an interval reaches, as classes of the style sheet."""
-        ends = (
-            "lo" * ((delta.low or 0) < self.marks[0]),
-            "hi" * ((delta.high or 0) > self.marks[-1]),
-        )
-        return " ".join(filter(None, ends))
+        """Name the ends of the axis that an interval exceeds, as classes of the style sheet."""
+        low, high = (delta.low or 0) < self.marks[0], (delta.high or 0) > self.marks[-1]
+        return " ".join(["lo"] * low + ["hi"] * high)
 
 
 def axes(comparison: Comparison) -> tuple[Axis, Axis]:
-    """Axis of the first metric's values; that of the differences, the baseline in its middle."""
+    """Make the axis of the first metric and that of differences, the baseline in its middle."""
     factor = 100 if is_share(comparison.metric) else 1
     values = [v for group in comparison.groups for v in group.numbers(comparison.metric)]
     marks = ticks(min(values), max(values), 3) if values else [0.0, 1.0]
@@ -60,11 +58,8 @@ def breakable(text: str) -> str:
 
 def seed_ranges(group: Group) -> str:
     """Write the seeds of a group as ranges, as ``0-2, 7``."""
-    parts: list[list[int]] = []
-    for seed in seeds_of([group]):
-        if parts and seed == parts[-1][-1] + 1:
-            parts[-1].append(seed)
-        else:
-            parts.append([seed])
+    # In a row of seeds, a seed less its place is always the same.
+    rows = groupby(enumerate(seeds_of([group])), lambda pair: pair[1] - pair[0])
+    parts = [[seed for _, seed in row] for _, row in rows]
     texts = [f"{part[0]}-{part[-1]}" if len(part) > 1 else f"{part[0]}" for part in parts]
     return ", ".join(texts[:6]) + (", …" if len(texts) > 6 else "")
