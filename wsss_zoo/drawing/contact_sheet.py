@@ -1,5 +1,6 @@
 """Contact sheets: many small images with their masks laid over them and their tags below."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from wsss_zoo.drawing.overlay import draw_overlay
-from wsss_zoo.drawing.pictures import draw_legend, font, shorten, shown_classes
+from wsss_zoo.drawing.pictures import draw_legend, font, resized, scaled, shorten, shown_classes
 from wsss_zoo.files.decoding import UInt8Array
 
 _GAP = 8
@@ -26,8 +27,8 @@ class Tile:
         image_id: Name below the image.
         image: RGB image, (H, W, 3).
         mask: Class index per pixel, 255 = ignored, (H, W); None without a mask.
-        tags: Names of the classes in its tags; None without tags.
-        warning: What looks wrong with it; shown in red.
+        tags: Names of the tagged classes; None without tags.
+        warning: What looks wrong; shown in red.
     """
 
     image_id: str
@@ -45,7 +46,7 @@ def draw_contact_sheet(
     first_fg: int = 1,
     columns: int = 6,
 ) -> Image.Image:
-    """Draw images in a grid, masks over them, ids and tags below, and a legend.
+    """Draw images in a grid: masks over them, ids and tags below, and a legend.
 
     Args:
         tiles: Images to draw, at least one.
@@ -64,7 +65,7 @@ def draw_contact_sheet(
         raise ValueError("a contact sheet needs at least one image")
     columns = min(columns, len(tiles))
     width, height = _cell_size(tiles)
-    rows = -(-len(tiles) // columns)
+    rows = math.ceil(len(tiles) / columns)
     sheet_width = max(columns, 3) * (width + _GAP) + _GAP
     masks = [tile.mask for tile in tiles if tile.mask is not None]
     legend = draw_legend(shown_classes(masks, class_names, first_fg), sheet_width)
@@ -88,7 +89,7 @@ def draw_contact_sheet(
 
 
 def _cell_size(tiles: Sequence[Tile]) -> tuple[int, int]:
-    """Width and height of the pictures' cells: those of most images fill them."""
+    """Choose a width and height of the cells that most images fill."""
     ratios = [tile.image.shape[1] / tile.image.shape[0] for tile in tiles]
     ratio = float(np.clip(np.median(ratios), 0.75, 1.6))
     width = round((200 * 160 * ratio) ** 0.5)
@@ -96,12 +97,10 @@ def _cell_size(tiles: Sequence[Tile]) -> tuple[int, int]:
 
 
 def _draw_tile(tile: Tile, first_fg: int, width: int, height: int) -> Image.Image:
-    image = Image.fromarray(tile.image)
-    scale = min(width / image.width, height / image.height)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    pixels = np.array(image.resize(size, Image.Resampling.BILINEAR))
+    scale = min(width / tile.image.shape[1], height / tile.image.shape[0])
+    pixels = scaled(tile.image, scale)
     if tile.mask is not None:
-        mask = np.asarray(Image.fromarray(tile.mask).resize(size, Image.Resampling.NEAREST))
+        mask = resized(tile.mask, pixels.shape[1::-1], is_label=True)
         draw_overlay(pixels, mask, opacity=_OPACITY, background=first_fg > 0)
     return Image.fromarray(pixels)
 

@@ -1,4 +1,4 @@
-"""Picture of the losses of correct and wrong labels, and of the thresholds between them."""
+"""Histogram of the losses of correct and wrong labels, with the thresholds between them."""
 
 import io
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 _BINS = 60
-# Of the losses that are shown on a scale of their own; the rest goes to the last bin.
+# Share of the losses that the scale covers; the rest goes to the last bin.
 _SHOWN = 0.995
 _CORRECT, _WRONG, _INK = "#2563eb", "#dc2626", "#1f2933"
 
@@ -25,7 +25,7 @@ def draw_losses(
     Args:
         losses: Losses of pixels, may be infinite, (P,).
         is_correct: Whether a pixel's label is correct, (P,).
-        thresholds: Threshold by name; None is left out.
+        thresholds: Threshold by name; None draws no line.
         title: Line above the picture.
 
     Returns:
@@ -41,10 +41,8 @@ def draw_losses(
     with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 9}):
         figure = Figure(figsize=(6.4, 3.4), dpi=120, facecolor="white", layout="constrained")
         axes = figure.add_subplot()
-        for name, chosen, color in (
-            ("correct", is_correct, _CORRECT),
-            ("wrong", ~is_correct, _WRONG),
-        ):
+        groups = (("correct", is_correct, _CORRECT), ("wrong", ~is_correct, _WRONG))
+        for name, chosen, color in groups:
             share = np.histogram(clipped[chosen], edges)[0] / losses.size
             label = f"{name} labels ({chosen.mean():.1%} of the pixels)"
             axes.stairs(share, edges, fill=True, alpha=0.3, color=color)

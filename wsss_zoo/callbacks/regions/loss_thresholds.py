@@ -17,7 +17,7 @@ REMEDY = "measure it with a lower --noise.precision, or give a number"
 def choose_thresholds(
     losses: Tensor, labels: Tensor, is_correct: Tensor, precision: float, class_names: Sequence[str]
 ) -> dict[str, Any]:
-    """Thresholds of a wanted precision, for all classes together and for each.
+    """Choose the thresholds of a wanted precision, for all classes together and for each.
 
     Args:
         losses: Label losses of pixels, (P,); infinite ones are noise whatever the threshold.
@@ -27,8 +27,9 @@ def choose_thresholds(
         class_names: Names by class index.
 
     Returns:
-        ``gamma``; ``gammas`` by class name; ``why``, a reason by class name or ``gamma`` wherever
-        the answer needs one. A threshold of -inf, below which no pixel is clean, is None.
+        ``gamma``; ``gammas`` by class name; ``why``, the reason for a missing or borrowed
+        threshold, by class name or ``gamma``. A threshold of -inf, where no pixel is clean, is
+        None.
     """
     finite = losses.isfinite()
     gamma = noise_threshold(losses[finite], is_correct[finite], precision)
@@ -47,22 +48,20 @@ def choose_thresholds(
 
 
 def used_thresholds(content: dict[str, Any], class_names: Sequence[str]) -> Tensor:
-    """The thresholds that a ``threshold.json`` asks for, -inf for None, (C,) float64.
+    """Pick the thresholds that a ``threshold.json`` asks for, -inf for None, (C,) float64.
 
     Args:
-        content: The file's; its ``per_class`` says which thresholds count.
+        content: Of the file; ``per_class`` says which thresholds count.
         class_names: Names by class index.
     """
-    gammas = [
-        content["gammas"][name] if content["per_class"] else content["gamma"]
-        for name in class_names
-    ]
-    thresholds = [-math.inf if value is None else value for value in gammas]
+    common = dict.fromkeys(class_names, content["gamma"])
+    own = content["gammas"] if content["per_class"] else common
+    thresholds = [-math.inf if own[name] is None else own[name] for name in class_names]
     return torch.tensor(thresholds, dtype=torch.float64)
 
 
 def read_thresholds(given: float | str | None, class_names: Sequence[str]) -> Tensor:
-    """Thresholds by class, (C,) float64, from a number or a ``threshold.json``.
+    """Read thresholds by class, (C,) float64, from a number or a ``threshold.json``.
 
     Args:
         given: What the user gave as ``graphs.threshold``.

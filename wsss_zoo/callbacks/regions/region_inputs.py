@@ -1,7 +1,4 @@
-"""Given labels in the eyes of the network that predicts: what NoiseDetector and GraphWriter share.
-
-For each predicted image: logits, features, the label map, and the mask where one is known.
-"""
+"""What NoiseDetector and GraphWriter share: images, given labels and the network's output."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -27,7 +24,7 @@ from wsss_zoo.functional import gate_by_tags
 
 @dataclass(frozen=True)
 class SeenImage:
-    """An image, its label map and what the network made of it; tensors are on the CPU.
+    """An image, its label map and the network's output; tensors are on the CPU.
 
     Args:
         image_id: The image.
@@ -49,7 +46,7 @@ class SeenImage:
 
 
 class RegionWriter(ResumableWriter):
-    """Looks at each predicted image and its given label; off without ``pseudo_label_dir``."""
+    """Processes each predicted image and its given label; off without ``pseudo_label_dir``."""
 
     #: Group of the callback's options on the command line.
     group: ClassVar[str]
@@ -63,11 +60,11 @@ class RegionWriter(ResumableWriter):
 
     @abstractmethod
     def _check_inputs(self, trainer: Trainer, data: DataModule) -> None:
-        """Check what is left to check before the first image."""
+        """Check the writer's own options and inputs, before the first image."""
 
     @abstractmethod
     def _process_image(self, seen: SeenImage, *, write: bool) -> None:
-        """Work on an image, and write what it gives."""
+        """Process an image; without ``write`` only check it."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check method and labels, and have the data module leave out the images that are done.
@@ -90,27 +87,14 @@ class RegionWriter(ResumableWriter):
             self._leave_out_done(trainer, pl_module, data)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen to the network."""
+        """Register hooks on the network."""
         super().on_predict_start(trainer, pl_module)
         if self._labels is not None:
             self._outputs = NetworkOutputs(pl_module, self.features)
 
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: EvaluationBatch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+    def _process_batch(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: EvaluationBatch
     ) -> None:
-        """Work on each image of a batch that is not done.
-
-        Raises:
-            KeyError: If the images have no tags.
-            ValueError: If a label map has another size than its image or an unknown class index.
-            RuntimeError: If the predict step ran the network not at all or several times.
-        """
         if self._labels is None or self._outputs is None:
             return
         seen = self._outputs.pop_pass()
@@ -151,16 +135,10 @@ def _seen_image(
     seen: Pass, batch: EvaluationBatch, tags: Tensor, index: int, labels: GivenLabels
 ) -> SeenImage:
     image_id = batch["image_id"][index]
+    own = slice(index, index + 1)
     pixels = (batch["image"][index].permute(1, 2, 0) * 255).round().to(torch.uint8)
-    logits = seen.logits[index : index + 1].float()
-    size = (logits.shape[-2], logits.shape[-1])
-    mask = batch["mask"][index : index + 1].cpu() if "mask" in batch else None
-    return SeenImage(
-        image_id,
-        pixels.cpu().numpy(),
-        gate_by_tags(logits, tags[index : index + 1]).cpu(),
-        seen.features[index].cpu(),
-        seen.stride,
-        torch.from_numpy(labels.read(image_id, size)).long()[None],
-        mask,
-    )
+    logits = gate_by_tags(seen.logits[own].float(), tags[own]).cpu()
+    label = torch.from_numpy(labels.read(image_id, logits.shape[-2:])).long()[None]
+    mask = batch["mask"][own].cpu() if "mask" in batch else None
+    features = seen.features[index].cpu()
+    return SeenImage(image_id, pixels.cpu().numpy(), logits, features, seen.stride, label, mask)
