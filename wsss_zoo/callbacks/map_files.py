@@ -11,17 +11,11 @@ def check_maps(
 ) -> None:
     """Check that a folder has a map of every image, before any image is processed.
 
-    Args:
-        folder: Folder of ``<image_id>.png``.
-        image_ids: All images.
-        option: How the user gives the folder.
-        kind: What the maps are, such as "label map".
-        content: What to give where there is no such folder.
-        remedy: What to do about missing maps.
+    Messages name the ``option`` that gives the folder, the ``kind`` of the maps, the ``content`` of
+    a right folder, and the ``remedy`` for missing maps.
 
     Raises:
-        FileNotFoundError: If there is no such folder, or maps are missing (the first three are
-            named).
+        FileNotFoundError: If there is no such folder, or maps are missing (three are named).
         ValueError: If an id would lead out of the folder.
     """
     if not folder.is_dir():

@@ -44,11 +44,7 @@ class PredictionVisualizer(EvaluationCallback):
         self._rows: list[SheetRow] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Take the class names from the data module unless they were given.
-
-        Raises:
-            ValueError: If there are none.
-        """
+        """Take the class names from the data module unless they were given."""
         found = getattr(find_data(trainer), "class_names", None)
         self._names = known_names(self, self.class_names or found)
 
@@ -87,8 +83,7 @@ class PredictionVisualizer(EvaluationCallback):
 
 def _row(image_id: str, index: int, outputs: dict[str, Any], batch: EvaluationBatch) -> SheetRow:
     image = batch["image"][index].float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
-    scores = outputs.get("scores")
-    tags = batch.get("image_labels")
+    scores, tags = outputs.get("scores"), batch.get("image_labels")
     return SheetRow(
         image_id=image_id,
         image=image.cpu().numpy(),

@@ -21,21 +21,13 @@ _FAINT, _WRONG = (110, 110, 110), (200, 0, 0)
 
 @dataclass(frozen=True)
 class Tile:
-    """One image of a contact sheet.
-
-    Args:
-        image_id: Name below the image.
-        image: RGB image, (H, W, 3).
-        mask: Class index per pixel, 255 = ignored, (H, W); None without a mask.
-        tags: Names of the tagged classes; None without tags.
-        warning: What looks wrong; shown in red.
-    """
+    """One image of a contact sheet."""
 
     image_id: str
-    image: UInt8Array
-    mask: UInt8Array | None = None
-    tags: Sequence[str] | None = None
-    warning: str = ""
+    image: UInt8Array  # RGB, (H, W, 3)
+    mask: UInt8Array | None = None  # class index per pixel, 255 = ignored, (H, W)
+    tags: Sequence[str] | None = None  # names of the tagged classes
+    warning: str = ""  # what looks wrong; shown in red
 
 
 def draw_contact_sheet(
@@ -48,15 +40,7 @@ def draw_contact_sheet(
 ) -> Image.Image:
     """Draw images in a grid: masks over them, ids and tags below, and a legend.
 
-    Args:
-        tiles: Images to draw, at least one.
-        class_names: Names by class index.
-        title: First line.
-        first_fg: Index of the first foreground class; what is below stays uncoloured.
-        columns: Images side by side.
-
-    Returns:
-        RGB picture. Classes have the colours of PASCAL VOC and an outline; 255 is hatched.
+    Classes from ``first_fg`` on have the colours of PASCAL VOC and an outline; 255 is hatched.
 
     Raises:
         ValueError: If there is no tile.

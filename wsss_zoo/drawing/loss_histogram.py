@@ -20,17 +20,10 @@ def draw_losses(
     thresholds: Mapping[str, float | None],
     title: str,
 ) -> bytes:
-    """Draw two histograms, and a line at each threshold.
+    """Draw histograms of the losses of correct and wrong labels (P,), as a PNG file.
 
-    Args:
-        losses: Losses of pixels, may be infinite, (P,).
-        is_correct: Whether a pixel's label is correct, (P,).
-        thresholds: Threshold by name; None draws no line.
-        title: Line above the picture.
-
-    Returns:
-        PNG file. Bars are shares of all pixels, on a logarithmic scale; the last one holds all
-        larger losses too.
+    Bars are shares of all pixels, on a logarithmic scale; the last one holds all larger losses too.
+    Each threshold that is not None gets a line.
     """
     lines = {name: value for name, value in thresholds.items() if value is not None}
     finite = losses[np.isfinite(losses)]

@@ -16,16 +16,10 @@ _PER_COLUMN, _GAP, _PAPER = 25, 6, (255, 255, 255)
 
 
 def draw_overlay(image: UInt8Array, label: UInt8Array, *, opacity: float, background: bool) -> None:
-    """Lay a label map over its image, in place.
+    """Lay a label map (H, W) over its image (H, W, 3), in place.
 
-    Classes have the colours of PASCAL VOC and a stronger outline; background stays as it is, 255
-    is hatched.
-
-    Args:
-        image: RGB image, (H, W, 3); is changed.
-        label: Class index per pixel, 255 = ignored, (H, W).
-        opacity: Of the colours, in (0, 1].
-        background: Whether class 0 is background.
+    Classes have the colours of PASCAL VOC, with an opacity in (0, 1] and a stronger outline; 255 is
+    hatched. With ``background`` class 0 shows the image.
     """
     edge_opacity = opacity + (1 - opacity) * _EDGE
     for top in range(0, len(label), _ROWS):
@@ -43,15 +37,7 @@ def draw_overlay(image: UInt8Array, label: UInt8Array, *, opacity: float, backgr
 
 
 def draw_class_list(class_names: Sequence[str], *, ignored: bool) -> Image.Image:
-    """Draw colour, index and name of every class, in columns.
-
-    Args:
-        class_names: Names by class index.
-        ignored: Whether 255 is listed too.
-
-    Returns:
-        RGB picture.
-    """
+    """Draw colour, index and name of every class, and with ``ignored`` of 255, in columns."""
     entries = [(f"{index}  {name}", index) for index, name in enumerate(class_names)]
     entries += [("255  ignored", IGNORE_INDEX)] if ignored else []
     lines = min(len(entries), _PER_COLUMN)

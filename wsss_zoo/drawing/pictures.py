@@ -133,13 +133,7 @@ def save_sheet(sheet: Image.Image, path: Path) -> None:
 
 
 def color_label(label: UInt8Array) -> UInt8Array:
-    """Colour a label map.
-
-    Args:
-        label: Class index per pixel, 255 = ignored, (H, W).
-
-    Returns:
-        RGB, (H, W, 3): the colours of PASCAL VOC; 255 is white with grey diagonals.
+    """Colour a label map (H, W) as PASCAL VOC does, 255 white with grey diagonals: (H, W, 3) RGB.
 
     >>> color_label(np.array([[0, 1]], dtype=np.uint8)).tolist()
     [[[0, 0, 0], [128, 0, 0]]]
@@ -220,12 +214,7 @@ def _draw_scores(
 
 
 def draw_legend(entries: Sequence[tuple[str, int]], width: int) -> Image.Image:
-    """Draw the colours of classes with a name beside each, wrapped to a width.
-
-    Args:
-        entries: Name and class index of each; 255 is hatched.
-        width: Width of the picture in pixels.
-    """
+    """Draw names and colours of classes, 255 hatched, wrapped to a width in pixels."""
     places, left, top = [], _GAP, 0
     for name, _ in entries:
         length = _SWATCH + 5 + round(font(12).getlength(name)) + 12

@@ -17,14 +17,7 @@ def log_masks(
 ) -> None:
     """Log images with truth and prediction as masks, the image's id below.
 
-    Rows without a predicted label map, those of classifiers, are left out.
-
-    Args:
-        logger: wandb's.
-        key: Name of the panel.
-        rows: Images, with their label maps.
-        class_names: Names by class index; 255 is "ignored".
-        step: The trainer's global step.
+    Rows without a predicted label map, those of classifiers, are left out; 255 is "ignored".
     """
     labels = dict(enumerate(class_names)) | {IGNORE_INDEX: "ignored"}
     shown = [row for row in rows if row.preds is not None]

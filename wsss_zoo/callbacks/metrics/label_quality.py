@@ -49,12 +49,7 @@ class LabelCounts:
         self.sweep = parts[2].view(levels, C, C)
 
     def add(self, truth: UInt8Array, label: UInt8Array) -> None:
-        """Count one image.
-
-        Args:
-            truth: Class index per pixel, 255 = unknown, (H, W).
-            label: Pseudo-label, 255 = no label, (H, W).
-        """
+        """Count one image: its truth and its pseudo-label, 255 = unknown, (H, W) each."""
         self.sizes += torch.tensor([1, int((truth != IGNORE_INDEX).sum())])
         counted = np.where(label == IGNORE_INDEX, IGNORE_INDEX, truth)
         self.confusion += confusion_matrix(
@@ -64,10 +59,8 @@ class LabelCounts:
     def add_cam(self, truth: UInt8Array, cam: UInt8Array, classes: NDArray[np.int64]) -> None:
         """Count one image's activation maps for all thresholds at once.
 
-        Args:
-            truth: Class index per pixel, 255 = unknown, (H, W).
-            cam: 255 times the maps, (k, H, W).
-            classes: Foreground index of each map, (k,).
+        The truth has 255 = unknown, (H, W). The maps, times 255, are those of k foreground classes,
+        (k, H, W).
         """
         known = truth != IGNORE_INDEX
         winner = exceeded = np.zeros(int(known.sum()), np.int64)
@@ -89,9 +82,6 @@ class LabelCounts:
     def report(self, class_names: list[str]) -> dict[str, Any]:
         """Compute the measures, ready for JSON.
 
-        Args:
-            class_names: Names by class index.
-
         Returns:
             ``images``, ``confusion``, ``metrics``: ``pseudo/miou`` and ``pseudo/iou/<class>`` over
             the pixels that have a label and a truth; ``pseudo/coverage``, the share of pixels with
@@ -112,10 +102,8 @@ class LabelCounts:
             confusion = self.sweep_confusion()
             values = [mean_iou(matrix) for matrix in confusion]
             best = int(np.argmax(values))
-            metrics |= {
-                "pseudo/best_miou": values[best],
-                "pseudo/best_threshold": THRESHOLDS[best],
-            }
+            metrics["pseudo/best_miou"] = values[best]
+            metrics["pseudo/best_threshold"] = THRESHOLDS[best]
             report["sweep"] = {
                 "thresholds": list(THRESHOLDS),
                 "miou": values,
@@ -131,13 +119,7 @@ def count_labels(
     read_mask: Callable[[str], UInt8Array | None],
     counts: LabelCounts,
 ) -> None:
-    """Count label maps on disk, one at a time; images without a mask are left out.
-
-    Args:
-        directory: Folder of pseudo-labels.
-        image_ids: Images to count.
-        read_mask: Gives the true mask of an image, or None.
-        counts: Added to.
+    """Add label maps on disk to counts, one at a time; images without a mask are left out.
 
     Raises:
         OSError: If a file cannot be read.
@@ -161,16 +143,9 @@ def count_labels(
 def measure_labels(
     trainer: Trainer, data: DataModule, directory: Path, *, cams: bool
 ) -> dict[str, Any] | None:
-    """Measure a complete folder; each rank counts a share of the files, all get the same result.
+    """Measure a complete folder: `LabelCounts.report`, or None where no image has a mask.
 
-    Args:
-        trainer: Gives ranks and their sum.
-        data: Gives images, masks and class names.
-        directory: Folder of pseudo-labels.
-        cams: Whether activation maps are stored in it.
-
-    Returns:
-        `LabelCounts.report`, or None where no image has a mask.
+    Each rank counts a share of the files; all get the same result.
     """
     counts = LabelCounts(len(data.class_names), cams)
     share = data.predict_ids()[trainer.global_rank :: trainer.world_size]

@@ -24,15 +24,9 @@ def publish_measures(
     by_class: Sequence[str],
     class_names: Sequence[str],
 ) -> None:
-    """Send metrics to the loggers and print a table.
+    """Send metrics to the loggers and print a table of the measures ``by_class``.
 
-    Args:
-        trainer: Has the loggers.
-        title: What was measured.
-        metrics: Values by name: ``<group>/<measure>`` and ``<group>/<measure>/<class>``.
-        group: First part of the names.
-        by_class: Measures that get a column of the table.
-        class_names: Names by class index.
+    Metrics are named ``<group>/<measure>`` and ``<group>/<measure>/<class>``.
     """
     for logger in trainer.loggers:
         logger.log_metrics(metrics, step=trainer.global_step)

@@ -75,9 +75,6 @@ class SegmentationMetrics(StageMetrics):
         self.confusion = torch.zeros(0, 0, dtype=torch.int64)
         self.outlines = torch.zeros(0, 4, dtype=torch.int64)
 
-    def _names_of(self, data: DataModule | None) -> list[str] | None:
-        return getattr(data, "class_names", None)
-
     def _reset(self, device: torch.device) -> None:
         C = len(self._names)
         self.confusion = torch.zeros(C, C, dtype=torch.int64, device=device)
@@ -90,9 +87,9 @@ class SegmentationMetrics(StageMetrics):
         preds = from_outputs(outputs, "preds", module, stage)
         mask = from_batch(batch, "mask", stage)
         self.confusion += confusion_matrix(preds, mask, len(self._names))
+        tolerance = self.boundary_tolerance * math.hypot(*mask.shape[1:])
         for pair in zip(preds, mask, strict=True):
             if self.boundary:
-                tolerance = self.boundary_tolerance * math.hypot(*mask.shape[1:])
                 self.outlines += boundary_counts(*pair, len(self._names), tolerance)
             if self.small_objects:
                 self.objects += small_object_counts(*pair, len(self._names), self.small_area)

@@ -52,16 +52,11 @@ class StageMetrics(EvaluationCallback):
     def _compute(self, trainer: Trainer, stage: Stage) -> tuple[Values, ByClass, dict[str, Any]]:
         """Compute totals, measures by class, and what else goes to the file."""
 
-    @abstractmethod
     def _names_of(self, data: DataModule | None) -> list[str] | None:
-        """Take class names from a data module."""
+        return getattr(data, "class_names", None)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Take the class names from the data module unless they were given.
-
-        Raises:
-            ValueError: If there are none.
-        """
+        """Take the class names from the data module unless they were given."""
         if stage == "predict" or not produces(pl_module, self.kind):
             return
         self._names = known_names(self, self.class_names or self._names_of(find_data(trainer)))

@@ -10,26 +10,14 @@ MEASURES = ("precision", "coverage", "recall")
 
 
 def count_detection(labels: Tensor, clean: Tensor, is_correct: Tensor, num_classes: int) -> Tensor:
-    """Count labelled pixels by class, and how many are clean, correct, and both, (C, 4) int64.
-
-    Args:
-        labels: Given class of pixels whose true class is known, (P,) int64.
-        clean: Whether a label is taken for clean, (P,) bool.
-        is_correct: Whether a label is the true class, (P,) bool.
-        num_classes: C.
-    """
+    """Count pixels (P,) by given class, and how many are clean, correct, and both, (C, 4) int64."""
     chosen = (torch.ones_like(clean), clean, is_correct, clean & is_correct)
     counts = [torch.bincount(labels[pixels], minlength=num_classes) for pixels in chosen]
     return torch.stack(counts, dim=1)
 
 
 def describe_detection(counts: Tensor, class_names: Sequence[str], group: str) -> dict[str, Any]:
-    """Turn counts into shares, ready for JSON.
-
-    Args:
-        counts: See `count_detection`, (C, 4).
-        class_names: Names by class index.
-        group: First part of the metrics' names.
+    """Turn what `count_detection` gives into shares, ready for JSON.
 
     Returns:
         ``overall``: precision (correct share of the clean pixels), coverage (clean share of all),

@@ -15,11 +15,7 @@ from wsss_zoo.files.pseudo_labels import label_path, read_label, read_manifest
 class GivenLabels:
     """Label maps of all images of a prediction.
 
-    Args:
-        directory: Folder of ``<image_id>.png``.
-        num_classes: Number of classes C, background included.
-        identity: SHA-256 that stands for the content of the maps: of the folder's manifest, or of
-            the files where it has none.
+    Their identity is the SHA-256 of the folder's manifest, or of the maps where it has none.
     """
 
     directory: Path
@@ -27,11 +23,7 @@ class GivenLabels:
     identity: str
 
     def read(self, image_id: str, size: Sequence[int]) -> UInt8Array:
-        """Read the label map of an image: class index per pixel, 255 = ignored, (H, W).
-
-        Args:
-            image_id: The image.
-            size: Its height and width, pixels.
+        """Read the label map of an image of a height and width: 255 = ignored, (H, W).
 
         Raises:
             OSError: If the file cannot be read.
@@ -52,13 +44,9 @@ class GivenLabels:
 def open_labels(
     directory: str, class_names: Sequence[str], image_ids: Sequence[str], option: str
 ) -> GivenLabels:
-    """Find the label map of every image, before any image is processed.
+    """Find the label map of every image in a folder that the user gives by an option.
 
-    Args:
-        directory: The folder; one without manifest is taken as it is.
-        class_names: Names by class index of the data set.
-        image_ids: All images.
-        option: How the user gives the folder, for messages.
+    A folder without manifest is taken as it is.
 
     Raises:
         FileNotFoundError: If the folder is missing or unfinished, or lacks maps; see `check_maps`.

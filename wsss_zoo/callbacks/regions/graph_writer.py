@@ -91,11 +91,8 @@ class GraphWriter(RegionWriter, MeasuredWriter):
         super().__init__(pseudo_label_dir)
         if num_segments < 1:
             raise ValueError(f"graphs.num_segments is {num_segments}; give at least 1")
-        self.threshold = threshold
-        self.num_segments = num_segments
-        self.backend: SuperpixelBackend = backend
-        self.features = features
-        self.out_dir = out_dir
+        self.threshold, self.num_segments = threshold, num_segments
+        self.backend, self.features, self.out_dir = backend, features, out_dir
         self._thresholds = torch.empty(0)
         self._backend_used = ""
 
@@ -144,12 +141,9 @@ class GraphWriter(RegionWriter, MeasuredWriter):
 
 
 def build_graph(seen: SeenImage, segments: Tensor, thresholds: Tensor) -> RegionGraph:
-    """Build the graph of an image's regions.
+    """Build the graph of an image's regions, 0..V-1 in ``segments``, (H, W) int64.
 
-    Args:
-        seen: The image, its label map and what the network made of it.
-        segments: Region of each pixel, 0..V-1, (H, W) int64.
-        thresholds: Loss up to which a label of each class is clean, (C,).
+    A label is clean up to the loss that is the threshold of its class, (C,).
     """
     C, label = seen.logits.shape[1], seen.label[0]
     probs = seen.logits.softmax(1)[0]
@@ -180,15 +174,9 @@ def build_graph(seen: SeenImage, segments: Tensor, thresholds: Tensor) -> Region
 
 
 def pool_padded(features: Tensor, segments: Tensor, stride: int) -> Tensor:
-    """Average features over regions, where the map covers the image and its padding.
+    """Average a feature map (D, h, w) over regions of each pixel (H, W): (V, D) float32.
 
-    Args:
-        features: Feature map of the padded image, (D, h, w).
-        segments: Region of each pixel of the image itself, (H, W).
-        stride: The image is padded right and below up to a multiple of this number of pixels.
-
-    Returns:
-        (V, D) float32.
+    The map covers the image padded right and below to a multiple of ``stride``.
     """
     height, width = segments.shape
     below, right = -height % stride, -width % stride

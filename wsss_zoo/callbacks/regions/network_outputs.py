@@ -11,18 +11,11 @@ Features = Literal["decoder", "backbone"]
 
 @dataclass(frozen=True)
 class Pass:
-    """One forward pass of a network over a batch.
+    """One forward pass of a network over a batch."""
 
-    Args:
-        logits: Scores of the classes, (N, C, H, W).
-        features: Output of the decoder, or of the backbone's last level, (N, D, h, w).
-        stride: The features cover the image padded right and below to a multiple of this number of
-            pixels.
-    """
-
-    logits: Tensor
-    features: Tensor
-    stride: int
+    logits: Tensor  # (N, C, H, W)
+    features: Tensor  # of the decoder, or of the backbone's last level, (N, D, h, w)
+    stride: int  # features cover the image padded right and below to a multiple of this
 
 
 def segmentation_networks(module: nn.Module) -> list[nn.Module]:
@@ -35,12 +28,7 @@ def segmentation_networks(module: nn.Module) -> list[nn.Module]:
 
 
 class NetworkOutputs:
-    """Keeps the output of whichever network a method runs, so no second pass is needed.
-
-    Args:
-        module: The method.
-        features: Where features are taken from.
-    """
+    """Keeps the output of whichever network a method runs, so no second pass is needed."""
 
     def __init__(self, module: nn.Module, features: Features) -> None:
         self._name = type(module).__name__

@@ -86,8 +86,7 @@ class NoiseDetector(RegionWriter):
             raise ValueError(
                 f"noise.max_pixels_per_image is {max_pixels_per_image}; give at least 1"
             )
-        self.precision = precision
-        self.per_class = per_class
+        self.precision, self.per_class = precision, per_class
         self.max_pixels_per_image = max_pixels_per_image
         self._directory = Path()
         self._run: dict[str, Any] = {}
@@ -112,12 +111,8 @@ class NoiseDetector(RegionWriter):
         self, trainer: Trainer, module: LightningModule, data: DataModule
     ) -> set[str]:
         assert self._labels is not None
-        options = {
-            "labels": self._labels.identity,
-            "precision": self.precision,
-            "per_class": self.per_class,
-            "max_pixels_per_image": self.max_pixels_per_image,
-        }
+        names = ("precision", "per_class", "max_pixels_per_image")
+        options = {name: getattr(self, name) for name in names} | {"labels": self._labels.identity}
         self._run = dataclasses.asdict(manifest_of(trainer, module, data, options))
         if _read_json(self._directory / THRESHOLD).get("run") == self._run:
             return set(data.predict_ids())
@@ -135,20 +130,14 @@ class NoiseDetector(RegionWriter):
                 f"the mask of {seen.image_id} is {tuple(seen.mask.shape[1:])}, its image "
                 f"{tuple(seen.label.shape[1:])} (height, width); make both equal"
             )
-        height, width = seen.label.shape[-2:]
-        rows, columns = regular_grid(height, width, self._most)
-        grid = (..., rows, columns)
+        grid = (..., *regular_grid(*seen.label.shape[1:], self._most))
         label, mask = seen.label[grid], erase_novel(seen.mask[grid], self._is_novel)
         loss = label_loss(seen.logits[grid], label)
         known = (label != IGNORE_INDEX) & (mask != IGNORE_INDEX)
         if write:
+            pixels = {"loss": loss, "label": label.byte(), "is_correct": label == mask}
             buffer = io.BytesIO()
-            np.savez(
-                buffer,
-                loss=loss[known].numpy(),
-                label=label[known].numpy().astype(np.uint8),
-                is_correct=(label == mask)[known].numpy(),
-            )
+            np.savez(buffer, **{name: values[known].numpy() for name, values in pixels.items()})
             write_atomic(self._pixels_of(seen.image_id), buffer.getvalue())
 
     def _finish_folder(self, trainer: Trainer, data: DataModule) -> None:
@@ -214,8 +203,8 @@ class NoiseDetector(RegionWriter):
         return content | described
 
     def _draw(self, losses: Tensor, is_correct: Tensor, content: dict[str, Any]) -> None:
-        overall = content["overall"]
-        shares = ", ".join(f"{k} {v:.3f}" for k, v in overall.items() if v is not None)
+        overall = content["overall"].items()
+        shares = ", ".join(f"{name} {share:.3f}" for name, share in overall if share is not None)
         title = f"{shares} (a threshold for each class)" if self.per_class else shares
         lines = {"gamma": content["gamma"], "Youden's": content["youden"]}
         picture = draw_losses(losses.numpy(), is_correct.numpy(), lines, title)
@@ -228,9 +217,8 @@ class NoiseDetector(RegionWriter):
         path = self._pixels_of(image_id)
         try:
             with np.load(path, allow_pickle=False) as stored:
-                loss, label, is_correct = (
-                    torch.from_numpy(stored[name]) for name in ("loss", "label", "is_correct")
-                )
+                names = ("loss", "label", "is_correct")
+                loss, label, is_correct = (torch.from_numpy(stored[name]) for name in names)
         except Exception as error:  # numpy lets zipfile's and zlib's errors through
             raise OSError(
                 f"{path} cannot be read ({error}); delete it and predict again"

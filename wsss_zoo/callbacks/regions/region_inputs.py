@@ -24,25 +24,15 @@ from wsss_zoo.functional import gate_by_tags
 
 @dataclass(frozen=True)
 class SeenImage:
-    """An image, its label map and the network's output; tensors are on the CPU.
-
-    Args:
-        image_id: The image.
-        image: RGB, (H, W, 3).
-        logits: Scores, -inf for the classes that the tags rule out, (1, C, H, W) float32.
-        features: Feature map, (D, h, w).
-        stride: See `Pass`.
-        label: Given class per pixel, 255 = ignored, (1, H, W) int64.
-        mask: True class per pixel, 255 = unknown, (1, H, W) int64; None where there is no mask.
-    """
+    """An image, its label map and the network's output; tensors are on the CPU."""
 
     image_id: str
-    image: UInt8Array
-    logits: Tensor
-    features: Tensor
-    stride: int
-    label: Tensor
-    mask: Tensor | None
+    image: UInt8Array  # RGB, (H, W, 3)
+    logits: Tensor  # -inf for the classes that the tags rule out, (1, C, H, W) float32
+    features: Tensor  # (D, h, w)
+    stride: int  # see `Pass`
+    label: Tensor  # given class per pixel, 255 = ignored, (1, H, W) int64
+    mask: Tensor | None  # true class per pixel, 255 = unknown, (1, H, W) int64
 
 
 class RegionWriter(ResumableWriter):
@@ -67,13 +57,7 @@ class RegionWriter(ResumableWriter):
         """Process an image; without ``write`` only check it."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check method and labels, and have the data module leave out the images that are done.
-
-        Raises:
-            ValueError: If the method is no segmenter, it is run in more than one view, the labels
-                are for other classes, or there is no data module.
-            FileNotFoundError: If the folder or a label map is missing.
-        """
+        """Check method and labels, and have the data module leave out the images that are done."""
         self._labels = None
         if stage != "predict" or self.pseudo_label_dir is None:
             return
@@ -121,14 +105,14 @@ def _check_method(module: LightningModule, group: str) -> None:
             "as Supervised"
         )
     evaluation: Any = getattr(module, "evaluation", None)
-    views = {name: getattr(evaluation, name, None) for name in ("window", "scales", "flip")}
     one_view = {"window": (None,), "scales": (None, (1.0,), [1.0]), "flip": (None, False)}
-    several = [name for name, value in views.items() if value not in one_view[name]]
-    if several:
-        raise ValueError(
-            f"{group}.pseudo_label_dir takes one pass over the whole image, but "
-            f"evaluation.{several[0]} is {views[several[0]]}; leave it out"
-        )
+    for name, allowed in one_view.items():
+        value = getattr(evaluation, name, None)
+        if value not in allowed:
+            raise ValueError(
+                f"{group}.pseudo_label_dir takes one pass over the whole image, but "
+                f"evaluation.{name} is {value}; leave it out"
+            )
 
 
 def _seen_image(

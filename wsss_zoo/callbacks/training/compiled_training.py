@@ -19,6 +19,9 @@ class CompiledTraining(Callback):
 
     Args:
         backend: Backend of torch.compile; "inductor" needs a C++ compiler or, for a GPU, Triton.
+
+    Raises:
+        ValueError: In training, if the method has no network.
     """
 
     def __init__(self, backend: str = "inductor") -> None:
@@ -27,11 +30,7 @@ class CompiledTraining(Callback):
         self._parts: list[nn.Module] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Mark each module to be compiled at its first call.
-
-        Raises:
-            ValueError: If the method has no network.
-        """
+        """Mark each module to be compiled at its first call."""
         if stage != "fit":
             return
         if next(pl_module.parameters(), None) is None:

@@ -36,6 +36,7 @@ class FiniteLoss(Callback):
 
     Raises:
         ValueError: If the number is negative.
+        RuntimeError: In training, if a loss or a weight was NaN or infinite.
     """
 
     def __init__(self, every_n_batches: int | None = None) -> None:
@@ -64,11 +65,7 @@ class FiniteLoss(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keep the loss and the ids, and check those kept when they are enough.
-
-        Raises:
-            RuntimeError: If a loss was NaN or infinite.
-        """
+        """Keep the loss and the ids, and check those kept when they are enough."""
         done, self._batch = self._batch, None
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         every = self.every_n_batches
@@ -84,11 +81,7 @@ class FiniteLoss(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Check the losses kept, and the weights, before a checkpoint is written.
-
-        Raises:
-            RuntimeError: If a loss or a weight was NaN or infinite.
-        """
+        """Check the losses kept, and the weights, before a checkpoint is written."""
         self._check_losses()
         if self.every_n_batches == 0:
             return

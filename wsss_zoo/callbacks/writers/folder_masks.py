@@ -83,19 +83,11 @@ class FolderMaskWriter(ResumableWriter):
 
 
 class LabelProgress(Callback):
-    """Shows a bar over the images of all ranks, and one over the tiles of a large image.
-
-    Args:
-        console: Terminal to draw on.
-    """
+    """Shows a bar over the images of all ranks, and one over the tiles of a large image."""
 
     def __init__(self, console: Console) -> None:
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
+        text = TextColumn("{task.description}", markup=False)
+        columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bars = Progress(*columns, console=console)
         self._images = self._bars.add_task("images", total=None)
         self._tiles = self._bars.add_task("tiles", visible=False)

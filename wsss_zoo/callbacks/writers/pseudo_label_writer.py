@@ -84,11 +84,7 @@ class PseudoLabelWriter(MeasuredWriter):
         self._label_options: dict[str, Any] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check the options, and have the data module leave out the images that are done.
-
-        Raises:
-            ValueError: If the options do not fit the method or there is no data module.
-        """
+        """Check the options, and have the data module leave out the images that are done."""
         if stage != "predict":
             return
         data = data_of(trainer, "PseudoLabelWriter")

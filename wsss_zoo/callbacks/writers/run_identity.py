@@ -82,14 +82,7 @@ def checkpoint_hash(trainer: Trainer, module: LightningModule) -> str:
 def manifest_of(
     trainer: Trainer, module: LightningModule, data: DataModule, options: dict[str, Any]
 ) -> Manifest:
-    """Make the manifest of a folder that a prediction writes, with a file for each image.
-
-    Args:
-        trainer: The trainer that predicts, its checkpoint loaded.
-        module: The method.
-        data: The data module, after ``setup``.
-        options: How scores become what is written.
-    """
+    """Make the manifest of a folder that a prediction writes, once the checkpoint is loaded."""
     return Manifest(
         method=type(module).__name__,
         class_names=list(data.class_names),

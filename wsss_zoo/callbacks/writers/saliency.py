@@ -30,15 +30,10 @@ def check_saliency(directory: str | None, image_ids: Sequence[str]) -> None:
 def read_saliency(
     directory: str | None, image_id: str, size: Sequence[int]
 ) -> NDArray[np.float32] | None:
-    """Read the saliency map of an image, in [0, 1], (H, W): its grey value / 255.
+    """Read the saliency map of an image of a height and width: grey value / 255, (H, W).
 
     A palette or colour file counts as grey if all its colours are; of 16 bits the upper eight are
-    kept.
-
-    Args:
-        directory: Folder of ``<image_id>.png``; None gives None.
-        image_id: The image.
-        size: Its height and width, pixels.
+    kept. Without a directory there is no map.
 
     Raises:
         OSError: If the file is missing or cannot be decoded; the message names it.
