@@ -130,14 +130,16 @@ class NoiseDetector(RegionWriter):
                 f"the mask of {seen.image_id} is {tuple(seen.mask.shape[1:])}, its image "
                 f"{tuple(seen.label.shape[1:])} (height, width); make both equal"
             )
-        grid = (..., *regular_grid(*seen.label.shape[1:], self._most))
+        height, width = seen.label.shape[1:]
+        grid = (..., *regular_grid(height, width, self._most))
         label, mask = seen.label[grid], erase_novel(seen.mask[grid], self._is_novel)
         loss = label_loss(seen.logits[grid], label)
         known = (label != IGNORE_INDEX) & (mask != IGNORE_INDEX)
         if write:
-            pixels = {"loss": loss, "label": label.byte(), "is_correct": label == mask}
+            columns = (loss[known], label[known].byte(), (label == mask)[known])
+            losses, labels, is_correct = (column.numpy() for column in columns)
             buffer = io.BytesIO()
-            np.savez(buffer, **{name: values[known].numpy() for name, values in pixels.items()})
+            np.savez(buffer, loss=losses, label=labels, is_correct=is_correct)
             write_atomic(self._pixels_of(seen.image_id), buffer.getvalue())
 
     def _finish_folder(self, trainer: Trainer, data: DataModule) -> None:
