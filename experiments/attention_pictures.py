@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from wsss_zoo import VOC2012, CoAttention
-from wsss_zoo.drawing.pictures import heat_overlay
+from wsss_zoo.drawing import heat_overlay
 from wsss_zoo.functional import class_activation_map, co_attention_affinity
 
 HEIGHT, GAP, TOP = 200, 6, 10

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wsss_zoo import CAM, Augmentation, Shapes, Supervised
-from wsss_zoo.drawing.pictures import color_label
+from wsss_zoo.drawing import color_label
 from wsss_zoo.functional import mask_to_image_labels
 
 # Images of the training split that show something, and the seed of their views.

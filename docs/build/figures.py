@@ -19,7 +19,7 @@ from flow_chart import LINE, FlowChart, Node, save_small
 
 from wsss_zoo import Shapes
 from wsss_zoo.callbacks import SheetRow, draw_sheet
-from wsss_zoo.drawing.pictures import heat_overlay
+from wsss_zoo.drawing import heat_overlay
 from wsss_zoo.files import read_cam, read_label
 from wsss_zoo.functional import cam_to_label
 

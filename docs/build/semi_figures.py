@@ -6,7 +6,7 @@ from figure_example import Example, colored, photo
 from flow_chart import FlowChart, Node
 from torch import Tensor
 
-from wsss_zoo.drawing.pictures import heat_overlay
+from wsss_zoo.drawing import heat_overlay
 from wsss_zoo.functional import calibrated_fusion, cutmix
 
 # Confidence from which a label counts in the figures.

@@ -8,7 +8,8 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
-from wsss_zoo.callbacks.metrics.evaluation_callback import EvaluationCallback, Stage
+from wsss_zoo.callbacks.metrics.evaluation_callback import EvaluationCallback, stage_of
+from wsss_zoo.callbacks.outputs import known_names
 from wsss_zoo.contract import EvaluationBatch, find_data
 from wsss_zoo.drawing.pictures import SheetRow, draw_sheet, save_sheet
 from wsss_zoo.drawing.wandb_pictures import log_masks
@@ -18,12 +19,12 @@ from wsss_zoo.files.decoding import UInt8Array
 class PredictionVisualizer(EvaluationCallback):
     """Draws the first images of each validation and test epoch of segmenters and classifiers.
 
-    Image, truth (where the batch has ``mask``) and prediction (``preds``), or for classifiers the
-    probabilities from ``scores`` with the tagged classes marked. The sheet is written to
+    A sheet shows image, truth (where the batch has ``mask``) and prediction (``preds``); for
+    classifiers the probabilities from ``scores``, with the tagged classes marked. It is written to
     ``<default_root_dir>/pictures/<stage>_epoch<NNN>.png`` and given to every logger that has a
-    ``log_image`` (wandb) as ``<stage>/pictures``; wandb also gets the images of segmenters with
-    truth and prediction as masks, ``<stage>/masks``. On rank zero only, not in the sanity check,
-    not with ``fast_dev_run``.
+    ``log_image`` (wandb) as ``<stage>/pictures``. For segmenters wandb also gets ``<stage>/masks``:
+    images with truth and prediction as masks. Draws on rank zero only, and neither in the sanity
+    check nor with ``fast_dev_run``.
 
     Args:
         num_images: Number of images; 0 draws nothing.
@@ -43,30 +44,16 @@ class PredictionVisualizer(EvaluationCallback):
         self._rows: list[SheetRow] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Take the class names from the data module unless they were given.
-
-        Raises:
-            ValueError: If there are none.
-        """
-        names = self.class_names or getattr(find_data(trainer), "class_names", None)
-        if names is None:
-            raise ValueError(
-                "PredictionVisualizer does not know the class names; give class_names=[...] or a "
-                "data module that has them"
-            )
-        self._names = names
+        """Take the class names from the data module unless they were given."""
+        found = getattr(find_data(trainer), "class_names", None)
+        self._names = known_names(self, self.class_names or found)
 
     def start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Start from nothing."""
+        """Forget the rows of an earlier epoch."""
         self._rows = []
 
     def batch(
-        self,
-        trainer: Trainer,
-        module: LightningModule,
-        outputs: Any,
-        batch: EvaluationBatch,
-        stage: Stage,
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: EvaluationBatch
     ) -> None:
         """Keep the batch's images if they are among the first."""
         idle = trainer.sanity_checking or getattr(trainer, "fast_dev_run", False)
@@ -74,16 +61,15 @@ class PredictionVisualizer(EvaluationCallback):
             return
         if not {"preds", "scores"} & set(outputs):
             return
-        for index, image_id in enumerate(batch["image_id"]):
-            if len(self._rows) >= self.num_images:
-                return
+        left = self.num_images - len(self._rows)
+        for index, image_id in enumerate(batch["image_id"][:left]):
             self._rows.append(_row(image_id, index, outputs, batch))
 
-    def end(self, trainer: Trainer, module: LightningModule, stage: Stage) -> None:
+    def end(self, trainer: Trainer, module: LightningModule) -> None:
         """Draw the sheet."""
         if not self._rows:
             return
-        rows, self._rows = self._rows, []
+        stage, rows, self._rows = stage_of(trainer), self._rows, []
         sheet = draw_sheet(rows, self._names)
         folder = Path(trainer.default_root_dir) / "pictures"
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,8 +83,7 @@ class PredictionVisualizer(EvaluationCallback):
 
 def _row(image_id: str, index: int, outputs: dict[str, Any], batch: EvaluationBatch) -> SheetRow:
     image = batch["image"][index].float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
-    scores = outputs.get("scores")
-    tags = batch.get("image_labels")
+    scores, tags = outputs.get("scores"), batch.get("image_labels")
     return SheetRow(
         image_id=image_id,
         image=image.cpu().numpy(),

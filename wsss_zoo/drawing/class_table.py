@@ -8,15 +8,8 @@ from rich.text import Text
 def print_class_table(
     title: str, by_class: dict[str, dict[str, float]], totals: dict[str, float]
 ) -> None:
-    """Print numbers per class, then totals below a line.
-
-    Args:
-        title: What was measured.
-        by_class: For each measure its number by class name, in [0, 1]; nan prints as a dash.
-        totals: Further numbers by name.
-    """
-    # Names are the user's: as Text, no bracket of theirs is markup.
-    # Without classes the totals have the second column to themselves.
+    """Print a table of the numbers of each measure by class, then totals; nan is a dash."""
+    # Names are the user's: in a Text no bracket is markup.
     table = Table(show_header=bool(by_class))
     table.add_column("class" if by_class else "")
     for measure in by_class:

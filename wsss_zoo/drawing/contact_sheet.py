@@ -1,5 +1,6 @@
 """Contact sheets: many small images with their masks laid over them and their tags below."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from wsss_zoo.drawing.overlay import draw_overlay
-from wsss_zoo.drawing.pictures import draw_legend, font, shorten, shown_classes
+from wsss_zoo.drawing.pictures import draw_legend, font, resized, scaled, shorten, shown_classes
 from wsss_zoo.files.decoding import UInt8Array
 
 _GAP = 8
@@ -20,21 +21,13 @@ _FAINT, _WRONG = (110, 110, 110), (200, 0, 0)
 
 @dataclass(frozen=True)
 class Tile:
-    """One image of a contact sheet.
-
-    Args:
-        image_id: Name below the image.
-        image: RGB image, (H, W, 3).
-        mask: Class index per pixel, 255 = ignored, (H, W); None without a mask.
-        tags: Names of the classes in its tags; None without tags.
-        warning: What looks wrong with it; shown in red.
-    """
+    """One image of a contact sheet."""
 
     image_id: str
-    image: UInt8Array
-    mask: UInt8Array | None = None
-    tags: Sequence[str] | None = None
-    warning: str = ""
+    image: UInt8Array  # RGB, (H, W, 3)
+    mask: UInt8Array | None = None  # class index per pixel, 255 = ignored, (H, W)
+    tags: Sequence[str] | None = None  # names of the tagged classes
+    warning: str = ""  # what looks wrong; shown in red
 
 
 def draw_contact_sheet(
@@ -45,17 +38,9 @@ def draw_contact_sheet(
     first_fg: int = 1,
     columns: int = 6,
 ) -> Image.Image:
-    """Draw images in a grid, masks over them, ids and tags below, and a legend.
+    """Draw images in a grid: masks over them, ids and tags below, and a legend.
 
-    Args:
-        tiles: Images to draw, at least one.
-        class_names: Names by class index.
-        title: First line.
-        first_fg: Index of the first foreground class; what is below stays uncoloured.
-        columns: Images side by side.
-
-    Returns:
-        RGB picture. Classes have the colours of PASCAL VOC and an outline; 255 is hatched.
+    Classes from ``first_fg`` on have the colours of PASCAL VOC and an outline; 255 is hatched.
 
     Raises:
         ValueError: If there is no tile.
@@ -64,7 +49,7 @@ def draw_contact_sheet(
         raise ValueError("a contact sheet needs at least one image")
     columns = min(columns, len(tiles))
     width, height = _cell_size(tiles)
-    rows = -(-len(tiles) // columns)
+    rows = math.ceil(len(tiles) / columns)
     sheet_width = max(columns, 3) * (width + _GAP) + _GAP
     masks = [tile.mask for tile in tiles if tile.mask is not None]
     legend = draw_legend(shown_classes(masks, class_names, first_fg), sheet_width)
@@ -88,7 +73,7 @@ def draw_contact_sheet(
 
 
 def _cell_size(tiles: Sequence[Tile]) -> tuple[int, int]:
-    """Width and height of the pictures' cells: those of most images fill them."""
+    """Choose a width and height of the cells that most images fill."""
     ratios = [tile.image.shape[1] / tile.image.shape[0] for tile in tiles]
     ratio = float(np.clip(np.median(ratios), 0.75, 1.6))
     width = round((200 * 160 * ratio) ** 0.5)
@@ -96,12 +81,10 @@ def _cell_size(tiles: Sequence[Tile]) -> tuple[int, int]:
 
 
 def _draw_tile(tile: Tile, first_fg: int, width: int, height: int) -> Image.Image:
-    image = Image.fromarray(tile.image)
-    scale = min(width / image.width, height / image.height)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    pixels = np.array(image.resize(size, Image.Resampling.BILINEAR))
+    scale = min(width / tile.image.shape[1], height / tile.image.shape[0])
+    pixels = scaled(tile.image, scale)
     if tile.mask is not None:
-        mask = np.asarray(Image.fromarray(tile.mask).resize(size, Image.Resampling.NEAREST))
+        mask = resized(tile.mask, pixels.shape[1::-1], is_label=True)
         draw_overlay(pixels, mask, opacity=_OPACITY, background=first_fg > 0)
     return Image.fromarray(pixels)
 

@@ -1,4 +1,4 @@
-"""Picture of the losses of correct and wrong labels, and of the thresholds between them."""
+"""Histogram of the losses of correct and wrong labels, with the thresholds between them."""
 
 import io
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 _BINS = 60
-# Of the losses that are shown on a scale of their own; the rest goes to the last bin.
+# Share of the losses that the scale covers; the rest goes to the last bin.
 _SHOWN = 0.995
 _CORRECT, _WRONG, _INK = "#2563eb", "#dc2626", "#1f2933"
 
@@ -20,17 +20,10 @@ def draw_losses(
     thresholds: Mapping[str, float | None],
     title: str,
 ) -> bytes:
-    """Draw two histograms, and a line at each threshold.
+    """Draw histograms of the losses of correct and wrong labels (P,), as a PNG file.
 
-    Args:
-        losses: Losses of pixels, may be infinite, (P,).
-        is_correct: Whether a pixel's label is correct, (P,).
-        thresholds: Threshold by name; None is left out.
-        title: Line above the picture.
-
-    Returns:
-        PNG file. Bars are shares of all pixels, on a logarithmic scale; the last one holds all
-        larger losses too.
+    Bars are shares of all pixels, on a logarithmic scale; the last one holds all larger losses too.
+    Each threshold that is not None gets a line.
     """
     lines = {name: value for name, value in thresholds.items() if value is not None}
     finite = losses[np.isfinite(losses)]
@@ -41,10 +34,8 @@ def draw_losses(
     with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 9}):
         figure = Figure(figsize=(6.4, 3.4), dpi=120, facecolor="white", layout="constrained")
         axes = figure.add_subplot()
-        for name, chosen, color in (
-            ("correct", is_correct, _CORRECT),
-            ("wrong", ~is_correct, _WRONG),
-        ):
+        groups = (("correct", is_correct, _CORRECT), ("wrong", ~is_correct, _WRONG))
+        for name, chosen, color in groups:
             share = np.histogram(clipped[chosen], edges)[0] / losses.size
             label = f"{name} labels ({chosen.mean():.1%} of the pixels)"
             axes.stairs(share, edges, fill=True, alpha=0.3, color=color)

@@ -1,5 +1,6 @@
 """Label maps laid over their images, and the legend of their colours."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,21 +16,15 @@ _PER_COLUMN, _GAP, _PAPER = 25, 6, (255, 255, 255)
 
 
 def draw_overlay(image: UInt8Array, label: UInt8Array, *, opacity: float, background: bool) -> None:
-    """Lay a label map over its image, in place.
+    """Lay a label map (H, W) over its image (H, W, 3), in place.
 
-    Classes have the colours of PASCAL VOC and a stronger outline; background shows the image, 255
-    is hatched.
-
-    Args:
-        image: RGB image, (H, W, 3); is changed.
-        label: Class index per pixel, 255 = ignored, (H, W).
-        opacity: Of the colours, in (0, 1].
-        background: Whether class 0 is background.
+    Classes have the colours of PASCAL VOC, with an opacity in (0, 1] and a stronger outline; 255 is
+    hatched. With ``background`` class 0 shows the image.
     """
     edge_opacity = opacity + (1 - opacity) * _EDGE
     for top in range(0, len(label), _ROWS):
         part = label[top : top + _ROWS]
-        # The rows around tell whether the outer ones are edges.
+        # Whether the outer rows are edges depends on the rows around.
         first = max(top - 1, 0)
         edge = _edges(label[first : top + _ROWS + 1])[top - first :][: len(part)]
         strength = np.where(edge, edge_opacity, opacity)
@@ -42,20 +37,12 @@ def draw_overlay(image: UInt8Array, label: UInt8Array, *, opacity: float, backgr
 
 
 def draw_class_list(class_names: Sequence[str], *, ignored: bool) -> Image.Image:
-    """Draw colour, index and name of every class, in columns.
-
-    Args:
-        class_names: Names by class index.
-        ignored: Whether 255 is listed too.
-
-    Returns:
-        RGB picture.
-    """
+    """Draw colour, index and name of every class, and with ``ignored`` of 255, in columns."""
     entries = [(f"{index}  {name}", index) for index, name in enumerate(class_names)]
     entries += [("255  ignored", IGNORE_INDEX)] if ignored else []
     lines = min(len(entries), _PER_COLUMN)
     width = 50 + max(round(font(12).getlength(text)) for text, _ in entries)
-    size = (width * -(-len(entries) // lines), lines * LEGEND_LINE + 2 * _GAP)
+    size = (width * math.ceil(len(entries) / lines), lines * LEGEND_LINE + 2 * _GAP)
     picture = Image.new("RGB", size, _PAPER)
     for number, entry in enumerate(entries):
         column, line = divmod(number, lines)
@@ -64,7 +51,7 @@ def draw_class_list(class_names: Sequence[str], *, ignored: bool) -> Image.Image
 
 
 def class_lines(class_names: Sequence[str], *, ignored: bool) -> str:
-    r"""The same as text, as `Folder` reads it in ``classes.txt``: name, red, green, blue a line.
+    r"""Format the lines of a ``classes.txt`` for `Folder`: name, red, green, blue.
 
     >>> class_lines(["background", "cat"], ignored=True)
     'background 0 0 0\ncat 128 0 0\nignore 224 224 192\n'
@@ -76,7 +63,7 @@ def class_lines(class_names: Sequence[str], *, ignored: bool) -> str:
 
 
 def _edges(label: UInt8Array) -> np.ndarray:
-    """Pixels with a neighbour of another label, (H, W) bool."""
+    """Mark pixels with a neighbour of another label, (H, W) bool."""
     edge = np.zeros(label.shape, dtype=bool)
     below, right = label[1:] != label[:-1], label[:, 1:] != label[:, :-1]
     edge[1:] |= below

@@ -1,4 +1,4 @@
-"""Sheets of pictures: image, truth, activation maps, pseudo-label, prediction side by side."""
+"""Sheets: image, truth, activation maps, pseudo-label and prediction side by side."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
 from wsss_zoo.files.pseudo_labels import voc_palette
 
-# Text chunk of a saved sheet that says where its panels are.
+# Text chunk of a saved sheet with the places of its panels.
 PANELS = "wsss_zoo panels"
 LEGEND_LINE = 20  # height of a line of a legend, pixels
 
@@ -30,13 +30,10 @@ _WIDEST = 2.0  # width of a panel over its height
 _PAPER, _INK, _HATCH = (255, 255, 255), (30, 30, 30), (170, 170, 170)
 _OUTLINE = (120, 120, 120)
 
-# Image's id, field of `SheetRow`, box of a panel.
-Place = tuple[str, str, tuple[int, int, int, int]]
-
 
 @dataclass(frozen=True)
 class SheetRow:
-    """What is known of one image; a sheet has a column for everything that some row has.
+    """One image of a sheet, which has a column for everything that some row has.
 
     Args:
         image_id: Name below the image.
@@ -83,7 +80,7 @@ def draw_sheet(
 
     Returns:
         RGB picture. Classes have the colours of PASCAL VOC, 255 is white and hatched; the legend
-        holds the classes that the label maps show. Heat is the strongest map over the grey image.
+        holds the classes of the label maps. Heat is the strongest map over the grey image.
         ``info[PANELS]`` is JSON: names and colours of the classes; of each panel the image's id,
         the field of `SheetRow` and the box (left, top, right, bottom); `save_sheet` keeps it.
 
@@ -92,7 +89,11 @@ def draw_sheet(
     """
     if not rows or height < 48:
         raise ValueError(f"a sheet needs rows and a height >= 48, got {len(rows)} and {height}")
-    columns = _columns(rows, class_names, height)
+    columns = {
+        title: [_draw_panel(row, field, class_names, height) for row in rows]
+        for title, field in _COLUMNS.items()
+        if any(getattr(row, field) is not None for row in rows)
+    }
     widths = [max(p.width for p in panels if p is not None) for panels in columns.values()]
     width = sum(widths) + _GAP * (len(widths) + 1)
     maps = [getattr(row, field) for row in rows for field in _LABEL_MAPS]
@@ -102,60 +103,37 @@ def draw_sheet(
     full_height = _TITLE_HEIGHT + row_height * len(rows) + legend.height
     sheet = Image.new("RGB", (width, full_height), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    left = _GAP
-    places: list[Place] = []
+    left, places = _GAP, []
     for (title, panels), column_width in zip(columns.items(), widths, strict=True):
-        draw.text((left + column_width // 2, 3), title, _INK, font(13), anchor="ma")
-        for index, panel in enumerate(panels):
+        middle = left + column_width // 2
+        draw.text((middle, 3), title, _INK, font(13), anchor="ma")
+        for index, (row, panel) in enumerate(zip(rows, panels, strict=True)):
             top = _TITLE_HEIGHT + index * row_height
             if panel is not None:
                 corner = left + (column_width - panel.width) // 2
                 box = (corner, top, corner + panel.width, top + height)
                 sheet.paste(panel, box)
-                places.append((rows[index].image_id, _COLUMNS[title], box))
+                places.append({"image_id": row.image_id, "field": _COLUMNS[title], "box": box})
             if title == "image":
-                caption = shorten(rows[index].image_id, column_width)
-                place = (left + column_width // 2, top + height + 1)
-                draw.text(place, caption, _INK, font(11), anchor="ma")
+                caption = shorten(row.image_id, column_width)
+                draw.text((middle, top + height + 1), caption, _INK, font(11), anchor="ma")
         left += column_width + _GAP
     sheet.paste(legend, (0, sheet.height - legend.height))
-    sheet.info[PANELS] = _describe(places, class_names)
+    colors = voc_palette()[: len(class_names)].tolist()
+    described = {"class_names": list(class_names), "colors": colors, "panels": places}
+    sheet.info[PANELS] = json.dumps(described)
     return sheet
 
 
-def _columns(
-    rows: Sequence[SheetRow], class_names: Sequence[str], height: int
-) -> dict[str, list[Image.Image | None]]:
-    """Panels of each column that some row has, by its title."""
-    return {
-        title: [_panel(row, field, class_names, height) for row in rows]
-        for title, field in _COLUMNS.items()
-        if any(getattr(row, field) is not None for row in rows)
-    }
-
-
-def _describe(places: Sequence[Place], class_names: Sequence[str]) -> str:
-    """What a program needs to cut a sheet into its panels and to read their colours."""
-    panels = [{"image_id": i, "field": field, "box": box} for i, field, box in places]
-    colors = voc_palette()[: len(class_names)].tolist()
-    return json.dumps({"class_names": list(class_names), "colors": colors, "panels": panels})
-
-
 def save_sheet(sheet: Image.Image, path: Path) -> None:
-    """Save a sheet as PNG with what says where its panels are, for ``wsss-zoo compare``."""
+    """Save a sheet as PNG with the places of its panels, for ``wsss-zoo compare``."""
     text = PngInfo()
     text.add_itxt(PANELS, sheet.info[PANELS], zip=True)
     sheet.save(path, pnginfo=text)
 
 
 def color_label(label: UInt8Array) -> UInt8Array:
-    """Colour a label map.
-
-    Args:
-        label: Class index per pixel, 255 = ignored, (H, W).
-
-    Returns:
-        RGB, (H, W, 3): the colours of PASCAL VOC; 255 is white with grey diagonals.
+    """Colour a label map (H, W) as PASCAL VOC does, 255 white with grey diagonals: (H, W, 3) RGB.
 
     >>> color_label(np.array([[0, 1]], dtype=np.uint8)).tolist()
     [[[0, 0, 0], [128, 0, 0]]]
@@ -187,56 +165,56 @@ def heat_overlay(image: UInt8Array, cam: NDArray[Any]) -> UInt8Array:
     return overlay
 
 
-def _panel(
+def resized(pixels: UInt8Array, size: tuple[int, int], *, is_label: bool = False) -> UInt8Array:
+    """Resize an image, or a label map without mixing classes, to a width and height."""
+    how = Image.Resampling.NEAREST if is_label else Image.Resampling.BILINEAR
+    return np.array(Image.fromarray(pixels).resize(size, how))
+
+
+def scaled(pixels: UInt8Array, scale: float, *, is_label: bool = False) -> UInt8Array:
+    """Resize by a factor, to at least one pixel."""
+    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    return resized(pixels, (width, height), is_label=is_label)
+
+
+def _draw_panel(
     row: SheetRow, field: str, class_names: Sequence[str], height: int
 ) -> Image.Image | None:
     value = getattr(row, field)
     if value is None:
         return None
+    if field == "scores":
+        return _draw_scores(value, row.image_labels, class_names, height)
     full_height, full_width = row.image.shape[:2]
     width = max(1, min(round(full_width * height / full_height), round(_WIDEST * height)))
-    size = (width, height)
     if field in _LABEL_MAPS:
         # Resized before it is coloured: the hatch keeps its pitch and no colours mix.
-        small = Image.fromarray(value).resize(size, Image.Resampling.NEAREST)
-        return Image.fromarray(color_label(np.asarray(small)))
-    if field == "scores":
-        return _score_bars(value, row.image_labels, class_names, height)
+        return Image.fromarray(color_label(resized(value, (width, height), is_label=True)))
     picture = value if field == "image" else heat_overlay(row.image, value)
-    return Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR)
+    return Image.fromarray(resized(picture, (width, height)))
 
 
-def _score_bars(
-    scores: NDArray[Any],
-    image_labels: NDArray[Any] | None,
-    class_names: Sequence[str],
-    height: int,
+def _draw_scores(
+    scores: NDArray[Any], tags: NDArray[Any] | None, class_names: Sequence[str], height: int
 ) -> Image.Image:
-    """One bar for each of the classes with the highest scores; tagged ones have a star."""
-    first = len(class_names) - len(scores)
-    line = 16
+    """Draw a bar for each of the classes with the highest scores; tagged ones have a star."""
+    first, line = len(class_names) - len(scores), 16
     shown = np.argsort(-scores, kind="stable")[: height // line]
     panel = Image.new("RGB", (180, height), _PAPER)
     draw = ImageDraw.Draw(panel)
     for place, index in enumerate(shown.tolist()):
         top = place * line
         score = float(scores[index])
-        tagged = image_labels is not None and image_labels[index] > 0
-        name = ("* " if tagged else "") + class_names[first + index]
+        star = "* " if tags is not None and tags[index] > 0 else ""
         color = tuple(voc_palette()[first + index].tolist())
-        draw.text((0, top + 1), shorten(name, 84), _INK, font(11))
+        draw.text((0, top + 1), shorten(star + class_names[first + index], 84), _INK, font(11))
         draw.rectangle((88, top + 2, 88 + round(56 * score), top + line - 4), color)
         draw.text((150, top + 1), f"{score:.2f}", _INK, font(11))
     return panel
 
 
 def draw_legend(entries: Sequence[tuple[str, int]], width: int) -> Image.Image:
-    """Draw the colours of classes with a name beside each, as many in a line as fit.
-
-    Args:
-        entries: Name and class index of each; 255 is hatched.
-        width: Width of the picture in pixels.
-    """
+    """Draw names and colours of classes, 255 hatched, wrapped to a width in pixels."""
     places, left, top = [], _GAP, 0
     for name, _ in entries:
         length = _SWATCH + 5 + round(font(12).getlength(name)) + 12
@@ -257,15 +235,14 @@ def draw_legend(entries: Sequence[tuple[str, int]], width: int) -> Image.Image:
 def shown_classes(
     labels: Iterable[UInt8Array], class_names: Sequence[str], first: int = 0
 ) -> list[tuple[str, int]]:
-    """Name and index of the classes in label maps, from class ``first`` on; 255 comes last."""
+    """List name and index of the classes in label maps, from ``first`` on; 255 comes last."""
     found = {index for label in labels for index in np.unique(label).tolist()}
-    entries = [(name, index) for index, name in enumerate(class_names) if index in found]
-    ignored = [("ignored (255)", IGNORE_INDEX)] if IGNORE_INDEX in found else []
-    return [entry for entry in entries if entry[1] >= first] + ignored
+    names = [*enumerate(class_names), (IGNORE_INDEX, "ignored (255)")]
+    return [(name, index) for index, name in names if index in found and index >= first]
 
 
 def shorten(text: str, width: int, size: int = 11) -> str:
-    """Cut a text so that it is one line, no wider than so many pixels."""
+    """Cut a text to one line of at most ``width`` pixels."""
     text = "".join(character if character.isprintable() else " " for character in text)
     if font(size).getlength(text) <= width:
         return text
@@ -276,6 +253,6 @@ def shorten(text: str, width: int, size: int = 11) -> str:
 
 @cache
 def font(size: int) -> Any:
-    """The font of pictures; Pillow's own has Latin letters only."""
+    """Load the font of pictures; Pillow's own has Latin letters only."""
     path = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
     return ImageFont.truetype(str(path), size)

@@ -18,7 +18,7 @@ from tests.callbacks.region_fakes import (
 )
 from tests.each import each
 from wsss_zoo.callbacks import GraphWriter, PseudoLabelWriter
-from wsss_zoo.callbacks.regions.graph_writer import count_detection, pool_padded
+from wsss_zoo.callbacks.regions.graph_writer import pool_padded
 from wsss_zoo.files.pseudo_labels import read_label
 from wsss_zoo.files.region_graphs import read_graph, read_graph_manifest
 from wsss_zoo.functional import prune_edges, region_adjacency, superpixel_backend, superpixels
@@ -143,17 +143,6 @@ def test_measured_against_masks(tmp_path, options, capsys):
     assert report["by_class"]["cat"]["pixels"] == (label == 1).sum()
     assert report["images"] == len(IDS)
     assert "graphs/precision" in capsys.readouterr().out
-
-
-def test_counted_pixels():
-    label = np.array([[0, 1, 1, 255, 1]], np.uint8)
-    mask = np.array([[0, 1, 0, 0, 255]], np.uint8)
-    clean = np.array([[True, False, True, False, True]])
-    assert count_detection(label, clean, mask, 3).tolist() == [
-        [1, 1, 1, 1],
-        [2, 1, 1, 0],
-        [0, 0, 0, 0],
-    ]
 
 
 def test_without_masks_nothing_is_measured(tmp_path, options):

@@ -20,6 +20,7 @@ from wsss_zoo.callbacks import NoiseDetector
 from wsss_zoo.callbacks.regions import noise_detector as module
 from wsss_zoo.callbacks.regions.noise_detector import regular_grid
 from wsss_zoo.files.pseudo_labels import write_label
+from wsss_zoo.functional import label_loss
 
 
 @pytest.fixture
@@ -202,6 +203,17 @@ def test_no_pixel_to_measure(tmp_path, given):
     with pytest.raises(RuntimeError, match="none of the 6 images has a pixel with a true class"):
         predict(tmp_path, data, {"pseudo_label_dir": given})
     assert data.resumed_by == []
+
+
+def test_a_loss_that_is_nan(tmp_path, given, monkeypatch):
+    def broken(logits, label):
+        loss = label_loss(logits, label)
+        loss[..., 5] = torch.nan
+        return loss
+
+    monkeypatch.setattr(module, "label_loss", broken)
+    with pytest.raises(RuntimeError, match=r"losses of given labels are NaN; check the network"):
+        predict(tmp_path, RegionData(), {"pseudo_label_dir": given})
 
 
 def test_images_without_a_mask_are_named(tmp_path, given):

@@ -15,12 +15,12 @@ from wsss_zoo.contract import DataModule, EvaluationBatch
 
 
 class ClassificationMetrics(StageMetrics):
-    """Multi-label mean average precision of the image-level scores.
+    """Measures the multi-label mean average precision of image-level scores.
 
     Collects ``scores`` (N, K), raw logits, of the evaluation step and ``image_labels`` (N, K) of
-    the batch; memory grows by 2 K numbers per image. Logs for stage val (and test alike)
-    ``val/ap/<class>`` and ``val/map``, its mean; all in [0, 1]. A class without a positive image
-    has no average precision: it is left out of both.
+    the batch; memory grows by 2 K numbers per image. Logs ``val/ap/<class>`` and their mean
+    ``val/map`` (and test alike), all in [0, 1]. Classes without a positive image have no average
+    precision and are left out of both.
 
     After ``validate`` and ``test`` the same numbers are in ``<default_root_dir>/val_results.json``
     (``test_results.json``), those by class in ``val_classes.csv``. Idle for methods whose
@@ -57,8 +57,8 @@ class ClassificationMetrics(StageMetrics):
         rows = torch.cat([scores.detach().float(), tags.detach().float()], dim=1)
         first, self._count = self._count, self._count + len(rows)
         if self._count > len(self._rows):
-            # One table, doubled when full. A list of small tensors would lie scattered between the
-            # large ones of the network and keep the allocator from using their memory again.
+            # One table, doubled when full: a list of small tensors would fragment the memory of
+            # the device.
             table = rows.new_empty(2 * self._count, rows.shape[1])
             table[:first] = self._rows[:first]
             self._rows = table
@@ -85,8 +85,7 @@ def _average_precision(scores: Tensor, truth: Tensor) -> Tensor:
         scores: Raw logits of a whole stage, (N, K).
         truth: Whether the class is present, (N, K) bool.
     """
-    # torchmetrics applies a sigmoid to what has values outside [0, 1]. So it is applied here, in
-    # float64: large logits do not become ties.
+    # torchmetrics would apply the sigmoid in float32, where large logits become ties.
     probs = scores.double().sigmoid()
     values = [
         binary_average_precision(probs[:, k], truth[:, k].long()).double()

@@ -1,4 +1,4 @@
-"""Validation and test epochs alike."""
+"""One set of hooks for validation and test epochs."""
 
 from typing import Any, Literal
 
@@ -16,20 +16,15 @@ class EvaluationCallback(Callback):
         """Begin an epoch."""
 
     def batch(
-        self,
-        trainer: Trainer,
-        module: LightningModule,
-        outputs: Any,
-        batch: EvaluationBatch,
-        stage: Stage,
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: EvaluationBatch
     ) -> None:
-        """Take what the evaluation step returned for a batch."""
+        """Process what the evaluation step returned for a batch."""
 
-    def end(self, trainer: Trainer, module: LightningModule, stage: Stage) -> None:
+    def end(self, trainer: Trainer, module: LightningModule) -> None:
         """End an epoch, while metrics may still be logged."""
 
-    def report(self, trainer: Trainer, module: LightningModule, stage: Stage) -> None:
-        """Conclude ``validate`` or ``test``, not the validation epochs of ``fit``."""
+    def report(self, trainer: Trainer, module: LightningModule) -> None:
+        """Report after ``validate`` or ``test``, not after the validation epochs of ``fit``."""
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Call `start`."""
@@ -45,16 +40,16 @@ class EvaluationCallback(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Call `batch`."""
-        self.batch(trainer, pl_module, outputs, batch, _stage(trainer))
+        self.batch(trainer, pl_module, outputs, batch)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Call `end`."""
-        self.end(trainer, pl_module, _stage(trainer))
+        self.end(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Call `report` but in ``fit``."""
+        """Call `report`, unless in ``fit``."""
         if trainer.state.fn != "fit":
-            self.report(trainer, pl_module, _stage(trainer))
+            self.report(trainer, pl_module)
 
     on_test_epoch_start = on_validation_epoch_start
     on_test_batch_end = on_validation_batch_end
@@ -62,5 +57,6 @@ class EvaluationCallback(Callback):
     on_test_end = on_validation_end
 
 
-def _stage(trainer: Trainer) -> Stage:
+def stage_of(trainer: Trainer) -> Stage:
+    """Name the stage of a running evaluation."""
     return "test" if trainer.testing else "val"

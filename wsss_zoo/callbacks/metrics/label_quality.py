@@ -1,11 +1,10 @@
-"""How good a folder of pseudo-labels is, measured from its files against masks.
+"""Quality of a folder of pseudo-labels, measured from its files against masks.
 
-The masks serve to measure only; no label depends on them. A background threshold chosen by the best
-of the sweep is tuned on masks, so a result that uses it must say so.
+No label depends on the masks. A background threshold chosen as the best of the sweep is tuned on
+masks, so a result that uses it must say so.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ from numpy.typing import NDArray
 from pytorch_lightning import Trainer
 from torch import Tensor
 
+from wsss_zoo.callbacks.metrics.publishing import sum_over_ranks
 from wsss_zoo.contract import DataModule
-from wsss_zoo.drawing.class_table import print_class_table
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
 from wsss_zoo.files.pseudo_labels import read_cam, read_label
 from wsss_zoo.functional import confusion_matrix, intersection_over_union, mean_iou
@@ -27,39 +26,31 @@ THRESHOLDS = tuple(step / 100 for step in range(61))
 _EXCEEDED = np.searchsorted(255 * np.arange(len(THRESHOLDS)), 100 * np.arange(256))
 
 
-@dataclass
 class LabelCounts:
-    """Counts over label maps and masks; those of parts of a set add up.
+    """Counts over label maps and masks.
 
     Args:
         num_classes: C, with background.
         cams: Whether activation maps are counted for the sweep of thresholds too.
     """
 
-    num_classes: int
-    cams: bool = False
-    confusion: Tensor = field(init=False)
-    """Labelled pixels, row = truth, (C, C)."""
-    sweep: NDArray[np.int64] = field(init=False)
-    """Pixels by number of thresholds exceeded, truth and strongest class, (T + 1, C, C)."""
-    images: int = 0
-    pixels: int = 0
-    """Pixels whose truth is known."""
-
-    def __post_init__(self) -> None:
-        C = self.num_classes
-        self.confusion = torch.zeros(C, C, dtype=torch.int64)
-        self.sweep = np.zeros((len(THRESHOLDS) + 1 if self.cams else 0, C, C), dtype=np.int64)
+    def __init__(self, num_classes: int, cams: bool = False) -> None:
+        C = self.num_classes = num_classes
+        self.cams = cams
+        levels = len(THRESHOLDS) + 1 if cams else 0
+        #: All counts, one after another; those of parts of a set add up.
+        self.total = torch.zeros(2 + (1 + levels) * C * C, dtype=torch.int64)
+        parts = torch.split(self.total, [2, C * C, levels * C * C])
+        #: Number of images, and of pixels whose truth is known, (2,).
+        self.sizes = parts[0]
+        #: Labelled pixels, row = truth, (C, C).
+        self.confusion = parts[1].view(C, C)
+        #: Pixels by number of thresholds exceeded, truth and strongest class, (T + 1, C, C).
+        self.sweep = parts[2].view(levels, C, C)
 
     def add(self, truth: UInt8Array, label: UInt8Array) -> None:
-        """Count one image.
-
-        Args:
-            truth: Class index per pixel, 255 = unknown, (H, W).
-            label: Pseudo-label, 255 = no label, (H, W).
-        """
-        self.images += 1
-        self.pixels += int((truth != IGNORE_INDEX).sum())
+        """Count one image: its truth and its pseudo-label, 255 = unknown, (H, W) each."""
+        self.sizes += torch.tensor([1, int((truth != IGNORE_INDEX).sum())])
         counted = np.where(label == IGNORE_INDEX, IGNORE_INDEX, truth)
         self.confusion += confusion_matrix(
             torch.from_numpy(label), torch.from_numpy(counted), self.num_classes
@@ -68,86 +59,58 @@ class LabelCounts:
     def add_cam(self, truth: UInt8Array, cam: UInt8Array, classes: NDArray[np.int64]) -> None:
         """Count one image's activation maps for all thresholds at once.
 
-        Args:
-            truth: Class index per pixel, 255 = unknown, (H, W).
-            cam: 255 times the maps, (k, H, W).
-            classes: Foreground index of each map, (k,).
+        The truth has 255 = unknown, (H, W). The maps, times 255, are those of k foreground classes,
+        (k, H, W).
         """
         known = truth != IGNORE_INDEX
-        winner, exceeded = (
-            np.zeros(int(known.sum()), np.int64),
-            np.zeros(int(known.sum()), np.int64),
-        )
+        winner = exceeded = np.zeros(int(known.sum()), np.int64)
         if len(classes):
             maps = cam[:, known]
             winner, exceeded = classes[maps.argmax(axis=0)] + 1, _EXCEEDED[maps.max(axis=0)]
         C = self.num_classes
-        cell = (exceeded * C + truth[known]) * C + winner
-        self.sweep += np.bincount(cell, minlength=self.sweep.size).reshape(self.sweep.shape)
-
-    def reduced(self, reduce: Callable[[Tensor], Tensor]) -> "LabelCounts":
-        """The counts after a sum over processes.
-
-        Args:
-            reduce: Takes and returns an int64 vector.
-        """
-        parts = [
-            torch.tensor([self.images, self.pixels]),
-            self.confusion.flatten(),
-            torch.from_numpy(self.sweep).flatten(),
-        ]
-        total = reduce(torch.cat(parts)).cpu()
-        numbers, confusion, sweep = torch.split(total, [len(part) for part in parts])
-        merged = LabelCounts(self.num_classes, self.cams)
-        merged.images, merged.pixels = int(numbers[0]), int(numbers[1])
-        merged.confusion = confusion.view_as(self.confusion)
-        merged.sweep = sweep.numpy().reshape(self.sweep.shape)
-        return merged
+        cell = torch.from_numpy((exceeded * C + truth[known]) * C + winner)
+        self.sweep += torch.bincount(cell, minlength=self.sweep.numel()).view_as(self.sweep)
 
     def sweep_confusion(self) -> Tensor:
-        """Confusion matrix of the label maps at each threshold, (T, C, C)."""
+        """Return the confusion matrix of the label maps at each threshold, (T, C, C)."""
         # A pixel is foreground at threshold t if it exceeds more than t thresholds.
-        above = np.cumsum(self.sweep[::-1], axis=0)[::-1]
-        confusion = above[1:].copy()
-        confusion[:, :, 0] += above[0].sum(axis=1) - confusion.sum(axis=2)
-        return torch.from_numpy(confusion)
+        above = self.sweep.flip(0).cumsum(0).flip(0)
+        confusion = above[1:].clone()
+        confusion[:, :, 0] += above[0].sum(dim=1) - confusion.sum(dim=2)
+        return confusion
 
     def report(self, class_names: list[str]) -> dict[str, Any]:
-        """Measures, ready for JSON.
-
-        Args:
-            class_names: Names by class index.
+        """Compute the measures, ready for JSON.
 
         Returns:
             ``images``, ``confusion``, ``metrics``: ``pseudo/miou`` and ``pseudo/iou/<class>`` over
             the pixels that have a label and a truth; ``pseudo/coverage``, the share of pixels with
-            a truth that have a label; with activation maps ``pseudo/best_miou`` and
+            a truth that have a label. With activation maps also ``pseudo/best_miou`` and
             ``pseudo/best_threshold`` (the lowest of equals), and ``sweep`` with the mean IoU at
             all thresholds and the IoU per class at the best. Classes in neither truth nor labels
             are left out.
         """
-        iou = intersection_over_union(self.confusion).tolist()
+        images, pixels = self.sizes.tolist()
         metrics = {
             "pseudo/miou": mean_iou(self.confusion),
-            "pseudo/coverage": int(self.confusion.sum()) / max(self.pixels, 1),
+            "pseudo/coverage": int(self.confusion.sum()) / max(pixels, 1),
         }
-        metrics |= {f"pseudo/iou/{name}": v for name, v in zip(class_names, iou, strict=True)}
-        report: dict[str, Any] = {"images": self.images, "confusion": self.confusion.tolist()}
+        iou = _iou_by_class(self.confusion, class_names)
+        metrics |= {f"pseudo/iou/{name}": value for name, value in iou.items()}
+        report: dict[str, Any] = {"images": images, "confusion": self.confusion.tolist()}
         if self.cams:
             confusion = self.sweep_confusion()
             values = [mean_iou(matrix) for matrix in confusion]
             best = int(np.argmax(values))
             metrics["pseudo/best_miou"] = values[best]
             metrics["pseudo/best_threshold"] = THRESHOLDS[best]
-            best_iou = dict(
-                zip(class_names, intersection_over_union(confusion[best]).tolist(), strict=True)
-            )
             report["sweep"] = {
                 "thresholds": list(THRESHOLDS),
                 "miou": values,
-                "best_iou": _finite(best_iou),
+                "best_iou": _iou_by_class(confusion[best], class_names),
             }
-        return report | {"metrics": _finite(metrics)}
+        finite = {name: value for name, value in metrics.items() if np.isfinite(value)}
+        return report | {"metrics": finite}
 
 
 def count_labels(
@@ -156,13 +119,7 @@ def count_labels(
     read_mask: Callable[[str], UInt8Array | None],
     counts: LabelCounts,
 ) -> None:
-    """Go over label maps on disk, one at a time; images without a mask do not count.
-
-    Args:
-        directory: Folder of pseudo-labels.
-        image_ids: Images to count.
-        read_mask: Gives the true mask of an image, or None.
-        counts: Added to.
+    """Add label maps on disk to counts, one at a time; images without a mask are left out.
 
     Raises:
         OSError: If a file cannot be read.
@@ -186,49 +143,18 @@ def count_labels(
 def measure_labels(
     trainer: Trainer, data: DataModule, directory: Path, *, cams: bool
 ) -> dict[str, Any] | None:
-    """Measure a complete folder; each rank counts its share of the files, the sum is every rank's.
+    """Measure a complete folder: `LabelCounts.report`, or None where no image has a mask.
 
-    Args:
-        trainer: Gives ranks and their sum.
-        data: Gives images, masks and class names.
-        directory: Folder of pseudo-labels.
-        cams: Whether activation maps are stored in it.
-
-    Returns:
-        `LabelCounts.report`, or None where no image has a mask.
+    Each rank counts a share of the files; all get the same result.
     """
     counts = LabelCounts(len(data.class_names), cams)
     share = data.predict_ids()[trainer.global_rank :: trainer.world_size]
     count_labels(directory, share, data.read_mask, counts)
-
-    def reduce(vector: Tensor) -> Tensor:
-        total = trainer.strategy.reduce(vector.to(trainer.strategy.root_device), reduce_op="sum")
-        return torch.as_tensor(total)
-
-    counts = counts.reduced(reduce)
-    return counts.report(data.class_names) if counts.pixels else None
+    counts.total.copy_(sum_over_ranks(trainer, counts.total))
+    return counts.report(data.class_names) if counts.sizes[1] else None
 
 
-def publish_quality(
-    trainer: Trainer, directory: Path, report: dict[str, Any], class_names: list[str]
-) -> None:
-    """Send the measures of a report to the loggers and print them.
-
-    Args:
-        trainer: Has the loggers.
-        directory: Folder of pseudo-labels, for the title.
-        report: `LabelCounts.report`.
-        class_names: Names by class index.
-    """
-    metrics = report["metrics"]
-    for logger in trainer.loggers:
-        logger.log_metrics(metrics, step=trainer.global_step)
-        logger.save()
-    iou = {name: metrics.get(f"pseudo/iou/{name}", float("nan")) for name in class_names}
-    totals = {name: value for name, value in metrics.items() if "/iou/" not in name}
-    title = f"{directory}: measured against masks that no label depends on"
-    print_class_table(title, {"iou": iou}, totals)
-
-
-def _finite(values: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if np.isfinite(value)}
+def _iou_by_class(confusion: Tensor, class_names: list[str]) -> dict[str, float]:
+    """IoU of the classes that occur, by name."""
+    iou = intersection_over_union(confusion).tolist()
+    return {name: value for name, value in zip(class_names, iou, strict=True) if value == value}

@@ -1,4 +1,4 @@
-"""Means of what a pretext task measures."""
+"""Means of the measures of a pretext task."""
 
 from typing import Any
 
@@ -7,12 +7,14 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from wsss_zoo.callbacks.metrics.evaluation_callback import Stage
+from wsss_zoo.callbacks.metrics.publishing import sum_over_ranks
 from wsss_zoo.callbacks.metrics.stage_metrics import ByClass, StageMetrics, Values
+from wsss_zoo.callbacks.outputs import step_name
 from wsss_zoo.contract import DataModule, EvaluationBatch
 
 
 class PretextMetrics(StageMetrics):
-    """Means over the images of a stage, of every number that the evaluation step returns.
+    """Averages every number that the evaluation step returns over the images of a stage.
 
     Takes each entry (N,) of the step's dict, one number per image, and logs its mean under the
     entry's name: {"infonce_acc": ...} becomes ``val/infonce_acc`` (and test alike). After
@@ -40,7 +42,7 @@ class PretextMetrics(StageMetrics):
     def _update(
         self, module: LightningModule, outputs: Any, batch: EvaluationBatch, stage: Stage
     ) -> None:
-        step = f"{type(module).__name__}.{'validation' if stage == 'val' else stage}_step"
+        step = step_name(module, stage)
         if not isinstance(outputs, dict) or not outputs:
             raise KeyError(f"{step} returned {type(outputs).__name__}; return numbers by name")
         for name, values in outputs.items():
@@ -56,6 +58,6 @@ class PretextMetrics(StageMetrics):
     def _compute(self, trainer: Trainer, stage: Stage) -> tuple[Values, ByClass, dict[str, Any]]:
         totals: Values = {}
         for name, sums in self._sums.items():
-            total, count = trainer.strategy.reduce(sums, reduce_op="sum").tolist()
+            total, count = sum_over_ranks(trainer, sums).tolist()
             totals[name] = total / count
         return totals, {}, {}

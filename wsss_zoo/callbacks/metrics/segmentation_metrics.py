@@ -8,6 +8,7 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from wsss_zoo.callbacks.metrics.evaluation_callback import Stage
+from wsss_zoo.callbacks.metrics.publishing import sum_over_ranks
 from wsss_zoo.callbacks.metrics.stage_metrics import ByClass, StageMetrics, Values
 from wsss_zoo.callbacks.outputs import from_batch, from_outputs
 from wsss_zoo.contract import DataModule, EvaluationBatch, find_data
@@ -24,7 +25,7 @@ from wsss_zoo.functional.measures.confusion import MeanRule
 
 
 class SegmentationMetrics(StageMetrics):
-    """Mean IoU from one confusion matrix over all pixels of a stage.
+    """Measures mean IoU from one confusion matrix over all pixels of a stage.
 
     Counts ``preds`` (N, H, W) of the evaluation step against ``mask`` (N, H, W) of the batch, 255
     left out, in one (C, C) matrix on the device, summed over ranks once per epoch. Logs, for stage
@@ -40,17 +41,15 @@ class SegmentationMetrics(StageMetrics):
 
     Args:
         class_names: Names by class index; None takes them from the data module.
-        miou_rule: Classes that ``val/miou`` is over: those in truth or prediction ("nan-mean"), in
-            the truth ("present") or "all"; see `mean_iou`. Three rules are in use; say which with
-            the number.
+        miou_rule: Classes that ``val/miou`` averages: those in truth or prediction ("nan-mean"),
+            in the truth ("present") or "all"; see `mean_iou`. Papers use all three; report which.
         boundary: Also log ``val/boundary_f``, the mean F-score of the outlines, and
             ``val/boundary_f/<class>``; see `boundary_f_score`.
         boundary_tolerance: Distance that still counts as on the outline, as a share of the image's
             diagonal; DAVIS uses 0.008.
-        small_objects: Also log ``val/small_recall``, the mean recall of the objects that cover less
-            than ``small_area`` of their image (background apart), and ``val/small_recall/<class>``;
-            see `small_object_counts`.
-        small_area: That share.
+        small_objects: Also log ``val/small_recall``, the mean recall of small objects (background
+            apart), and ``val/small_recall/<class>``; see `small_object_counts`.
+        small_area: Largest share of the image that a small object covers.
 
     Raises:
         KeyError: In the epoch, if the method returns no ``preds`` or the batch has no ``mask``.
@@ -76,9 +75,6 @@ class SegmentationMetrics(StageMetrics):
         self.confusion = torch.zeros(0, 0, dtype=torch.int64)
         self.outlines = torch.zeros(0, 4, dtype=torch.int64)
 
-    def _names_of(self, data: DataModule | None) -> list[str] | None:
-        return getattr(data, "class_names", None)
-
     def _reset(self, device: torch.device) -> None:
         C = len(self._names)
         self.confusion = torch.zeros(C, C, dtype=torch.int64, device=device)
@@ -91,22 +87,15 @@ class SegmentationMetrics(StageMetrics):
         preds = from_outputs(outputs, "preds", module, stage)
         mask = from_batch(batch, "mask", stage)
         self.confusion += confusion_matrix(preds, mask, len(self._names))
-        if self.boundary:
-            tolerance = self.boundary_tolerance * math.hypot(*mask.shape[1:])
-            for image_preds, image_mask in zip(preds, mask, strict=True):
-                self.outlines += boundary_counts(
-                    image_preds, image_mask, len(self._names), tolerance
-                )
-
-        if self.small_objects:
-            for image_preds, image_mask in zip(preds, mask, strict=True):
-                self.objects += small_object_counts(
-                    image_preds, image_mask, len(self._names), self.small_area
-                )
+        tolerance = self.boundary_tolerance * math.hypot(*mask.shape[1:])
+        for pair in zip(preds, mask, strict=True):
+            if self.boundary:
+                self.outlines += boundary_counts(*pair, len(self._names), tolerance)
+            if self.small_objects:
+                self.objects += small_object_counts(*pair, len(self._names), self.small_area)
 
     def _compute(self, trainer: Trainer, stage: Stage) -> tuple[Values, ByClass, dict[str, Any]]:
-        self.confusion = trainer.strategy.reduce(self.confusion, reduce_op="sum")
-        confusion = self.confusion.cpu()
+        self.confusion = confusion = sum_over_ranks(trainer, self.confusion)
         total = int(confusion.sum())
         if total == 0:
             raise ValueError(
@@ -119,13 +108,11 @@ class SegmentationMetrics(StageMetrics):
             "pixel_acc": int(confusion.diagonal().sum()) / total,
         }
         if self.boundary:
-            self.outlines = trainer.strategy.reduce(self.outlines, reduce_op="sum")
-            by_class["boundary_f"] = boundary_f_score(self.outlines.cpu())
+            by_class["boundary_f"] = boundary_f_score(sum_over_ranks(trainer, self.outlines))
             totals["boundary_f"] = float(by_class["boundary_f"].nanmean())
         data = find_data(trainer)
         if self.small_objects:
-            self.objects = trainer.strategy.reduce(self.objects, reduce_op="sum")
-            objects = self.objects.cpu()
+            objects = sum_over_ranks(trainer, self.objects)
             # The background is no object.
             objects[: int(getattr(data, "background", True))] = 0
             by_class["small_recall"] = objects[:, 0] / objects[:, 1]
@@ -145,7 +132,7 @@ def _weak_shot(
     novel = getattr(data, "novel_classes", None)
     if not novel:
         return {}
-    # Beside the background there may be none.
+    # There may be no base class beside the background.
     groups = {"miou_novel": novel, "miou_base": getattr(data, "base_classes", None)}
     means = {
         measure: mean_iou(confusion, rule, [names.index(name) for name in group])

@@ -1,18 +1,17 @@
-"""Counting over a stage, logging at its end, reporting after it: what the metrics share."""
+"""What the metrics share: count over a stage, log at its end, report after it."""
 
 import csv
 import io
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
 
-from wsss_zoo.callbacks.metrics.evaluation_callback import EvaluationCallback, Stage
-from wsss_zoo.callbacks.outputs import produces
+from wsss_zoo.callbacks.metrics.evaluation_callback import EvaluationCallback, Stage, stage_of
+from wsss_zoo.callbacks.outputs import known_names, produces
 from wsss_zoo.contract import DataModule, EvaluationBatch, Output, find_data
 from wsss_zoo.drawing.class_table import print_class_table
 from wsss_zoo.files.atomic import write_atomic, write_json
@@ -25,10 +24,10 @@ ByClass = dict[str, Values]
 class StageMetrics(EvaluationCallback):
     """Counts over the batches of a validation or test epoch, logged once at its end.
 
-    A sanity check counts for nothing. After ``validate`` and ``test`` (not after the validation
-    epochs of ``fit``) rank zero prints a table by class and writes ``<stage>_results.json`` and,
-    if anything is measured by class, ``<stage>_classes.csv`` into the trainer's
-    ``default_root_dir``; ``fast_dev_run`` writes nothing.
+    A sanity check is not logged. After ``validate`` and ``test`` (not after the validation epochs
+    of ``fit``) rank zero prints a table by class and writes ``<stage>_results.json`` into the
+    trainer's ``default_root_dir``. If anything is measured by class, it also writes
+    ``<stage>_classes.csv``. ``fast_dev_run`` writes nothing.
     """
 
     kind: Output
@@ -51,48 +50,33 @@ class StageMetrics(EvaluationCallback):
 
     @abstractmethod
     def _compute(self, trainer: Trainer, stage: Stage) -> tuple[Values, ByClass, dict[str, Any]]:
-        """Totals, measures by class, and what else goes to the file."""
+        """Compute totals, measures by class, and what else goes to the file."""
 
-    @abstractmethod
     def _names_of(self, data: DataModule | None) -> list[str] | None:
-        """Class names out of a data module."""
+        return getattr(data, "class_names", None)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Take the class names from the data module unless they were given.
-
-        Raises:
-            ValueError: If there are none.
-        """
+        """Take the class names from the data module unless they were given."""
         if stage == "predict" or not produces(pl_module, self.kind):
             return
-        names = self.class_names or self._names_of(find_data(trainer))
-        if names is None:
-            raise ValueError(
-                f"{type(self).__name__} does not know the class names; give class_names=[...] or a "
-                "data module that has them"
-            )
-        self._names = names
+        self._names = known_names(self, self.class_names or self._names_of(find_data(trainer)))
 
     def start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Start from nothing."""
+        """Forget what was counted."""
         self._reset(module.device)
 
     def batch(
-        self,
-        trainer: Trainer,
-        module: LightningModule,
-        outputs: Any,
-        batch: EvaluationBatch,
-        stage: Stage,
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: EvaluationBatch
     ) -> None:
         """Count a batch."""
         if produces(module, self.kind):
-            self._update(module, outputs, batch, stage)
+            self._update(module, outputs, batch, stage_of(trainer))
 
-    def end(self, trainer: Trainer, module: LightningModule, stage: Stage) -> None:
+    def end(self, trainer: Trainer, module: LightningModule) -> None:
         """Log the epoch's measures."""
         if trainer.sanity_checking or not produces(module, self.kind):
             return
+        stage = stage_of(trainer)
         totals, by_class, extra = self._compute(trainer, stage)
         values = dict(totals)
         for measure, classes in by_class.items():
@@ -102,11 +86,11 @@ class StageMetrics(EvaluationCallback):
         module.log_dict(metrics, sync_dist=trainer.world_size > 1)
         self._results = {"totals": totals, "by_class": by_class, "metrics": metrics} | extra
 
-    def report(self, trainer: Trainer, module: LightningModule, stage: Stage) -> None:
+    def report(self, trainer: Trainer, module: LightningModule) -> None:
         """Print the table and write the files."""
         if not trainer.is_global_zero or not produces(module, self.kind):
             return
-        method = type(module).__name__
+        stage, method = stage_of(trainer), type(module).__name__
         results = dict(self._results)
         totals = {f"{stage}/{name}": value for name, value in results.pop("totals").items()}
         by_class = results.pop("by_class")
@@ -119,8 +103,8 @@ class StageMetrics(EvaluationCallback):
                 write_atomic(folder / f"{stage}_classes.csv", _csv(self._names, by_class))
 
 
-def _csv(names: Sequence[str], by_class: ByClass) -> bytes:
-    """A line for each class; the cell of a measure that a class does not have is empty."""
+def _csv(names: list[str], by_class: ByClass) -> bytes:
+    """Format a line for each class; the cell of a measure that a class does not have is empty."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(["class", *by_class])

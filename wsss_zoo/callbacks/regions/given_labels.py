@@ -1,10 +1,11 @@
-"""A folder of label maps to look at, from ``predict`` or from elsewhere."""
+"""A folder of label maps to examine, written by ``predict`` or elsewhere."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsss_zoo.callbacks.map_files import check_maps, check_size
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
 from wsss_zoo.files.manifests import HEADER, MANIFEST, sha256_file
 from wsss_zoo.files.pseudo_labels import label_path, read_label, read_manifest
@@ -14,11 +15,7 @@ from wsss_zoo.files.pseudo_labels import label_path, read_label, read_manifest
 class GivenLabels:
     """Label maps of all images of a prediction.
 
-    Args:
-        directory: Folder of ``<image_id>.png``.
-        num_classes: Number of classes C, background included.
-        identity: SHA-256 that stands for the content of the maps: of the folder's manifest, or of
-            the files where it has none.
+    Their identity is the SHA-256 of the folder's manifest, or of the maps where it has none.
     """
 
     directory: Path
@@ -26,11 +23,7 @@ class GivenLabels:
     identity: str
 
     def read(self, image_id: str, size: Sequence[int]) -> UInt8Array:
-        """Label map of an image: class index per pixel, 255 = ignored, (H, W).
-
-        Args:
-            image_id: The image.
-            size: Its height and width, pixels.
+        """Read the label map of an image of a height and width: 255 = ignored, (H, W).
 
         Raises:
             OSError: If the file cannot be read.
@@ -38,12 +31,7 @@ class GivenLabels:
         """
         path = label_path(self.directory, image_id)
         label = read_label(self.directory, image_id)
-        if label.shape != tuple(size):
-            (found_height, found_width), (height, width) = label.shape, size
-            raise ValueError(
-                f"label map {path} is {found_width}x{found_height} pixels (width x height), but "
-                f"image {image_id} is {width}x{height}; make both equal"
-            )
+        check_size(path, "label map", image_id, label.shape, size)
         highest = int(label[label != IGNORE_INDEX].max(initial=0))
         if highest >= self.num_classes:
             raise ValueError(
@@ -56,32 +44,24 @@ class GivenLabels:
 def open_labels(
     directory: str, class_names: Sequence[str], image_ids: Sequence[str], option: str
 ) -> GivenLabels:
-    """Find the label map of every image before any image is gone over.
+    """Find the label map of every image in a folder that the user gives by an option.
 
-    Args:
-        directory: The folder; one without manifest is taken as it is.
-        class_names: Names by class index of the data set.
-        image_ids: All images.
-        option: How the user gives the folder, for messages.
+    A folder without manifest is taken as it is.
 
     Raises:
-        FileNotFoundError: If there is no such folder, it is not finished, or images have no map
-            (the first three are named).
+        FileNotFoundError: If the folder is missing or unfinished, or lacks maps; see `check_maps`.
         ValueError: If the folder is for other classes or has lost files.
     """
     folder = Path(directory)
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"{option} {folder} is no folder; give one with a label map <image_id>.png of every "
-            "image, such as the pseudo_labels that 'wsss-zoo predict' writes"
-        )
-    missing = [i for i in image_ids if not label_path(folder, i).is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(image_ids)} images have no label map in {option} {folder}, "
-            f"first: {', '.join(missing[:3])}; predict labels of these images too, or choose "
-            "another --data.predict_split"
-        )
+    check_maps(
+        folder,
+        image_ids,
+        option=option,
+        kind="label map",
+        content="with a label map <image_id>.png of every image, such as the pseudo_labels that "
+        "'wsss-zoo predict' writes",
+        remedy="predict labels of these images too, or choose another --data.predict_split",
+    )
     if (folder / MANIFEST).exists() or (folder / HEADER).exists():
         read_manifest(folder, list(class_names))
         identity = sha256_file(folder / MANIFEST)

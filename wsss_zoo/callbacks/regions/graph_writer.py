@@ -1,35 +1,31 @@
 """Region graphs of images and their given labels, built during ``predict``."""
 
-import json
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
+from wsss_zoo.callbacks.metrics.publishing import sum_over_ranks
 from wsss_zoo.callbacks.regions.detection_quality import (
+    MEASURES,
+    count_detection,
     describe_detection,
-    publish_detection,
-    report_of_counts,
 )
 from wsss_zoo.callbacks.regions.loss_thresholds import read_thresholds
 from wsss_zoo.callbacks.regions.network_outputs import Features
 from wsss_zoo.callbacks.regions.region_inputs import RegionWriter, SeenImage
-from wsss_zoo.callbacks.writers.run_identity import manifest_of
+from wsss_zoo.callbacks.writers.measured_writer import MeasuredWriter
 from wsss_zoo.contract import DataModule
-from wsss_zoo.files.atomic import write_json
-from wsss_zoo.files.decoding import IGNORE_INDEX
-from wsss_zoo.files.manifests import MANIFEST, Manifest
-from wsss_zoo.files.pseudo_labels import QUALITY
+from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
+from wsss_zoo.files.manifests import Manifest
 from wsss_zoo.files.region_graphs import (
+    GRAPHS,
     RegionGraph,
     begin_graphs,
-    finish_graphs,
     has_graph,
     read_graph,
     write_graph,
@@ -44,22 +40,21 @@ from wsss_zoo.functional import (
     superpixels,
     vote_counts,
 )
+from wsss_zoo.functional.regions.superpixels import SuperpixelBackend
 
-Backend = Literal["auto", "fast_slic", "skimage"]
 
-
-class GraphWriter(RegionWriter):
+class GraphWriter(RegionWriter, MeasuredWriter):
     """Builds a graph of regions of each predicted image, for `GATCorrector`.
 
-    The nodes are superpixels, with the mean features of the network that predicts; edges lead to
-    regions with a common border. A pixel's given label is clean if its loss, ``-log p`` of its
-    class among background and tagged classes, is at most a threshold. All comes from the one pass
-    of the prediction. A graph is on the disk before the image's label map is, and the manifest
-    comes last: a prediction that was killed and is started again makes what is missing.
+    Nodes are superpixels with the mean features of the network that predicts; edges join regions
+    with a common border. A pixel's given label is clean if its loss, ``-log p`` of its class among
+    background and tagged classes, is at most a threshold. No second forward pass is needed. A graph
+    is written before the image's label map, and the manifest last, so a killed prediction makes
+    what is missing when started again.
 
     Where the data module reads masks, ``graphs/quality.json``, the loggers and a table say how well
     noise was found, over all pixels: ``graphs/precision``, ``graphs/coverage``, ``graphs/recall``
-    and the same by class. The masks serve to measure only.
+    and the same by class. The graphs do not depend on the masks.
 
     Args:
         pseudo_label_dir: Folder of the labels to correct, ``<image_id>.png`` of every predicted
@@ -81,54 +76,47 @@ class GraphWriter(RegionWriter):
     Yi et al., "Learning from Pixel-Level Label Noise", arXiv 2103.14242; no code is known.
     """
 
-    group: ClassVar[str] = "graphs"
+    contents, group, columns = GRAPHS, "graphs", MEASURES
+    title = "labels taken for clean, against masks not used for them"
 
     def __init__(
         self,
         pseudo_label_dir: str | None = None,
         threshold: float | str | None = None,
         num_segments: int = 1000,
-        backend: Backend = "auto",
+        backend: SuperpixelBackend = "auto",
         features: Features = "decoder",
         out_dir: str | None = None,
     ) -> None:
         super().__init__(pseudo_label_dir)
         if num_segments < 1:
             raise ValueError(f"graphs.num_segments is {num_segments}; give at least 1")
-        self.threshold = threshold
-        self.num_segments = num_segments
-        self.backend: Backend = backend
-        self.features = features
-        self.out_dir = out_dir
-        self._directory = Path()
+        self.threshold, self.num_segments = threshold, num_segments
+        self.backend, self.features, self.out_dir = backend, features, out_dir
         self._thresholds = torch.empty(0)
         self._backend_used = ""
-        self._manifest: Manifest | None = None
 
     def _check_inputs(self, trainer: Trainer, data: DataModule) -> None:
         self._thresholds = read_thresholds(self.threshold, data.class_names)
         self._backend_used = superpixel_backend(self.backend)
         self._directory = Path(self.out_dir or Path(trainer.default_root_dir) / "graphs")
 
-    def _begin_folder(
-        self, trainer: Trainer, module: LightningModule, data: DataModule
-    ) -> set[str]:
+    def _options(self, module: LightningModule, data: DataModule) -> dict[str, Any]:
         assert self._labels is not None
         thresholds = [value if np.isfinite(value) else None for value in self._thresholds.tolist()]
-        options = {
+        return {
             "labels": self._labels.identity,
             "thresholds": dict(zip(data.class_names, thresholds, strict=True)),
             "superpixels": self._backend_used,
             "num_segments": self.num_segments,
             "features": self.features,
         }
-        self._manifest = manifest_of(trainer, module, data, options)
-        image_ids = data.predict_ids()
-        done = begin_graphs(self._directory, self._manifest, image_ids)
-        if done:
-            counted = f"{len(done)} of {len(image_ids)} graphs are there"
-            rank_zero_info(f"{self._directory}: {counted}, {len(image_ids) - len(done)} left")
-        return done
+
+    def _claim(self, manifest: Manifest, image_ids: list[str]) -> set[str]:
+        return begin_graphs(self._directory, manifest, image_ids)
+
+    def _has_file(self, image_id: str) -> bool:
+        return has_graph(self._directory, image_id)
 
     def _process_image(self, seen: SeenImage, *, write: bool) -> None:
         segments = superpixels(seen.image, self.num_segments, self.backend)
@@ -136,62 +124,26 @@ class GraphWriter(RegionWriter):
         if write:
             write_graph(self._directory, seen.image_id, graph)
 
-    def _finish_folder(self, trainer: Trainer, data: DataModule) -> None:
-        trainer.strategy.barrier("graphs written")
-        directory, image_ids = self._directory, data.predict_ids()
-        missing, report = 0, None
-        if trainer.is_global_zero:
-            missing = sum(not has_graph(directory, image_id) for image_id in image_ids)
-            if (directory / MANIFEST).exists() and (directory / QUALITY).exists():
-                report = json.loads((directory / QUALITY).read_text(encoding="utf-8"))
-        missing, report = trainer.strategy.broadcast((missing, report))
-        if missing:
-            rank_zero_info(
-                f"{directory}: {missing} of {len(image_ids)} graphs are missing "
-                "(limit_predict_batches); not finished"
-            )
-            return
-        measured = report is not None
-        if not measured:
-            report = self._measure(trainer, data)
-        if trainer.is_global_zero:
-            if report is not None:
-                if not measured:
-                    write_json(directory / QUALITY, report)
-                title = f"{directory}: labels taken for clean, against masks not used for them"
-                publish_detection(trainer, title, report)
-            if not (directory / MANIFEST).exists():
-                assert self._manifest is not None
-                finish_graphs(directory, self._manifest, image_ids)
-        trainer.strategy.barrier("graphs finished")
-
     def _measure(self, trainer: Trainer, data: DataModule) -> dict[str, Any] | None:
-        """Each rank counts its share of the files; None where no image has a mask."""
-        counts = torch.zeros(len(data.class_names), 4, dtype=torch.int64)
-        images = 0
+        """Count this rank's share of the files; None where no image has a mask."""
+        C = len(data.class_names)
+        counts, images = torch.zeros(C, 4, dtype=torch.int64), 0
         for image_id in data.predict_ids()[trainer.global_rank :: trainer.world_size]:
             mask = data.read_mask(image_id)
             if mask is not None:
-                graph = read_graph(self._directory, image_id)
-                counts += count_detection(graph.label, graph.clean, mask, len(counts))
+                counts += _count_graph(read_graph(self._directory, image_id), mask, C)
                 images += 1
-        vector = torch.cat([torch.tensor([images]), counts.flatten()])
-        vector = vector.to(trainer.strategy.root_device)
-        total = torch.as_tensor(trainer.strategy.reduce(vector, reduce_op="sum")).cpu()
+        total = sum_over_ranks(trainer, torch.cat([torch.tensor([images]), counts.flatten()]))
         if not total[0]:
             return None
-        report = report_of_counts(total[1:].view_as(counts))
-        described = describe_detection(report, data.class_names, self.group)
-        return described | {"images": int(total[0]), "class_names": list(data.class_names)}
+        described = describe_detection(total[1:].view(C, 4), data.class_names, self.group)
+        return described | {"images": int(total[0])}
 
 
 def build_graph(seen: SeenImage, segments: Tensor, thresholds: Tensor) -> RegionGraph:
-    """Graph of an image's regions.
+    """Build the graph of an image's regions, 0..V-1 in ``segments``, (H, W) int64.
 
-    Args:
-        seen: The image, its label map and what the network made of it.
-        segments: Region of each pixel, 0..V-1, (H, W) int64.
-        thresholds: Loss up to which a label of each class is clean, (C,).
+    A label is clean up to the loss that is the threshold of its class, (C,).
     """
     C, label = seen.logits.shape[1], seen.label[0]
     probs = seen.logits.softmax(1)[0]
@@ -222,15 +174,9 @@ def build_graph(seen: SeenImage, segments: Tensor, thresholds: Tensor) -> Region
 
 
 def pool_padded(features: Tensor, segments: Tensor, stride: int) -> Tensor:
-    """Mean features of regions, where the map covers the image and its padding.
+    """Average a feature map (D, h, w) over regions of each pixel (H, W): (V, D) float32.
 
-    Args:
-        features: Feature map of the padded image, (D, h, w).
-        segments: Region of each pixel of the image itself, (H, W).
-        stride: The image is padded on its right and lower side up to a multiple of so many pixels.
-
-    Returns:
-        (V, D) float32.
+    The map covers the image padded right and below to a multiple of ``stride``.
     """
     height, width = segments.shape
     below, right = -height % stride, -width % stride
@@ -241,19 +187,13 @@ def pool_padded(features: Tensor, segments: Tensor, stride: int) -> Tensor:
     return pool_regions(features, padded)[:-1]
 
 
-def count_detection(
-    label: NDArray[np.uint8], clean: NDArray[np.bool_], mask: NDArray[np.uint8], num_classes: int
-) -> Tensor:
-    """Labelled pixels of each class, and how many are clean, correct, and both, (C, 4) int64.
-
-    Args:
-        label: Given class per pixel, 255 = ignored, (H, W).
-        clean: Pixels taken for clean, (H, W).
-        mask: True class per pixel, 255 = unknown, (H, W).
-        num_classes: C.
-    """
-    known = (label != IGNORE_INDEX) & (mask != IGNORE_INDEX)
-    is_correct = label == mask
-    chosen = (known, known & clean, known & is_correct, known & clean & is_correct)
-    counts = [np.bincount(label[pixels], minlength=num_classes) for pixels in chosen]
-    return torch.from_numpy(np.stack(counts, 1))
+def _count_graph(graph: RegionGraph, mask: UInt8Array, num_classes: int) -> Tensor:
+    """Count the pixels of a graph's image that have a label and a true class."""
+    known = (graph.label != IGNORE_INDEX) & (mask != IGNORE_INDEX)
+    label, clean = graph.label[known], graph.clean[known]
+    return count_detection(
+        torch.from_numpy(label).long(),
+        torch.from_numpy(clean),
+        torch.from_numpy(label == mask[known]),
+        num_classes,
+    )

@@ -17,18 +17,14 @@ REMEDY = "measure it with a lower --noise.precision, or give a number"
 def choose_thresholds(
     losses: Tensor, labels: Tensor, is_correct: Tensor, precision: float, class_names: Sequence[str]
 ) -> dict[str, Any]:
-    """Thresholds of a wanted precision, for all classes together and for each.
+    """Choose the thresholds of a precision in (0, 1], for all classes together and for each.
 
-    Args:
-        losses: Label losses of pixels, (P,); infinite ones are noise whatever the threshold.
-        labels: Their given classes, (P,).
-        is_correct: Whether those are the true ones, (P,) bool.
-        precision: Share of correct pixels that the clean ones must have, in (0, 1].
-        class_names: Names by class index.
+    Losses, given classes and whether these are true are those of pixels, (P,) each. Infinite
+    losses are noise whatever the threshold.
 
     Returns:
-        ``gamma``; ``gammas`` by class name; ``why``, a reason by class name or ``gamma`` wherever
-        the answer needs one. A threshold of -inf, below which no pixel is clean, is None.
+        ``gamma``; ``gammas`` by class name; ``why``, the reason for a missing or borrowed
+        threshold. A threshold of -inf, where no pixel is clean, is None.
     """
     finite = losses.isfinite()
     gamma = noise_threshold(losses[finite], is_correct[finite], precision)
@@ -47,26 +43,15 @@ def choose_thresholds(
 
 
 def used_thresholds(content: dict[str, Any], class_names: Sequence[str]) -> Tensor:
-    """The thresholds that a ``threshold.json`` asks for, -inf for None, (C,) float64.
-
-    Args:
-        content: The file's; its ``per_class`` says which thresholds count.
-        class_names: Names by class index.
-    """
-    gammas = [
-        content["gammas"][name] if content["per_class"] else content["gamma"]
-        for name in class_names
-    ]
-    thresholds = [-math.inf if value is None else value for value in gammas]
+    """Pick the thresholds that a ``threshold.json`` asks for, -inf for None, (C,) float64."""
+    common = dict.fromkeys(class_names, content["gamma"])
+    own = content["gammas"] if content["per_class"] else common
+    thresholds = [-math.inf if own[name] is None else own[name] for name in class_names]
     return torch.tensor(thresholds, dtype=torch.float64)
 
 
 def read_thresholds(given: float | str | None, class_names: Sequence[str]) -> Tensor:
-    """Thresholds by class, (C,) float64, from a number or a ``threshold.json``.
-
-    Args:
-        given: What the user gave as ``graphs.threshold``.
-        class_names: Names by class index of the data set.
+    """Read ``graphs.threshold``, a number or a ``threshold.json``: by class, (C,) float64.
 
     Raises:
         FileNotFoundError: If there is no such file.

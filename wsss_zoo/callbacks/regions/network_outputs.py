@@ -1,4 +1,4 @@
-"""What a segmenter's network gives during a predict step, caught by hooks."""
+"""Logits and features of a segmenter's network during a predict step, caught by hooks."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,22 +11,15 @@ Features = Literal["decoder", "backbone"]
 
 @dataclass(frozen=True)
 class Pass:
-    """One forward pass of a network over a batch.
+    """One forward pass of a network over a batch."""
 
-    Args:
-        logits: Scores of the classes, (N, C, H, W).
-        features: What the decoder, or the backbone at its last level, gave, (N, D, h, w).
-        stride: The features cover the image and what fills its right and lower side up to a
-            multiple of so many pixels.
-    """
-
-    logits: Tensor
-    features: Tensor
-    stride: int
+    logits: Tensor  # (N, C, H, W)
+    features: Tensor  # of the decoder, or of the backbone's last level, (N, D, h, w)
+    stride: int  # features cover the image padded right and below to a multiple of this
 
 
 def segmentation_networks(module: nn.Module) -> list[nn.Module]:
-    """Networks of a backbone and a decoder in a method: its own, averages and partners."""
+    """Find the networks of a backbone and a decoder in a method: its own, averages and partners."""
     return [
         part
         for part in module.modules()
@@ -35,14 +28,7 @@ def segmentation_networks(module: nn.Module) -> list[nn.Module]:
 
 
 class NetworkOutputs:
-    """Keeps what the network of a method gives: no second forward pass is needed.
-
-    Whichever network the method evaluates is heard, its own or an average of it.
-
-    Args:
-        module: The method.
-        features: Where features are taken from.
-    """
+    """Keeps the output of whichever network a method runs, so no second pass is needed."""
 
     def __init__(self, module: nn.Module, features: Features) -> None:
         self._name = type(module).__name__
@@ -55,7 +41,7 @@ class NetworkOutputs:
             self._handles.append(network.register_forward_hook(self._keep_logits))
 
     def pop_pass(self) -> Pass:
-        """The pass since the last call.
+        """Return the pass since the last call.
 
         Raises:
             RuntimeError: If there was none, or more than one.
@@ -70,7 +56,7 @@ class NetworkOutputs:
         return passes[0]
 
     def remove(self) -> None:
-        """Stop listening."""
+        """Remove the hooks."""
         for handle in self._handles:
             handle.remove()
         self._handles, self._passes, self._features = [], [], None

@@ -1,4 +1,4 @@
-"""From which loss on given labels are noise, measured during ``predict`` where masks are known."""
+"""The loss above which given labels are noise, measured during ``predict`` on known masks."""
 
 import dataclasses
 import io
@@ -14,7 +14,12 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
-from wsss_zoo.callbacks.regions.detection_quality import describe_detection, publish_detection
+from wsss_zoo.callbacks.metrics.publishing import publish_measures
+from wsss_zoo.callbacks.regions.detection_quality import (
+    MEASURES,
+    count_detection,
+    describe_detection,
+)
 from wsss_zoo.callbacks.regions.loss_thresholds import REMEDY, choose_thresholds, used_thresholds
 from wsss_zoo.callbacks.regions.region_inputs import RegionWriter, SeenImage
 from wsss_zoo.callbacks.writers.run_identity import manifest_of
@@ -24,7 +29,7 @@ from wsss_zoo.drawing.loss_histogram import draw_losses
 from wsss_zoo.files.atomic import write_atomic, write_json
 from wsss_zoo.files.decoding import IGNORE_INDEX
 from wsss_zoo.files.manifests import HEADER, checked_id
-from wsss_zoo.functional import detection_report, label_loss, youden_threshold
+from wsss_zoo.functional import clean_pixels, label_loss, youden_threshold
 
 THRESHOLD, PICTURE, PIXELS = "threshold.json", "losses.png", "pixels"
 # Of all images together: memory does not grow with their number.
@@ -35,34 +40,34 @@ class NoiseDetector(RegionWriter):
     """Finds the loss up to which a given label counts as clean, where the masks are known.
 
     The loss of a label is ``-log p`` of its class, where p is the softmax over the background and
-    the tagged classes of the network that predicts. That network should not have seen the masks of
-    these images: its losses there would be too small. Of all thresholds, the largest is taken whose
+    the tagged classes of the network that predicts. That network should not have been trained on
+    the masks of these images: its losses would be too small. The threshold is the largest whose
     clean pixels are correct to the wanted share.
 
     Writes ``noise/threshold.json`` (for `GraphWriter`) and ``noise/losses.png`` into the trainer's
-    ``default_root_dir``; prints precision (correct ones among the clean), coverage (clean ones
-    among all) and recall (clean ones among the correct), and logs them as ``noise/precision``,
+    ``default_root_dir``. Prints and logs precision (correct share of the clean labels), coverage
+    (clean share of all) and recall (clean share of the correct ones), as ``noise/precision``,
     ``noise/precision/<class>`` and so on. Pixels without a label or a true class do not count, nor
     do those of novel classes, which count as having no masks. A prediction that was killed and is
-    started again measures what is left; memory is bounded, as at most four million pixels are kept,
+    started again measures what is left. Memory is bounded: at most four million pixels are kept,
     the same number of each image.
 
     Args:
-        pseudo_label_dir: Folder of the labels to look at, ``<image_id>.png`` of every predicted
+        pseudo_label_dir: Folder of the labels to examine, ``<image_id>.png`` of every predicted
             image; None turns the callback off.
         precision: Share of the clean pixels whose label shall be correct, in (0, 1].
-        per_class: A threshold for each class of the labels, in place of one for all: else the
-            background, whose losses are small, makes up most of the clean pixels.
-        max_pixels_per_image: Measure at most so many pixels of an image, on a regular grid.
+        per_class: Use a threshold for each class of the labels. With one for all, the background,
+            whose losses are small, makes up most of the clean pixels.
+        max_pixels_per_image: Measure at most this number of pixels of an image, on a regular grid.
 
     Raises:
         ValueError: If a number is out of range, an image has no mask, the labels are for other
             classes, or the method is not a segmenter that is run in one view.
         FileNotFoundError: If the folder or a label map is missing.
-        RuntimeError: If there is not one pixel to measure.
+        RuntimeError: If there is no pixel to measure or a loss is NaN.
 
-    Detection as in Yi et al., "Learning from Pixel-Level Label Noise", arXiv 2103.14242, whose rule
-    for the threshold is not known to us.
+    Detection as in Yi et al., "Learning from Pixel-Level Label Noise", arXiv 2103.14242; their rule
+    for the threshold is not published.
     """
 
     group: ClassVar[str] = "noise"
@@ -81,8 +86,7 @@ class NoiseDetector(RegionWriter):
             raise ValueError(
                 f"noise.max_pixels_per_image is {max_pixels_per_image}; give at least 1"
             )
-        self.precision = precision
-        self.per_class = per_class
+        self.precision, self.per_class = precision, per_class
         self.max_pixels_per_image = max_pixels_per_image
         self._directory = Path()
         self._run: dict[str, Any] = {}
@@ -107,12 +111,8 @@ class NoiseDetector(RegionWriter):
         self, trainer: Trainer, module: LightningModule, data: DataModule
     ) -> set[str]:
         assert self._labels is not None
-        options = {
-            "labels": self._labels.identity,
-            "precision": self.precision,
-            "per_class": self.per_class,
-            "max_pixels_per_image": self.max_pixels_per_image,
-        }
+        names = ("precision", "per_class", "max_pixels_per_image")
+        options = {name: getattr(self, name) for name in names} | {"labels": self._labels.identity}
         self._run = dataclasses.asdict(manifest_of(trainer, module, data, options))
         if _read_json(self._directory / THRESHOLD).get("run") == self._run:
             return set(data.predict_ids())
@@ -130,33 +130,27 @@ class NoiseDetector(RegionWriter):
                 f"the mask of {seen.image_id} is {tuple(seen.mask.shape[1:])}, its image "
                 f"{tuple(seen.label.shape[1:])} (height, width); make both equal"
             )
-        height, width = seen.label.shape[-2:]
-        rows, columns = regular_grid(height, width, self._most)
-        grid = (..., rows, columns)
+        height, width = seen.label.shape[1:]
+        grid = (..., *regular_grid(height, width, self._most))
         label, mask = seen.label[grid], erase_novel(seen.mask[grid], self._is_novel)
         loss = label_loss(seen.logits[grid], label)
         known = (label != IGNORE_INDEX) & (mask != IGNORE_INDEX)
         if write:
+            columns = (loss[known], label[known].byte(), (label == mask)[known])
+            losses, labels, is_correct = (column.numpy() for column in columns)
             buffer = io.BytesIO()
-            np.savez(
-                buffer,
-                loss=loss[known].numpy(),
-                label=label[known].numpy().astype(np.uint8),
-                is_correct=(label == mask)[known].numpy(),
-            )
+            np.savez(buffer, loss=losses, label=labels, is_correct=is_correct)
             write_atomic(self._pixels_of(seen.image_id), buffer.getvalue())
 
     def _finish_folder(self, trainer: Trainer, data: DataModule) -> None:
         trainer.strategy.barrier("losses written")
-        problem = None
-        if trainer.is_global_zero:
-            problem = self._finish_on_rank_zero(trainer, data)
+        problem = self._finish_on_rank_zero(trainer, data) if trainer.is_global_zero else None
         problem = trainer.strategy.broadcast(problem)
         if problem is not None:
             raise RuntimeError(problem)
 
     def _finish_on_rank_zero(self, trainer: Trainer, data: DataModule) -> str | None:
-        """Measure on rank zero; what went wrong, if anything."""
+        """Measure, and return what went wrong, if anything."""
         path, image_ids = self._directory / THRESHOLD, data.predict_ids()
         content = _read_json(path)
         if content.get("run") != self._run:
@@ -174,15 +168,18 @@ class NoiseDetector(RegionWriter):
                     f"none of the {len(image_ids)} images has a pixel with a true class and a "
                     f"label of a tagged class, in {self.pseudo_label_dir}; choose other images"
                 )
+            if losses.isnan().any():
+                found = f"{int(losses.isnan().sum())} of {len(losses)} losses"
+                return f"{found} of given labels are NaN; check the network"
             content = self._measure(losses, labels, is_correct, data.class_names)
             content |= {"images": len(image_ids), "run": self._run}
-            picture = self._draw(losses, is_correct, content)
-            write_atomic(self._directory / PICTURE, picture)
+            self._draw(losses, is_correct, content)
             write_json(path, content)
         shutil.rmtree(self._directory / PIXELS, ignore_errors=True)
         (self._directory / HEADER).unlink(missing_ok=True)
         title = f"{path}: labels taken for clean, against {content['images']} masks"
-        publish_detection(trainer, title, content)
+        metrics, names = content["metrics"], data.class_names
+        publish_measures(trainer, title, metrics, self.group, MEASURES, names)
         if content["gamma"] is None:
             rank_zero_warn(f"{path} has no threshold, {content['why']['gamma']}; {REMEDY}")
         return None
@@ -197,23 +194,23 @@ class NoiseDetector(RegionWriter):
             "youden": youden if math.isfinite(youden) else None,
             "per_class": self.per_class,
             "precision_asked": self.precision,
-            "class_names": list(class_names),
             "pixels": len(losses),
         }
-        used = used_thresholds(content, class_names)
-        report = detection_report(losses, labels, is_correct, used, len(class_names))
-        described = describe_detection(report, class_names, self.group)
+        clean = clean_pixels(losses, labels, used_thresholds(content, class_names))
+        counts = count_detection(labels.long(), clean, is_correct, len(class_names))
+        described = describe_detection(counts, class_names, self.group)
         for name in ("gamma", "youden"):
             if content[name] is not None:
                 described["metrics"][f"{self.group}/{name}"] = content[name]
         return content | described
 
-    def _draw(self, losses: Tensor, is_correct: Tensor, content: dict[str, Any]) -> bytes:
-        overall = content["overall"]
-        shares = ", ".join(f"{k} {v:.3f}" for k, v in overall.items() if v is not None)
-        own = " (a threshold for each class)" if self.per_class else ""
+    def _draw(self, losses: Tensor, is_correct: Tensor, content: dict[str, Any]) -> None:
+        overall = content["overall"].items()
+        shares = ", ".join(f"{name} {share:.3f}" for name, share in overall if share is not None)
+        title = f"{shares} (a threshold for each class)" if self.per_class else shares
         lines = {"gamma": content["gamma"], "Youden's": content["youden"]}
-        return draw_losses(losses.numpy(), is_correct.numpy(), lines, f"{shares}{own}")
+        picture = draw_losses(losses.numpy(), is_correct.numpy(), lines, title)
+        write_atomic(self._directory / PICTURE, picture)
 
     def _pixels_of(self, image_id: str) -> Path:
         return self._directory / PIXELS / f"{checked_id(image_id)}.npz"
@@ -222,9 +219,8 @@ class NoiseDetector(RegionWriter):
         path = self._pixels_of(image_id)
         try:
             with np.load(path, allow_pickle=False) as stored:
-                loss, label, is_correct = (
-                    torch.from_numpy(stored[name]) for name in ("loss", "label", "is_correct")
-                )
+                names = ("loss", "label", "is_correct")
+                loss, label, is_correct = (torch.from_numpy(stored[name]) for name in names)
         except Exception as error:  # numpy lets zipfile's and zlib's errors through
             raise OSError(
                 f"{path} cannot be read ({error}); delete it and predict again"
@@ -233,7 +229,7 @@ class NoiseDetector(RegionWriter):
 
 
 def regular_grid(height: int, width: int, most: int) -> tuple[slice, slice]:
-    """Rows and columns of a regular grid of at most ``most`` pixels, in the middle of its cells.
+    """Return rows and columns of a grid of at most ``most`` pixels, in the middle of its cells.
 
     >>> regular_grid(375, 500, 20_000)
     (slice(2, None, 4), slice(2, None, 4))

@@ -1,7 +1,4 @@
-"""Given labels in the eyes of the network that predicts: what NoiseDetector and GraphWriter share.
-
-For each predicted image: logits, features, the label map, and the mask where one is known.
-"""
+"""What NoiseDetector and GraphWriter share: images, given labels and the network's output."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -27,29 +24,19 @@ from wsss_zoo.functional import gate_by_tags
 
 @dataclass(frozen=True)
 class SeenImage:
-    """An image, its label map and what the network made of it; tensors are on the CPU.
-
-    Args:
-        image_id: The image.
-        image: RGB, (H, W, 3).
-        logits: Scores, -inf for the classes that the tags rule out, (1, C, H, W) float32.
-        features: Feature map, (D, h, w).
-        stride: See `Pass`.
-        label: Given class per pixel, 255 = ignored, (1, H, W) int64.
-        mask: True class per pixel, 255 = unknown, (1, H, W) int64; None where there is no mask.
-    """
+    """An image, its label map and the network's output; tensors are on the CPU."""
 
     image_id: str
-    image: UInt8Array
-    logits: Tensor
-    features: Tensor
-    stride: int
-    label: Tensor
-    mask: Tensor | None
+    image: UInt8Array  # RGB, (H, W, 3)
+    logits: Tensor  # -inf for the classes that the tags rule out, (1, C, H, W) float32
+    features: Tensor  # (D, h, w)
+    stride: int  # see `Pass`
+    label: Tensor  # given class per pixel, 255 = ignored, (1, H, W) int64
+    mask: Tensor | None  # true class per pixel, 255 = unknown, (1, H, W) int64
 
 
 class RegionWriter(ResumableWriter):
-    """Looks at each predicted image and its given label; off without ``pseudo_label_dir``."""
+    """Processes each predicted image and its given label; off without ``pseudo_label_dir``."""
 
     #: Group of the callback's options on the command line.
     group: ClassVar[str]
@@ -63,20 +50,14 @@ class RegionWriter(ResumableWriter):
 
     @abstractmethod
     def _check_inputs(self, trainer: Trainer, data: DataModule) -> None:
-        """Check what is left to check before the first image."""
+        """Check the writer's own options and inputs, before the first image."""
 
     @abstractmethod
     def _process_image(self, seen: SeenImage, *, write: bool) -> None:
-        """Work on an image, and write what it gives."""
+        """Process an image; without ``write`` only check it."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check method and labels, and have the data module leave out the images that are done.
-
-        Raises:
-            ValueError: If the method is no segmenter, it is run in more than one view, the labels
-                are for other classes, or there is no data module.
-            FileNotFoundError: If the folder or a label map is missing.
-        """
+        """Check method and labels, and have the data module leave out the images that are done."""
         self._labels = None
         if stage != "predict" or self.pseudo_label_dir is None:
             return
@@ -90,27 +71,14 @@ class RegionWriter(ResumableWriter):
             self._leave_out_done(trainer, pl_module, data)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen to the network."""
+        """Register hooks on the network."""
         super().on_predict_start(trainer, pl_module)
         if self._labels is not None:
             self._outputs = NetworkOutputs(pl_module, self.features)
 
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: EvaluationBatch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+    def _process_batch(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: EvaluationBatch
     ) -> None:
-        """Work on each image of a batch that is not done.
-
-        Raises:
-            KeyError: If the images have no tags.
-            ValueError: If a label map has another size than its image or an unknown class index.
-            RuntimeError: If the predict step ran the network not at all or several times.
-        """
         if self._labels is None or self._outputs is None:
             return
         seen = self._outputs.pop_pass()
@@ -137,30 +105,24 @@ def _check_method(module: LightningModule, group: str) -> None:
             "as Supervised"
         )
     evaluation: Any = getattr(module, "evaluation", None)
-    views = {name: getattr(evaluation, name, None) for name in ("window", "scales", "flip")}
     one_view = {"window": (None,), "scales": (None, (1.0,), [1.0]), "flip": (None, False)}
-    several = [name for name, value in views.items() if value not in one_view[name]]
-    if several:
-        raise ValueError(
-            f"{group}.pseudo_label_dir takes one pass over the whole image, but "
-            f"evaluation.{several[0]} is {views[several[0]]}; leave it out"
-        )
+    for name, allowed in one_view.items():
+        value = getattr(evaluation, name, None)
+        if value not in allowed:
+            raise ValueError(
+                f"{group}.pseudo_label_dir takes one pass over the whole image, but "
+                f"evaluation.{name} is {value}; leave it out"
+            )
 
 
 def _seen_image(
     seen: Pass, batch: EvaluationBatch, tags: Tensor, index: int, labels: GivenLabels
 ) -> SeenImage:
     image_id = batch["image_id"][index]
+    own = slice(index, index + 1)
     pixels = (batch["image"][index].permute(1, 2, 0) * 255).round().to(torch.uint8)
-    logits = seen.logits[index : index + 1].float()
-    size = (logits.shape[-2], logits.shape[-1])
-    mask = batch["mask"][index : index + 1].cpu() if "mask" in batch else None
-    return SeenImage(
-        image_id,
-        pixels.cpu().numpy(),
-        gate_by_tags(logits, tags[index : index + 1]).cpu(),
-        seen.features[index].cpu(),
-        seen.stride,
-        torch.from_numpy(labels.read(image_id, size)).long()[None],
-        mask,
-    )
+    logits = gate_by_tags(seen.logits[own].float(), tags[own]).cpu()
+    label = torch.from_numpy(labels.read(image_id, logits.shape[-2:])).long()[None]
+    mask = batch["mask"][own].cpu() if "mask" in batch else None
+    features = seen.features[index].cpu()
+    return SeenImage(image_id, pixels.cpu().numpy(), logits, features, seen.stride, label, mask)

@@ -1,4 +1,4 @@
-"""Training steps run compiled networks."""
+"""Compilation of networks for training steps."""
 
 import warnings
 from typing import Any
@@ -11,16 +11,17 @@ from torch import nn
 class CompiledTraining(Callback):
     """Compiles the networks of a method by torch.compile, for its training steps alone.
 
-    In place: the names in a checkpoint are the same as without. Compiled are the method's own
-    modules and the parts of these, whichever a training step calls; its losses run as they are. So
-    does all else (validation, prediction, the first fill of an ensemble), where images come in too
-    many sizes. In training a second size, or a smaller last batch, is compiled once more, for all
-    further ones.
-
-    Dropout draws other masks than without, where the backend has generators of its own.
+    Compiled, in place, are the method's own modules and their children, whichever a training step
+    calls; losses run as they are, and names in a checkpoint do not change. Validation, prediction
+    and the first fill of an ensemble are not compiled: their images have too many sizes. A second
+    size in training, or a smaller last batch, is compiled once more, for all further ones. Dropout
+    draws other masks than without, where the backend has generators of its own.
 
     Args:
-        backend: Of torch.compile; "inductor" needs a C++ compiler or, for a GPU, Triton.
+        backend: Backend of torch.compile; "inductor" needs a C++ compiler or, for a GPU, Triton.
+
+    Raises:
+        ValueError: In training, if the method has no network.
     """
 
     def __init__(self, backend: str = "inductor") -> None:
@@ -29,11 +30,7 @@ class CompiledTraining(Callback):
         self._parts: list[nn.Module] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Compile at the first call of each module; nothing is compiled yet.
-
-        Raises:
-            ValueError: If the method has no network.
-        """
+        """Mark each module to be compiled at its first call."""
         if stage != "fit":
             return
         if next(pl_module.parameters(), None) is None:
@@ -53,23 +50,23 @@ class CompiledTraining(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """From here on run what is compiled."""
+        """Run the compiled modules from here on."""
         torch.compiler.set_stance("default")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """From here on run as if nothing were."""
+        """Run the original modules from here on."""
         torch.compiler.set_stance("force_eager")
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """As after the training."""
+        """Undo the compilation."""
         self._release()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave the networks as they were, and other code of the process to its own."""
+        """Undo the compilation."""
         self._release()
 
     def _release(self) -> None:

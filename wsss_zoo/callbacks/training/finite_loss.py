@@ -1,4 +1,4 @@
-"""A training whose loss is no number any more stops, and says at which images."""
+"""Stop a training at a loss that is NaN or infinite, and name the images of its batch."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -24,20 +24,19 @@ class _Seen(NamedTuple):
 class FiniteLoss(Callback):
     """Stops a training at a loss that is NaN or infinite, and names the images of its batch.
 
-    No step waits for the device: losses stay there and are looked at together, every so many
-    batches and before any checkpoint is written. So a training goes on for up to that many batches
-    after the bad one, which is the one that is named, and no checkpoint holds what came of it. The
-    weights are looked at too before each checkpoint: a gradient can break them in a step whose loss
-    is a number.
-
-    Any other error that a step ends with says too which batch it was.
+    No step waits for the device: losses stay there and are checked together, every
+    ``every_n_batches`` and before any checkpoint is written. So a training goes on for up to that
+    many batches after the bad one, but no checkpoint holds its weights. Weights are checked before
+    each checkpoint too: a gradient can break them in a step whose loss is finite. Any other error
+    gets a note with the batch that it occurred in.
 
     Args:
-        every_n_batches: Losses that are looked at together; None for ``trainer.log_every_n_steps``,
-            where metrics wait for the device in any case; 0 for never.
+        every_n_batches: Number of losses that are checked together; 0 turns the checks off. None
+            takes ``trainer.log_every_n_steps``, where metrics wait for the device in any case.
 
     Raises:
         ValueError: If the number is negative.
+        RuntimeError: In training, if a loss or a weight was NaN or infinite.
     """
 
     def __init__(self, every_n_batches: int | None = None) -> None:
@@ -59,18 +58,14 @@ class FiniteLoss(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Take note of the batch."""
+        """Remember the batch for messages."""
         place = f"batch {batch_idx} of epoch {trainer.current_epoch}"
         self._batch = (place, describe_images(batch))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keep the loss and the ids, and look at those kept when they are enough.
-
-        Raises:
-            RuntimeError: If a loss was NaN or infinite.
-        """
+        """Keep the loss and the ids, and check those kept when they are enough."""
         done, self._batch = self._batch, None
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         every = self.every_n_batches
@@ -79,19 +74,14 @@ class FiniteLoss(Callback):
         if not every or done is None or not isinstance(loss, Tensor):
             return
         place, images = done
-        step = f"{place} (step {trainer.global_step})"
-        self._seen.append(_Seen(step, images, loss.detach()))
+        self._seen.append(_Seen(f"{place} (step {trainer.global_step})", images, loss.detach()))
         if len(self._seen) >= every:
             self._check_losses()
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Look at the losses kept, and at the weights, before a checkpoint is written.
-
-        Raises:
-            RuntimeError: If a loss or a weight was NaN or infinite.
-        """
+        """Check the losses kept, and the weights, before a checkpoint is written."""
         self._check_losses()
         if self.every_n_batches == 0:
             return
@@ -108,7 +98,7 @@ class FiniteLoss(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Name the batch that an error came with."""
+        """Add a note with the batch to an error."""
         if self._batch is not None and isinstance(exception, Exception):
             exception.add_note(f"it was {', '.join(self._batch)}")
         self._batch = None
@@ -130,7 +120,7 @@ class FiniteLoss(Callback):
 
 
 def describe_images(batch: Any) -> str:
-    """The ids of a batch's images, by the part of the batch that they are in.
+    """List the ids of a batch's images, by the part of the batch that they are in.
 
     >>> describe_images({"image_id": ["a", "b"], "reference": {"image_id": ["c"]}})
     'images a, b, reference images c'

@@ -31,14 +31,13 @@ class CamLabelOptions:
 
     Args:
         bg_threshold: Constant score of the background in [0, 1]; not used with the others.
-        bg_power: Exponent of the background ``(1 - max_k cam_k) ** bg_power`` of PSA; a small one
-            gives a strong background. None for a constant.
-        fg_conf: Background score of the foreground map of IRN's confident labels. None for none.
-        bg_conf: Background score of the background map; below ``fg_conf``.
+        bg_power: Exponent of PSA's background ``(1 - max_k cam_k) ** bg_power``; a small one gives
+            a strong background.
+        fg_conf: Background score of the foreground map of IRN's confident labels.
+        bg_conf: Background score of their background map; below ``fg_conf``.
         crf: Refine with a dense CRF over the classes present.
-        saliency_dir: Folder with a grey ``<image_id>.png`` of each image's size, 0 to 255: how much
-            a pixel stands out. What does not is background, as `saliency_label` says; without CRF.
-            None for none.
+        saliency_dir: Folder with a grey ``<image_id>.png`` of each image's size: how much a pixel
+            stands out, 0 to 255. See `saliency_label`; without CRF.
 
     Raises:
         ValueError: If a value is out of range or two kinds of background are asked for.
@@ -63,17 +62,16 @@ class CamLabelOptions:
                 f"fg_conf is {self.fg_conf} and bg_conf {self.bg_conf}; give both for confident "
                 "labels (0.30 and 0.05) or neither"
             )
+        if self.fg_conf is not None and self.bg_conf is not None:
+            if not 0 <= self.bg_conf < self.fg_conf < 1:
+                raise ValueError(
+                    f"confident labels need 0 <= bg_conf < fg_conf < 1, got bg_conf {self.bg_conf} "
+                    f"and fg_conf {self.fg_conf}"
+                )
+            if self.bg_power is not None:
+                raise ValueError("bg_power and fg_conf/bg_conf exclude each other; leave one out")
         if self.saliency_dir is not None:
             self._check_saliency_alone()
-        if self.fg_conf is None or self.bg_conf is None:
-            return
-        if not 0 <= self.bg_conf < self.fg_conf < 1:
-            raise ValueError(
-                f"confident labels need 0 <= bg_conf < fg_conf < 1, got bg_conf {self.bg_conf} and "
-                f"fg_conf {self.fg_conf}"
-            )
-        if self.bg_power is not None:
-            raise ValueError("bg_power and fg_conf/bg_conf exclude each other; leave one out")
 
     def _check_saliency_alone(self) -> None:
         if self.bg_power is not None or self.fg_conf is not None:
@@ -88,7 +86,7 @@ class CamLabelOptions:
             )
 
     def in_use(self) -> dict[str, Any]:
-        """The options that decide the labels, by name; of a folder its name only."""
+        """Return the options that decide the labels, by name; of a folder its name only."""
         if self.saliency_dir is not None:
             return saliency_settings(self.saliency_dir) | {"crf": False}
         if self.bg_power is not None:
@@ -105,7 +103,7 @@ def cam_pseudo_label(
     image: UInt8Array | None = None,
     saliency: FloatArray | None = None,
 ) -> UInt8Array:
-    """Label map of one image from its activation maps.
+    """Label one image by its activation maps.
 
     Args:
         cam: Maps in [0, 1], (K, H, W).
@@ -115,16 +113,16 @@ def cam_pseudo_label(
         saliency: In [0, 1], (H, W); not needed without ``saliency_dir``.
 
     Returns:
-        Class index per pixel, 0 = background, 255 = neither certain foreground nor certain
-        background (confident labels and saliency only), (H, W). All background without tags.
+        Class index per pixel, (H, W): 0 = background, 255 = neither certain foreground nor certain
+        background (confident labels and saliency only). All background without tags.
 
     Raises:
         ValueError: If the CRF is on and there is no image, or saliency is in use and there is none.
 
     Ahn, Cho, Kwak, CVPR 2019 (constant background, confident labels, label CRF; jiwoon-ahn/irn
     ``step/cam_to_ir_label.py``); Ahn, Kwak, CVPR 2018 (background power, softmax CRF;
-    jiwoon-ahn/psa ``infer_cls.py``). PSA's CRF gets scores that do not sum to 1, here they do; a
-    factor per pixel cancels in the mean field's softmax. With saliency: see `saliency_label`.
+    jiwoon-ahn/psa ``infer_cls.py``). PSA's CRF gets scores that do not sum to 1; in this
+    implementation they do. A factor per pixel cancels in the mean field's softmax.
     """
     if options.crf and image is None:
         raise ValueError("a CRF needs the image; read it with the data module's read_image")
@@ -145,8 +143,7 @@ def cam_pseudo_label(
         local = _constant_label(maps, options.bg_threshold, guide)
     # Indices among the classes of this image become class indices.
     table = np.full(256, IGNORE_INDEX, dtype=np.uint8)
-    table[0] = 0
-    table[1 : len(present) + 1] = present.cpu().numpy() + 1
+    table[: len(present) + 1] = [0, *(present + 1).tolist()]
     label: UInt8Array = table[local]
     return label
 

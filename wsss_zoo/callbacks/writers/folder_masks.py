@@ -19,12 +19,15 @@ class FolderMaskWriter(ResumableWriter):
     """Writes ``preds`` (H, W) of each predicted ``image`` (H, W, 3), and notes each ``problem``.
 
     Args:
-        folder: Where to.
+        folder: Folder to write.
         class_names: Names by class index, for the legend.
-        opacity: Of the overlays, in [0, 1]; 0 writes none.
+        opacity: Opacity of the overlays, in [0, 1]; 0 writes none.
         background: Whether class 0 is background.
         ignored: Whether masks may hold 255.
-        overwrite: Delete the masks and overlays that are there first.
+        overwrite: First delete the masks and overlays that are there.
+
+    Raises:
+        SIGTERMException: If the process is to end.
     """
 
     def __init__(
@@ -43,27 +46,16 @@ class FolderMaskWriter(ResumableWriter):
         self.ignored, self.overwrite = ignored, overwrite
         #: What could not be labelled, and why; of all ranks once the prediction has ended.
         self.problems: list[str] = []
-        #: Number of masks that there were before, and that there are at the end; on the first rank.
+        #: Number of masks before and after the prediction; on rank zero.
         self.found = self.count = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Have the data module leave out the images that are done."""
         self._leave_out_done(trainer, pl_module, data_of(trainer, "FolderMaskWriter"))
 
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+    def _process_batch(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any
     ) -> None:
-        """Write an image's mask and overlay.
-
-        Raises:
-            SIGTERMException: If the process is to end; Lightning's prediction would go on.
-        """
         if "problem" in outputs:
             self.problems.append(outputs["problem"])
         else:
@@ -72,6 +64,7 @@ class FolderMaskWriter(ResumableWriter):
                 draw_overlay(image, mask, opacity=self.opacity, background=self.background)
             self.folder.write(batch["image_id"], mask, image if self.opacity > 0 else None)
         if trainer.received_sigterm:
+            # Lightning's prediction would go on.
             raise SIGTERMException
 
     def _begin_folder(self, trainer: Trainer, module: LightningModule, data: Any) -> set[str]:
@@ -90,25 +83,17 @@ class FolderMaskWriter(ResumableWriter):
 
 
 class LabelProgress(Callback):
-    """A bar over the images of all ranks, and one over the tiles of a large image.
-
-    Args:
-        console: Where to draw.
-    """
+    """Shows a bar over the images of all ranks, and one over the tiles of a large image."""
 
     def __init__(self, console: Console) -> None:
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
+        text = TextColumn("{task.description}", markup=False)
+        columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bars = Progress(*columns, console=console)
         self._images = self._bars.add_task("images", total=None)
         self._tiles = self._bars.add_task("tiles", visible=False)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the bar, on the first rank."""
+        """Draw the bar, on rank zero."""
         data: Any = data_of(trainer, "LabelProgress")
         total = len(data.files)
         self._bars.update(self._images, completed=total - len(data.left), total=total)
@@ -124,7 +109,7 @@ class LabelProgress(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Count an image; the other ranks are taken to be as far."""
+        """Count an image on every rank."""
         images = self._bars.tasks[0]
         done = min(images.completed + trainer.world_size, images.total or 0)
         self._bars.update(self._images, completed=done)

@@ -1,12 +1,13 @@
-"""Resume of an interrupted prediction: what is on the disk is not made again."""
+"""Resume of an interrupted prediction: images whose files exist are left out."""
 
 import warnings
 from abc import abstractmethod
 from functools import cache
+from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from wsss_zoo.contract import DataModule, FindDone, data_of, find_data
+from wsss_zoo.contract import DataModule, EvaluationBatch, FindDone, data_of, find_data
 
 
 class ResumableWriter(Callback):
@@ -36,12 +37,30 @@ class ResumableWriter(Callback):
         """
 
     @abstractmethod
+    def _process_batch(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: EvaluationBatch
+    ) -> None:
+        """Write the files of a batch."""
+
+    @abstractmethod
     def _finish_folder(self, trainer: Trainer, data: DataModule) -> None:
         """Declare the files complete; on all ranks, after the last image."""
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Claim the folder, if a data module without ``resumed_by`` has not asked what is done."""
         self._resume()
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Write the files of a batch."""
+        self._process_batch(trainer, pl_module, outputs, batch)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Declare the files complete."""
@@ -50,14 +69,14 @@ class ResumableWriter(Callback):
             self._open = False
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the data module back as it was."""
+        """Detach from the data module."""
         if stage == "predict":
             self._stop_resuming(trainer)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Give the data module back as it was."""
+        """Detach from the data module."""
         if trainer.state.fn == "predict":
             self._stop_resuming(trainer)
 

@@ -15,32 +15,26 @@ _PLAIN = (bool, int, float, str, type(None))
 
 
 def evaluation_settings(module: LightningModule) -> dict[str, Any]:
-    """Public plain values of a method's ``evaluation`` (window, scales, flip, CRF); {} without."""
+    """Collect public plain values of a method's ``evaluation``: window, scales, flip, CRF."""
     evaluation = getattr(module, "evaluation", None)
     settings = {} if evaluation is None else vars(evaluation)
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in settings.items()
-        if not name.startswith("_")
-        and (isinstance(value, _PLAIN) or (isinstance(value, list | tuple) and _all_plain(value)))
+        if not name.startswith("_") and _is_plain(value)
     }
 
 
 def config_hash(trainer: Trainer, module: LightningModule, data: DataModule) -> str:
-    """SHA-256 over what decides a method's predictions apart from weights and writer options.
+    """Hash what decides a method's predictions apart from weights and writer options.
 
     These are: the method's class and hyper-parameters, its evaluation settings, the precision, the
     ids in order, their tags, and the pixels of the first image, which tell one generated or changed
     data set from another. Not: paths of the data and of the run, loader settings, time. So the same
-    command, started again after a kill, or where the data lie elsewhere, gives the same hash.
-
-    Args:
-        trainer: The trainer that predicts.
-        module: The method.
-        data: The data module, after ``setup``.
+    command gives the same hash after a kill, or where the data lie elsewhere.
 
     Returns:
-        Hexadecimal digits.
+        Hexadecimal digits of a SHA-256.
     """
     image_ids = data.predict_ids()
     content = hashlib.sha256()
@@ -64,14 +58,12 @@ def config_hash(trainer: Trainer, module: LightningModule, data: DataModule) -> 
 
 
 def checkpoint_hash(trainer: Trainer, module: LightningModule) -> str:
-    """SHA-256 of the checkpoint file that the trainer loads, else of the weights in memory.
+    """Hash the checkpoint file that the trainer loads, else the weights in memory.
 
-    Args:
-        trainer: The trainer; its ``ckpt_path`` may be None, or no local file: then its text counts.
-        module: The method.
+    Of a ``ckpt_path`` that is no local file, the text is hashed.
 
     Returns:
-        Hexadecimal digits.
+        Hexadecimal digits of a SHA-256.
     """
     if trainer.ckpt_path is not None:
         path = Path(trainer.ckpt_path)
@@ -90,14 +82,7 @@ def checkpoint_hash(trainer: Trainer, module: LightningModule) -> str:
 def manifest_of(
     trainer: Trainer, module: LightningModule, data: DataModule, options: dict[str, Any]
 ) -> Manifest:
-    """Manifest of a folder that a prediction writes, with a file for each image.
-
-    Args:
-        trainer: The trainer that predicts, its checkpoint loaded.
-        module: The method.
-        data: The data module, after ``setup``.
-        options: How scores become what is written.
-    """
+    """Make the manifest of a folder that a prediction writes, once the checkpoint is loaded."""
     return Manifest(
         method=type(module).__name__,
         class_names=list(data.class_names),
@@ -110,5 +95,6 @@ def manifest_of(
     )
 
 
-def _all_plain(values: list[Any] | tuple[Any, ...]) -> bool:
-    return all(isinstance(value, _PLAIN) for value in values)
+def _is_plain(value: Any) -> bool:
+    values = value if isinstance(value, list | tuple) else [value]
+    return all(isinstance(part, _PLAIN) for part in values)
