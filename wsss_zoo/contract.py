@@ -1,8 +1,8 @@
 """What the layers hand to each other: batches, data modules and methods.
 
-A batch is a dict. Its keys are documented here and nowhere else; the table in the documentation is
-made of them. N images, C classes with background, K foreground classes. 255 is the only class index
-that is ignored. A sample, of which batches are made, has the same keys without N.
+The table of batches in the documentation is made of these types. N images, C classes with
+background, K foreground classes. 255 is the only class index that is ignored. A sample, of which
+batches are made, has the same keys without N.
 """
 
 from collections.abc import Callable, Sequence
@@ -117,13 +117,8 @@ class GraphEvaluationBatch(EvaluationBatch):
 
 #: Batch format of each supervision, and of evaluation.
 BATCHES: dict[str, type] = {
-    "mask": MaskBatch,
-    "image_labels": ImageLabelsBatch,
-    "images": ImagesBatch,
-    "pairs": PairBatch,
-    "semi": SemiBatch,
-    "weak_shot": WeakShotBatch,
-    "graphs": GraphBatch,
+    **{"mask": MaskBatch, "image_labels": ImageLabelsBatch, "images": ImagesBatch},
+    **{"pairs": PairBatch, "semi": SemiBatch, "weak_shot": WeakShotBatch, "graphs": GraphBatch},
     "evaluation": EvaluationBatch,
 }
 
@@ -147,24 +142,24 @@ class DataModule(Protocol):
     resumed_by: list[FindDone]
 
     def predict_ids(self) -> list[str]:
-        """Ids that ``predict`` goes over, those that are done included."""
+        """List the ids that ``predict`` goes over, those that are done included."""
 
     def tagged_ids(self) -> list[str]:
-        """Training images of the methods that learn from tags."""
+        """List the training images of the methods that learn from tags."""
 
     def read_image(self, image_id: str) -> "NDArray[np.uint8]":
-        """RGB image, (H, W, 3)."""
+        """Read an RGB image, (H, W, 3)."""
 
     def read_mask(self, image_id: str) -> "NDArray[np.uint8] | None":
-        """Class index per pixel, (H, W)."""
+        """Read the class index per pixel, (H, W)."""
 
     def image_labels_of(self, image_id: str) -> "NDArray[np.uint8] | None":
-        """Tags of an image, (K,), as known since ``setup``."""
+        """Return the tags of an image, (K,), as known since ``setup``."""
 
     def labels_of(
         self, image_ids: Sequence[str], *, from_masks: bool
     ) -> "dict[str, NDArray[np.uint8]]":
-        """Tags of images, (K,) each, from tag files or masks."""
+        """Read the tags of images, (K,) each, from tag files or masks."""
 
 
 class Method(Protocol):
@@ -176,23 +171,18 @@ class Method(Protocol):
 
 
 def find_data(trainer: "Trainer | None") -> DataModule | None:
-    """Data module of a trainer; None where there are bare loaders."""
+    """Return the data module of a trainer; None where there are bare loaders."""
     data: DataModule | None = getattr(trainer, "datamodule", None)
     return data
 
 
 def data_of(trainer: "Trainer | None", asker: str) -> DataModule:
-    """Data module of a trainer.
-
-    Args:
-        trainer: The trainer.
-        asker: Who needs it, for the message.
+    """Return the data module of a trainer, which ``asker`` needs.
 
     Raises:
         ValueError: If there is none.
     """
-    data = find_data(trainer)
-    if data is None:
+    if (data := find_data(trainer)) is None:
         raise ValueError(
             f"{asker} needs a data module, for class names and images; call "
             "trainer.predict(model, datamodule=...)"
@@ -201,9 +191,9 @@ def data_of(trainer: "Trainer | None", asker: str) -> DataModule:
 
 
 def done_ids(resumed_by: Sequence[FindDone]) -> set[str]:
-    """Images that ``predict`` leaves out: those that all writers have done.
+    """Ask all writers which images they have done; ``predict`` leaves out those of all.
 
-    Only from `predict_dataloader` on, and on all ranks: an answer may depend on the checkpoint and
+    Call it on all ranks, from `predict_dataloader` on: an answer may depend on the checkpoint and
     is broadcast.
     """
     answers = [find_done() for find_done in resumed_by]

@@ -49,7 +49,7 @@ class Example:
 
     def maps(self) -> Tensor:
         """Compute class activation maps of the first unlabelled image, (1, K, S, S)."""
-        batch = {"image": self.weak[:1], "image_labels": self.tags}
+        batch = {"image": self.weak[:1], "image_labels": self.tags, "image_id": ["first"]}
         with torch.no_grad():
             maps: Tensor = self.cam.predict_step(batch, 0)["cam"]
         return maps

@@ -20,7 +20,8 @@ def test_cam_takes_at_most_a_tenth_more_than_its_forward_passes(benchmark, measu
     method = CAM(FG_CLASSES + 1, BACKBONE).eval()
     image_labels = torch.zeros(1, FG_CLASSES)
     image_labels[0, [3, 14]] = 1
-    batch = {"image": torch.rand(1, 3, *SIZE), "image_labels": image_labels}
+    image = torch.rand(1, 3, *SIZE)
+    batch = {"image": image, "image_labels": image_labels, "image_id": ["a"]}
     pairs = []
     for scale in method.hparams["scales"]:
         prepared = method.backbone.prepare(rescale(batch["image"], scale))

@@ -51,7 +51,8 @@ def cam(times: int) -> Work:
     method = CAM(21, "tf_efficientnet_lite0", scales=(1.0,)).eval()
     tags = torch.zeros(1, 20)
     tags[0, :2] = 1
-    batch = {"image": torch.rand(1, 3, *area(times)), "image_labels": tags}
+    image = torch.rand(1, 3, *area(times))
+    batch = {"image": image, "image_labels": tags, "image_id": ["a"]}
 
     def work() -> None:
         with torch.inference_mode():

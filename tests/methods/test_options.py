@@ -69,6 +69,14 @@ def test_options_of_a_base_that_are_not_handed_on_are_none():
     assert Closed(3, lr=0.2).hparams["lr"] == 0.2
 
 
+@pytest.mark.parametrize("kind", [Supervised, FixMatch, methods.CAM])
+def test_a_checkpoint_may_name_its_class_among_the_options(kind):
+    # As an exported checkpoint does; `load_from_checkpoint` hands it on.
+    method = kind(3, "test_efficientnet", _class_path=f"wsss_zoo.{kind.__name__}")
+    assert "_class_path" not in method.hparams
+    assert "_class_path" not in kind.option_types()
+
+
 def test_types_that_cannot_be_resolved_are_any():
     class Own(Supervised):
         def __init__(self, num_classes: "Unknown", **shared) -> None:  # noqa: F821

@@ -3,44 +3,46 @@
 import os
 import warnings
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule
-from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from pytorch_lightning.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import Tensor
 
-from wsss_zoo.methods.optimizer import make_optimizer, polynomial_schedule
+from wsss_zoo.contract import EvaluationBatch, Output, Supervision, find_data
+from wsss_zoo.methods.optimizer import Optimizer, make_optimizer, polynomial_schedule
 from wsss_zoo.methods.options import check_choices, option_types
-from wsss_zoo.modules import (
-    Backbone,
-    Evaluation,
-    Segmenter,
-    WeightAverage,
-    load_network_weights,
-)
+from wsss_zoo.modules import Backbone, Evaluation, Segmenter, WeightAverage, load_network_weights
 
 
 class BaseMethod(LightningModule):
     """One optimiser with a polynomial schedule, and evaluation steps that callbacks act on.
 
     A method defines ``forward(image) -> logits`` and ``training_step``. Its ``__init__`` takes
-    primitives only, calls first ``super().__init__()`` and last `start_from`. The arguments of all
-    classes up to this one become hyper-parameters; a subclass's value wins. The optimiser is made
-    from ``lr``, ``head_lr_mult``, ``weight_decay`` and ``optimizer``, which every method takes.
+    primitives only. It first hands ``**shared`` to ``super().__init__``, and last calls
+    `start_from`. The arguments of all classes become hyper-parameters; a subclass's value wins.
 
     Every training step seeds torch's generators from (seed, rank, number of the batch). Dropout
     and the like are therefore the same after a resume.
 
+    Args:
+        lr: Learning rate of the backbone.
+        head_lr_mult: Factor on it for all other parameters.
+        weight_decay: Weight decay of all parameters.
+        optimizer: "sgd" (momentum 0.9), "nesterov" (the same with Nesterov's momentum), "adam" or
+            "adamw".
+        init_from: Checkpoint of a whole network to start from, of this method or another.
+
     Raises:
-        ValueError: If an option is none of the choices that its `Literal` type names.
+        ValueError: If an option is out of range, or none of the choices of its `Literal` type.
     """
 
     #: Regime of the data module that a method trains on.
-    supervision: ClassVar[str] = "mask"
+    supervision: ClassVar[Supervision] = "mask"
     #: What the evaluation steps return, and so which metrics apply.
-    output: ClassVar[Literal["segmentation", "classification", "pretext"]] = "segmentation"
+    output: ClassVar[Output] = "segmentation"
     #: Whether class 0 has to be background.
     needs_background: ClassVar[bool] = False
     #: Beginning of the names of the weights that an ``init_from`` checkpoint must have. The other
@@ -51,10 +53,18 @@ class BaseMethod(LightningModule):
     #: What segments, in the methods that ``average`` is for.
     network: Segmenter
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        lr: float = 1e-4,
+        head_lr_mult: float = 10.0,
+        weight_decay: float = 0.01,
+        optimizer: Optimizer = "adamw",
+        init_from: str | None = None,
+        _class_path: str | None = None,
+    ) -> None:
         super().__init__()
-        # Called from here, it collects the arguments of all subclasses.
-        self.save_hyperparameters(ignore=self.fixed_options)
+        # Collects the arguments of all subclasses too. A checkpoint may name its class among them.
+        self.save_hyperparameters(ignore=[*self.fixed_options, "_class_path"])
         check_choices(self.option_types(), self.hparams)
         #: How images are run in validation, test and prediction; may be replaced.
         self.evaluation = Evaluation()
@@ -63,7 +73,7 @@ class BaseMethod(LightningModule):
 
     @classmethod
     def option_types(cls) -> dict[str, Any]:
-        """Types of all options by name, those that are handed on to the bases included."""
+        """List the types of all options by name, those of the bases included."""
         return option_types(cls)
 
     @property
@@ -87,11 +97,11 @@ class BaseMethod(LightningModule):
                 self.average.reset(self.network)
 
     def setup(self, stage: str) -> None:
-        """Refuse a data module with other classes; the regime is the data module's own check."""
+        """Refuse a data module with other classes; the data module itself checks the regime."""
         if self.hparams.get("freeze_backbone_bn") or self.average is not None:
             # Lightning's advice on layers that do not train; these are meant not to.
             warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
-        data: Any = getattr(self.trainer, "datamodule", None)
+        data = find_data(self.trainer)
         method, module = type(self).__name__, type(data).__name__
         if self.needs_background and not getattr(data, "background", True):
             raise ValueError(
@@ -107,25 +117,29 @@ class BaseMethod(LightningModule):
             )
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Backbones at ``lr``, everything else that is trained at ``head_lr_mult * lr``."""
+        """Group backbones at ``lr``, and all else that is trained at ``head_lr_mult * lr``."""
         backbones = [module for module in self.modules() if isinstance(module, Backbone)]
         inside = {id(parameter) for module in backbones for parameter in module.parameters()}
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         lr = self.hparams["lr"]
         groups: list[dict[str, Any]] = [
             {"name": "backbone", "lr": lr, "params": []},
             {"name": "head", "lr": lr * self.hparams["head_lr_mult"], "params": []},
         ]
-        for parameter in trained:
-            groups[id(parameter) not in inside]["params"].append(parameter)
+        for parameter in self.parameters():
+            if parameter.requires_grad:
+                groups[id(parameter) not in inside]["params"].append(parameter)
         return [group for group in groups if group["params"]]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The chosen optimiser over `parameter_groups`, and the schedule stepped with it."""
+        """Make the chosen optimiser over `parameter_groups`, and its schedule."""
         name, decay = self.hparams["optimizer"], self.hparams["weight_decay"]
         optimizer = make_optimizer(name, self.parameter_groups(), decay)
+        return {"optimizer": optimizer, "lr_scheduler": self.make_schedule(optimizer)}
+
+    def make_schedule(self, optimizer: torch.optim.Optimizer) -> LRSchedulerConfigType:
+        """Make the polynomial schedule, stepped with the optimiser."""
         schedule = polynomial_schedule(optimizer, self.trainer.estimated_stepping_batches)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return {"scheduler": schedule, "interval": "step"}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, and let the running average follow."""
@@ -134,22 +148,22 @@ class BaseMethod(LightningModule):
             self.average.update(self.network, self.trainer.global_step + 1)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Make the step's random draws a function of (seed, rank, number of the batch)."""
+        """Seed torch's generators from (seed, rank, number of the batch)."""
         seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
         number = self.trainer.fit_loop.epoch_loop.total_batch_idx
         sequence = np.random.SeedSequence([seed, self.global_rank, number])
         torch.manual_seed(int(sequence.generate_state(1)[0]))
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        """Class index per pixel, {"preds": (N, H, W) int64}, at the size of the image."""
+    def validation_step(self, batch: EvaluationBatch, batch_idx: int) -> dict[str, Tensor]:
+        """Predict the class index per pixel, {"preds": (N, H, W) int64}, at the image's size."""
         return {"preds": self.evaluation.preds(self, batch["image"])}
 
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        """As `validation_step`."""
+    def test_step(self, batch: EvaluationBatch, batch_idx: int) -> dict[str, Tensor]:
+        """Predict as `validation_step` does."""
         return self.validation_step(batch, batch_idx)
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        """Class index per pixel and its probability, {"preds", "confidence"}, each (N, H, W)."""
+    def predict_step(self, batch: EvaluationBatch, batch_idx: int) -> dict[str, Tensor]:
+        """Predict classes and their probabilities, {"preds", "confidence"}, each (N, H, W)."""
         forward = self.evaluation.gated(self, batch)
         confidence, preds = self.evaluation(forward, batch["image"]).max(1)
         return {"preds": preds, "confidence": confidence}
@@ -160,6 +174,6 @@ class BaseMethod(LightningModule):
 
 
 def without_start_weights(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a method that start from no file: for weights that come from a checkpoint."""
+    """Set the options that name files of start weights to None, for weights of a checkpoint."""
     files = {name for name in options if name == "weights" or name.endswith("init_from")}
     return {name: None if name in files else value for name, value in options.items()}

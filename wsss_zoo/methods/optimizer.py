@@ -1,11 +1,11 @@
 """The optimisers and the schedule that methods choose from."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
-from torch.optim.lr_scheduler import LambdaLR, MultiStepLR
+from torch.optim.lr_scheduler import LambdaLR
 
 Optimizer = Literal["sgd", "nesterov", "adam", "adamw"]
 
@@ -13,25 +13,30 @@ Optimizer = Literal["sgd", "nesterov", "adam", "adamw"]
 def make_optimizer(
     name: Optimizer, groups: list[dict[str, Any]], weight_decay: float
 ) -> torch.optim.Optimizer:
-    """SGD with momentum 0.9 (plain or Nesterov's), Adam or AdamW, over groups with learning rates.
+    """Make SGD with momentum 0.9 (plain or Nesterov's), Adam or AdamW.
 
     Adam adds the decay to the gradient, as the papers before AdamW did.
+
+    Args:
+        name: Name of the optimiser.
+        groups: Parameter groups, each with its learning rate.
+        weight_decay: Weight decay of the groups without one.
 
     Raises:
         ValueError: If the name is another.
     """
-    if name in ("sgd", "nesterov"):
-        nesterov = name == "nesterov"
-        return torch.optim.SGD(groups, momentum=0.9, weight_decay=weight_decay, nesterov=nesterov)
     if name == "adam":
         return torch.optim.Adam(groups, weight_decay=weight_decay)
     if name == "adamw":
         return torch.optim.AdamW(groups, weight_decay=weight_decay)
+    if name in ("sgd", "nesterov"):
+        nesterov = name == "nesterov"
+        return torch.optim.SGD(groups, momentum=0.9, weight_decay=weight_decay, nesterov=nesterov)
     raise ValueError(f"optimizer is {name!r}; give 'sgd', 'nesterov', 'adam' or 'adamw'")
 
 
 def polynomial_schedule(optimizer: torch.optim.Optimizer, steps: float) -> LambdaLR:
-    """Learning rate lr (1 - t/T)^0.9 in step t of T = `steps`.
+    """Make the learning rate lr (1 - t/T)^0.9 in step t of T = `steps`.
 
     A closed form, so that a resumed run with more steps follows the longer schedule.
 
@@ -45,46 +50,26 @@ def polynomial_schedule(optimizer: torch.optim.Optimizer, steps: float) -> Lambd
     return LambdaLR(optimizer, lambda step: max(0.0, 1 - step / steps) ** 0.9)
 
 
-def drop_schedule(optimizer: torch.optim.Optimizer, epochs: list[int]) -> MultiStepLR:
-    """Learning rate that falls to a tenth at the start of each of these epochs, counted from 0."""
-    return MultiStepLR(optimizer, epochs)
-
-
-def split_undecayed(
-    groups: list[dict[str, Any]], undecayed: Sequence[torch.nn.Parameter]
+def split_groups(
+    groups: list[dict[str, Any]],
+    apart: Iterable[torch.nn.Parameter],
+    name: str,
+    lr_factor: float = 1.0,
+    **options: Any,
 ) -> list[dict[str, Any]]:
-    """Parameter groups with some parameters apart, which have no weight decay.
+    """Split parameter groups, so that some parameters have options of their own.
 
     Args:
         groups: Groups with ``name``, ``lr`` and ``params``.
-        undecayed: The parameters.
+        apart: The parameters to take out of them.
+        name: Added to the name of each new group.
+        lr_factor: Factor on their learning rates.
+        **options: Their other options.
     """
-    apart = {id(parameter) for parameter in undecayed}
-    result = []
+    chosen, result = set(map(id, apart)), []
     for group in groups:
-        kept = [parameter for parameter in group["params"] if id(parameter) not in apart]
-        free = [parameter for parameter in group["params"] if id(parameter) in apart]
-        result.append({**group, "params": kept})
-        name = f"{group['name']} undecayed"
-        result.append({**group, "name": name, "params": free, "weight_decay": 0.0})
-    return [group for group in result if group["params"]]
-
-
-def split_biases(groups: list[dict[str, Any]], factor: float) -> list[dict[str, Any]]:
-    """Parameter groups with their biases (vectors) apart, at ``factor`` times the learning rate.
-
-    Args:
-        groups: Groups with ``name``, ``lr`` and ``params``.
-        factor: Factor on the learning rate of the biases; 1 leaves the groups as they are.
-    """
-    if factor == 1:
-        return groups
-    result = []
-    for group in groups:
-        weights = [parameter for parameter in group["params"] if parameter.ndim > 1]
-        biases = [parameter for parameter in group["params"] if parameter.ndim == 1]
-        result.append({**group, "params": weights})
-        result.append(
-            {"name": f"{group['name']} biases", "lr": factor * group["lr"], "params": biases}
-        )
+        own = {"name": f"{group['name']} {name}", "lr": lr_factor * group["lr"]} | options
+        inside = [parameter for parameter in group["params"] if id(parameter) in chosen]
+        outside = [parameter for parameter in group["params"] if id(parameter) not in chosen]
+        result += [group | {"params": outside}, group | own | {"params": inside}]
     return [group for group in result if group["params"]]

@@ -1,12 +1,15 @@
 """Checks of the options that methods take."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
 def option_types(kind: type) -> dict[str, Any]:
-    """Types of all options of a method by name, with those that it hands on to its bases.
+    """List the types of all options of a method by name.
+
+    A class that takes ``**shared`` has the options of its bases too. Names that begin with ``_``
+    are none.
 
     Args:
         kind: Class of the method.
@@ -16,21 +19,17 @@ def option_types(kind: type) -> dict[str, Any]:
         make = vars(base).get("__init__")
         if make is None:
             continue
-        parameters, hints = list(inspect.signature(make).parameters.values())[1:], _hints(make)
-        for parameter in parameters:
-            if parameter.kind is not parameter.VAR_KEYWORD:
-                found.setdefault(parameter.name, hints.get(parameter.name, Any))
-        if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
+        try:
+            hints = get_type_hints(make)
+        except (NameError, TypeError):  # names that exist for type checkers only
+            hints = {}
+        parameters = list(inspect.signature(make).parameters.values())[1:]
+        named = [each.name for each in parameters if each.kind is not each.VAR_KEYWORD]
+        found |= {name: hints.get(name, Any) for name in named if name not in found}
+        if len(named) == len(parameters):
             break
     fixed = getattr(kind, "fixed_options", ())
-    return {name: hint for name, hint in found.items() if name not in fixed}
-
-
-def _hints(make: Callable[..., None]) -> dict[str, Any]:
-    try:
-        return get_type_hints(make)
-    except (NameError, TypeError):  # names that exist for type checkers only
-        return {}
+    return {name: found[name] for name in found if name not in fixed and name[0] != "_"}
 
 
 def check_choices(types: Mapping[str, Any], options: Mapping[str, Any]) -> None:

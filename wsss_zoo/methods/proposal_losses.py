@@ -1,4 +1,10 @@
-"""The losses of a mask transformer's layers, shared by the methods that train one."""
+"""The losses of a mask transformer's layers, shared by the methods that train one.
+
+The functions take proposals of N images, L layers and Q queries, with masks (N, L, Q, h, w) at
+stride 4. ``mask`` is the class index per pixel at four times their side, (N, 4 h, 4 w) int64;
+pixels of 255 belong to no class. ``targets`` are its `class_targets`, ``matches`` those of
+`match_layers`.
+"""
 
 from typing import NamedTuple
 
@@ -36,13 +42,7 @@ class Matches(NamedTuple):
 
 
 def match_layers(proposals: Proposals, mask: Tensor, targets: ClassTargets) -> Matches:
-    """Match the proposals of every layer with the targets of their image, all in one pass.
-
-    Args:
-        proposals: Of N images and L layers.
-        mask: Class index per pixel at the size of the enlarged proposals, (N, H, W) int64.
-        targets: From `class_targets` of it.
-    """
+    """Match the proposals of every layer with the targets of their image, all in one pass."""
     L = proposals.class_logits.shape[1]
     small = target_masks(targets, resized_labels(mask, proposals.mask_logits.shape[-2:]))
     costs = proposal_costs(
@@ -69,9 +69,9 @@ def match_layers(proposals: Proposals, mask: Tensor, targets: ClassTargets) -> M
 
 
 def class_loss(class_logits: Tensor, matches: Matches, no_object_weight: float) -> Tensor:
-    """Cross-entropy of all queries, summed over the layers; those not matched are "no object".
+    """Sum the cross-entropies of the layers; queries that are not matched are "no object".
 
-    A weighted mean in each layer: a query without object counts ``no_object_weight``.
+    Each is a weighted mean over all queries.
 
     Args:
         class_logits: (N, L, Q, K + 1).
@@ -96,14 +96,7 @@ def class_loss(class_logits: Tensor, matches: Matches, no_object_weight: float) 
 def mask_losses(
     mask_logits: Tensor, matches: Matches, mask: Tensor, targets: ClassTargets
 ) -> tuple[Tensor, Tensor]:
-    """Focal and dice loss of the proposals matched with masks, each summed over the layers.
-
-    Args:
-        mask_logits: (N, L, Q, h, w) at stride 4.
-        matches: Of the same proposals.
-        mask: Class index per pixel, (N, 4 h, 4 w) int64; ignored pixels belong to no mask.
-        targets: From `class_targets` of it.
-    """
+    """Sum the focal and the dice loss of the proposals matched with masks over the layers."""
     image, layer, query, _, place = matches.masked
     truth = target_masks(targets, mask)[image, place]
     logits = enlarged(mask_logits[image, layer, query])
@@ -116,12 +109,12 @@ def mask_losses(
 def complementary_losses(
     mask_logits: Tensor, matches: Matches, mask: Tensor, valid: Tensor, tau: float, classes: int
 ) -> Tensor:
-    """`complementary_loss` of every layer, the mean over the images that have one, summed.
+    """Sum `complementary_loss` over the layers, each a mean over the images that have one.
 
     Args:
-        mask_logits: (N, L, Q, h, w) at stride 4.
+        mask_logits: (N, L, Q, h, w).
         matches: Of the same proposals.
-        mask: Class index per pixel, (N, 4 h, 4 w) int64.
+        mask: Base classes.
         valid: False on padding, (N, 4 h, 4 w) bool.
         tau: Floor of the union of the novel proposals, a logit.
         classes: Number of classes K.
@@ -138,7 +131,7 @@ def complementary_losses(
 
 
 def enlarged(mask_logits: Tensor) -> Tensor:
-    """Mask logits (M, h, w) at four times the side, bilinear, in float32 at least."""
+    """Enlarge mask logits (M, h, w) to four times the side, bilinear, in float32 at least."""
     height, width = mask_logits.shape[-2:]
     size = (4 * height, 4 * width)
     logits = mask_logits[:, None].to(torch.promote_types(mask_logits.dtype, torch.float32))
@@ -146,7 +139,7 @@ def enlarged(mask_logits: Tensor) -> Tensor:
 
 
 def resized_labels(mask: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
-    """Labels (N, H, W) int64 at another size, by the nearest pixel."""
+    """Resize labels (N, H, W) int64 by the nearest pixel."""
     rows, columns = (
         (torch.arange(new, device=mask.device) * old).div(new, rounding_mode="floor")
         for new, old in zip(size, mask.shape[-2:], strict=True)
@@ -155,7 +148,7 @@ def resized_labels(mask: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
 
 
 def padded(maps: Tensor, proposals: Proposals, value: int) -> Tensor:
-    """Maps (N, H, W) at the size of the enlarged proposals: right and bottom are padding."""
+    """Pad maps (N, H, W) at the right and bottom to the size of the enlarged proposals."""
     height, width = proposals.mask_logits.shape[-2:]
     below, right = 4 * height - maps.shape[-2], 4 * width - maps.shape[-1]
     return F.pad(maps, (0, right, 0, below), value=value)

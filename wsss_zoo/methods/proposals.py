@@ -6,14 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wsss_zoo.functional import ClassTargets
 from wsss_zoo.methods.base import BaseMethod
-from wsss_zoo.methods.optimizer import Optimizer, split_undecayed
+from wsss_zoo.methods.optimizer import split_groups
 from wsss_zoo.methods.options import check_not_negative
-from wsss_zoo.modules import MaskTransformer, undecayed
+from wsss_zoo.methods.proposal_losses import Matches, class_loss, mask_losses, match_layers
+from wsss_zoo.modules import MaskTransformer, Proposals, undecayed
 
 
 class ProposalMethod(BaseMethod, ABC):
-    """A mask transformer, the weights of its losses, its optimiser and its start weights.
+    """A mask transformer and the weights of its losses.
 
     Args:
         num_classes: Number of classes K, background included.
@@ -30,16 +32,9 @@ class ProposalMethod(BaseMethod, ABC):
         mask_weight: Weight of the focal loss of masks.
         dice_weight: Weight of their dice loss.
         grad_clip: Largest norm of the gradient, unless the trainer has its own; 0 for none.
-        lr: Learning rate of the backbone.
-        head_lr_mult: Factor on it for all other parameters.
         weight_decay: Weight decay; norm layers and embeddings have none.
-        optimizer: "sgd" (momentum 0.9), "nesterov" (the same with Nesterov's momentum), "adam" or
-            "adamw".
         init_from: Checkpoint of a whole network to start from, of MaskFormer or SimFormer; parts
             besides the mask transformer may be missing.
-
-    Raises:
-        ValueError: If a weight is negative.
     """
 
     core = "model."
@@ -60,12 +55,11 @@ class ProposalMethod(BaseMethod, ABC):
         dice_weight: float = 1.0,
         grad_clip: float = 0.01,
         lr: float = 1e-5,
-        head_lr_mult: float = 10.0,
         weight_decay: float = 1e-4,
-        optimizer: Optimizer = "adamw",
         init_from: str | None = None,
+        **shared: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(lr, weight_decay=weight_decay, init_from=init_from, **shared)
         check_not_negative(
             no_object_weight=no_object_weight,
             mask_weight=mask_weight,
@@ -86,16 +80,36 @@ class ProposalMethod(BaseMethod, ABC):
         self.start_from(init_from)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (N, K, H, W) of an image (N, 3, H, W) in [0, 1]: logs of the classes' scores."""
+        """Compute the logs of the classes' scores, (N, K, H, W), of an image (N, 3, H, W)."""
         return self.model.log_scores(image)
 
     @abstractmethod
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Loss of a batch, a scalar."""
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Compute the loss of a batch, a scalar."""
+
+    def layer_losses(
+        self, proposals: Proposals, mask: Tensor, targets: ClassTargets
+    ) -> tuple[dict[str, Tensor], Matches]:
+        """Match the proposals of all layers; compute their class, mask and dice losses."""
+        matches = match_layers(proposals, mask, targets)
+        of_class = class_loss(proposals.class_logits, matches, self.hparams["no_object_weight"])
+        focal, dice = mask_losses(proposals.mask_logits, matches, mask, targets)
+        return {"class": of_class, "mask": focal, "dice": dice}, matches
+
+    def total_loss(self, losses: dict[str, Tensor]) -> Tensor:
+        """Add the class loss and the others, each times its ``<name>_weight``; log all."""
+        total = losses["class"]
+        for name, value in losses.items():
+            if name != "class":
+                total = total + self.hparams[f"{name}_weight"] * value
+        logged = {f"train/loss_{name}": value.detach() for name, value in losses.items()}
+        self.log_dict({"train/loss": total.detach()} | logged)
+        return total
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Backbone and the rest, as for every method; norm layers and embeddings apart."""
-        return split_undecayed(super().parameter_groups(), undecayed(self))
+        """Group as every method does, with norm layers and embeddings apart."""
+        apart = undecayed(self)
+        return split_groups(super().parameter_groups(), apart, "undecayed", weight_decay=0.0)
 
     def configure_gradient_clipping(
         self,
@@ -103,7 +117,7 @@ class ProposalMethod(BaseMethod, ABC):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as the trainer says, else the norm of all gradients to ``grad_clip``."""
+        """Clip as the trainer says, else clip the norm of all gradients to ``grad_clip``."""
         if gradient_clip_val is None:
             gradient_clip_val, gradient_clip_algorithm = self.hparams["grad_clip"], "norm"
         self.clip_gradients(

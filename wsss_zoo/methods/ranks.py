@@ -7,17 +7,16 @@ from torch import Tensor
 
 
 def number_of_ranks() -> int:
-    """Processes that train together; 1 without any distribution."""
+    """Count the processes that train together; 1 without any distribution."""
     distributed = torch.distributed
     available = distributed.is_available() and distributed.is_initialized()
     return distributed.get_world_size() if available else 1
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:
-    """Mean of a value without gradient over all processes; every one of them has to call it.
+    """Average a value without gradient over all processes, each of which has to call it.
 
-    As the divisor of a sum it makes the gradient, which DDP averages, that of one process with all
-    images.
+    With this mean as the divisor of a sum, DDP's average of gradients is that of one process.
     """
     ranks = number_of_ranks()
     if ranks == 1:
@@ -28,10 +27,10 @@ def mean_over_ranks(value: Tensor) -> Tensor:
 
 
 def share_of_global_mean(mean: Tensor, count: Tensor) -> Tensor:
-    """What a mean over this process's own values adds to the mean over those of all processes.
+    """Scale the mean over a process's own values to its share of the mean over all processes.
 
-    The average of the parts, which DDP takes of their gradients, is that mean, however unequal the
-    counts are. Every process has to call it; a single one gets its mean back.
+    DDP averages the gradients of the shares. That is the gradient of the mean over all values,
+    however unequal the counts are. Every process has to call it; a single one gets its mean back.
 
     Args:
         mean: A scalar; 0 where there is nothing to average.
@@ -46,10 +45,10 @@ def share_of_global_mean(mean: Tensor, count: Tensor) -> Tensor:
 
 
 def gathered(value: Tensor) -> Tensor:
-    """The values (M, ...) of all processes, one after the other; M is the same for each.
+    """Concatenate the values (M, ...) of all processes; M is the same for each.
 
-    Gradients flow to the own values, times the number of processes: where all of them compute the
-    same loss of all values, the average that DDP takes is the gradient of that loss.
+    Gradients flow to the own values, times the number of processes. Where all processes compute
+    the same loss of all values, DDP's average is the gradient of that loss.
     """
     if number_of_ranks() == 1:
         return value

@@ -7,13 +7,12 @@ from torch import Tensor
 
 from wsss_zoo.functional import masked_cross_entropy, ohem_cross_entropy
 from wsss_zoo.methods.base import BaseMethod
-from wsss_zoo.methods.optimizer import Optimizer
 from wsss_zoo.methods.ranks import share_of_global_mean
 from wsss_zoo.modules import Architecture, Segmenter
 
 
 class SegmentationMethod(BaseMethod, ABC):
-    """A segmentation network, its loss on masks, its optimiser and its start weights.
+    """A segmentation network and its loss on masks.
 
     A subclass takes ``num_classes``, ``backbone`` and its own options, and hands ``**shared`` to
     ``super().__init__``. Parts that it makes afterwards start from a checkpoint if it calls
@@ -36,12 +35,6 @@ class SegmentationMethod(BaseMethod, ABC):
             2016).
         ohem_thresh: Probability of the true class in [0, 1] below which a pixel is hard.
         ohem_min_kept: Number of pixels of a batch to keep at least.
-        lr: Learning rate of the backbone.
-        head_lr_mult: Factor on it for all other parameters.
-        weight_decay: Weight decay of all parameters.
-        optimizer: "sgd" (momentum 0.9), "nesterov" (the same with Nesterov's momentum), "adam" or
-            "adamw".
-        init_from: Checkpoint of a whole network to start from, of this method or another.
     """
 
     core = "network."
@@ -57,46 +50,39 @@ class SegmentationMethod(BaseMethod, ABC):
         loss: Literal["ce", "ohem"] = "ce",
         ohem_thresh: float = 0.7,
         ohem_min_kept: int = 100_000,
-        lr: float = 1e-4,
-        head_lr_mult: float = 10.0,
-        weight_decay: float = 0.01,
-        optimizer: Optimizer = "adamw",
-        init_from: str | None = None,
+        **shared: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(**shared)
         self.network = self.make_network()
-        self.start_from(init_from)
+        self.start_from(self.hparams["init_from"])
 
     def make_network(self) -> Segmenter:
         """Make a network from the options, freshly initialised."""
-        options = self.hparams
-        return Segmenter(
-            options["num_classes"],
-            options["backbone"],
-            options["architecture"],
-            options["weights"],
-            options["output_stride"],
-            options["freeze_backbone_bn"],
-        )
+        names = ("num_classes", "backbone", "architecture", "weights", "output_stride")
+        options = [self.hparams[name] for name in (*names, "freeze_backbone_bn")]
+        return Segmenter(*options)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (N, C, H, W) of an image (N, 3, H, W) in [0, 1]."""
+        """Compute logits (N, C, H, W) of an image (N, 3, H, W) in [0, 1]."""
         logits: Tensor = self.network(image)
         return logits
 
     @abstractmethod
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Loss of a batch, a scalar."""
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Compute the loss of a batch, a scalar."""
 
     def supervised_loss(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Cross-entropy over all pixels or over the hardest, as ``loss`` says; a scalar.
+        """Average the cross-entropy over all pixels or over the hardest, as ``loss`` says.
 
-        With several processes each selects its own hardest pixels. Without "ohem" the mean is that
-        over the pixels of all processes.
+        With "ohem" each process selects its own hardest pixels. Otherwise the mean is that over the
+        pixels of all processes.
 
         Args:
             logits: Scores, (N, C, H, W).
             mask: Class index per pixel, (N, H, W) int64; 255 does not count.
+
+        Returns:
+            A scalar.
         """
         if self.hparams["loss"] == "ohem":
             thresh, min_kept = self.hparams["ohem_thresh"], self.hparams["ohem_min_kept"]

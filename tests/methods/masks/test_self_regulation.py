@@ -146,7 +146,7 @@ def test_the_released_code_takes_255_for_background():
     released = method(variant="code", ignored_as_background=True)
     expected = method(variant="code").training_step(mapped, 0)
     torch.testing.assert_close(released.training_step(batch, 0), expected)
-    with pytest.raises(ValueError, match="ignored_as_background is the released code's"):
+    with pytest.raises(ValueError, match="ignored_as_background is of the authors' code"):
         method(ignored_as_background=True)
 
 

@@ -278,11 +278,11 @@ def test_starts_from_a_supervised_checkpoint_with_fresh_heads(samples, trainer, 
 def test_the_refinement_has_no_weight_decay():
     learner = method()
     groups = {group["name"]: group for group in learner.parameter_groups()}
-    assert set(map(id, groups["refinement"]["params"])) == set(
+    assert set(map(id, groups["head refinement"]["params"])) == set(
         map(id, learner.branch.refinement.parameters())
     )
-    assert groups["refinement"]["weight_decay"] == 0
-    assert groups["refinement"]["lr"] == groups["head"]["lr"] == 10 * groups["backbone"]["lr"]
+    assert groups["head refinement"]["weight_decay"] == 0
+    assert groups["head refinement"]["lr"] == groups["head"]["lr"] == 10 * groups["backbone"]["lr"]
     listed = [id(value) for group in groups.values() for value in group["params"]]
     assert sorted(listed) == sorted(id(p) for p in learner.parameters())
 

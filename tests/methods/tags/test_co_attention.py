@@ -340,7 +340,7 @@ def test_biases_and_drops_of_the_released_recipe():
     assert all(group["nesterov"] for group in config["optimizer"].param_groups)
     for _ in range(5):
         config["optimizer"].step()
-        config["lr_scheduler"].step()
+        config["lr_scheduler"]["scheduler"].step()
     assert config["optimizer"].param_groups[0]["lr"] == pytest.approx(1e-4)
 
 
@@ -366,5 +366,5 @@ def test_no_foreground_class_is_refused():
 
 
 def test_multi_round_without_a_data_module_says_so(trainer, loader):
-    with pytest.raises(ValueError, match="takes its references from a data module"):
+    with pytest.raises(ValueError, match=r"CoAttention with maps 'multi_round', .*needs a data"):
         trainer().predict(method(), loader(batch_size=1))

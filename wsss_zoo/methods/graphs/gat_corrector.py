@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsss_zoo.contract import GraphBatch, GraphEvaluationBatch, find_data
 from wsss_zoo.functional import (
     WriteBack,
     majority,
@@ -20,7 +21,7 @@ from wsss_zoo.functional import (
 )
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.methods.graphs.image_network import absent_classes, fit_to_image, image_seed
-from wsss_zoo.methods.graphs.region_painting import UNKNOWN, Painting, paint_corrected
+from wsss_zoo.methods.graphs.region_painting import UNKNOWN, believed_classes, paint, refine
 from wsss_zoo.methods.optimizer import Optimizer, make_optimizer
 from wsss_zoo.methods.ranks import share_of_global_mean
 from wsss_zoo.modules import Evaluation, Layer, RegionNetwork
@@ -32,17 +33,21 @@ class GATCorrector(BaseMethod):
     """Corrects noisy pixel labels: clean regions teach a graph network to label the others.
 
     Works on the region graphs that ``predict`` of a network trained on true masks has written
-    (``graphs.pseudo_label_dir``): superpixels with pooled features, joined where they touch and are
-    similar, and for every pixel whether its label is believed. A region is labelled by the majority
-    of its clean pixels where they are at least ``quorum`` of it. The network learns these by their
-    mean cross-entropy, among background and the image's tags; ``predict`` gives each noisy pixel
-    the class of its region.
+    (``graphs.pseudo_label_dir``). These hold superpixels with pooled features, joined where they
+    touch and are similar, and for every pixel whether its label is believed. A region is labelled
+    by the majority of its clean pixels, where they are at least ``quorum`` of it. The network
+    learns these labels by their mean cross-entropy, among background and the image's tags.
+    ``predict`` gives each noisy pixel the class of its region.
+
+    Logs ``train/node_acc``, the accuracy on the labelled regions, and ``train/clean_nodes``, their
+    share. A batch without any has loss 0. Images without clean regions fall back to the clean
+    network ("per_image", "nearest") or the shared one. Images with one class keep it.
 
     Args:
         num_classes: Number of classes C, background included.
         in_channels: Length of the graphs' features: 256 for a DeepLabV3+ decoder.
         mode: "shared": one network, trained by ``fit`` on the graphs of all images. "per_image": a
-            new one for every image, trained in ``predict`` on that image alone; there is no fit,
+            new one for every image, trained in ``predict`` on that image alone. There is no fit,
             and only classes of the image's clean regions can come out. A tagged class without any
             is seeded with the region of lowest loss that the noisy labels give to it.
         layer: "gat" (attention) or "gcn" (convolution of the same width); see `RegionNetwork`.
@@ -54,7 +59,7 @@ class GATCorrector(BaseMethod):
         detection: False: believe all labels when learning, and none when writing back.
         prune: Leave out edges between dissimilar regions.
         use_probs: Append the clean network's probabilities to the features.
-        balance: Cross-entropy as the mean over classes, not over regions; of several processes
+        balance: Cross-entropy as the mean over classes, not over regions. Of several processes
             each looks at the classes of its own images.
         fill: Where noisy pixels get their class from: "network"; "nearest", the clean region the
             fewest edges away and then the most similar; "clean_net", the clean network's prediction
@@ -65,28 +70,21 @@ class GATCorrector(BaseMethod):
         crf_cap: Probability in (0.5, 1] that a class has at most where the CRF begins.
         crf_weight: Weight of the CRF's colour kernel; more of it erases thin objects.
         lr: Learning rate; with the polynomial schedule in ``fit``, constant in "per_image".
-        weight_decay: Weight decay of all parameters.
-        optimizer: "sgd" (momentum 0.9), "nesterov" (the same with Nesterov's momentum), "adam" or
-            "adamw".
-        init_from: Checkpoint of the same network to start from.
 
     Raises:
         ValueError: If an option is unknown or outside its range, the graphs have other features,
             or there is nothing to fit, to validate or to evaluate in another way.
 
-    Logs ``train/node_acc``, right among the labelled regions, and ``train/clean_nodes``, their
-    share. A batch without any has loss 0. An image without any gets the clean network's prediction
-    ("per_image", "nearest"), the shared network's otherwise; one with a single class that class.
-
     Yi, Huang, Guan, Pu, Zhang, "Learning from Pixel-Level Label Noise: A New Perspective for
-    Semi-Supervised Semantic Segmentation", arXiv:2103.14242 (IEEE TIP 2021). No code is known;
-    heads, widths, learning rate, quorum, seeds, modes and the way back to pixels are ours, the
-    sizes those of the GAT paper.
+    Semi-Supervised Semantic Segmentation", arXiv:2103.14242 (IEEE TIP 2021). No code is known.
+    Heads, widths, learning rate, quorum, seeds, modes and the way back to pixels are ours; the
+    sizes are those of the GAT paper.
     """
 
     supervision = "graphs"
     output = "segmentation"
     needs_background = True
+    fixed_options = ("head_lr_mult",)
 
     def __init__(
         self,
@@ -111,9 +109,9 @@ class GATCorrector(BaseMethod):
         lr: float = 5e-3,
         weight_decay: float = 5e-4,
         optimizer: Optimizer = "adam",
-        init_from: str | None = None,
+        **shared: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(lr, 1.0, weight_decay, optimizer, **shared)
         _check_options(self.hparams)
         #: The shared network; None where each image has its own or nothing is learnt.
         self.corrector: RegionNetwork | None = None
@@ -121,16 +119,16 @@ class GATCorrector(BaseMethod):
             # Made for "per_image" too: its options are checked before any image.
             network = self._make_network(in_channels)
             self.corrector = network if mode == "shared" else None
-        if self.corrector is None and init_from is not None:
+        if self.corrector is None and self.hparams["init_from"] is not None:
             raise ValueError(
                 f"init_from is given, but with mode {mode!r} and fill {fill!r} there is no network "
                 "to start; leave it out, or take mode 'shared' and fill 'network'"
             )
-        self.start_from(init_from)
+        self.start_from(self.hparams["init_from"])
 
     @property
     def image_mean(self) -> tuple[float, float, float]:
-        """Grey: no image is padded here."""
+        """Grey: no image is padded."""
         return (0.5, 0.5, 0.5)
 
     def setup(self, stage: str) -> None:
@@ -152,7 +150,7 @@ class GATCorrector(BaseMethod):
                 "evaluation.* is how a network is run on photographs, GATCorrector reads graphs; "
                 "leave it out (a CRF: model.crf)"
             )
-        data: Any = getattr(self.trainer, "datamodule", None)
+        data = find_data(self.trainer)
         given, own = getattr(data, "graph_channels", None), self.hparams["in_channels"]
         if self.corrector is not None and given is not None and given != own:
             raise ValueError(
@@ -161,24 +159,23 @@ class GATCorrector(BaseMethod):
             )
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """All parameters at ``lr``."""
+        """Train all parameters at ``lr``."""
         return [{"name": "network", "lr": self.hparams["lr"], "params": list(self.parameters())}]
 
     def forward(self, graph: Any) -> Tensor:
-        """Logits (V, C), float32, of a batch of graphs; -inf for what an image does not show."""
+        """Compute logits (V, C), float32, of a batch of graphs; -inf for what has no tag."""
         assert self.corrector is not None
         kept = graph.kept if self.hparams["prune"] else None
         logits: Tensor = self.corrector(self._inputs(graph), graph.edge_index, kept)
         return logits.masked_fill(~_shown(graph), -torch.inf)
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Cross-entropy of the labelled regions of all images of the batch."""
+    def training_step(self, batch: GraphBatch, batch_idx: int) -> Tensor:
+        """Compute the cross-entropy of the labelled regions of all images of the batch."""
         logits, labels = self(batch["graph"]), self.node_labels(batch["graph"])
-        loss = region_loss(logits, labels, self.hparams["balance"])
         known = labels != UNKNOWN
+        loss = region_loss(logits, labels, self.hparams["balance"])
         loss = share_of_global_mean(loss, known.sum())
-        # Where it is unknown no class equals the label.
-        right = logits.detach().argmax(1) == labels
+        right = logits.detach().argmax(1) == labels  # no class is UNKNOWN
         logged = {
             "train/loss": loss.detach(),
             "train/node_acc": right.sum() / known.sum().clamp_min(1),
@@ -187,19 +184,25 @@ class GATCorrector(BaseMethod):
         self.log_dict(logged, batch_size=len(batch["image_id"]))
         return loss
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        """{"preds", "confidence"}, each (1, H, W): corrected classes and their probability."""
+    # The data module of the regime gives more than others do.
+    def predict_step(  # type: ignore[override]
+        self, batch: GraphEvaluationBatch, batch_idx: int
+    ) -> dict[str, Tensor]:
+        """Predict {"preds", "confidence"}: corrected classes, their probabilities, (1, H, W)."""
         graph, options = batch["graph"], self.hparams
         votes = self.node_labels(graph)
-        probs = self._region_probs(graph, votes, batch["image_id"][0])
-        crf = (options["crf"], options["crf_cap"], options["crf_weight"])
-        painting = Painting(options["write_back"], options["detection"], *crf)
+        region_probs = self._region_probs(graph, votes, batch["image_id"][0])
         present = _shown(graph)[0].nonzero().flatten()
-        preds, confidence = paint_corrected(painting, batch, votes, probs, present)
-        return {"preds": preds[None], "confidence": confidence[None]}
+        rule = options["write_back"] if options["detection"] else None
+        believed = believed_classes(batch, votes, present, rule)
+        probs = paint(batch, believed, region_probs, present)
+        if options["crf"] and len(present) > 1:
+            probs = refine(probs, batch["image"][0], options["crf_cap"], options["crf_weight"])
+        confidence, index = probs.max(0, keepdim=True)
+        return {"preds": present[index], "confidence": confidence}
 
     def node_labels(self, graph: Any) -> Tensor:
-        """Class of each region by its clean pixels, 255 where too few, (V,) int64."""
+        """Label each region by its clean pixels, 255 where too few, (V,) int64."""
         counts = graph.clean_counts if self.hparams["detection"] else graph.counts
         labels = majority(counts, graph.sizes, self.hparams["quorum"], UNKNOWN)
         index = torch.where(labels == UNKNOWN, 0, labels)
@@ -207,11 +210,12 @@ class GATCorrector(BaseMethod):
         return torch.where(_shown(graph).gather(1, index[:, None])[:, 0], labels, UNKNOWN)
 
     def label_settings(self) -> dict[str, Any]:
-        """What the manifest of the labels says besides: hash of the graphs' own, seed if used."""
-        data: Any = getattr(self.trainer, "datamodule", None)
-        manifest = Path(str(getattr(data, "graph_dir", None)), "manifest.json")
-        known = manifest.is_file()
-        settings = {"graphs": sha256(manifest.read_bytes()).hexdigest()} if known else {}
+        """Give the hash of the graphs' manifest, and the seed if used, for that of the labels."""
+        settings: dict[str, Any] = {}
+        data = find_data(self.trainer)
+        manifest = Path(data.graph_dir, "manifest.json") if data and data.graph_dir else None
+        if manifest and manifest.is_file():
+            settings["graphs"] = sha256(manifest.read_bytes()).hexdigest()
         per_image = self.hparams["mode"] == "per_image" and self.hparams["fill"] == "network"
         return settings | ({"seed": _seed()} if per_image else {})
 

@@ -21,10 +21,10 @@ def fit_to_image(
     seed: int,
     balance: bool = False,
 ) -> Tensor:
-    """Train a new network on the labelled regions of an image, and ask it about all.
+    """Train a new network on the labelled regions of an image, and predict all regions.
 
     Trains within ``torch.inference_mode`` too, where Lightning predicts. Weights and dropout depend
-    on the seed alone; torch's generators are as before afterwards.
+    on the seed alone; torch's generators keep their states.
 
     Args:
         make_network: Makes the network, on any device.
@@ -65,13 +65,13 @@ def fit_to_image(
 
 
 def absent_classes(node_labels: Tensor, num_classes: int) -> Tensor:
-    """Classes that no region has, (C,) bool, of labels (V,) int64 with 255 for none."""
+    """Find the classes that no region has, (C,) bool; 255 in the labels (V,) is no class."""
     occurs = torch.zeros(256, dtype=torch.bool, device=node_labels.device)
     return ~occurs.index_fill(0, node_labels, True)[:num_classes]
 
 
 def image_seed(seed: int, image_id: str) -> int:
-    """Seed for an image, the same whatever images come before it or on which rank it is."""
+    """Derive the seed of an image, whatever images come before it and on whatever rank."""
     digest = hashlib.sha256(image_id.encode()).digest()
     sequence = np.random.SeedSequence([seed, int.from_bytes(digest[:8], "big")])
     return int(sequence.generate_state(1)[0])

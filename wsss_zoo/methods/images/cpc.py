@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsss_zoo.contract import EvaluationBatch, ImagesBatch
 from wsss_zoo.functional import image_patches
 from wsss_zoo.methods.base import BaseMethod
-from wsss_zoo.methods.optimizer import Optimizer
 from wsss_zoo.methods.ranks import gathered
 from wsss_zoo.modules import Backbone, RowContext, RowPrediction
 
@@ -16,14 +16,14 @@ from wsss_zoo.modules import Backbone, RowContext, RowPrediction
 class CPC(BaseMethod):
     """Pretext task on unlabelled images: which patch lies some rows below what is known so far?
 
-    Each patch of an overlapping grid is encoded by itself (the backbone's last map, averaged); a
-    causal network sums up the rows from the top; one linear map per distance predicts the patches
-    further below; InfoNCE tells each from all patches of the batch, those of all processes. Any
+    Each patch of an overlapping grid is encoded by itself (the backbone's last map, averaged). A
+    causal network sums up the rows from the top. One linear map per distance predicts the patches
+    further below. InfoNCE tells each from all patches of the batch, those of all processes. Any
     method starts from the encoder by ``weights: <run>/checkpoints/last.ckpt`` with the same
     ``backbone``.
 
     Args:
-        backbone: Name of a timm model; the one of the method that is to use it.
+        backbone: Name of a timm model: that of the method which is to use it.
         weights: Weights of the backbone: null, "imagenet" (timm downloads them) or the path of a
             file.
         output_stride: Stride of the last feature map, in pixels. The weights fit a method of any
@@ -40,12 +40,6 @@ class CPC(BaseMethod):
         temperature: Divisor of their inner products.
         val_size: Side, pixels, of the middle of a validation image that is measured; smaller images
             are enlarged. Give what training crops have.
-        lr: Learning rate of the backbone.
-        head_lr_mult: Factor on it for all other parameters.
-        weight_decay: Weight decay of all parameters.
-        optimizer: "sgd" (momentum 0.9), "nesterov" (the same with Nesterov's momentum), "adam" or
-            "adamw".
-        init_from: Checkpoint of a whole network to start from.
 
     Raises:
         ValueError: If a number is too small, the images have too few rows of patches, or in
@@ -55,22 +49,24 @@ class CPC(BaseMethod):
     ``infonce_chance``, what guessing gives: 1 / (patches compared). In validation each image is a
     batch of its own, so both are higher than in training.
 
-    BatchNorm: in training mode its statistics mix the patches that are known with those to be
-    predicted, a way to solve the task without learning; the papers take networks without it (van
-    den Oord) or with layer norm (Hénaff). Such weights would fit no other method here, so the
-    backbone keeps its BatchNorm. With ``freeze_backbone_bn`` every patch is encoded by itself and
-    nothing leaks. Without, one set of statistics over all patches of the batch (of one rank)
-    serves patches and negatives alike, which leaves little to leak, but the running statistics
-    become those of small patches, more of which is border than of a whole image.
+    BatchNorm in train mode mixes the statistics of known patches with those to be predicted: a way
+    to solve the task without learning. The papers take networks without it (van den Oord) or with
+    layer norm (Hénaff), whose weights would fit no other method of the zoo. With
+    ``freeze_backbone_bn`` nothing leaks. Without, patches and negatives share the statistics of
+    all patches of a rank's batch, which leaves little to leak. The running statistics then become
+    those of small patches, more of which is border than of a whole image.
 
     Patches of padding are all alike and only blur the measure: keep crops full by the data module's
     ``augmentation.scale_range``.
 
     van den Oord, Li, Vinyals, "Representation Learning with Contrastive Predictive Coding",
-    arXiv:1807.03748, section 3.3; context network, vectors of 64 and temperature from Hénaff et
+    arXiv:1807.03748, section 3.3. Context network, vectors of 64 and temperature are from Hénaff et
     al., "Data-Efficient Image Recognition with Contrastive Predictive Coding", ICML 2020. No code
-    was released. Different: backbone and size of images; the mean over distances in place of the
-    sum; crops are changed (``photometric: all``) as a whole, not patch by patch.
+    was released. Differences from the papers:
+
+    * Backbone and size of images.
+    * The loss is the mean over distances, not the sum.
+    * Crops are changed (``photometric: all``) as a whole, not patch by patch.
     """
 
     supervision = "images"
@@ -90,13 +86,9 @@ class CPC(BaseMethod):
         target_dim: int = 64,
         temperature: float = 10.0,
         val_size: int = 160,
-        lr: float = 1e-4,
-        head_lr_mult: float = 10.0,
-        weight_decay: float = 0.01,
-        optimizer: Optimizer = "adamw",
-        init_from: str | None = None,
+        **shared: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(**shared)
         if val_size < patch_size:
             raise ValueError(
                 f"val_size is {val_size}, less than patch_size {patch_size}; give the crop size"
@@ -105,7 +97,7 @@ class CPC(BaseMethod):
         channels = self.backbone.channels[-1]
         self.context = RowContext(channels, blocks=context_blocks)
         self.prediction = RowPrediction(channels, skip_rows, predict_rows, target_dim, temperature)
-        self.start_from(init_from)
+        self.start_from(self.hparams["init_from"])
 
     def setup(self, stage: str) -> None:
         """Refuse ``predict``: there are no labels to write."""
@@ -117,29 +109,25 @@ class CPC(BaseMethod):
         super().setup(stage)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Features (N, D, rows, columns) of the patches of an image (N, 3, H, W) in [0, 1]."""
+        """Encode the patches of an image (N, 3, H, W) in [0, 1]: (N, D, rows, columns)."""
         size, stride = self.hparams["patch_size"], self.hparams["patch_stride"]
         patches = image_patches(image, size, stride)
         features = self.backbone(patches.flatten(0, 2))[-1].mean((2, 3))
         grid: Tensor = features.unflatten(0, patches.shape[:3]).permute(0, 3, 1, 2)
         return grid
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """InfoNCE over all patches of the batch, those of all processes."""
+    def training_step(self, batch: ImagesBatch, batch_idx: int) -> Tensor:
+        """Compute InfoNCE over all patches of the batch, those of all processes."""
         latents = self(batch["image"])
         loss, accuracy, chance = self._contrast(gathered(latents), gathered(self.context(latents)))
-        self.log_dict(
-            {
-                "train/loss": loss.detach(),
-                "train/infonce_acc": accuracy,
-                # Lightning would copy a number to the device, which waits for it.
-                "train/infonce_chance": torch.full_like(accuracy, chance),
-            }
-        )
+        # Lightning would copy a number to the device, which waits for it.
+        chances = torch.full_like(accuracy, chance)
+        logged = {"loss": loss.detach(), "infonce_acc": accuracy, "infonce_chance": chances}
+        self.log_dict({f"train/{name}": value for name, value in logged.items()})
         return loss
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        """{"loss", "infonce_acc", "infonce_chance"}, each (N,): every image by itself."""
+    def validation_step(self, batch: EvaluationBatch, batch_idx: int) -> dict[str, Tensor]:
+        """Measure each image by itself: {"loss", "infonce_acc", "infonce_chance"}, (N,) each."""
         image = _middle(batch["image"], self.hparams["val_size"])
         latents = [self(one[None]) for one in image]
         results = [self._contrast(one, self.context(one)) for one in latents]

@@ -6,11 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsss_zoo.functional import (
-    feature_regulation_loss,
-    mask_to_image_labels,
-    self_regulation_loss,
-)
+from wsss_zoo.contract import MaskBatch
+from wsss_zoo.functional import feature_regulation_loss, mask_to_image_labels, self_regulation_loss
 from wsss_zoo.methods.ranks import share_of_global_mean
 from wsss_zoo.methods.segmentation import SegmentationMethod
 from wsss_zoo.modules import (
@@ -28,25 +25,20 @@ Variant = Literal["soft", "code", "features"]
 class SelfRegulation(SegmentationMethod):
     """Segmenter with exits at its stages in training, which teach each other.
 
-    Every exit learns from the mask; besides, the shallowest teaches the deeper ones detail (SR-F),
-    and the deepest teaches the shallower ones which classes are there (SR-L).
-
-    ``variant``: what SR-F and SR-L compare. ``soft``: tempered pixel and class probabilities.
-    ``code``: what the released program does, the shallowest exit's arg-max and plain class
-    probabilities. ``features``: SR-F on the feature maps themselves (`feature_regulation_loss`),
-    SR-L as in ``soft``. ``soft`` and ``features`` are our readings of the paper, whose axes,
-    temperature and matching of channels are not known to us.
+    Every exit learns from the mask. Besides, the shallowest exit teaches the deeper ones detail
+    (SR-F), and the deepest teaches the shallower ones which classes are there (SR-L).
 
     Prediction runs the plain network alone. A checkpoint of this method starts a `Supervised` by
     ``init_from``; ``wsss-zoo export --format supervised`` makes it one of `Supervised`.
+    ``architecture: unet`` has exits in the decoder too. The exits may be missing in ``init_from``.
 
     Args:
-        num_classes: Number of classes C, background included.
-        backbone: Name of a timm model that can dilate.
-        variant: "soft", "code" or "features".
+        variant: What SR-F and SR-L compare. "soft": tempered pixel and class probabilities. "code",
+            as in the authors' code: the shallowest exit's arg-max and plain class probabilities.
+            "features": SR-F on feature maps (`feature_regulation_loss`), SR-L as in "soft".
         tau: Temperature of ``soft`` and ``features``.
         exits: Number of exits, the deepest ones; null for all that the network has.
-        exit_head: "light" or "full" (the released heads, which more than double the cost of
+        exit_head: "light", or "full" (the authors' heads, which more than double the cost of
             training); see `MultiExit`.
         cls_weight: Weight of the classification loss of all exits; 0 switches it off.
         seg_weight: Weight of the segmentation loss of all exits.
@@ -54,21 +46,24 @@ class SelfRegulation(SegmentationMethod):
         sr_l_weight: Weight of SR-L; 0 switches it off.
         warmup_steps: Steps at the start without SR-F and SR-L.
         presence: Where the classes' presence is read: from the "mask" of the crop, or the "tags" of
-            the image with the background. In a crop of 255 alone a mask shows no class, not even
-            the background: take "tags" for labels that leave whole images open.
-        ignored_as_background: Take pixels of 255 for background, as the released code does; only
+            the image with the background. A crop of 255 alone shows no class, not even the
+            background: take "tags" for labels that leave whole images open.
+        ignored_as_background: Take pixels of 255 for background, as the authors' code does; only
             with ``code``.
-
-    ``architecture: unet`` has exits in the decoder too. The exits may be missing in ``init_from``.
 
     Raises:
         ValueError: If an option is out of range, or the network has too few exits.
 
     Zhang, Zhang, Tang, Hua, Sun, "Self-Regulation for Semantic Segmentation", ICCV 2021;
-    dongzhang89/SR-SS @ 90a8e86, whose warm-up of 10000 steps is in its description only, and whose
-    logits are upsampled with align_corners=True. It has no U shape; a note on the paper has SR-F
-    among the blocks of its encoder and SR-L among those of its decoder. Here, in "unet" too, the
-    first exit and the last one teach all others.
+    dongzhang89/SR-SS @ 90a8e86. Differences from the paper and the authors' code:
+
+    * ``soft`` and ``features`` are our readings of the paper. Its axes, temperature and matching of
+      channels are not known to us.
+    * The authors' code upsamples logits with align_corners=True. Its warm-up of 10000 steps is in
+      its description only.
+    * The authors' code has no U shape. A note on the paper has SR-F among the blocks of its encoder
+      and SR-L among those of its decoder. In this implementation, in "unet" too, the first exit and
+      the last one teach all others.
     """
 
     supervision = "mask"
@@ -96,7 +91,7 @@ class SelfRegulation(SegmentationMethod):
             raise ValueError(f"tau is {tau}; give a temperature above 0")
         if ignored_as_background and variant != "code":
             raise ValueError(
-                f"ignored_as_background is the released code's, variant is {variant!r}; set "
+                f"ignored_as_background is of the authors' code, but variant is {variant!r}; set "
                 "variant to 'code' or leave it out"
             )
         super().__init__(
@@ -106,8 +101,8 @@ class SelfRegulation(SegmentationMethod):
         self.exits = MultiExit(self.network, num_classes, exits, exit_head, projections)
         self.start_from(self.hparams["init_from"])
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Losses of all exits, and from ``warmup_steps`` on what they learn from each other."""
+    def training_step(self, batch: MaskBatch, batch_idx: int) -> Tensor:
+        """Add the losses of all exits and, from ``warmup_steps`` on, SR-F and SR-L."""
         image, mask = batch["image"], batch["mask"]
         if self.hparams["ignored_as_background"]:
             mask = mask.masked_fill(mask == 255, 0)
@@ -139,7 +134,7 @@ class SelfRegulation(SegmentationMethod):
         self.log("train/loss", loss.detach())
         return loss
 
-    def _presence(self, batch: dict[str, Any], mask: Tensor) -> Tensor:
+    def _presence(self, batch: MaskBatch, mask: Tensor) -> Tensor:
         """Which classes are there, the background included, (N, C)."""
         if self.hparams["presence"] == "mask":
             shown = mask_to_image_labels(mask, self.hparams["num_classes"])

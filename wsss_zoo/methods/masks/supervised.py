@@ -1,9 +1,8 @@
 """Plain segmentation from masks, true or pseudo."""
 
-from typing import Any
-
 from torch import Tensor
 
+from wsss_zoo.contract import MaskBatch
 from wsss_zoo.methods.segmentation import SegmentationMethod
 
 
@@ -16,8 +15,8 @@ class Supervised(SegmentationMethod):
 
     supervision = "mask"
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Cross-entropy against the masks, over all or over the hardest pixels."""
+    def training_step(self, batch: MaskBatch, batch_idx: int) -> Tensor:
+        """Compute the cross-entropy with the masks, over all or over the hardest pixels."""
         loss = self.supervised_loss(self(batch["image"]), batch["mask"])
         self.log("train/loss", loss.detach())
         return loss

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from wsss_zoo.contract import UnlabeledBatch, find_data
 from wsss_zoo.functional import gate_by_tags as remove_untagged
 from wsss_zoo.functional import sigmoid_rampup
 from wsss_zoo.methods.options import check_not_negative
@@ -20,18 +21,15 @@ class SemiMethod(SegmentationMethod, ABC):
     """Segmentation from labelled and unlabelled crops, with a running average of the weights.
 
     Args:
-        num_classes: Number of classes C, background included.
-        backbone: Name of a timm model that can dilate.
         gate_by_tags: Rule out classes that an unlabelled image's tags do not name, wherever the
             method predicts what it then learns from.
         evaluate: Weights that validate, test and predict: "student" or "average".
         ema_decay: Decay of the running average of the weights, in [0, 1).
-
-    Raises:
-        ValueError: If an option is out of range.
     """
 
     supervision = "semi"
+    #: Number of strong views of each unlabelled image that the method needs.
+    needed_views: int = 1
 
     def __init__(
         self,
@@ -45,11 +43,6 @@ class SemiMethod(SegmentationMethod, ABC):
         super().__init__(num_classes, backbone, **shared)
         self.average = self.make_average()
 
-    @property
-    def needed_views(self) -> int:
-        """Number of strong views of each unlabelled image that the method needs."""
-        return 1
-
     def make_average(self) -> WeightAverage | None:
         """Make the running average of the network's weights, if an option asks for it."""
         if self.hparams["evaluate"] == "student":
@@ -59,7 +52,7 @@ class SemiMethod(SegmentationMethod, ABC):
     def setup(self, stage: str) -> None:
         """Refuse a data module with too few strong views."""
         super().setup(stage)
-        data: Any = getattr(self.trainer, "datamodule", None)
+        data = find_data(self.trainer)
         given = getattr(data, "strong_views", self.needed_views)
         if stage == "fit" and given < self.needed_views:
             raise ValueError(
@@ -69,17 +62,13 @@ class SemiMethod(SegmentationMethod, ABC):
             )
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (N, C, H, W) of an image (N, 3, H, W) in [0, 1], of the evaluated weights."""
-        averaged = self.hparams["evaluate"] == "average" and self.average is not None
-        logits: Tensor = (self.average if averaged and self.average else self.network)(image)
+        """Compute logits (N, C, H, W) of an image (N, 3, H, W), by the evaluated weights."""
+        network = self.average if self.hparams["evaluate"] == "average" else None
+        logits: Tensor = (network or self.network)(image)
         return logits
 
-    def mask_absent_classes(self, logits: Tensor, unlabeled: dict[str, Any]) -> Tensor:
-        """Scores in float32, with ``gate_by_tags`` without the classes that tags rule out.
-
-        Args:
-            logits: Scores of unlabelled crops, (M, C, H, W).
-            unlabeled: The unlabelled half of a batch.
+    def mask_absent_classes(self, logits: Tensor, unlabeled: UnlabeledBatch) -> Tensor:
+        """Rule out the classes that tags exclude, with ``gate_by_tags``; (M, C, H, W), float32.
 
         Raises:
             ValueError: If ``gate_by_tags`` is on and no unlabelled image has tags.
@@ -94,28 +83,27 @@ class SemiMethod(SegmentationMethod, ABC):
             )
         return remove_untagged(logits, unlabeled["image_labels"], unlabeled["has_image_labels"])
 
-    def pseudo_label(self, logits: Tensor, unlabeled: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Class index per pixel and its probability, each (M, H, W), without gradients.
+    def pseudo_label(self, logits: Tensor, unlabeled: UnlabeledBatch) -> tuple[Tensor, Tensor]:
+        """Label crops by their logits (M, C, H, W), without gradients.
 
-        Args:
-            logits: Scores of unlabelled crops, (M, C, H, W).
-            unlabeled: The unlabelled half of a batch.
+        Returns:
+            Class index per pixel and its probability, (M, H, W) each.
         """
         probs = self.mask_absent_classes(logits.detach(), unlabeled).softmax(1)
         confidence, label = probs.max(1)
         return label, confidence
 
     def log_pseudo_labels(
-        self, unlabeled: dict[str, Any], label: Tensor, kept: Tensor | None = None
+        self, unlabeled: UnlabeledBatch, label: Tensor, kept: Tensor | None = None
     ) -> None:
-        """Log the share of valid pixels that are kept, and how many labels are right.
+        """Log the share of valid pixels that are kept, and the share of labels that are right.
 
-        ``train/mask_ratio`` always. ``train/pseudo_acc`` over all valid pixels and
-        ``train/pseudo_acc_kept`` over the kept ones where the batch has an ``audit_mask``. Nothing
-        but this function reads the audit mask.
+        ``train/mask_ratio`` is always logged. ``train/pseudo_acc`` over all valid pixels and
+        ``train/pseudo_acc_kept`` over the kept ones need an ``audit_mask`` in the batch. Nothing
+        else reads the audit mask.
 
         Args:
-            unlabeled: The unlabelled half of a batch.
+            unlabeled: The crops.
             label: Class index per pixel, (M, H, W), before any CutMix.
             kept: Whether a pixel's label is used, (M, H, W) bool; None for all.
         """
@@ -131,14 +119,7 @@ class SemiMethod(SegmentationMethod, ABC):
         self.log_dict(values)
 
     def log_losses(self, loss: Tensor, labeled: Tensor, unlabeled: Tensor, **more: Tensor) -> None:
-        """Log the loss and its two parts.
-
-        Args:
-            loss: The whole loss.
-            labeled: Its part of the labelled images.
-            unlabeled: Its part of the unlabelled images, without its weight.
-            **more: Further values under ``train/``.
-        """
+        """Log the loss, its parts of labelled and unlabelled images (unweighted), and ``more``."""
         values = {"loss": loss, "loss_labeled": labeled, "loss_unlabeled": unlabeled} | more
         self.log_dict({f"train/{name}": value.detach() for name, value in values.items()})
 
@@ -147,14 +128,9 @@ class ConsistencyMethod(SemiMethod, ABC):
     """L = L_x + w(t) consistency, with w(t) = unlabeled_weight * `sigmoid_rampup`(t).
 
     Args:
-        num_classes: Number of classes C, background included.
-        backbone: Name of a timm model that can dilate.
         unlabeled_weight: Final weight of the second term. The term is a mean over classes, so a
             weight of w is w / C per pixel.
         rampup_steps: Steps over which the weight grows; 0 for none.
-
-    Raises:
-        ValueError: If an option is out of range.
     """
 
     def __init__(
@@ -169,12 +145,7 @@ class ConsistencyMethod(SemiMethod, ABC):
         super().__init__(num_classes, backbone, **shared)
 
     def total_loss(self, supervised: Tensor, consistency: Tensor) -> Tensor:
-        """Weight the two terms, and log them.
-
-        Args:
-            supervised: L_x, a scalar.
-            consistency: Disagreement on unlabelled images, a scalar.
-        """
+        """Compute L_x + w(t) consistency, and log it."""
         steps = self.hparams["rampup_steps"]
         weight = self.hparams["unlabeled_weight"] * sigmoid_rampup(self.trainer.global_step, steps)
         loss: Tensor = supervised + weight * consistency

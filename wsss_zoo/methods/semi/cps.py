@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wsss_zoo.contract import MaskBatch, SemiBatch, UnlabeledBatch
 from wsss_zoo.functional import cps_loss, cutmix, draw_cutmix_masks
 from wsss_zoo.methods.options import check_not_negative
 from wsss_zoo.methods.ranks import share_of_global_mean
@@ -15,19 +16,15 @@ from wsss_zoo.modules import load_network_weights
 class CPS(SemiMethod):
     """Two networks, differently initialised, label unlabelled images for each other.
 
-    L = L_x of both networks + unlabeled_weight * `cps_loss`. The first network is
-    evaluated, and the running average is its. Both backbones start from ``weights``, the heads
-    differ.
+    L = L_x of both networks + unlabeled_weight * `cps_loss`. The first network is evaluated and
+    averaged. Both backbones start from ``weights``; the heads differ.
 
-    Without ``cutmix`` the labelled and unlabelled crops teach, in one batch per network, each
-    network the other's arg-max on all of them. With it, unlabelled crops are mixed with the next
-    one of the batch by a mask of three boxes; the labels come from a pass over the unmixed crops,
-    without gradients but in train mode (its BatchNorm statistics count), and labelled and mixed
-    crops share a batch.
+    Without ``cutmix`` each network learns the other's arg-max on all labelled and unlabelled crops,
+    in one batch. With it, unlabelled crops are mixed with the next one of the batch by a mask of
+    three boxes. Their labels come from a pass over the unmixed crops, without gradients but in
+    train mode (its BatchNorm statistics count). Labelled and mixed crops share a batch.
 
     Args:
-        num_classes: Number of classes C, background included.
-        backbone: Name of a timm model that can dilate.
         cutmix: Train on mixed unlabelled crops.
         unlabeled_weight: Factor on the loss of unlabelled images; the paper's for VOC 2012 is 1.5,
             and 1 with CutMix; for Cityscapes 6 and 5.
@@ -42,8 +39,8 @@ class CPS(SemiMethod):
 
     * One optimiser has the parameters of both networks. It takes the same steps as the authors'
       two, because each network has its own graph.
-    * Padding, and what is 255 in a mask, is left out of the cross terms. In the authors' code it
-      counts as background would.
+    * Padding and pixels of 255 are left out of the cross terms. In the authors' code they count as
+      background would.
     * Crops share one batch, so BatchNorm in train mode has other statistics. With frozen backbones
       only the decoder's differ.
     """
@@ -73,40 +70,38 @@ class CPS(SemiMethod):
             holder = torch.nn.ModuleDict({"network": self.partner})
             load_network_weights(holder, partner_init_from, self.core)
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """L_x of both networks + unlabeled_weight * cross pseudo supervision."""
+    def training_step(self, batch: SemiBatch, batch_idx: int) -> Tensor:
+        """Compute L_x of both networks + unlabeled_weight * cross pseudo supervision."""
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
+        mask = labeled["mask"]
         step = self._mixed_step if self.hparams["cutmix"] else self._plain_step
-        logits1, logits2, cross = step(labeled, unlabeled)
-        supervised = self.supervised_loss(logits1, labeled["mask"]) + self.supervised_loss(
-            logits2, labeled["mask"]
-        )
+        first, second, cross = step(labeled, unlabeled)
+        supervised = self.supervised_loss(first, mask) + self.supervised_loss(second, mask)
         loss: Tensor = supervised + self.hparams["unlabeled_weight"] * cross
         self.log_losses(loss, supervised, cross)
         return loss
 
     def _plain_step(
-        self, labeled: dict[str, Any], unlabeled: dict[str, Any]
+        self, labeled: MaskBatch, unlabeled: UnlabeledBatch
     ) -> tuple[Tensor, Tensor, Tensor]:
-        image = torch.cat([labeled["image"], unlabeled["weak"]])
+        image, size = torch.cat([labeled["image"], unlabeled["weak"]]), len(labeled["image"])
         valid = torch.cat([labeled["mask"] != 255, unlabeled["valid"]])
-        size = len(labeled["image"])
         all_logits = [self.network(image), self.partner(image)]
         labels = []
         for logits in all_logits:
             gated = self.mask_absent_classes(logits[size:].detach(), unlabeled)
             labels.append(torch.cat([logits[:size].detach().argmax(1), gated.argmax(1)]))
-        label, _ = self.pseudo_label(all_logits[0][size:], unlabeled)
-        self.log_pseudo_labels(unlabeled, label)
+        self.log_pseudo_labels(unlabeled, self.pseudo_label(all_logits[0][size:], unlabeled)[0])
         cross = cps_loss(all_logits[0], all_logits[1], labels[0], labels[1], valid)
         cross = share_of_global_mean(cross, valid.sum())
         return all_logits[0][:size], all_logits[1][:size], cross
 
     def _mixed_step(
-        self, labeled: dict[str, Any], unlabeled: dict[str, Any]
+        self, labeled: MaskBatch, unlabeled: UnlabeledBatch
     ) -> tuple[Tensor, Tensor, Tensor]:
         weak, size = unlabeled["weak"], len(labeled["image"])
-        region = draw_cutmix_masks(len(weak), weak.shape[-2:], device=weak.device)
+        height, width = weak.shape[-2:]
+        region = draw_cutmix_masks(len(weak), (height, width), device=weak.device)
         mixed, valid = (
             cutmix(value, value.roll(1, 0), region) for value in (weak, unlabeled["valid"])
         )

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wsss_zoo.contract import SemiBatch
 from wsss_zoo.functional import cutmix, draw_cutmix_boxes, fixmatch_loss
 from wsss_zoo.methods.options import check_not_negative, check_shares
 from wsss_zoo.methods.ranks import share_of_global_mean
@@ -17,15 +18,12 @@ class FixMatch(SemiMethod):
 
     L = (L_x + unlabeled_weight L_u) / 2; see `fixmatch_loss` for L_u.
 
-    The strong views of two images of the batch are mixed by a box of their own each (CutMix), their
-    labels, confidences and padding by the same box. With ``labels_from: student`` labelled and weak
-    images go through the network in one batch, in train mode, and the mixed ones in a second; with
-    ``average`` a running average of the weights labels the weak images, in eval mode, and labelled
-    and mixed images share a batch.
+    CutMix fills a box of each strong view from the next image of the batch. Labels, confidences and
+    padding are mixed by the same box. With ``labels_from: student`` labelled and weak images are
+    one batch, in train mode, and the mixed ones a second. With ``average`` a running average of the
+    weights labels the weak images, in eval mode; labelled and mixed images share a batch.
 
     Args:
-        num_classes: Number of classes C, background included.
-        backbone: Name of a timm model that can dilate.
         conf_thresh: Confidence in [0, 1] from which a label counts.
         unlabeled_weight: Factor on the loss of unlabelled images.
         cutmix_prob: Probability that a strong view is mixed.
@@ -62,14 +60,11 @@ class FixMatch(SemiMethod):
             return WeightAverage(self.network, self.hparams["ema_decay"])
         return super().make_average()
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """(L_x + unlabeled_weight L_u) / 2."""
+    def training_step(self, batch: SemiBatch, batch_idx: int) -> Tensor:
+        """Compute (L_x + unlabeled_weight L_u) / 2."""
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
-        image, weak, strong = labeled["image"], unlabeled["weak"], unlabeled["strong"][:, 0]
-        box = draw_cutmix_boxes(
-            len(weak), weak.shape[-2:], self.hparams["cutmix_prob"], device=weak.device
-        )
-        mixed, count = cutmix(strong, strong.roll(1, 0), box), len(image)
+        image, weak, count = labeled["image"], unlabeled["weak"], len(labeled["image"])
+        mixed, box = self.mix_views(unlabeled["strong"][:, 0])
         if self.average is not None and self.hparams["labels_from"] == "average":
             weak_logits = self.average(weak)
             both = self.network(torch.cat([image, mixed]))
@@ -79,15 +74,38 @@ class FixMatch(SemiMethod):
             logits, weak_logits = both[:count], both[count:]
             strong_logits = self.network(mixed)
         label, confidence = self.pseudo_label(weak_logits, unlabeled)
-        thresh = self.hparams["conf_thresh"]
-        self.log_pseudo_labels(unlabeled, label, confidence >= thresh)
-        target, sure, valid = (
-            cutmix(value, value.roll(1, 0), box)
-            for value in (label, confidence, unlabeled["strong_valid"][:, 0])
-        )
-        loss_x = self.supervised_loss(logits, labeled["mask"])
-        loss_u = fixmatch_loss(strong_logits, target, sure, thresh, valid)
-        loss_u = share_of_global_mean(loss_u, valid.sum())
+        self.log_pseudo_labels(unlabeled, label, confidence >= self.hparams["conf_thresh"])
+        valid = unlabeled["strong_valid"][:, 0]
+        loss_u = self.unlabeled_loss(strong_logits, label, confidence, valid, box)
+        return self.total_loss(self.supervised_loss(logits, labeled["mask"]), loss_u)
+
+    def mix_views(self, strong: Tensor) -> tuple[Tensor, Tensor]:
+        """Fill a box of each view (M, 3, H, W) from the next one; also return the boxes."""
+        count, (height, width), prob = len(strong), strong.shape[-2:], self.hparams["cutmix_prob"]
+        box = draw_cutmix_boxes(count, (height, width), prob, device=strong.device)
+        return cutmix(strong, strong.roll(1, 0), box), box
+
+    def unlabeled_loss(
+        self,
+        logits: Tensor,
+        label: Tensor,
+        confidence: Tensor,
+        valid: Tensor,
+        box: Tensor | None = None,
+    ) -> Tensor:
+        """Compute `fixmatch_loss` of views with logits (M, C, H, W).
+
+        Label, confidence and valid pixels, (M, H, W) each, are as before the mixing by ``box``.
+        """
+        if box is not None:
+            label, confidence, valid = (
+                cutmix(value, value.roll(1, 0), box) for value in (label, confidence, valid)
+            )
+        loss = fixmatch_loss(logits, label, confidence, self.hparams["conf_thresh"], valid)
+        return share_of_global_mean(loss, valid.sum())
+
+    def total_loss(self, loss_x: Tensor, loss_u: Tensor) -> Tensor:
+        """Compute (L_x + unlabeled_weight L_u) / 2, and log it."""
         loss: Tensor = (loss_x + self.hparams["unlabeled_weight"] * loss_u) / 2
         self.log_losses(loss, loss_x, loss_u)
         return loss

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from wsss_zoo.contract import SemiBatch
 from wsss_zoo.functional import softmax_mse_loss
 from wsss_zoo.methods.ranks import share_of_global_mean
 from wsss_zoo.methods.semi.base import ConsistencyMethod, Source
@@ -16,24 +17,24 @@ class MeanTeacher(ConsistencyMethod):
 
     L = L_x + w(t) `softmax_mse_loss`, w(t) = unlabeled_weight * `sigmoid_rampup`(t).
 
-    The teacher is the running average of the student's weights. It sees the weak view; the student
-    the strong one, or with ``student_view: weak`` the same image, and then labelled images count in
-    the second term too, as in the released code of CPS. All images of the student share a batch.
+    The teacher is the running average of the student's weights. It sees the weak view, the student
+    the strong one. With ``student_view: weak`` the student sees the weak view too, and labelled
+    images count in the second term, as in CPS's code. All images of the student share a batch.
+    ``train/mask_ratio`` is 1: no label is left out.
 
     Args:
-        num_classes: Number of classes C, background included.
-        backbone: Name of a timm model that can dilate.
         student_view: "strong" or "weak".
         teacher_mode: "eval": the teacher uses running BatchNorm statistics, averaged like the
-            weights; "train": those of its batch, and keeps running ones of its own (both released
-            codes). A frozen backbone is in eval mode either way.
+            weights; "train": those of its batch, and keeps running ones of its own, as in both
+            authors' codes. A frozen backbone is in eval mode either way.
         evaluate: "average", the teacher (Tarvainen & Valpola), or "student" (CPS's comparison).
 
-    Tarvainen & Valpola, "Mean teachers are better role models", NIPS 2017; the row "MT" of Chen et
+    Tarvainen & Valpola, "Mean teachers are better role models", NIPS 2017. The row "MT" of Chen et
     al., CVPR 2021 (charlesCXK/TorchSemiSeg @ 5e0c29c), is ``student_view: weak``, ``teacher_mode:
-    train``, ``rampup_steps: 0``, ``evaluate: student``. Here the average follows after the
-    optimiser's step, there before; and padding does not count. ``train/mask_ratio`` is 1: no label
-    is left out.
+    train``, ``rampup_steps: 0``, ``evaluate: student``. Differences from that code:
+
+    * The average follows after the optimiser's step. In the authors' code it follows before.
+    * Padding does not count.
     """
 
     def __init__(
@@ -54,15 +55,14 @@ class MeanTeacher(ConsistencyMethod):
         )
         return WeightAverage(self.network, self.hparams["ema_decay"], buffers)
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """L_x + w(t) mean squared difference of student and teacher."""
+    def training_step(self, batch: SemiBatch, batch_idx: int) -> Tensor:
+        """Compute L_x + w(t) mean squared difference of student and teacher."""
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
         image, weak = labeled["image"], unlabeled["weak"]
         same = self.hparams["student_view"] == "weak"
         view = weak if same else unlabeled["strong"][:, 0]
         valid = unlabeled["valid"] if same else unlabeled["strong_valid"][:, 0]
-        logits = self.network(torch.cat([image, view]))
-        size = len(image)
+        logits, size = self.network(torch.cat([image, view])), len(image)
         assert self.average is not None
         if same:
             teacher = self.average(torch.cat([image, weak]))

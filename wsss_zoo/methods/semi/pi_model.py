@@ -5,35 +5,34 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from wsss_zoo.contract import SemiBatch, UnlabeledBatch
 from wsss_zoo.functional import masked_squared_error
 from wsss_zoo.methods.ranks import share_of_global_mean
 from wsss_zoo.methods.semi.base import ConsistencyMethod
 
 
 class PiModel(ConsistencyMethod):
-    """Two noisy views of an unlabelled image shall be segmented alike.
+    """Two noisy views of an unlabelled image are made to agree.
 
     L = L_x + w(t) mean (p(v1) - p(v2))^2, w(t) = unlabeled_weight * `sigmoid_rampup`(t).
 
     v1 and v2 are two views of one unlabelled crop with the same geometry, each with dropout of its
-    own; gradients flow through both predictions. The mean is over classes and the pixels that are
+    own. Gradients flow through both predictions. The mean is over classes and the pixels that are
     padding or CutOut in neither view; without any it is 0. Labelled images and both views share a
-    batch, and so, where BatchNorm is in train mode, its statistics: with a frozen backbone these
-    are the decoder's alone.
+    batch, and so the statistics of BatchNorm in train mode.
 
     Args:
-        num_classes: Number of classes C, background included.
-        backbone: Name of a timm model that can dilate.
         views: "weak_strong", or "two_strong", for which the data module must draw two strong views.
-        detach_first: Let no gradient through the first prediction, so that only the second follows;
-            the gradient is half as large where both are equally noisy.
+        detach_first: Let no gradient through the first prediction, as later codes do (TorchSSL,
+            USB, CutMix-Seg). The gradient is half as large where both are equally noisy.
 
     Laine & Aila, "Temporal Ensembling for Semi-Supervised Learning", ICLR 2017, algorithm 1
-    (smlaine2/tempens @ a32743a): two passes of the whole mini-batch, so that labelled images take
-    part in the second term too, of which data sets here give one view only. There L_x is divided by
-    the size of the whole batch and w multiplied with the share of labelled images, which cancels
-    here as L_x is a mean over labelled pixels. ``detach_first`` is what later codes do (TorchSSL's
-    and USB's, CutMix-Seg's).
+    (smlaine2/tempens @ a32743a). Differences from the authors' code:
+
+    * Labelled images take no part in the second term: a batch has one view of them. The authors'
+      code passes the whole mini-batch twice.
+    * L_x is a mean over labelled pixels. The authors' code divides it by the size of the whole
+      batch, and multiplies w with the share of labelled images, which cancels.
     """
 
     def __init__(
@@ -45,14 +44,10 @@ class PiModel(ConsistencyMethod):
         **shared: Any,
     ) -> None:
         super().__init__(num_classes, backbone, **shared)
+        self.needed_views = 2 if views == "two_strong" else 1
 
-    @property
-    def needed_views(self) -> int:
-        """Two with ``views: two_strong``, else one."""
-        return 2 if self.hparams["views"] == "two_strong" else 1
-
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """L_x + w(t) mean squared difference of the two predictions."""
+    def training_step(self, batch: SemiBatch, batch_idx: int) -> Tensor:
+        """Compute L_x + w(t) mean squared difference of the two predictions."""
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
         image, (first, second, valid) = labeled["image"], self._views(unlabeled)
         logits, first_logits, second_logits = self.network(torch.cat([image, first, second])).split(
@@ -67,7 +62,7 @@ class PiModel(ConsistencyMethod):
         consistency = share_of_global_mean(consistency, valid.sum())
         return self.total_loss(self.supervised_loss(logits, labeled["mask"]), consistency)
 
-    def _views(self, unlabeled: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    def _views(self, unlabeled: UnlabeledBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Two views (M, 3, H, W) and the pixels that both show (M, H, W)."""
         strong, valid = unlabeled["strong"], unlabeled["strong_valid"]
         if self.hparams["views"] == "two_strong":

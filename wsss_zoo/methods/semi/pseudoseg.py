@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsss_zoo.contract import SemiBatch, UnlabeledBatch
 from wsss_zoo.functional import (
     calibrated_fusion,
     fixmatch_loss,
@@ -14,6 +15,7 @@ from wsss_zoo.functional import (
     masked_cross_entropy,
     soft_label_loss,
 )
+from wsss_zoo.methods.optimizer import split_groups
 from wsss_zoo.methods.options import check_not_negative, check_shares
 from wsss_zoo.methods.ranks import mean_over_ranks, share_of_global_mean
 from wsss_zoo.methods.semi.base import SemiMethod
@@ -25,21 +27,22 @@ class PseudoSeg(SemiMethod):
 
     L = L_seg + unlabeled_weight L_u + L_cls + L_sa.
 
-    A classifier on the segmenter's encoder gives Grad-CAMs of an image's tags, self-attention
-    refines them to logits (`GradCAMBranch`), and `calibrated_fusion` of these and the decoder's
-    logits labels the weak view. L_u: cross-entropy of the strong view with that label on the
-    decoder's grid (stride 4 of DeepLabV3+), summed over confident pixels and divided by the number
-    of all valid ones; padding and the CutOut box are not valid. L_seg and L_sa: cross-entropy of
-    decoder and of refined maps with the masks at the crop's size. L_cls: binary cross-entropy of
-    the tags, mean over labelled images, tagged unlabelled ones and classes.
+    A classifier on the segmenter's encoder gives Grad-CAMs of an image's tags. Self-attention
+    refines them to logits (`GradCAMBranch`). `calibrated_fusion` of these and the decoder's logits
+    labels the weak view.
 
-    The paper's strong view is colour jitter and a CutOut box of 100 pixels, both always: set
-    ``data.augmentation`` as experiments/pseudoseg.yaml does. Brightness is a factor there, as in
-    torchvision; the paper's TensorFlow code adds to it.
+    * L_u: cross-entropy of the strong view with that label on the decoder's grid (stride 4 of
+      DeepLabV3+), summed over confident pixels and divided by the number of valid ones. Padding and
+      the CutOut box are not valid. Nothing confident or valid gives 0.
+    * L_seg, L_sa: cross-entropy of decoder and of refined maps with the masks at the crop's size.
+    * L_cls: binary cross-entropy of the tags, mean over labelled images, tagged unlabelled ones and
+      classes. Labelled images without tags take those of their cropped mask.
+
+    ``gate_by_tags`` rules classes out of the fused label too, not only of the Grad-CAMs. The
+    refinement has no weight decay. Classifier and refinement may be missing in ``init_from``. Of
+    several processes each has its own statistics of the refinement, as of BatchNorm.
 
     Args:
-        num_classes: Number of classes C, background included.
-        backbone: Name of a timm model that can dilate.
         unlabeled_weight: Factor on L_u.
         label: "soft", sharpened by ``temperature``, or "hard", the most probable class.
         temperature: Temperature of soft labels, above 0.
@@ -48,22 +51,21 @@ class PseudoSeg(SemiMethod):
             that the classifier predicts (probability at least 0.5).
         attention_dim: Channels of queries and keys.
 
-    ``gate_by_tags`` rules classes out of the fused label too, not only of the Grad-CAMs. The
-    refinement has no weight decay. Classifier and refinement may be missing in ``init_from``.
-
-    Raises:
-        ValueError: If an option is out of range.
-
     Zou et al., "PseudoSeg: Designing Pseudo Labels for Semantic Segmentation", ICLR 2021
-    (googleinterns/wss @ b01acaf). Grad-CAMs in closed form; see `classifier_grad_cam`. Labelled
-    and weak images are one batch in train mode, the strong ones a second, so that BatchNorm sees
-    the two kinds together; the released code runs each kind alone, and the encoder of the weak
-    images once more with running statistics for the Grad-CAMs: with frozen ones that is the same.
-    There L_cls learns from the tagged images only, where there are any; here from masks and tags.
-    Logits are resized with align_corners=False. Attention skips the padding of weak views, not the
-    strong view's box as there; of labelled images it skips the pixels of 255. Labelled images
-    without tags take those of their cropped mask. Nothing confident or valid gives L_u = 0. Of
-    several processes each has its own statistics of the refinement, as of BatchNorm.
+    (googleinterns/wss @ b01acaf). Its strong view is colour jitter and a CutOut box of 100 pixels,
+    both always: set ``data.augmentation`` as experiments/pseudoseg.yaml does. Differences from the
+    authors' code:
+
+    * Brightness is a factor, as in torchvision. The authors' code adds to it.
+    * Grad-CAMs are computed in closed form; see `classifier_grad_cam`.
+    * Labelled and weak images are one batch in train mode, the strong ones a second. The authors'
+      code runs each kind alone, and for the Grad-CAMs the encoder of the weak images once more with
+      running statistics. With frozen statistics that is the same.
+    * L_cls learns from masks and tags. In the authors' code it learns from the tagged images only,
+      where there are any.
+    * Logits are resized with align_corners=False.
+    * Attention skips the padding of weak views and the pixels of 255 of labelled images. In the
+      authors' code it skips the strong view's box.
     """
 
     needs_background = True
@@ -94,16 +96,12 @@ class PseudoSeg(SemiMethod):
         self.start_from(self.hparams["init_from"])
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """As in all methods, but the refinement has no weight decay."""
-        groups = super().parameter_groups()
-        own = list(self.branch.refinement.parameters())
-        names = set(map(id, own))
-        for group in groups:
-            group["params"] = [value for value in group["params"] if id(value) not in names]
-        return [*groups, {**groups[-1], "name": "refinement", "params": own, "weight_decay": 0.0}]
+        """Group as all methods do, with the refinement apart, which has no weight decay."""
+        apart = self.branch.refinement.parameters()
+        return split_groups(super().parameter_groups(), apart, "refinement", weight_decay=0.0)
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """L_seg + unlabeled_weight L_u + L_cls + L_sa."""
+    def training_step(self, batch: SemiBatch, batch_idx: int) -> Tensor:
+        """Compute L_seg + unlabeled_weight L_u + L_cls + L_sa."""
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
         mask, count = self._padded(labeled["mask"], 255), len(labeled["mask"])
         features = self.network.features(torch.cat([labeled["image"], unlabeled["weak"]]))
@@ -121,14 +119,13 @@ class PseudoSeg(SemiMethod):
         )
         probs = self._fused_probs(hidden, logits[count:], unlabeled)
         loss_u = self._consistency_loss(probs, unlabeled)
-        weight: float = self.hparams["unlabeled_weight"]
-        loss = loss_seg + weight * loss_u + loss_cls + loss_sa
+        loss: Tensor = loss_seg + self.hparams["unlabeled_weight"] * loss_u + loss_cls + loss_sa
         parts = {"loss_classifier": loss_cls, "loss_refinement": loss_sa}
         self.log_losses(loss, loss_seg, loss_u, **parts)
         return loss
 
     def _classification_loss(
-        self, scores: Tensor, tags: Tensor, unlabeled: dict[str, Any]
+        self, scores: Tensor, tags: Tensor, unlabeled: UnlabeledBatch
     ) -> Tensor:
         """Binary cross-entropy of scores (N + M, K), mean over the images whose tags are known."""
         known = torch.ones_like(tags[:, 0])
@@ -141,7 +138,7 @@ class PseudoSeg(SemiMethod):
 
     @torch.no_grad()
     def _fused_probs(
-        self, features: Sequence[Tensor], decoder_logits: Tensor, unlabeled: dict[str, Any]
+        self, features: Sequence[Tensor], decoder_logits: Tensor, unlabeled: UnlabeledBatch
     ) -> Tensor:
         """Probabilities (M, C, h, w) on the decoder's grid of the weak views."""
         # A score of 0 is a probability of 0.5.
@@ -159,7 +156,7 @@ class PseudoSeg(SemiMethod):
         log_probs = probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
         return self.mask_absent_classes(log_probs, unlabeled).softmax(1)
 
-    def _consistency_loss(self, probs: Tensor, unlabeled: dict[str, Any]) -> Tensor:
+    def _consistency_loss(self, probs: Tensor, unlabeled: UnlabeledBatch) -> Tensor:
         """L_u of labels (M, C, h, w), the same for all strong views; logs how good they are."""
         strong, thresh = unlabeled["strong"], self.hparams["conf_thresh"]
         confidence, label = probs.max(1)
@@ -167,16 +164,18 @@ class PseudoSeg(SemiMethod):
         logits = self._decode(self.network.features(strong.flatten(0, 1)))
         valid = self._padded(unlabeled["strong_valid"].flatten(0, 1), False)
         stride, views = valid.shape[-1] // logits.shape[-1], strong.shape[1]
-        # The first pixel of each cell, as the released code's nearest resizing takes it.
+        # The first pixel of each cell, as the nearest resizing of the authors' code takes it.
         valid = valid[:, ::stride, ::stride]
+        probs, label, confidence = (
+            value.repeat_interleave(views, 0) for value in (probs, label, confidence)
+        )
         if self.hparams["label"] == "soft":
-            loss = soft_label_loss(logits, probs.repeat_interleave(views, 0), thresh, valid)
-            return share_of_global_mean(loss, valid.sum())
-        label, confidence = (value.repeat_interleave(views, 0) for value in (label, confidence))
-        loss = fixmatch_loss(logits, label, confidence, thresh, valid)
+            loss = soft_label_loss(logits, probs, thresh, valid)
+        else:
+            loss = fixmatch_loss(logits, label, confidence, thresh, valid)
         return share_of_global_mean(loss, valid.sum())
 
-    def _log_labels(self, label: Tensor, kept: Tensor, unlabeled: dict[str, Any]) -> None:
+    def _log_labels(self, label: Tensor, kept: Tensor, unlabeled: UnlabeledBatch) -> None:
         """Log the labels (M, h, w) at the size of the crop."""
         height, width = unlabeled["valid"].shape[1:]
         stride = self._padded(unlabeled["valid"], False).shape[1] // label.shape[1]
@@ -197,7 +196,7 @@ class PseudoSeg(SemiMethod):
         height, width = value.shape[-2:]
         return F.pad(value, (0, -width % stride, 0, -height % stride), value=fill)
 
-    def _has_tags(self, unlabeled: dict[str, Any]) -> bool:
+    def _has_tags(self, unlabeled: UnlabeledBatch) -> bool:
         return bool(self.hparams["use_tags"]) and "image_labels" in unlabeled
 
 

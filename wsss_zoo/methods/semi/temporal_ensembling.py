@@ -1,11 +1,13 @@
 """Temporal Ensembling: the network follows what it has said about an image before."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from wsss_zoo.contract import SemiBatch, UnlabeledBatch
 from wsss_zoo.functional import crop_to_cells, masked_squared_error
 from wsss_zoo.methods.ranks import gathered, number_of_ranks, share_of_global_mean
 from wsss_zoo.methods.semi.base import ConsistencyMethod
@@ -19,28 +21,23 @@ class TemporalEnsembling(ConsistencyMethod):
 
     L = L_x + w(t) mean (p - Z / (1 - alpha^n))^2, then Z <- alpha Z + (1 - alpha) p.
 
-    Z holds what the network said about an image so far, on a grid of ``ensemble_size``^2 cells over
-    the whole image; n counts, for each cell of each image, the crops that it has seen. Crops read
-    it bilinearly and write the mean of their pixels in a cell, if they cover at least half of it.
-    Pixels whose cell has not been seen have weight 0: they count in the mean, as does the first
-    epoch of the paper, but pull nowhere; padding and CutOut do not count at all. One pass of each
-    image: labelled and unlabelled ones share a batch.
+    Z averages what the network said about an image, on a grid of ``ensemble_size``^2 cells over the
+    whole image. n counts, for each cell of each image, the crops that it has seen. Crops read Z
+    bilinearly. They write the mean of their pixels in a cell, if they cover at least half of it.
+    Pixels of unseen cells count in the mean but pull nowhere, like the first epoch of the paper.
+    Padding and CutOut do not count. Labelled and unlabelled images share a batch.
 
     Z is in the memory of the network's device and takes ``ensemble_size``^2 (2 C + 2) bytes an
     image (float16 and a 16-bit count): 64 KiB for 7 classes, 176 KiB for 21 at 64 cells. Under DDP
-    every rank keeps all of it, because an image comes to another rank in another epoch; the ranks
-    exchange the updates of each batch. A checkpoint holds Z, so that a resume is exact.
+    every rank keeps all of it, and ranks exchange the updates of each batch, because an image comes
+    to another rank in another epoch. A checkpoint holds Z, so that a resume is exact.
 
     Args:
-        num_classes: Number of classes C, background included.
-        backbone: Name of a timm model that can dilate.
-        unlabeled_weight: Final weight of the second term. The term is a mean over classes, so a
-            weight of w is w / C per pixel.
         view: "strong" (photometric noise stands for the paper's) or "weak"; both read and write Z.
         alpha: Share of the old average in Z, in [0, 1).
         ensemble_size: Rows and columns of cells that an image is divided into.
         warm_fill: Before the first step, write the predictions of the start weights for all
-            unlabelled images, whole and in eval mode, as first visit; sensible with ``init_from``.
+            unlabelled images, whole and in eval mode, as first visit. Sensible with ``init_from``.
         ensemble_storage: Without effect, whether "auto", "memory" or "disk": Z is always in memory.
             Configurations of earlier versions have it.
         ensemble_memory: Without effect, likewise.
@@ -49,9 +46,8 @@ class TemporalEnsembling(ConsistencyMethod):
     (smlaine2/tempens @ a32743a), for classification. Differences from the authors' code:
 
     * Z is updated after each batch and corrected by the visits of a cell. The authors' code does
-      both by the epoch. An image comes once an epoch, so that differs only where a cell is not seen
-      in every epoch.
-    * Labelled images have no Z. Why w needs no share of labelled images is told at `PiModel`.
+      both by the epoch. That differs only where a cell is not seen in every epoch.
+    * Labelled images have no Z. `PiModel` explains why w needs no share of labelled images.
     """
 
     def __init__(
@@ -71,10 +67,14 @@ class TemporalEnsembling(ConsistencyMethod):
         self.ensemble = ProbabilityEnsemble(num_classes, ensemble_size, alpha)
         self._resumed: dict[str, Any] | None = None
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """L_x + w(t) mean squared difference of prediction and ensemble, which then follows."""
+    def training_step(self, batch: SemiBatch, batch_idx: int) -> Tensor:
+        """Compute L_x + w(t) mean squared difference of prediction and Z; then update Z."""
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]
-        image, (view, valid) = labeled["image"], self._view(unlabeled)
+        image = labeled["image"]
+        if self.hparams["view"] == "weak":
+            view, valid = unlabeled["weak"], unlabeled["valid"]
+        else:
+            view, valid = unlabeled["strong"][:, 0], unlabeled["strong_valid"][:, 0]
         logits, view_logits = self.network(torch.cat([image, view])).split([len(image), len(view)])
         gated = self.mask_absent_classes(view_logits.detach(), unlabeled).softmax(1)
         target, seen = self._recall(unlabeled, valid)
@@ -85,7 +85,8 @@ class TemporalEnsembling(ConsistencyMethod):
         target = torch.where(seen[:, None], target, probs.detach())
         consistency = masked_squared_error(probs, target, valid)
         consistency = share_of_global_mean(consistency, valid.sum())
-        self._remember(unlabeled, gated, valid)
+        places = unlabeled["geometry"], unlabeled["image_size"]
+        self._remember(unlabeled["image_id"], *places, gated, valid)
         return self.total_loss(self.supervised_loss(logits, labeled["mask"]), consistency)
 
     def on_train_start(self) -> None:
@@ -114,13 +115,7 @@ class TemporalEnsembling(ConsistencyMethod):
         if self._trainer is not None and self.trainer.training:
             self._resumed = checkpoint.get("ensemble")
 
-    def _view(self, unlabeled: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """The view (M, 3, H, W) that is predicted and its pixels that count (M, H, W)."""
-        if self.hparams["view"] == "weak":
-            return unlabeled["weak"], unlabeled["valid"]
-        return unlabeled["strong"][:, 0], unlabeled["strong_valid"][:, 0]
-
-    def _recall(self, unlabeled: dict[str, Any], valid: Tensor) -> tuple[Tensor, Tensor]:
+    def _recall(self, unlabeled: UnlabeledBatch, valid: Tensor) -> tuple[Tensor, Tensor]:
         """What Z says about crops (M, C, H, W), and where it says anything (M, H, W) bool.
 
         Only the shape and the device of ``valid`` matter. On a single rank, images that no data set
@@ -133,10 +128,16 @@ class TemporalEnsembling(ConsistencyMethod):
         return self.ensemble.targets(rows, unlabeled["geometry"], unlabeled["image_size"], size)
 
     @torch.no_grad()
-    def _remember(self, unlabeled: dict[str, Any], probs: Tensor, valid: Tensor) -> None:
+    def _remember(
+        self,
+        image_ids: Sequence[str],
+        geometry: Tensor,
+        image_size: Tensor,
+        probs: Tensor,
+        valid: Tensor,
+    ) -> None:
         """Let Z follow the predictions (M, C, H, W) for crops, those of all ranks."""
-        rows = self.ensemble.rows(unlabeled["image_id"], valid.device)
-        geometry, image_size = unlabeled["geometry"], unlabeled["image_size"]
+        rows = self.ensemble.rows(image_ids, valid.device)
         mean, covered = crop_to_cells(probs, valid, geometry, image_size, self.ensemble.cells)
         rows, mean, covered = (gathered(value) for value in (rows, mean, covered))
         self.ensemble.update(rows, mean, covered)
@@ -160,11 +161,8 @@ class TemporalEnsembling(ConsistencyMethod):
             image = pixels.permute(2, 0, 1)[None].to(self.dtype) / 255
             with self.trainer.precision_plugin.forward_context():
                 probs = self.network(image).float().softmax(1)
-            whole = {
-                "image_id": [image_id],
-                "geometry": torch.tensor([[0.0, 0.0, 1.0, 1.0, 0.0]], device=device),
-                "image_size": torch.tensor([image.shape[2:]], device=device),
-            }
+            whole = torch.tensor([[0.0, 0.0, 1.0, 1.0, 0.0]], device=device)
+            size = torch.tensor([image.shape[2:]], device=device)
             valid = torch.ones(1, *image.shape[2:], dtype=torch.bool, device=device)
-            self._remember(whole, probs, valid)
+            self._remember([image_id], whole, size, probs, valid)
         self.network.train(training)

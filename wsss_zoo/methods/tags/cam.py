@@ -6,22 +6,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsss_zoo.contract import ImageLabelsBatch
 from wsss_zoo.functional import grad_cam, multi_scale_cam
-from wsss_zoo.methods.base import BaseMethod
-from wsss_zoo.methods.optimizer import Optimizer
+from wsss_zoo.methods.tags.base import TagMethod
 from wsss_zoo.modules import Backbone, rescale
 
 
-class CAM(BaseMethod):
+class CAM(TagMethod):
     """Image classifier from tags, with maps of where each tagged class is.
 
     Backbone, global average pooling, linear layer without bias; multi-label soft margin loss. In
-    prediction each scale is one batched pass of [image, mirror]; see `multi_scale_cam` for the
-    merge. Grad-CAM maps go through the same merge, multiplied by their number of positions, so that
-    on the last feature map they equal the CAM.
+    prediction each scale is one batched pass of [image, mirror]; `multi_scale_cam` merges them.
+    Grad-CAM maps are merged likewise. They are multiplied by their number of positions, so that on
+    the last feature map they equal the CAM.
 
     Args:
-        num_classes: Number of classes with background, C = K + 1.
         backbone: Name of a timm model that can dilate.
         weights: Weights of the backbone: null, "imagenet" (timm downloads them) or the path of a
             file.
@@ -29,30 +28,24 @@ class CAM(BaseMethod):
         freeze_backbone_bn: Keep the running BatchNorm statistics of the backbone, as IRN does.
         frozen_stages: Number of feature maps, from the shallow end, up to which nothing is trained;
             IRN's ResNet has 3.
-        scales: Factors by which the image is resized in prediction.
         cam_kind: "cam", or "grad_cam" of ``grad_cam_layer``.
         grad_cam_layer: Module of the backbone, as in its ``named_modules()``; null is the last
             feature map.
-        lr: Learning rate of the backbone.
-        head_lr_mult: Factor on it for the linear layer.
-        weight_decay: Weight decay of all parameters.
-        optimizer: "sgd" (momentum 0.9), "nesterov" (the same with Nesterov's momentum), "adam" or
-            "adamw".
-        init_from: Checkpoint of a whole network to start from.
 
     Raises:
-        ValueError: If there is no foreground class, or no such layer.
+        ValueError: If an option is out of range, or there is no such layer.
 
     Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, in the form of
     IRN (Ahn et al., CVPR 2019, jiwoon-ahn/irn @ a2ece00); Grad-CAM: Selvaraju et al., ICCV 2017.
-    Unlike the released code the image is padded *before* it is mirrored, so that the two maps lie
-    exactly over each other at every size; and the optimiser is AdamW by default (IRN's SGD has
-    momentum 1e-4 by a slip, and rates of 0.1 and 1.0).
+    Differences from IRN's code:
+
+    * The image is padded *before* it is mirrored, so that the two maps lie exactly over each other
+      at every size.
+    * The optimiser is AdamW by default. IRN's SGD has momentum 1e-4 (a bug), and rates of 0.1 and
+      1.0.
     """
 
     supervision = "image_labels"
-    output = "classification"
-    needs_background = True
 
     def __init__(
         self,
@@ -65,58 +58,30 @@ class CAM(BaseMethod):
         scales: tuple[float, ...] = (1.0, 0.5, 1.5, 2.0),
         cam_kind: Literal["cam", "grad_cam"] = "cam",
         grad_cam_layer: str | None = None,
-        lr: float = 1e-4,
-        head_lr_mult: float = 10.0,
-        weight_decay: float = 0.01,
-        optimizer: Optimizer = "adamw",
-        init_from: str | None = None,
+        **shared: Any,
     ) -> None:
-        super().__init__()
-        if num_classes < 2:
-            raise ValueError(
-                f"num_classes is {num_classes}; CAM needs background and a class: give at least 2"
-            )
-        if not scales or min(scales) <= 0:
-            raise ValueError(f"scales is {list(scales)}; give at least one factor, all above 0")
+        super().__init__(num_classes, scales, **shared)
         if grad_cam_layer is not None and cam_kind != "grad_cam":
             raise ValueError("grad_cam_layer has no effect with cam_kind 'cam'; give 'grad_cam'")
         self.backbone = Backbone(backbone, weights, output_stride, freeze_backbone_bn)
         self.backbone.freeze_stages(frozen_stages)
         self.backbone.check_layer(grad_cam_layer)
         self.classifier = nn.Linear(self.backbone.channels[-1], num_classes - 1, bias=False)
-        self.start_from(init_from)
+        self.start_from(self.hparams["init_from"])
 
     def forward(self, image: Tensor) -> Tensor:
-        """Class scores before the sigmoid, (N, K), of an image (N, 3, H, W) in [0, 1]."""
+        """Score the classes of an image (N, 3, H, W) in [0, 1] before the sigmoid: (N, K)."""
         return self._score(self.backbone(image)[-1])
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Mean over images and classes of the binary cross-entropy of scores and tags."""
-        loss = F.binary_cross_entropy_with_logits(
-            self(batch["image"]).float(), batch["image_labels"].float()
-        )
+    def training_step(self, batch: ImageLabelsBatch, batch_idx: int) -> Tensor:
+        """Average the binary cross-entropy of scores and tags over images and classes."""
+        scores, tags = self(batch["image"]).float(), batch["image_labels"].float()
+        loss = F.binary_cross_entropy_with_logits(scores, tags)
         self.log("train/loss", loss.detach())
         return loss
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        """Class scores before the sigmoid, {"scores": (N, K)}."""
-        return {"scores": self(batch["image"])}
-
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        """{"scores": (N, K), "cam": (N, K, H, W) in [0, 1]}; the maps of absent classes are 0."""
-        if "image_labels" not in batch:
-            raise ValueError(
-                "CAM shows where the tagged classes are; give the images to predict image_labels"
-            )
-        results = [
-            self._localise(image[None], tags)
-            for image, tags in zip(batch["image"], batch["image_labels"], strict=True)
-        ]
-        scores, cams = zip(*results, strict=True)
-        return {"scores": torch.stack(scores), "cam": torch.stack(cams)}
-
-    def _localise(self, image: Tensor, image_labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores (K,) and maps (K, H, W) of one image (1, 3, H, W)."""
+    def localise(self, image: Tensor, image_labels: Tensor, image_id: str) -> tuple[Tensor, Tensor]:
+        """Compute scores (K,) and maps (K, H, W) of an image (1, 3, H, W) with tags (K,)."""
         height, width = image.shape[-2:]
         tagged = image_labels.nonzero()[:, 0]
         cam = image.new_zeros(len(image_labels), height, width)
@@ -137,8 +102,7 @@ class CAM(BaseMethod):
         weight = self.classifier.weight[tagged]
         if self.hparams["cam_kind"] == "grad_cam":
             weight = torch.eye(len(tagged), device=image.device)
-        present = image_labels[tagged]
-        stride = self.backbone.strides[-1]
+        present, stride = image_labels[tagged], self.backbone.strides[-1]
         cam[tagged] = multi_scale_cam(maps, weight, present, (height, width), stride).to(cam)
         return self(image)[0] if scores is None else scores, cam
 

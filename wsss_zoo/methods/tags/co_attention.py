@@ -3,86 +3,82 @@
 from typing import Any, Literal
 
 import torch
-from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from pytorch_lightning.utilities.types import LRSchedulerConfigType
 from torch import Tensor
+from torch.optim.lr_scheduler import MultiStepLR
 
+from wsss_zoo.contract import PairBatch, data_of, find_data
 from wsss_zoo.functional import co_attention_loss, exclusive_labels
-from wsss_zoo.methods.base import BaseMethod
-from wsss_zoo.methods.optimizer import Optimizer, drop_schedule, make_optimizer, split_biases
+from wsss_zoo.methods.optimizer import split_groups
+from wsss_zoo.methods.tags.base import TagMethod
 from wsss_zoo.methods.tags.localiser import Localiser
 from wsss_zoo.methods.tags.references import References
 from wsss_zoo.modules import Backbone, PairClassifier, rescale, score
 
-# The released code adds the contrastive loss from this epoch on.
+# The authors' code adds the contrastive loss from this epoch on.
 _CONTRAST_EPOCH = 2
 
 
-class CoAttention(BaseMethod):
+class CoAttention(TagMethod):
     """Classifier of image pairs, with maps of where each tagged class is.
 
-    ``variant: paper``: basic + common + exclusive loss (`co_attention_loss`), one class layer.
-    ``variant: code``, the released one: a class layer with bias for the images themselves and one
-    without for co-attention and contrast; means in place of sums; contrast from the third epoch on;
-    three more pairs of each first image with itself (mirror, 0.75x, 2x). Of these five views each
-    goes through the backbone once; the released code makes 8 passes, and takes the three from the
-    image before its colour jitter, which a batch here no longer holds. Its contrast is left out
-    where no image has a class alone; of several processes each looks at its own.
+    Each image of a pair gathers features from the other (co-attention). A class layer finds the
+    common classes in them, and the other classes in what is left; see `co_attention_loss`.
 
-    ``maps`` in prediction:
-
-    * ``single_round``: the class layer on the image alone, without its bias, merged over ``scales``
-      as CAMs are.
-    * ``multi_round``: the class layer on what the image gathers from each of ``references`` images
-      per class, negative scores set to 0 (our reading), averaged; merged likewise. ``code``
-      averages raw scores and merges five views at one scale instead
-      (`merge_co_attention_views`). The references are drawn once per class from the training list,
-      without replacement, from ``reference_seed`` alone, and stand in the manifest of the labels;
-      one more is drawn to take the place of one that is the image itself. Their feature maps are
-      computed once, so n images cost n backbone passes and one per reference; K (references + 1)
-      maps stay in memory. A class that no other training image has gets its single-round map. The
-      released code draws with replacement for each image, itself included.
+    ``maps: single_round`` applies the class layer to the image alone, without its bias, and merges
+    over ``scales`` as CAMs are. ``multi_round`` applies it to what the image gathers from each of
+    ``references`` images per class. Negative scores are set to 0 (our reading), and the maps of the
+    references averaged. The references are drawn once per class from the training list, without
+    replacement, from ``reference_seed`` alone, and stand in the manifest of the labels. One more is
+    drawn, for images that are references themselves. A class that no other training image has gets
+    its single-round map. n images cost n backbone passes and one per reference; K (references + 1)
+    maps stay in memory.
 
     Args:
-        num_classes: Number of classes with background, C = K + 1.
         backbone: "vgg16" (the paper's, output stride 8) or the name of a timm model.
         weights: Weights of the backbone: null, "imagenet" (timm downloads them) or the path of a
             file.
         output_stride: Stride of the last feature map, in pixels.
         freeze_backbone_bn: Keep the running BatchNorm statistics of the backbone.
         convs: Number of 3x3 convolutions with 512 channels before co-attention; the paper has 3.
-        variant: "paper" or "code".
+        variant: "paper": basic + common + exclusive loss, one class layer. "code": as in the
+            authors' code; see below.
         affinity: "raw", as in the paper: products of features of any length; or "cosine": features
-            of unit length, the matrix starting at 10 times the identity. Where features are long,
-            raw products make every position look at a single other one, and learn nothing.
+            of unit length, the matrix starting at 10 times the identity. With long features, raw
+            products make every position look at a single other one, and learn nothing.
         by_domain: Three affinity matrices, for pairs with images of ``extra_roots``.
         maps: "single_round" or "multi_round".
         references: Reference images per class, R.
         reference_seed: Seed of their draw.
         scales: Factors by which the image is resized in prediction (not in the five views).
         predict_size: Side to which images and references are squashed in prediction, pixels (the
-            released code: 256); null keeps their size. For the five views of ``code`` both are
+            authors' code: 256); null keeps their size. For the five views of ``code`` both are
             rounded to whole multiples of four output strides, so that their grids coincide.
-        lr: Learning rate of the backbone.
-        head_lr_mult: Factor on it for everything else.
-        bias_lr_mult: Factor on both for biases.
-        weight_decay: Weight decay of all parameters.
-        optimizer: "sgd" (momentum 0.9), "nesterov" (the same with Nesterov's momentum), "adam" or
-            "adamw".
+        bias_lr_mult: Factor on both learning rates for biases.
         lr_drop_epochs: Epochs at whose start the learning rate falls to a tenth; null is the
             polynomial schedule.
-        init_from: Checkpoint of a whole network to start from.
-
-    Raises:
-        ValueError: If there is no foreground class, or an option is out of range.
 
     Sun, Wang, Dai, Van Gool, "Mining Cross-Image Semantics for Weakly Supervised Semantic
-    Segmentation", ECCV 2020; GuoleiSun/MCIS_wsss @ 1fc8f75. Different from both: padding takes part
-    in the attention as the mean colour; maps are merged with their mirror.
+    Segmentation", ECCV 2020; GuoleiSun/MCIS_wsss @ 1fc8f75. ``variant: code`` differs from the
+    paper as the authors' code does:
+
+    * A class layer with bias for the images themselves, and one without for co-attention and
+      contrast; means in place of sums; contrast from the third epoch on.
+    * Three more pairs of each first image with itself (mirror, 0.75x, 2x).
+    * Maps average raw scores and merge five views at one scale (`merge_co_attention_views`).
+
+    Differences of this implementation from both:
+
+    * Each of the five views goes through the backbone once. The authors' code makes 8 passes. It
+      takes three views from the image before its colour jitter, which a batch no longer holds.
+    * Contrast is left out where no image has a class alone. Of several processes each looks at its
+      own images.
+    * References are the same for all images. The authors' code draws with replacement for each
+      image, itself included.
+    * Padding takes part in the attention as the mean colour. Maps are merged with their mirror.
     """
 
     supervision = "pairs"
-    output = "classification"
-    needs_background = True
 
     def __init__(
         self,
@@ -100,20 +96,11 @@ class CoAttention(BaseMethod):
         reference_seed: int = 0,
         scales: tuple[float, ...] = (1.0,),
         predict_size: int | None = None,
-        lr: float = 1e-4,
-        head_lr_mult: float = 10.0,
         bias_lr_mult: float = 1.0,
-        weight_decay: float = 0.01,
-        optimizer: Optimizer = "adamw",
         lr_drop_epochs: list[int] | None = None,
-        init_from: str | None = None,
+        **shared: Any,
     ) -> None:
-        super().__init__()
-        if num_classes < 2:
-            raise ValueError(
-                f"num_classes is {num_classes}; co-attention needs background and a class: give at "
-                "least 2"
-            )
+        super().__init__(num_classes, scales, **shared)
         if references < 1:
             raise ValueError(
                 f"references is {references}; give at least 1, or set maps to 'single_round'"
@@ -126,18 +113,16 @@ class CoAttention(BaseMethod):
             by_domain=by_domain,
             cosine=affinity == "cosine",
         )
-        self.localiser = Localiser(
-            self.model, tuple(scales), predict_size, five_views=variant == "code"
-        )
-        self.start_from(init_from)
+        self.localiser = Localiser(self.model, tuple(scales), predict_size, variant == "code")
+        self.start_from(self.hparams["init_from"])
 
     def forward(self, image: Tensor) -> Tensor:
-        """Class scores before the sigmoid, (N, K), of an image (N, 3, H, W) in [0, 1] alone."""
+        """Score the classes of an image (N, 3, H, W) alone before the sigmoid: (N, K)."""
         scores: Tensor = self.model(image)
         return scores
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Losses of the pair, and in ``code`` of each first image with views of itself."""
+    def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
+        """Add the losses of the pair, and in ``code`` of each first image with views of itself."""
         image, other = batch["image"], batch["other"]
         tags, other_tags = batch["image_labels"], other["image_labels"]
         domain, other_domain = batch.get("domain"), other.get("domain")
@@ -153,10 +138,9 @@ class CoAttention(BaseMethod):
         for view in rest:
             loss = loss + self._self_pair_loss(first, view, tags, domain)
         alone = exclusive_labels(tags, other_tags) + exclusive_labels(other_tags, tags)
-        self.log("train/loss", loss.detach())
-        self.log("train/loss_common", losses["common"].detach())
-        self.log("train/loss_exclusive", losses["exclusive"].detach())
-        self.log("train/exclusive_share", (alone > 0).any(1).float().mean())
+        logged = {f"loss_{name}": losses[name].detach() for name in ("common", "exclusive")}
+        logged |= {"loss": loss.detach(), "exclusive_share": (alone > 0).any(1).float().mean()}
+        self.log_dict({f"train/{name}": value for name, value in logged.items()})
         return loss
 
     def pair_losses(
@@ -168,7 +152,7 @@ class CoAttention(BaseMethod):
         domain_m: Tensor | None = None,
         domain_n: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """`co_attention_loss` of feature maps (N, C, h, w), tags (N, K) and domains (N,)."""
+        """Compute `co_attention_loss` of feature maps (N, C, h, w), tags (N, K), domains (N,)."""
         attention, own, common = self.model.attention, self.model.own, self.model.common
         co_m, co_n = attention(feat_m, feat_n, domain_m, domain_n)
         only_m, only_n = attention.contrast(feat_m, co_m), attention.contrast(feat_n, co_n)
@@ -192,64 +176,41 @@ class CoAttention(BaseMethod):
         # The third scores count 0 whatever they are: no contrast is computed for them.
         return co_attention_loss(basic, shared, shared, tags, tags, "code")["total"]
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        """Class scores before the sigmoid of the image alone, {"scores": (N, K)}."""
-        return {"scores": self(batch["image"])}
-
     def setup(self, stage: str) -> None:
-        """For multi-round maps, draw the references from the data module's training list."""
+        """Draw the references of multi-round maps from the data module's training list."""
         super().setup(stage)
-        if stage != "predict" or self.hparams["maps"] == "single_round":
-            return
-        data: Any = getattr(self.trainer, "datamodule", None)
-        if data is None:
-            raise ValueError(
-                "multi_round takes its references from a data module and there is none; call "
-                "trainer.predict(model, datamodule=...) or set maps to 'single_round'"
-            )
-        labels = data.labels_of(data.tagged_ids(), from_masks=True)
-        count, seed = self.hparams["references"], self.hparams["reference_seed"]
-        self.localiser.references = References(labels, count, seed)
+        if stage == "predict" and self.hparams["maps"] == "multi_round":
+            data = data_of(self.trainer, "CoAttention with maps 'multi_round', not 'single_round',")
+            labels = data.labels_of(data.tagged_ids(), from_masks=True)
+            count, seed = self.hparams["references"], self.hparams["reference_seed"]
+            self.localiser.references = References(labels, count, seed)
 
     def on_predict_start(self) -> None:
         """Compute the references' feature maps, each image once."""
-        data: Any = getattr(self.trainer, "datamodule", None)
         references = self.localiser.references
         for image_id in references.needed() if references else []:
-            pixels = torch.from_numpy(data.read_image(image_id)).to(self.device)
-            image = (pixels.permute(2, 0, 1)[None] / 255).to(self.dtype)
-            self.localiser.keep(image_id, image)
+            pixels = data_of(self.trainer, "CoAttention").read_image(image_id)
+            image = torch.from_numpy(pixels).to(self.device).permute(2, 0, 1)[None] / 255
+            self.localiser.keep(image_id, image.to(self.dtype))
 
     def label_settings(self) -> dict[str, Any]:
-        """What the manifest of the labels says besides the writer's options: the references."""
-        references, data = self.localiser.references, getattr(self.trainer, "datamodule", None)
-        if references is None or data is None:
-            return {}
-        return {"references": references.record(data.fg_names)}
+        """Give the references, for the manifest of the labels."""
+        references, data = self.localiser.references, find_data(self.trainer)
+        return {"references": references.record(data.fg_names)} if references and data else {}
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        """{"scores": (N, K), "cam": (N, K, H, W) in [0, 1]}; the maps of absent classes are 0."""
-        if "image_labels" not in batch:
-            raise ValueError(
-                "CoAttention shows where the tagged classes are; give the images to predict "
-                "image_labels"
-            )
-        triples = zip(batch["image"], batch["image_labels"], batch["image_id"], strict=True)
-        results = [self.localiser(image[None], tags, name) for image, tags, name in triples]
-        scores, cams = zip(*results, strict=True)
-        return {"scores": torch.stack(scores), "cam": torch.stack(cams)}
+    def localise(self, image: Tensor, image_labels: Tensor, image_id: str) -> tuple[Tensor, Tensor]:
+        """Compute scores (K,) and maps (K, H, W) of an image (1, 3, H, W) with tags (K,)."""
+        return self.localiser(image, image_labels, image_id)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Backbone and the rest, as for every method; biases apart at ``bias_lr_mult``."""
-        return split_biases(super().parameter_groups(), self.hparams["bias_lr_mult"])
+        """Group as every method does, with biases apart at ``bias_lr_mult``."""
+        groups, factor = super().parameter_groups(), self.hparams["bias_lr_mult"]
+        biases = [parameter for parameter in self.parameters() if parameter.ndim == 1]
+        return groups if factor == 1 else split_groups(groups, biases, "biases", factor)
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The polynomial schedule, or with ``lr_drop_epochs`` the released code's steps."""
-        if self.hparams["lr_drop_epochs"] is None:
-            return super().configure_optimizers()
-        name, decay = self.hparams["optimizer"], self.hparams["weight_decay"]
-        optimizer = make_optimizer(name, self.parameter_groups(), decay)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": drop_schedule(optimizer, self.hparams["lr_drop_epochs"]),
-        }
+    def make_schedule(self, optimizer: torch.optim.Optimizer) -> LRSchedulerConfigType:
+        """Make the polynomial schedule, or with ``lr_drop_epochs`` that of the authors' code."""
+        epochs = self.hparams["lr_drop_epochs"]
+        if epochs is None:
+            return super().make_schedule(optimizer)
+        return {"scheduler": MultiStepLR(optimizer, epochs)}

@@ -4,15 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsss_zoo.functional import (
-    class_activation_map,
-    merge_co_attention_views,
-    multi_scale_cam,
-)
-from wsss_zoo.methods.tags.references import Reference, References
+from wsss_zoo.functional import class_activation_map, merge_co_attention_views, multi_scale_cam
+from wsss_zoo.methods.tags.references import References
 from wsss_zoo.modules import PairClassifier, rescale, score
 
-# Scales of the released code's pairs of an image with itself.
+# Scales of the pairs of an image with itself in the authors' code.
 _SELF_SCALES = (0.75, 2.0)
 
 
@@ -23,41 +19,36 @@ class Localiser:
         model: The pair classifier.
         scales: Factors by which the image is resized; each with its mirror.
         size: Side to which images are squashed, pixels; None keeps theirs.
-        five_views: Merge multi-round maps as the released code does, in place of ``scales``; images
+        five_views: Merge multi-round maps as the authors' code does, in place of ``scales``. Images
             and references are then resized to whole cells of all views.
-
-    Raises:
-        ValueError: If there is no scale, or one is not above 0.
     """
 
     def __init__(
         self,
         model: PairClassifier,
-        scales: tuple[float, ...] = (1.0,),
-        size: int | None = None,
-        five_views: bool = False,
+        scales: tuple[float, ...],
+        size: int | None,
+        five_views: bool,
     ) -> None:
-        if not scales or min(scales) <= 0:
-            raise ValueError(f"scales is {list(scales)}; give at least one factor, all above 0")
         self.model, self.scales, self.size = model, scales, size
-        self._released = five_views
+        self._merges_five = five_views
         #: References of multi-round maps; None for single-round ones.
         self.references: References | None = None
 
     @property
     def five_views(self) -> bool:
         """Whether maps are merged from five views: single-round ones never are."""
-        return self._released and self.references is not None
+        return self._merges_five and self.references is not None
 
     def keep(self, image_id: str, image: Tensor) -> None:
-        """Compute what is kept of a reference image (1, 3, H, W) in [0, 1]."""
+        """Compute and keep the features of a reference image (1, 3, H, W) in [0, 1]."""
         assert self.references is not None
         features = self.model.features(self._squashed(image)).float()
         maps = class_activation_map(features, self.model.common.weight.float())
-        self.references.keep(image_id, Reference(features, maps))
+        self.references.kept[image_id] = features, maps
 
     def __call__(self, image: Tensor, image_labels: Tensor, image_id: str) -> tuple[Tensor, Tensor]:
-        """Scores (K,) and maps (K, H, W) in [0, 1] of an image (1, 3, H, W) with tags (K,)."""
+        """Compute scores (K,) and maps (K, H, W) in [0, 1] of an image with tags (K,)."""
         size, tagged = image.shape[-2:], image_labels.nonzero()[:, 0]
         cam = image.new_zeros(len(image_labels), *size)
         image = self._squashed(image)
@@ -98,13 +89,12 @@ class Localiser:
 
     def _mean(self, gathered: Tensor) -> Tensor:
         """Mean (N, h, w) over references (R, N, h, w)."""
-        # Our reading of the paper's mean: of rectified maps, where a reference that scores low
-        # everywhere says nothing and does not cancel what the others show. The released code has
-        # the mean of raw scores.
+        # Our reading of the paper's mean is that of rectified maps: a reference that scores low
+        # everywhere does not cancel what the others show. The authors' code averages raw scores.
         return (gathered if self.five_views else gathered.relu()).mean(0)
 
     def _five_views(self, image: Tensor, pair: Tensor, tagged: Tensor, image_id: str) -> Tensor:
-        """The released code's maps (k, H, W), from the image (1, 3, H, W) and its `_pair`."""
+        """Maps (k, H, W) as in the authors' code, from the image (1, 3, H, W) and its `_pair`."""
         w_p, weight = self.model.attention.affinity(), self.model.common.weight[tagged]
         own, mirror = pair[:1], pair[1:]
 
@@ -120,16 +110,13 @@ class Localiser:
         return merge_co_attention_views(views, (image.shape[-2], image.shape[-1]))
 
     def _squashed(self, image: Tensor) -> Tensor:
-        size = self._size(image)
+        """An image at the size to work at."""
+        height, width = (side if self.size is None else self.size for side in image.shape[-2:])
+        if self.five_views:
+            # Three quarters of it have to be whole cells too, or the views' grids do not coincide.
+            cells = 4 * self.model.backbone.strides[-1]
+            height, width = (max(1, round(side / cells)) * cells for side in (height, width))
+        size = (height, width)
         if size == image.shape[-2:]:
             return image
         return F.interpolate(image, size, mode="bilinear", antialias=True, align_corners=False)
-
-    def _size(self, image: Tensor) -> tuple[int, int]:
-        """Height and width to work at, pixels."""
-        height, width = (side if self.size is None else self.size for side in image.shape[-2:])
-        if not self.five_views:
-            return height, width
-        # Three quarters of it have to be whole cells too, or the views' grids would not coincide.
-        cells = 4 * self.model.backbone.strides[-1]
-        return max(1, round(height / cells)) * cells, max(1, round(width / cells)) * cells

@@ -1,7 +1,6 @@
 """Reference images that stand for a class when another image is localised."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,20 +10,8 @@ from torch import Tensor
 from wsss_zoo.modules import CoAttentionBlock
 
 
-class Reference(NamedTuple):
-    """What is kept of a reference image.
-
-    Args:
-        features: Feature map, (1, C, h, w).
-        maps: Raw class maps of it, (1, K, h, w).
-    """
-
-    features: Tensor
-    maps: Tensor
-
-
 class References:
-    """So many images of each class, the same for every image that is localised.
+    """Reference images of each class, the same for every image that is localised.
 
     Args:
         labels: Tags (K,) by image id, of the images to draw from.
@@ -50,28 +37,25 @@ class References:
         for column in matrix.T:
             having = ids[np.flatnonzero(column)]
             self.ids.append(rng.permutation(having)[: count + 1].tolist())
-        self._kept: dict[str, Reference] = {}
+        #: Feature map (1, C, h, w) and raw class maps (1, K, h, w) of each.
+        self.kept: dict[str, tuple[Tensor, Tensor]] = {}
 
     def needed(self) -> list[str]:
-        """Ids of all reference images, each once."""
+        """List the ids of all reference images, each once."""
         return sorted({image_id for ids in self.ids for image_id in ids})
 
-    def keep(self, image_id: str, reference: Reference) -> None:
-        """Remember the feature map of one of them."""
-        self._kept[image_id] = reference
-
     def of(self, label: int, image_id: str) -> list[str]:
-        """Ids of the at most R references of a class for an image, which is none of them."""
+        """List the at most R references of a class for an image, which is none of them."""
         return [other for other in self.ids[label] if other != image_id][: self.count]
 
     def gather(
         self, features: Tensor, attention: CoAttentionBlock, label: int, image_id: str
     ) -> Tensor | None:
-        """What an image gathers from the maps of a class in each of its references.
+        """Gather from the maps of a class in each reference of an image.
 
         Args:
             features: Feature maps of views of the image, (N, C, h, w).
-            attention: Compares them.
+            attention: Compares them with those of the references.
             label: Index of the foreground class.
             image_id: The image, which is not its own reference.
 
@@ -81,18 +65,12 @@ class References:
         ids = self.of(label, image_id)
         if not ids:
             return None
-        views, w_p = len(features), attention.affinity()
-        gathered = [
-            attention.gather(
-                features,
-                kept.features.expand(views, -1, -1, -1),
-                w_p,
-                kept.maps[:, label : label + 1].expand(views, -1, -1, -1),
-            )
-            for kept in map(self._kept.__getitem__, ids)
-        ]
+        size, w_p, gathered = (len(features), -1, -1, -1), attention.affinity(), []
+        for other, maps in map(self.kept.__getitem__, ids):
+            values = maps[:, label : label + 1].expand(size)
+            gathered.append(attention.gather(features, other.expand(size), w_p, values))
         return torch.stack(gathered)[:, :, 0]
 
     def record(self, class_names: Sequence[str]) -> dict[str, list[str]]:
-        """Ids by class name, for the manifest."""
+        """Map class names to ids, for the manifest."""
         return dict(zip(class_names, self.ids, strict=True))

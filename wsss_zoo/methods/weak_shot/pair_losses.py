@@ -1,4 +1,11 @@
-"""SimFormer's losses of pairs of pixels, each of an image and its reference."""
+"""SimFormer's losses of pairs of pixels, each of an image and its reference.
+
+Both take N images, then their references: ``labels`` are the base classes, 255 elsewhere,
+(2 N, h, w) int64. ``is_base`` says whether a class has masks, (K,) bool. ``points`` are drawn from
+each image, fewer where there are fewer pixels.
+
+Chen et al. (SimFormer), NeurIPS 2022, as in the authors' code.
+"""
 
 from typing import Literal
 
@@ -25,7 +32,7 @@ Pairing = Literal["cross_image", "code"]
 
 
 def partners(maps: Tensor) -> Tensor:
-    """What belongs to the partner of each of N images and N references, (2 N, ...)."""
+    """Swap the halves of (2 N, ...): N images and their N references."""
     return maps.roll(len(maps) // 2, 0)
 
 
@@ -38,25 +45,22 @@ def sim_net_loss(
     queue: Tensor,
     points: int,
 ) -> tuple[Tensor, Tensor]:
-    """Teach the similarity network on pairs of pixels one of which at least is of a base class.
+    """Teach the similarity network on pairs of pixels, at least one of which is of a base class.
 
-    Of the points of an image four fifths show a class that its partner has too, the others
-    anything else that is not padding.
+    Four fifths of an image's points show a class that its partner has too. The others show anything
+    else but padding.
 
     Args:
         sim_net: The similarity network; the caller's mode counts for its BatchNorm.
-        embeddings: Of the images' pixels, then of the references', (2 N, E, h, w); detached by the
-            caller: only the similarity network learns.
-        labels: Base classes, 255 elsewhere, (2 N, h, w) int64.
+        embeddings: Of the pixels, (2 N, E, h, w), detached: only the similarity network learns.
+        labels: Base classes.
         valid: False on padding, (2 N, h, w) bool.
-        is_base: Whether a class has masks, (K,) bool.
+        is_base: The classes with masks.
         queue: Numbers of pairs of the last calls in all processes, (calls, 2).
-        points: Points of an image; fewer where there are fewer pixels.
+        points: Points of an image.
 
     Returns:
         The loss, and the queue with this call's numbers in place of the oldest.
-
-    Chen et al. (SimFormer), NeurIPS 2022, as the released code has it.
     """
     points = min(points, labels[0].numel())
     images, references = labels.chunk(2)
@@ -86,23 +90,21 @@ def distillation_loss(
     kind: DistillationKind,
     pairing: Pairing,
 ) -> Tensor:
-    """Teach the novel classes' scores of the last layer how similar pixels without base class are.
+    """Teach the novel classes' scores how similar pixels without base class are.
 
-    The mean over the pairs of images, 0 for those that have no novel class in common.
+    Mean over the pairs of images, 0 for those that have no novel class in common.
 
     Args:
         sim_net: The teacher; its BatchNorm is in the caller's mode, which in training updates the
-            running statistics, as in the released code.
+            running statistics, as in the authors' code.
         proposals: Of N images, then of their references.
-        labels: Base classes, 255 elsewhere, (2 N, h, w) int64.
+        labels: Base classes.
         tags: Presence of the novel classes, zeros for base ones, (2 N, foreground classes).
-        is_base: Whether a class has masks, (K,) bool.
-        points: Points of an image; fewer where there are fewer pixels.
+        is_base: The classes with masks.
+        points: Points of an image.
         kind: See `similarity_distillation_loss`.
         pairing: "cross_image": points of the image and of its partner; "code": the student's are
             both of the image, the teacher's of two.
-
-    Chen et al. (SimFormer), NeurIPS 2022.
     """
     points = min(points, labels[0].numel())
     chosen = sample_points(~base_pixels(labels, is_base), points)

@@ -5,16 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wsss_zoo.contract import BaseMaskBatch, WeakShotBatch, find_data
 from wsss_zoo.functional import DistillationKind, class_targets
 from wsss_zoo.methods.options import check_not_negative
-from wsss_zoo.methods.proposal_losses import (
-    class_loss,
-    complementary_losses,
-    mask_losses,
-    match_layers,
-    padded,
-    resized_labels,
-)
+from wsss_zoo.methods.proposal_losses import complementary_losses, padded, resized_labels
 from wsss_zoo.methods.proposals import ProposalMethod
 from wsss_zoo.methods.weak_shot.pair_losses import Pairing, distillation_loss, sim_net_loss
 from wsss_zoo.modules import Proposals, SimNet
@@ -27,7 +21,7 @@ class SimFormer(ProposalMethod):
     """Mask transformer for base classes with masks and novel classes with tags.
 
     Queries are matched with the base classes of a crop by class and mask, with the novel ones by
-    class alone. What queries learn of masks on base classes carries over to novel ones; besides
+    class alone. What queries learn of masks on base classes carries over to novel ones. Besides,
 
     * the complementary loss asks that the novel masks cover what no base mask covers;
     * a similarity network (`SimNet`) learns from pairs of base pixels of two images whether they
@@ -35,31 +29,29 @@ class SimFormer(ProposalMethod):
 
     L = class + mask_weight focal + dice_weight dice + comp_weight complementary, each summed over
     the layers, + pair_weight pairs + distill_weight distillation, on the last layer alone. Image
-    and reference take part alike. A weight of 0 switches a loss off.
+    and reference take part alike. A weight of 0 switches a loss off. Background is a base class.
 
     Args:
-        num_classes: Number of classes K, background included (it counts as a base class).
-        backbone: Name of a timm model with a feature map of stride 4.
         comp_weight: Weight of the complementary loss; 0.2 for ADE20K, 0.15 for COCO-Stuff.
         tau: Floor of the union of the novel masks, a logit; -1e4 switches it off.
         pair_weight: Weight of the similarity network's own loss.
         distill_weight: Weight of the distillation; 0.5 for ADE20K, 0.1 for COCO-Stuff.
         distill_kind: "cce", "ce" or "b0.5"; see `similarity_distillation_loss`.
         pairing: Pixels that the distillation compares the scores of: "cross_image", as the paper
-            and the teacher have it, or "code", the released program's: both of the same image.
+            and the teacher have it, or "code", as in the authors' code: both of the same image.
         pair_points: Pixels drawn from each image; of those for the similarity network four fifths
             show a base class that both images have.
 
-    Raises:
-        ValueError: If an option is out of range.
-
     Chen et al., "Weak-shot Semantic Segmentation via Dual Similarity Transfer", NeurIPS 2022;
-    bcmi/SimFormer-Weak-Shot-Semantic-Segmentation @ 9e32a80. Different from the released code: see
-    ``pairing``; a base class that vanishes at stride 4 keeps its own label; the numbers of pairs
-    are in the checkpoint; the reference shares a novel class with every image that can have such a
-    one; crops without any class are not drawn again; images whose mask has no class stay, there 16
-    of ADE20K and 7 of COCO-Stuff are left out; images are validated at their own size, there at a
-    short side of 512 or 640 pixels. The paper's body was not available to us.
+    bcmi/SimFormer-Weak-Shot-Semantic-Segmentation @ 9e32a80. The paper's body was not available to
+    us. Differences from the authors' code, besides ``pairing``:
+
+    * A base class that vanishes at stride 4 keeps its own label.
+    * The numbers of pairs are in the checkpoint.
+    * The reference shares a novel class with every image that can have such a reference.
+    * Crops without any class are not drawn again. Images whose mask has no class stay; the authors'
+      code leaves out 16 of ADE20K and 7 of COCO-Stuff.
+    * Images are validated at their own size, not at a short side of 512 or 640 pixels.
     """
 
     supervision = "weak_shot"
@@ -80,7 +72,14 @@ class SimFormer(ProposalMethod):
         check_not_negative(
             comp_weight=comp_weight, pair_weight=pair_weight, distill_weight=distill_weight
         )
-        _check(pair_points, pair_weight, distill_weight)
+        if pair_points < 5:
+            raise ValueError(f"pair_points is {pair_points}; give at least 5")
+        if distill_weight > 0 and pair_weight <= 0:
+            raise ValueError(
+                f"distill_weight is {distill_weight} with pair_weight {pair_weight}: the similarity"
+                " network would teach without having learnt; give pair_weight a value above 0, or "
+                "distill_weight 0"
+            )
         super().__init__(num_classes, backbone, **shared)
         self.sim_net = SimNet(self.hparams["channels"]) if pair_weight > 0 else None
         if self.sim_net is not None:
@@ -97,75 +96,42 @@ class SimFormer(ProposalMethod):
     def setup(self, stage: str) -> None:
         """Ask the data module which classes are novel."""
         super().setup(stage)
-        data: Any = getattr(self.trainer, "datamodule", None)
+        data = find_data(self.trainer)
         if stage == "fit" and data is not None:
             novel = set(data.novel_classes)
             self.is_base = torch.tensor([name not in novel for name in data.class_names])
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Losses of both images of each pair, then those of the pair."""
-        both = [batch, batch["reference"]]
-        image, mask, valid, tags = (
-            torch.cat([side[key] for side in both])
-            for key in ("image", "mask", "valid", "image_labels")
-        )
-        proposals: Proposals = self.model(image)
-        mask = padded(mask, proposals, 255)
-        valid = padded(valid, proposals, False)
-        losses = self.layer_losses(proposals, mask, valid, tags)
+    def training_step(self, batch: WeakShotBatch, batch_idx: int) -> Tensor:
+        """Add the losses of both images of each pair, and those of the pair."""
+        both: list[BaseMaskBatch] = [batch, batch["reference"]]
+        proposals: Proposals = self.model(torch.cat([side["image"] for side in both]))
+        mask = padded(torch.cat([side["mask"] for side in both]), proposals, 255)
+        valid = padded(torch.cat([side["valid"] for side in both]), proposals, False)
+        tags = torch.cat([side["image_labels"] for side in both])
+        losses = self._mask_losses(proposals, mask, valid, tags)
         labels = resized_labels(mask, proposals.mask_logits.shape[-2:])
         if self.sim_net is not None:
             inside = resized_labels(valid, labels.shape[-2:])
-            losses |= self.pair_losses(self.sim_net, proposals, labels, inside, tags)
-        weights = {"mask": "mask_weight", "dice": "dice_weight", "comp": "comp_weight"}
-        weights |= {"pair": "pair_weight", "distill": "distill_weight"}
-        loss = losses["class"]
-        for name, weight in weights.items():
-            if name in losses:
-                loss = loss + self.hparams[weight] * losses[name]
-        self.log_dict({f"train/loss_{name}": value.detach() for name, value in losses.items()})
-        self.log("train/loss", loss.detach())
-        return loss
+            losses |= self._pair_losses(self.sim_net, proposals, labels, inside, tags)
+        return self.total_loss(losses)
 
-    def layer_losses(
+    def _mask_losses(
         self, proposals: Proposals, mask: Tensor, valid: Tensor, tags: Tensor
     ) -> dict[str, Tensor]:
-        """Class, mask, dice and complementary loss, each summed over the layers.
-
-        Args:
-            proposals: Of N images.
-            mask: Base classes at the size of the enlarged proposals, 255 elsewhere, (N, H, W).
-            valid: False on padding, (N, H, W).
-            tags: Presence of the novel classes, zeros for the base ones, (N, foreground classes).
-        """
-        options, classes = self.hparams, self.hparams["num_classes"]
+        """Class, mask, dice and complementary loss of N images, each summed over the layers."""
+        classes = self.hparams["num_classes"]
         novel = torch.nn.functional.pad(tags, (classes - tags.shape[1], 0))
-        targets = class_targets(mask, classes, novel)
-        matches = match_layers(proposals, mask, targets)
-        focal, dice = mask_losses(proposals.mask_logits, matches, mask, targets)
-        losses = {
-            "class": class_loss(proposals.class_logits, matches, options["no_object_weight"]),
-            "mask": focal,
-            "dice": dice,
-        }
-        if options["comp_weight"] > 0:
+        losses, matches = self.layer_losses(proposals, mask, class_targets(mask, classes, novel))
+        if self.hparams["comp_weight"] > 0:
             losses["comp"] = complementary_losses(
-                proposals.mask_logits, matches, mask, valid, options["tau"], classes
+                proposals.mask_logits, matches, mask, valid, self.hparams["tau"], classes
             )
         return losses
 
-    def pair_losses(
+    def _pair_losses(
         self, sim_net: SimNet, proposals: Proposals, labels: Tensor, valid: Tensor, tags: Tensor
     ) -> dict[str, Tensor]:
-        """Loss of the similarity network, and what it teaches the scores of the last layer.
-
-        Args:
-            sim_net: The similarity network.
-            proposals: Of the images, then of their references.
-            labels: Base classes at stride 4, 255 elsewhere, (2 N, h, w).
-            valid: False on padding, (2 N, h, w).
-            tags: Presence of the novel classes, (2 N, foreground classes).
-        """
+        """Losses of the similarity network and of the distillation, of N images and references."""
         options, points = self.hparams, self.hparams["pair_points"]
         loss, self.pair_queue = sim_net_loss(
             *(sim_net, proposals.pixel_embeddings.detach(), labels, valid),
@@ -178,14 +144,3 @@ class SimFormer(ProposalMethod):
                 *(options["distill_kind"], options["pairing"]),
             )
         return losses
-
-
-def _check(points: int, pair_weight: float, distill_weight: float) -> None:
-    if points < 5:
-        raise ValueError(f"pair_points is {points}; give at least 5")
-    if distill_weight > 0 and pair_weight <= 0:
-        raise ValueError(
-            f"distill_weight is {distill_weight} with pair_weight {pair_weight}: the similarity "
-            "network would teach without having learnt; give pair_weight a value above 0, or "
-            "distill_weight 0"
-        )
