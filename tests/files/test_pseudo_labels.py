@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from tests.each import each
-from wsss_zoo.files import manifests
 from wsss_zoo.files.atomic import TEMPORARY, write_json
 from wsss_zoo.files.manifests import HEADER, MANIFEST, Manifest, sha256_file, write_manifest
 from wsss_zoo.files.pseudo_labels import (

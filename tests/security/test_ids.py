@@ -19,7 +19,7 @@ from wsss_zoo.cli import main
 from wsss_zoo.data.reading.class_files import read_class_file
 from wsss_zoo.data.reading.splits import read_split
 from wsss_zoo.data.reading.tag_files import read_tag_file
-from wsss_zoo.data.sets.coco_annotations import CocoIndex, read_annotations, read_index, write_index
+from wsss_zoo.data.sets.coco_annotations import read_annotations, read_tags, write_tags
 from wsss_zoo.drawing.pictures import PANELS
 from wsss_zoo.files.label_folder import LabelFolder
 from wsss_zoo.files.pseudo_labels import read_cam, read_label, write_cam, write_label
@@ -116,10 +116,9 @@ def test_coco(image_id, tmp_path, monkeypatch):
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="is no image of COCO 2014"):
         read_annotations(path)
-    # The stored index of such a file, as if another program had written it.
-    index = CocoIndex([image_id.replace("\0", "")], np.zeros((1, 2), np.int32), np.zeros((1, 80)))
-    write_index(tmp_path / "index.npz", index, "digest")
-    assert read_index(tmp_path / "index.npz", "digest") is None
+    # Stored tags of such a file, as if another program had written them.
+    write_tags(tmp_path / "tags.json", {image_id: ["person"]}, "digest")
+    assert read_tags(tmp_path / "tags.json", "digest") is None
 
 
 @each("name", ["../ensemble-00000001-0123456789abcdef.bin", "/etc/passwd"])

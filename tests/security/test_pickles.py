@@ -16,7 +16,6 @@ from wsss_zoo import methods
 from wsss_zoo.callbacks import NoiseDetector
 from wsss_zoo.cli import main
 from wsss_zoo.data.reading.official_masks import read_matrix
-from wsss_zoo.data.sets.coco_annotations import read_index
 from wsss_zoo.files.pseudo_labels import cam_path, read_cam
 from wsss_zoo.files.region_graphs import graph_path, read_graph
 
@@ -132,8 +131,6 @@ def test_arrays(tmp_path, marker):
     np.savez(cam_path(tmp_path, "a"), cam=bomb, classes=np.zeros(1, dtype=np.int64))
     with pytest.raises(OSError, match=r"a\.npz cannot be read .*delete it and predict again"):
         read_cam(tmp_path, "a")
-    np.savez(tmp_path / "index.npz", digest=np.array("d"), ids=bomb, sizes=bomb, tags=bomb)
-    assert read_index(tmp_path / "index.npz", "d") is None
 
 
 def test_pixels_of_a_noise_detector(tmp_path, marker):

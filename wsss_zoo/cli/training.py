@@ -112,7 +112,7 @@ class ZooCLI(LightningCLI):
 
     # Not static as in LightningCLI, which calls it on the instance.
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
-        """List the subcommand asked for, and arguments of Trainer's methods that are not the user's."""
+        """List the subcommand asked for, and the arguments of Trainer that users do not give."""
         own = {"weights_only", "verbose", "return_predictions"}
         return {name: LightningCLI.subcommands()[name] | own for name in self._asked}
 
