@@ -16,8 +16,8 @@ from wsss_zoo.callbacks import (
     PretextMetrics,
     SegmentationMetrics,
 )
+from wsss_zoo.runs.checkpoints.last_checkpoint import LastCheckpoint
 from wsss_zoo.runs.folder import CHECKPOINT
-from wsss_zoo.runs.last_checkpoint import LastCheckpoint
 from wsss_zoo.runs.logger import RunLogger
 
 STEPS, EVERY = 8, 3

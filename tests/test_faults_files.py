@@ -15,9 +15,9 @@ from wsss_zoo.files.manifests import Manifest, find_manifest, write_manifest
 from wsss_zoo.files.pseudo_labels import read_cam, read_label, write_cam, write_label
 from wsss_zoo.files.region_graphs import read_graph, write_graph
 from wsss_zoo.modules.weights import read_state_dict
-from wsss_zoo.runs.checkpoint import read_checkpoint
+from wsss_zoo.runs.checkpoints.checkpoint import read_checkpoint
+from wsss_zoo.runs.checkpoints.last_checkpoint import LastCheckpoint
 from wsss_zoo.runs.folder import CHECKPOINT
-from wsss_zoo.runs.last_checkpoint import LastCheckpoint
 from wsss_zoo.runs.metrics_csv import MetricsFile
 
 pytestmark = [

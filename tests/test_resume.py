@@ -11,8 +11,8 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from tests.methods.zoo import CASES
 from tests.resumed_runs import STEPS, Send, differences, in_child, killed, train
+from wsss_zoo.runs.checkpoints.last_checkpoint import LastCheckpoint
 from wsss_zoo.runs.folder import CHECKPOINT
-from wsss_zoo.runs.last_checkpoint import LastCheckpoint
 
 pytestmark = [
     # The child of a process with threads; it touches none of them.

@@ -13,7 +13,7 @@ from wsss_zoo.deploy import export as exporting
 from wsss_zoo.deploy import torch_exporters
 from wsss_zoo.deploy.export import export_segmenter
 from wsss_zoo.methods import BaseMethod
-from wsss_zoo.runs.segmenter import TrainedSegmenter, load_segmenter
+from wsss_zoo.runs.checkpoints.segmenter import TrainedSegmenter, load_segmenter
 
 SEGMENTERS = [
     name

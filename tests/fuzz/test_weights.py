@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.reading import read_or_refuse
 from wsss_zoo.modules.weights import read_state_dict
-from wsss_zoo.runs.checkpoint import read_checkpoint
+from wsss_zoo.runs.checkpoints.checkpoint import read_checkpoint
 
 CONTENT = {
     "state_dict": {"a": torch.zeros(3), "b": torch.ones(2, 2)},

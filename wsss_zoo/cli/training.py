@@ -27,9 +27,9 @@ from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.modules.evaluation import Evaluation
 from wsss_zoo.runs import folder as run_folder
-from wsss_zoo.runs.checkpoint import check_checkpoint_fits, read_checkpoint
+from wsss_zoo.runs.checkpoints.checkpoint import check_checkpoint_fits, read_checkpoint
+from wsss_zoo.runs.checkpoints.last_checkpoint import LastCheckpoint
 from wsss_zoo.runs.data import make_data
-from wsss_zoo.runs.last_checkpoint import LastCheckpoint
 from wsss_zoo.runs.logger import LogConfig, RunLogger
 from wsss_zoo.runs.wandb import prepare_wandb, wandb_run
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from wsss_zoo.data.classes import ClassesInUse
 from wsss_zoo.data.reading.image_files import Checks, ImageFiles, ImageSource
-from wsss_zoo.data.reading.splits import read_split, sample_labeled_split
+from wsss_zoo.data.reading.splits import read_split
 from wsss_zoo.data.reading.tag_files import Tags, check_tags, multi_hot, tags_from_masks
+from wsss_zoo.data.supervision.labeled_split import sample_labeled_split
 from wsss_zoo.files.text import Report, raise_problem
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from wsss_zoo.arguments.command_parser import usage_errors
 from wsss_zoo.deploy.supervised_checkpoint import save_supervised
 from wsss_zoo.deploy.torch_exporters import EXAMPLE, Run, example_image, export_onnx, export_program
 from wsss_zoo.files.atomic import replacing
-from wsss_zoo.runs.segmenter import TrainedSegmenter, load_segmenter
+from wsss_zoo.runs.checkpoints.segmenter import TrainedSegmenter, load_segmenter
 
 Format = Literal["onnx", "torch_export", "supervised"]
 

@@ -20,7 +20,7 @@ from wsss_zoo.deploy.tiles import FolderLabeler
 from wsss_zoo.files.label_folder import LabelFolder
 from wsss_zoo.files.manifests import sha256_file
 from wsss_zoo.modules.evaluation import Evaluation
-from wsss_zoo.runs.segmenter import load_segmenter
+from wsss_zoo.runs.checkpoints.segmenter import load_segmenter
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import torch
 
 from wsss_zoo.files.atomic import replacing
 from wsss_zoo.methods import BaseMethod, Supervised
-from wsss_zoo.runs.checkpoint import read_checkpoint
+from wsss_zoo.runs.checkpoints.checkpoint import read_checkpoint
 
 # Entries of a checkpoint that do not describe the network.
 _LEFT_OUT = frozenset(

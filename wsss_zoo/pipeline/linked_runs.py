@@ -99,7 +99,7 @@ def _check_finished(step: Step, folder: Path) -> None:
 def _check_trained(place: str, folder: Path, path: Path) -> None:
     """Refuse a run whose checkpoint is from before the end that its configuration gives."""
     # It imports torch, which a pipeline without such a folder does not.
-    from wsss_zoo.runs.checkpoint import read_checkpoint
+    from wsss_zoo.runs.checkpoints.checkpoint import read_checkpoint
 
     config = _read_config(folder)
     if not all(isinstance(config.get(name), dict) for name in ("model", "trainer")):

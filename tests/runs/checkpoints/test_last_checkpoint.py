@@ -3,7 +3,7 @@ import torch
 from pytorch_lightning import Trainer
 
 from wsss_zoo import Shapes, Supervised
-from wsss_zoo.runs.last_checkpoint import LastCheckpoint
+from wsss_zoo.runs.checkpoints.last_checkpoint import LastCheckpoint
 
 PARTS = ["last.ckpt", "part_1.ckpt", "part_2.ckpt"]
 

@@ -6,7 +6,7 @@ from tests.checkpoints import NAMES, save_checkpoint
 from tests.cli.test_main import TINY
 from wsss_zoo import CAM, CPS, Supervised
 from wsss_zoo.cli import ZooCLI
-from wsss_zoo.runs.segmenter import load_segmenter
+from wsss_zoo.runs.checkpoints.segmenter import load_segmenter
 
 
 class OwnSegmenter(Supervised):

@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities import rank_zero_info
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from wsss_zoo.runs.exact_resume import (
+from wsss_zoo.runs.checkpoints.exact_resume import (
     StopRequest,
     begin_validation_again,
     is_between_steps,

@@ -12,7 +12,7 @@ import wsss_zoo.methods  # noqa: F401  (importing is what makes the methods know
 from wsss_zoo.arguments.checks import loaded_class, subclasses
 from wsss_zoo.data.reading.class_files import read_class_file
 from wsss_zoo.methods.base import BaseMethod, without_start_weights
-from wsss_zoo.runs.checkpoint import read_checkpoint
+from wsss_zoo.runs.checkpoints.checkpoint import read_checkpoint
 
 
 @dataclass(frozen=True)
