@@ -56,7 +56,7 @@ class Measurement(NamedTuple):
     def mean(self) -> str:
         """Mean and standard deviation over the seeds; a difference has a sign."""
         spread = f" ± {statistics.stdev(self.values):.1f}" if len(self.values) > 1 else ""
-        return f"{statistics.mean(self.values):{'+' if self.row else ''}.1f}{spread}"
+        return f"{statistics.mean(self.values):{'+' if self.row else ''}z.1f}{spread}"
 
     @property
     def seeds(self) -> str:
