@@ -19,7 +19,7 @@ IMPORTS = {
     "deploy/torch_exporters.py": "onnx and onnxruntime",
     "functional/regions/superpixels.py": "fast_slic",
     "runs/data.py": "the data module that the user names on the command line or in a recipe",
-    "runs/segmenter.py": "the method that the user names with --model",
+    "runs/checkpoints/segmenter.py": "the method that the user names with --model",
     "runs/wandb.py": "the logger that LightningCLI has checked",
 }
 # What a file has just written, it reads to compare.
