@@ -120,7 +120,7 @@ def test_broken_weights_do_not_get_into_a_checkpoint(step, saved, tmp_path):
 def test_losses_are_looked_at_together(monkeypatch, tmp_path):
     """Not at every step: that would wait for the device."""
     looks = []
-    monkeypatch.setattr(FiniteLoss, "_check", lambda self: looks.append(len(self._seen)))
+    monkeypatch.setattr(FiniteLoss, "_check_losses", lambda self: looks.append(len(self._seen)))
     train("Supervised", tmp_path, trainer={"log_every_n_steps": 8, "limit_val_batches": 0})
     # Two checkpoints, the log, and the last checkpoint.
     assert looks == [3, 6, 8, 8]
