@@ -72,8 +72,9 @@ def test_options_of_a_base_that_are_not_handed_on_are_none():
 @pytest.mark.parametrize("kind", [Supervised, FixMatch, methods.CAM])
 def test_a_checkpoint_may_name_its_class_among_the_options(kind):
     # As an exported checkpoint does; `load_from_checkpoint` hands it on.
-    method = kind(3, "test_efficientnet", _class_path=f"wsss_zoo.{kind.__name__}")
-    assert "_class_path" not in method.hparams
+    name = f"wsss_zoo.{kind.__name__}"
+    assert kind(3, "test_efficientnet", _class_path=name).hparams["_class_path"] == name
+    assert "_class_path" not in kind(3, "test_efficientnet").hparams
     assert "_class_path" not in kind.option_types()
 
 

@@ -63,8 +63,11 @@ class BaseMethod(LightningModule):
         _class_path: str | None = None,
     ) -> None:
         super().__init__()
-        # Collects the arguments of all subclasses too. A checkpoint may name its class among them.
-        self.save_hyperparameters(ignore=[*self.fixed_options, "_class_path"])
+        # Collects the arguments of all subclasses too. The command line and a checkpoint name the
+        # class among them; where nobody does, it is no hyper-parameter.
+        self.save_hyperparameters(ignore=self.fixed_options)
+        if self.hparams.get("_class_path", "") is None:
+            self.save_hyperparameters(ignore=[*self.fixed_options, "_class_path"])
         check_choices(self.option_types(), self.hparams)
         #: How images are run in validation, test and prediction; may be replaced.
         self.evaluation = Evaluation()
