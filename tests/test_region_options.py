@@ -141,7 +141,7 @@ def test_help_has_the_groups(capsys):
     with pytest.raises(SystemExit):
         main(["predict", "--help"])
     printed = capsys.readouterr().out
-    assert "The loss above which given labels count as noise" in printed
+    assert "Loss above which given labels count as noise" in printed
     assert "Region graphs that predict builds" in printed
     for option in ("noise.precision", "graphs.num_segments", "evaluation.gate_by_tags"):
         assert f"--{option} " in printed

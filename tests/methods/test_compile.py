@@ -127,7 +127,9 @@ def test_a_checkpoint_of_a_compiled_run_is_a_plain_one(backend, tmp_path, monkey
     torch._dynamo.reset()
     counted = Counted()
     if backend == "traced":
-        monkeypatch.setattr(zoo_cli, "CompiledTraining", partial(CompiledTraining, counted))
+        monkeypatch.setattr(
+            zoo_cli.callbacks, "CompiledTraining", partial(CompiledTraining, counted)
+        )
     run = fit(tmp_path / "run", "--compile", "true")
     assert any(isinstance(part, CompiledTraining) for part in run.trainer.callbacks)
     path = tmp_path / "run/checkpoints/last.ckpt"

@@ -53,7 +53,9 @@ class Evaluation:
         gate_by_tags: bool = False,
     ) -> None:
         if window is not None and window < 1:
-            raise ValueError(f"window is {window}; give a side >= 1, or null for the whole image")
+            raise ValueError(
+                f"window is {window}; give a side >= 1 pixel, or null for the whole image"
+            )
         if not 0 < window_stride <= 1:
             raise ValueError(
                 f"window_stride is {window_stride}; give a fraction of the window in (0, 1]"
