@@ -1,6 +1,6 @@
 """Runs that an earlier version of the package made: their checkpoints, made small to be kept.
 
-`tests/fixtures/before` holds short runs of ``wsss-zoo fit`` on `Shapes`: the configuration as it
+The archives in `tests/fixtures` hold short runs of ``wsss-zoo fit`` on `Shapes`: the configuration as it
 was written, and the checkpoint without the optimiser's state. Of some the weights are the trained
 ones in float16. Of the others the checkpoint keeps their names, shapes and types only, and
 `fill_by_name` gives them values. ``expected.json`` and ``labels.npz`` hold what ``validate`` and
@@ -8,15 +8,23 @@ ones in float16. Of the others the checkpoint keeps their names, shapes and type
 names and shapes of every case of `tests.methods.zoo`.
 """
 
+import atexit
 import hashlib
 import math
+import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-FOLDER = Path(__file__).parent / "fixtures" / "before"
+# Unpacked until the process ends.
+_TEMPORARY = tempfile.TemporaryDirectory()
+atexit.register(_TEMPORARY.cleanup)
+FOLDER = Path(_TEMPORARY.name)
+for _archive in ("saved_runs.zip", "saved_weights.zip"):
+    zipfile.ZipFile(Path(__file__).parent / "fixtures" / _archive).extractall(FOLDER)
 
 
 def fill_by_name(state: dict[str, Tensor]) -> dict[str, Tensor]:
