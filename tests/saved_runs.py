@@ -1,8 +1,8 @@
 """Runs that an earlier version of the package made: their checkpoints, made small to be kept.
 
 The archives in `tests/fixtures` hold short runs of ``wsss-zoo fit`` on `Shapes`: the configuration
-as it was written, and the checkpoint without the optimiser's state. Of some the weights are the trained
-ones in float16. Of the others the checkpoint keeps their names, shapes and types only, and
+as it was written, and the checkpoint without the optimiser's state. Of some the weights are the
+trained ones in float16. Of the others the checkpoint keeps their names, shapes and types only, and
 `fill_by_name` gives them values. ``expected.json`` and ``labels.npz`` hold what ``validate`` and
 ``predict`` of that version gave for these weights, ``methods.json`` the options and the weights'
 names and shapes of every case of `tests.methods.zoo`.

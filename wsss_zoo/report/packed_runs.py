@@ -7,6 +7,8 @@ import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
+from wsss_zoo.files.atomic import replacing
+
 SUFFIX = ".runs.zip"
 _TEMPORARY = "wsss_zoo_runs_"
 # Of the unpacked files together; the kept runs of a family have about 1 MB.
@@ -15,15 +17,16 @@ _MOST_BYTES = 256 * 2**20
 
 def pack(folder: Path, archive: Path) -> None:
     """Pack a folder of runs into a file. The same files give the same bytes."""
-    unfinished = archive.with_name(f".{archive.name}.tmp")
-    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed:
+    with (
+        replacing(archive) as unfinished,
+        zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed,
+    ):
         for path in sorted(filter(Path.is_file, folder.rglob("*"))):
             # Its date is that of every ZipInfo: 1980.
             member = zipfile.ZipInfo(path.relative_to(folder).as_posix())
             member.create_system = 3
             member.external_attr = 0o644 << 16
             packed.writestr(member, path.read_bytes(), zipfile.ZIP_DEFLATED, 9)
-    unfinished.replace(archive)
 
 
 def unpack(archive: Path, folder: Path) -> None:

@@ -12,7 +12,7 @@ from wsss_zoo.report.comparison import compare
 from wsss_zoo.report.find_runs import find_runs
 from wsss_zoo.report.groups import Group
 from wsss_zoo.report.metrics_file import Curve
-from wsss_zoo.report.page.curves import group_line, panels, spread, ticks
+from wsss_zoo.report.page.curves import group_line, move_apart, panels, ticks
 from wsss_zoo.report.runs import Run
 
 
@@ -114,6 +114,6 @@ def test_ticks_span_the_range(low, high):
 
 
 def test_labels_do_not_lie_on_each_other():
-    moved = spread([100, 101, 102, 103], 13, 110)
+    moved = move_apart([100, 101, 102, 103], 13, 110)
     assert min(np.diff(moved)) >= 13
     assert moved[-1] <= 110

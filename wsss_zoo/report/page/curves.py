@@ -111,10 +111,10 @@ def ticks(low: float, high: float, count: int) -> list[float]:
     return [float(f"{tick:.10g}") for tick in found]
 
 
-def spread(places: Sequence[float], step: float, high: float) -> list[float]:
+def move_apart(places: Sequence[float], step: float, high: float) -> list[float]:
     """Move rising places apart to at least ``step``, and below ``high`` as far as they fit.
 
-    >>> spread([10.0, 11.0, 50.0], 5, 100)
+    >>> move_apart([10.0, 11.0, 50.0], 5, 100)
     [10.0, 15.0, 50.0]
     """
     offsets = step * np.arange(len(places))
@@ -150,7 +150,7 @@ def _panel(groups: Sequence[Group], metric: str, colored: Sequence[int]) -> Pane
     }
     order = sorted(heights, key=heights.__getitem__)
     ends = [100 * (1 - _TOP + (_TOP - _BOTTOM) * heights[place]) for place in order]
-    ends = spread(ends, _NAME_HEIGHT, 98 * (1 - _BOTTOM))
+    ends = move_apart(ends, _NAME_HEIGHT, 98 * (1 - _BOTTOM))
     return Panel(metric, _svg(figure), dict(zip(order, ends, strict=True)))
 
 
