@@ -1,7 +1,10 @@
 """Every method of the zoo in a small size, and the images it trains on: for tests over all."""
 
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.data.graph_folders import write_graphs
 from wsss_zoo import BaseMethod, Shapes, methods
@@ -50,6 +53,14 @@ STEPS: dict[str, tuple[str, dict[str, Any]]] = CASES | {
     "GATCorrector balanced": ("GATCorrector", GRAPHS | {"balance": True}),
     "GATCorrector probs": ("GATCorrector", GRAPHS | {"use_probs": True}),
 }
+
+
+def quick(cases: Iterable[str], kept: Collection[str]) -> list[Any]:
+    """Mark all cases as slow but those kept, for a test that is the same for each."""
+    slow = pytest.mark.slow
+    return [case if case in kept else pytest.param(case, marks=slow) for case in cases]
+
+
 # What a regime needs beside the images.
 REGIMES: dict[str, dict[str, Any]] = {
     "semi": {"labeled_split": 0.5, "audit": True},
