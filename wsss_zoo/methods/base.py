@@ -67,6 +67,7 @@ class BaseMethod(LightningModule):
         # class among them; where nobody does, it is no hyper-parameter.
         self.save_hyperparameters(ignore=self.fixed_options)
         if self.hparams.get("_class_path", "") is None:
+            del self.hparams["_class_path"]
             self.save_hyperparameters(ignore=[*self.fixed_options, "_class_path"])
         check_choices(self.option_types(), self.hparams)
         #: How images are run in validation, test and prediction; may be replaced.
