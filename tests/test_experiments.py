@@ -103,6 +103,11 @@ def test_first_line_says_what_it_is_and_what_it_gave(path):
     assert len(path.read_text().splitlines()) <= 50
 
 
+@pytest.mark.parametrize("path", RECIPES, ids=place)
+def test_recipe_can_be_read(path):
+    assert all(step.resolved(path.parent) for step in read_recipe(path).steps)
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=place)
 def test_config_trains(path):
     cli = ZooCLI(["fit", "--config", str(path), *TINY, *own_options(path)])
@@ -160,7 +165,15 @@ def identity(step, steps):
     return json.dumps([step.command, method, kept(settings)], sort_keys=True)
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=place)
+# The recipes of the measured rows take the steps of the others to one data set.
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.slow] if "voc_animals" in path.stem else [])
+        for path in RECIPES
+    ],
+    ids=map(place, RECIPES),
+)
 def test_every_step_of_a_recipe_runs(path, tmp_path, done):
     """Steps that are the same but for what the tiny run replaces run once."""
     steps = {step.name: step for step in read_recipe(path).steps}

@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning import Callback
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from tests.methods.zoo import CASES
+from tests.methods.zoo import CASES, PLAIN, quick
 from tests.resumed_runs import STEPS, Send, differences, in_child, killed, train
 from wsss_zoo.runs.checkpoints.last_checkpoint import LastCheckpoint
 from wsss_zoo.runs.folder import CHECKPOINT
@@ -44,7 +44,7 @@ def check_kill(case, tmp_path, step=5, **settings):
     return whole
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", quick(CASES, PLAIN))
 def test_every_method(case, tmp_path):
     """Of five steps the fourth is lost; a validation comes after them."""
     whole = check_kill(case, tmp_path, 4, data={"num_train": 10}, trainer={"max_steps": 5})

@@ -10,7 +10,7 @@ from pytorch_lightning import Callback
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from tests.methods.zoo import CASES, REGIMES, make_data, make_method
+from tests.methods.zoo import CASES, PLAIN, REGIMES, make_data, make_method, quick
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::lightning_fabric.utilities.warnings.PossibleUserWarning"
@@ -84,7 +84,7 @@ def variants(case):
     return found
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", quick(CASES, PLAIN))
 def test_no_trained_parameter_is_left_out(case, trainer, tmp_path):
     data, batches = batches_of(case, tmp_path)
     for options in variants(case):

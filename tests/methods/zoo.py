@@ -36,6 +36,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "GATCorrector": ("GATCorrector", GRAPHS),
     "GATCorrector gcn": ("GATCorrector", GRAPHS | {"layer": "gcn"}),
 }
+# One of each class; the others are variants.
+PLAIN = {case for case in CASES if case == CASES[case][0]}
 # Options with which a training step goes another way, for tests of the step alone.
 STEPS: dict[str, tuple[str, dict[str, Any]]] = CASES | {
     "Supervised ohem": ("Supervised", TINY | {"loss": "ohem"}),
