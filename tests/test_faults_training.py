@@ -173,9 +173,19 @@ def test_loader_that_dies_ends_the_run(tmp_path, monkeypatch, capsys):
     options += ["--trainer.default_root_dir", tmp_path]
     assert from_the_shell(monkeypatch, "fit", "--model", "Supervised", *TINY, *options) == 1
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("wsss-zoo fit: error: DataLoader worker (pid")
+    # It may die while it waits, or while it hands over a batch.
+    assert said.startswith("wsss-zoo fit: error: DataLoader worker ")
     assert "lower data.num_workers or data.batch_size" in said
     assert said.endswith("no step is saved; start the same command again")
+
+
+def test_loader_that_dies_while_it_hands_over_a_batch():
+    with pytest.raises(ConnectionResetError) as loading:
+        exec(compile("raise ConnectionResetError(104, 'reset')", "torch/dataloader.py", "exec"))
+    said = advice(loading.value, "fit")
+    assert said.startswith("DataLoader worker ended while it handed over a batch ([Errno 104]")
+    assert "lower data.num_workers or data.batch_size" in said
+    assert advice(ConnectionResetError(104, "of a server"), "fit") is None
 
 
 def test_out_of_memory_says_what_to_lower(tmp_path, monkeypatch, capsys):

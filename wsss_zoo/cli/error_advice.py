@@ -2,6 +2,7 @@
 
 import errno
 import re
+import traceback
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # torch.save says only that when a disk is full.
@@ -10,6 +11,11 @@ _MEMORY = re.compile(
     r"out of memory|can't allocate memory|Unable to allocate|ALLOC_FAILED", re.IGNORECASE
 )
 _WORKER = re.compile(r"DataLoader worker \(pid")
+_WORKER_REMEDY = (
+    "a loader process has ended, most often because memory or /dev/shm was full: lower "
+    "data.num_workers or data.batch_size; data.num_workers 0 loads in the main process and shows "
+    "the error itself"
+)
 _TRAINING_MEMORY = (
     "lower data.batch_size (trainer.accumulate_grad_batches keeps the images of a step) or "
     "data.crop_size, set trainer.precision bf16-mixed, take model.output_stride 16 or a smaller "
@@ -33,19 +39,22 @@ def advice(error: BaseException, command: str) -> str | None:
     said = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
         return f"{said}; free space on that disk; finished files stay"
+    if isinstance(error, ConnectionError | EOFError) and _comes_from_loader(error):
+        return f"DataLoader worker ended while it handed over a batch ({said}); {_WORKER_REMEDY}"
     if not isinstance(error, RuntimeError | MemoryError):
         return None
     if _TORCH_WRITE.search(said):
         return f"a file could not be written ({said}); free space on its disk"
     # Before memory: a worker that ran out of it is killed silently.
     if _WORKER.search(said):
-        return (
-            f"{said.rstrip('. ')}; a loader process has ended, most often because memory or "
-            "/dev/shm was full: lower data.num_workers or data.batch_size; data.num_workers 0 "
-            "loads in the main process and shows the error itself"
-        )
+        return f"{said.rstrip('. ')}; {_WORKER_REMEDY}"
     if isinstance(error, MemoryError) or _MEMORY.search(str(error)):
         remedies = {"fit": _TRAINING_MEMORY, "export": _SMALLER}
         remedies["label"] = f"lower --max_pixels and --tile, or {_SMALLER}"
         return f"out of memory ({said.rstrip('. ')}); {remedies.get(command, _IMAGE_MEMORY)}"
     return None
+
+
+def _comes_from_loader(error: BaseException) -> bool:
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(frame.filename.endswith("dataloader.py") for frame in frames)
