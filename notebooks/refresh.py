@@ -13,6 +13,8 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 HERE = Path(__file__).parent
+# The commands of the environment that this process runs in, activated or not.
+COMMANDS = str(Path(sys.executable).parent)
 TIMEOUT = 1800  # seconds for a cell, on a machine that has other things to do
 
 
@@ -26,8 +28,7 @@ def run(notebook: NotebookNode, folder: Path) -> NotebookNode:
     Raises:
         CellExecutionError: If a cell raises.
     """
-    # The commands of the environment that this process runs in, activated or not.
-    commands = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    commands = os.pathsep.join([COMMANDS, os.environ.get("PATH", "")])
     # Without these, outputs would tell whose machine it was and what else is installed there.
     environment = {**os.environ, "PATH": commands, "WANDB_MODE": "offline", "COLUMNS": "100"}
     client = NotebookClient(

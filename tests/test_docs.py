@@ -74,6 +74,7 @@ def test_figures_are_small():
     assert sum(sizes) < 2_000_000
 
 
+@pytest.mark.slow
 def test_figures_can_be_drawn_and_are_the_same_each_time(load, tmp_path, monkeypatch):
     # Few images, networks that are not trained: the pictures differ from those of the pages.
     monkeypatch.setattr(load("figure_example"), "Shapes", partial(Shapes, num_train=60))

@@ -3,12 +3,16 @@
 import base64
 import getpass
 import importlib.util
+import os
 import re
 import socket
+import tempfile
 from pathlib import Path
 
 import nbformat
 import pytest
+
+from tests.command_server import commands_on_path
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 names = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -69,12 +73,15 @@ MACHINE = re.compile(r"(?<![\w.<])/(?:home|root|work|tmp|mnt|data|usr|opt|var|Us
 IMAGES = ("image/png", "image/jpeg", "image/svg+xml")
 
 
-def refresh():
+def load_refresh():
     path = NOTEBOOKS[0].parent / "refresh.py"
     spec = importlib.util.spec_from_file_location("refresh", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+refresh = load_refresh()
 
 
 def outputs(notebook):
@@ -139,7 +146,16 @@ def test_readme_links_it(path):
     assert f"](notebooks/{path.name})" in readme
 
 
+@pytest.fixture
+def quick_commands(monkeypatch):
+    """`wsss-zoo` in the notebooks' shells starts at once."""
+    with tempfile.TemporaryDirectory() as folder, commands_on_path(Path(folder)) as found:
+        monkeypatch.setattr(refresh, "COMMANDS", os.pathsep.join([found, refresh.COMMANDS]))
+        yield
+
+
 @pytest.mark.notebook
+@pytest.mark.usefixtures("quick_commands")
 @names
 def test_every_cell_runs(path, tmp_path):
     notebook = nbformat.read(path, as_version=4)
@@ -148,7 +164,7 @@ def test_every_cell_runs(path, tmp_path):
         assert cells, f"{path.name} has no {long!r}; correct SHORTER"
         for cell in cells:
             cell.source = cell.source.replace(long, short)
-    check_outputs(refresh().run(notebook, tmp_path), path.stem)
+    check_outputs(refresh.run(notebook, tmp_path), path.stem)
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
@@ -159,7 +175,7 @@ def test_keeps_its_promises(path, tmp_path):
     notebook = nbformat.read(path, as_version=4)
     promise = nbformat.v4.new_code_cell(PROMISES[path.stem])
     notebook.cells.append(promise)
-    fresh = refresh().run(notebook, tmp_path)
+    fresh = refresh.run(notebook, tmp_path)
     assert not promise.outputs
     fresh.cells.pop()
     check_outputs(fresh, path.stem)

@@ -67,7 +67,9 @@ def test_filled_ensemble(tmp_path):
     check_kill("TemporalEnsembling", tmp_path, warm_fill=True)
 
 
-@pytest.mark.parametrize(("case", "epochs"), [("CPS", 3), ("SimFormer code", 2)])
+@pytest.mark.parametrize(
+    ("case", "epochs"), [pytest.param("CPS", 3, marks=pytest.mark.slow), ("SimFormer code", 2)]
+)
 def test_over_epochs(case, epochs, tmp_path):
     length = {"max_steps": -1, "max_epochs": epochs}
     whole = check_kill(case, tmp_path, step=11, trainer=length)

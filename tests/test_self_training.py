@@ -143,6 +143,7 @@ def test_second_run_does_nothing(recipe, root, calls):
     assert before == after
 
 
+@pytest.mark.slow
 def test_warm_run_of_another_place(recipe, root, calls, tmp_path, capsys):
     args = [str(recipe), "--root", str(tmp_path / "r"), "--use", f"warm={root / 'warm'}"]
     for step in ("student", "final"):

@@ -145,6 +145,7 @@ def test_resumed_fit_keeps_its_run_and_others_do_not(tmp_path):
 
 # A child of a process with threads; it touches none of them.
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.slow
 def test_killed_pipeline_goes_on_with_the_runs_of_its_steps(tmp_path):
     wandb.teardown()  # each step has a service of its own
     recipe = {**test_pipeline.ONLY_LABELS}

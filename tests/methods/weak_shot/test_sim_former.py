@@ -242,6 +242,7 @@ def learnt(comp_weight, seed=0):
     return intersection_over_union(confusion_matrix(preds, shown["truth"], 4))
 
 
+@pytest.mark.slow
 def test_the_complementary_loss_finds_the_class_that_has_tags_alone():
     """Novel IoU of two seeds: 0.71 and 0.83 with it, 0.11 and 0.00 without."""
     with_it, without = learnt(0.2), learnt(0.0)
