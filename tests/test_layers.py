@@ -23,12 +23,12 @@ MAY_IMPORT = {
     "arguments": "",
     "runs": "contract files modules data methods arguments",
     "inspection": "functional files data drawing",
-    "deploy": "contract functional files modules data methods callbacks arguments runs",
+    "deploy": "contract functional files modules data drawing methods callbacks arguments runs",
     "pipeline": "__init__ files data callbacks arguments runs",
     "report": "files arguments runs",
     "cli": "__init__ modules data methods callbacks arguments runs",
     "__main__": "cli",
-    "__init__": "modules data methods callbacks",
+    "__init__": "modules data methods callbacks deploy",
 }
 # Rooms and files that import no torch; of `cli`, all but the commands of Lightning.
 WITHOUT_TORCH = ["arguments", "files", "pipeline", "cli", "runs/folder.py", "runs/metrics_csv.py"]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         PascalContext,
         Shapes,
     )
+    from wsss_zoo.deploy.load import load
     from wsss_zoo.methods import (
         CAM,
         CPC,
@@ -51,15 +52,15 @@ __all__ += ["CAM", "CPC", "CPS", "BaseMethod", "CoAttention", "FixMatch", "GATCo
 __all__ += ["MaskFormer", "MeanTeacher", "PiModel", "PseudoSeg", "SelfRegulation", "SimFormer"]
 __all__ += ["Supervised", "TemporalEnsembling", "UniMatch"]
 __all__ += ["ClassificationMetrics", "PredictionVisualizer", "PretextMetrics", "PseudoLabelWriter"]
-__all__ += ["Evaluation", "SegmentationMetrics"]
+__all__ += ["Evaluation", "SegmentationMetrics", "load"]
 
 # Imported on first use: `wsss-zoo --help` need not wait seconds for torch.
-_HOMES = ("wsss_zoo.methods", "wsss_zoo.data", "wsss_zoo.callbacks", "wsss_zoo.modules.evaluation")
+_HOMES = ("methods", "data", "callbacks", "modules.evaluation", "deploy.load")
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        for home in map(import_module, _HOMES):
+        for home in (import_module(f"wsss_zoo.{place}") for place in _HOMES):
             if hasattr(home, name):
                 return getattr(home, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
 """Run any segmenter on images of any size, in tiles and bounded memory."""
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -79,8 +79,17 @@ class FolderLabeler(LightningModule):
 
     def label(self, image: UInt8Array, image_id: str) -> UInt8Array:
         """Predict the class of each pixel, (H, W), 255 if unsure, of an image (H, W, 3)."""
+        label = np.empty(image.shape[:2], dtype=np.uint8)
+        for (y0, x0, y1, x1), probs in self.probabilities(image, image_id):
+            confidence, preds = probs.max(0)
+            if self.conf_thresh is not None:
+                preds = preds.masked_fill(confidence < self.conf_thresh, IGNORE_INDEX)
+            label[y0:y1, x0:x1] = preds.to(torch.uint8).cpu().numpy()
+        return label
+
+    def probabilities(self, image: UInt8Array, image_id: str) -> Iterator[tuple[Box, Tensor]]:
+        """Predict probabilities (C, h, w) box by box (y0, x0, y1, x1) of an image (H, W, 3)."""
         height, width = image.shape[:2]
-        label = np.empty((height, width), dtype=np.uint8)
         tiles = tiles_of(height, width, self.tile, self.max_pixels)
         numbers = itertools.count(1)
 
@@ -93,9 +102,4 @@ class FolderLabeler(LightningModule):
                 self.report(image_id, next(numbers), len(tiles))
             return probs
 
-        for (y0, x0, y1, x1), probs in merge_windows(tiles, probs_of):
-            confidence, preds = probs.max(0)
-            if self.conf_thresh is not None:
-                preds = preds.masked_fill(confidence < self.conf_thresh, IGNORE_INDEX)
-            label[y0:y1, x0:x1] = preds.to(torch.uint8).cpu().numpy()
-        return label
+        yield from merge_windows(tiles, probs_of)
