@@ -21,7 +21,7 @@ names = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 PICTURES = {
     "01_quickstart": 2,
     "02_compare_methods": 1,
-    "03_your_own_data": 3,
+    "03_your_own_data": 4,
     "04_write_a_method": 2,
 }
 # Run after the last cell, in the same kernel: what a reader is promised to see.

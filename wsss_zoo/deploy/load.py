@@ -25,6 +25,9 @@ from wsss_zoo.runs.checkpoints.segmenter import load_segmenter
 #: What a segmenter takes: a file, a picture, an array (H, W, 3) or (H, W), a tensor (3, H, W).
 Photo = str | Path | Image.Image | NDArray[Any] | Tensor
 
+# Longest side of the photograph that a notebook shows, pixels.
+_SHOWN = 640
+
 
 def load(
     path: str | Path,
@@ -180,7 +183,7 @@ class Segmentation:
     def _repr_png_(self) -> bytes:
         """Draw what a notebook shows: the overlay, and the names of what is on it."""
         picture = self.overlay()
-        picture.thumbnail((640, 640))
+        picture.thumbnail((_SHOWN, _SHOWN))
         present = sorted(np.unique(self.mask).tolist())
         entries = [(self._name(index), index) for index in present]
         width = 40 + max(round(font(12).getlength(name)) for name, _ in entries)
