@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from tests.each import each
 from wsss_zoo.functional import box_projection_loss, color_pair_loss
@@ -90,6 +91,12 @@ def test_color_pairs_outside_boxes_do_not_count():
     torch.testing.assert_close(color_pair_loss(probs, lab, inside), expected)
 
 
+def test_color_pairs_padding_of_another_colour_changes_nothing():
+    parts = batch()
+    padded = [F.pad(x, (7, 7, 7, 7), value=99 if x is parts[1] else 0) for x in parts]
+    torch.testing.assert_close(color_pair_loss(*padded), color_pair_loss(*parts))
+
+
 def boxes():
     generator = torch.Generator().manual_seed(1)
     probs = torch.rand(3, 5, 6, generator=generator, dtype=torch.float64)
@@ -126,6 +133,11 @@ def test_projections_of_no_box_are_0():
     loss = box_projection_loss(probs, torch.zeros(0, 5, 6))
     loss.backward()
     assert loss.item() == 0
+
+
+def test_projections_padding_changes_nothing():
+    padded = [F.pad(x, (7, 7, 7, 7)) for x in boxes()]
+    torch.testing.assert_close(box_projection_loss(*padded), box_projection_loss(*boxes()))
 
 
 def test_projections_symmetries():

@@ -4,9 +4,6 @@ import math
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from tests.each import each
 from wsss_zoo.functional import dense_energy_loss, gated_crf_loss
@@ -255,44 +252,3 @@ def test_dense_energy_refuses():
     for wrong in ({"sigma_rgb": 0}, {"sigma_xy": -1}):
         with pytest.raises(ValueError, match="widths above 0"):
             dense_energy_loss(probs, image, **SIGMAS | wrong)
-
-
-class Largest(TorchDispatchMode):
-    """Notes the largest tensor that an operation makes."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        made = [x for x in tree_leaves(result) if isinstance(x, torch.Tensor)]
-        self.elements = max([self.elements, *(x.numel() for x in made)])
-        return result
-
-
-def test_no_tensor_is_larger_than_twice_the_probabilities():
-    probs, image = maps(size=(12, 12))
-    probs.requires_grad_()
-    losses = {
-        "gated": lambda: gated_crf_loss(probs, image, holes((12, 12))),
-        "dense": lambda: dense_energy_loss(probs, image, holes((12, 12)), **SIGMAS),
-    }
-    for loss in losses.values():
-        with Largest() as largest:
-            loss().backward()
-        assert largest.elements <= 2 * probs.numel()
-
-
-@pytest.mark.slow
-@each("loss", [gated_crf_loss, dense_energy_loss])
-def test_energies_run_compiled(loss):
-    options = SIGMAS if loss is dense_energy_loss else {}
-    parts = (*maps(), holes())
-    compiled = torch.compile(loss, backend="eager", fullgraph=True)
-    torch.testing.assert_close(compiled(*parts, **options), loss(*parts, **options))
-
-
-@each("loss", [gated_crf_loss, dense_energy_loss])
-def test_energies_never_read_the_device(loss):
-    with FakeTensorMode():
-        parts = [torch.zeros(x.shape, device="cuda") for x in (*maps(), FULL)]
-        assert loss(*parts, **SIGMAS).is_cuda

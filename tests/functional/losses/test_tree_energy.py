@@ -147,13 +147,6 @@ def test_broken_features_show():
     assert tree_filter(maps(1), embedding)[0].isnan().any()
 
 
-@pytest.mark.slow
-def test_filter_runs_compiled():
-    values, embedding = maps(3), maps(2, seed=1)
-    compiled = torch.compile(tree_filter, backend="eager")
-    torch.testing.assert_close(compiled(values, embedding), tree_filter(values, embedding))
-
-
 def test_filter_refuses():
     with pytest.raises(ValueError, match="do not fit"):
         tree_filter(maps(2), maps(2, (4, 4)))

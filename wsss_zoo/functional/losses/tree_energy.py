@@ -65,8 +65,9 @@ def tree_filter(values: Tensor, embedding: Tensor, sigma: float = 1.0) -> Tensor
     for a pixel i is the product of exp(-|f_a - f_b|^2 / sigma) along the path between them. The
     weights of a pixel are divided by their sum.
 
-    The tree is made on the host, which waits for the device. The filter runs on the device, exactly
-    and in about log2(depth of the tree) steps. There is no second derivative.
+    The tree is made on the host, which waits for the device. Where costs are equal, other trees
+    would do as well. The filter runs on the device, exactly and in about log2(depth of the tree)
+    steps. There is no second derivative.
 
     Args:
         values: (N, C, h, w); gradients flow through them.
@@ -122,7 +123,7 @@ def tree_ancestors(embedding: Tensor) -> Tensor:
         embedding.diff(dim=axis).double().square().sum(1).nan_to_num().flatten(1) + 1
         for axis in (3, 2)
     ]
-    grid = np.arange(h * w).reshape(h, w)
+    grid = np.arange(h * w, dtype=np.int32).reshape(h, w)
     starts = np.concatenate([grid[:, :-1].ravel(), grid[:-1].ravel()])
     ends = np.concatenate([grid[:, 1:].ravel(), grid[1:].ravel()])
     parents = np.empty((N, h * w), np.int64)
