@@ -204,10 +204,11 @@ def test_projections_of_boxes(data, count, size):
     boxes = data.draw(flags(count, *size))
     loss = box_projection_loss(probs, boxes)
     loss.backward()
-    assert 0 <= loss <= 2
+    assert -1e-5 <= loss <= 2
     assert probs.grad.isfinite().all()
-    if count:
-        assert torch.allclose(box_projection_loss(boxes.float(), boxes), loss.new_zeros(()), atol=2)
+    # A mask that is its own box fits; an empty one has nothing that could.
+    filled = boxes[boxes.any(2).any(1)]
+    assert box_projection_loss(filled.float(), filled) < 1e-4
 
 
 @given(st.floats(0, 1e6), st.floats(0, 1e6))
