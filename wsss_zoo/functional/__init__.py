@@ -59,6 +59,7 @@ from wsss_zoo.functional.measures.confusion import (
     intersection_over_union,
     mean_iou,
 )
+from wsss_zoo.functional.measures.label_estimate import color_separation, tag_violations
 from wsss_zoo.functional.measures.reliability import image_reliability
 from wsss_zoo.functional.measures.small_objects import small_object_counts
 from wsss_zoo.functional.proposals.class_targets import (
@@ -119,6 +120,7 @@ __all__ += ["similarity_distillation_loss", "soft_label_loss", "softmax_mse_loss
 __all__ += ["summed_complementary_loss"]
 __all__ += ["boundary_counts", "boundary_f_score", "confusion_matrix", "harmonic_mean"]
 __all__ += ["image_reliability", "intersection_over_union", "mean_iou", "small_object_counts"]
+__all__ += ["color_separation", "tag_violations"]
 __all__ += ["ClassTargets", "assign_proposals", "class_targets", "covered_pixels"]
 __all__ += ["match_proposal_batch", "match_proposals", "proposal_costs", "semantic_inference"]
 __all__ += ["solve_assignment", "target_masks"]

@@ -176,3 +176,20 @@ def _power_label(maps: FloatArray, power: float, image: UInt8Array | None) -> ND
         scores = _softmax_crf(scores / scores.sum(axis=0), image)
     winner: NDArray[np.int64] = scores.argmax(axis=0)
     return winner
+
+
+def cam_confidence(cam: Tensor, label: UInt8Array) -> float | None:
+    """Average the score of each labelled pixel's class: its map, or 1 - the highest for background.
+
+    Maps are (K, H, W) in [0, 1], labels (H, W); None where all pixels are 255.
+    """
+    given = torch.from_numpy(label).to(cam.device).long()
+    known = given != IGNORE_INDEX
+    background = 1 - cam.float().amax(0, keepdim=True)
+    scores = torch.cat([background, cam.float()])
+    return mean_over(scores.gather(0, given.where(known, 0)[None])[0], known)
+
+
+def mean_over(values: Tensor, chosen: Tensor) -> float | None:
+    """Average the chosen values, None where there are none; both are (H, W)."""
+    return float(values[chosen].float().mean()) if chosen.any() else None

@@ -1,5 +1,6 @@
 """Pseudo-labels as files, written image by image during ``predict``."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,21 @@ import numpy as np
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
+from wsss_zoo.callbacks.metrics.label_estimate import estimate_labels
 from wsss_zoo.callbacks.metrics.label_quality import measure_labels
+from wsss_zoo.callbacks.metrics.publishing import publish_measures
 from wsss_zoo.callbacks.outputs import from_batch, from_outputs
-from wsss_zoo.callbacks.writers.cam_labels import CamLabelOptions, cam_pseudo_label
+from wsss_zoo.callbacks.writers.cam_labels import (
+    CamLabelOptions,
+    cam_confidence,
+    cam_pseudo_label,
+    mean_over,
+)
+from wsss_zoo.callbacks.writers.label_inputs import (
+    check_is_no_input,
+    check_tags,
+    label_folders_read,
+)
 from wsss_zoo.callbacks.writers.measured_writer import MeasuredWriter
 from wsss_zoo.callbacks.writers.run_identity import evaluation_settings
 from wsss_zoo.callbacks.writers.saliency import check_saliency, read_saliency
@@ -32,8 +45,9 @@ class PseudoLabelWriter(MeasuredWriter):
     options is refused. With ``limit_predict_batches`` the folder stays unfinished; ``fast_dev_run``
     writes nothing.
 
-    Where the data module reads masks, the files are measured against them at the end, in
-    ``quality.json``, the loggers and a table; no label depends on the masks. Measures are
+    At the end ``quality.json``, the loggers and a table get the quality that images and tags alone
+    tell (see `EstimateCounts`). Where the data module reads masks, the files are measured against
+    them too; no label depends on the masks. These measures are
     ``pseudo/miou``, ``pseudo/coverage``, ``pseudo/iou/<class>``, and with ``save_cams`` the best
     background threshold of 0.00, 0.01 .. 0.60 (``pseudo/best_miou``, ``pseudo/best_threshold``).
 
@@ -90,7 +104,11 @@ class PseudoLabelWriter(MeasuredWriter):
         data = data_of(trainer, "PseudoLabelWriter")
         self._label_options = self._checked_options(pl_module)
         check_saliency(self.cam_options.saliency_dir, data.predict_ids())
+        check_tags(pl_module, data)
         self._directory = Path(self.out_dir or Path(trainer.default_root_dir) / "pseudo_labels")
+        read = label_folders_read(trainer, data)
+        read["labels.saliency_dir"] = self.cam_options.saliency_dir
+        check_is_no_input(self._directory, read, self.contents.choose)
         if not getattr(trainer, "fast_dev_run", False):
             self._leave_out_done(trainer, pl_module, data)
 
@@ -103,15 +121,16 @@ class PseudoLabelWriter(MeasuredWriter):
                 cam = from_outputs(outputs, "cam", module, "predict")[index]
                 tags = from_batch(batch, "image_labels", "predict")[index]
                 label = self._label_of_cam(trainer, image_id, cam, tags)
+                confidence = cam_confidence(cam, label)
             else:
-                label = self._label_of_preds(module, outputs, index)
+                label, confidence = self._label_of_preds(module, outputs, index)
             if label.shape != size:
                 raise ValueError(
                     f"{type(module).__name__}.predict_step made a map of {label.shape} for "
                     f"{image_id} of {tuple(size)} (height, width); return it at the image's size"
                 )
             if self._open:
-                write_label(self._directory, image_id, label)
+                write_label(self._directory, image_id, label, confidence)
 
     def _checked_options(self, module: LightningModule) -> dict[str, Any]:
         kind, cam = getattr(module, "output", None), self.cam_options
@@ -150,7 +169,22 @@ class PseudoLabelWriter(MeasuredWriter):
         return label_path(self._directory, image_id).exists()
 
     def _measure(self, trainer: Trainer, data: DataModule) -> dict[str, Any] | None:
-        return measure_labels(trainer, data, self._directory, cams=self.save_cams)
+        report: dict[str, Any] = {"images": len(data.predict_ids()), "metrics": {}}
+        report |= measure_labels(trainer, data, self._directory, cams=self.save_cams) or {}
+        report["metrics"] |= estimate_labels(trainer, data, self._directory)
+        return report
+
+    def _publish(
+        self, trainer: Trainer, metrics: dict[str, float], class_names: Sequence[str]
+    ) -> None:
+        estimated = {name: value for name, value in metrics.items() if _is_estimate(name)}
+        if estimated:  # a folder of an earlier version has none
+            title = f"{self._directory}: estimated from images and tags, without a mask"
+            columns = ("share", "missing")
+            publish_measures(trainer, title, estimated, "estimate", columns, class_names)
+        measured = {name: value for name, value in metrics.items() if not _is_estimate(name)}
+        if measured:
+            super()._publish(trainer, measured, class_names)
 
     def _label_of_cam(
         self, trainer: Trainer, image_id: str, cam: Tensor, image_labels: Tensor
@@ -166,9 +200,18 @@ class PseudoLabelWriter(MeasuredWriter):
             write_cam(self._directory, image_id, maps, classes)
         return label
 
-    def _label_of_preds(self, module: LightningModule, outputs: Any, index: int) -> UInt8Array:
-        label = from_outputs(outputs, "preds", module, "predict")[index]
+    def _label_of_preds(
+        self, module: LightningModule, outputs: Any, index: int
+    ) -> tuple[UInt8Array, float | None]:
+        preds = from_outputs(outputs, "preds", module, "predict")[index]
+        confidence = outputs["confidence"][index] if "confidence" in outputs else None
         if self.conf_thresh is not None:
             confidence = from_outputs(outputs, "confidence", module, "predict")[index]
-            label = label.masked_fill(confidence < self.conf_thresh, IGNORE_INDEX)
-        return label.cpu().numpy().astype(np.uint8)
+            preds = preds.masked_fill(confidence < self.conf_thresh, IGNORE_INDEX)
+        known = preds != IGNORE_INDEX
+        mean = None if confidence is None else mean_over(confidence, known)
+        return preds.cpu().numpy().astype(np.uint8), mean
+
+
+def _is_estimate(name: str) -> bool:
+    return name.startswith("estimate/")

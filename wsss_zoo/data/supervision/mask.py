@@ -190,7 +190,7 @@ def _warn_of_vanished_classes(
     images: Catalog, occurs: NDArray[np.bool_], tags: Sequence[NDArray[np.uint8]]
 ) -> None:
     """Name the tagged classes that have no pixel in any pseudo-label; ``occurs`` is (256,)."""
-    counts = np.sum(tags, axis=0, dtype=np.int64) if tags else np.zeros(images.num_fg_classes)
+    counts: list[int] = np.stack(tags).sum(0).tolist() if tags else []
     shown = occurs[int(images.background) :]
     vanished = [
         f"{name!r} ({count} tagged images)"
