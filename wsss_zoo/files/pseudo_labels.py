@@ -27,6 +27,8 @@ from wsss_zoo.files.manifests import (
 )
 
 QUALITY = "quality.json"
+#: Background threshold that was chosen for these labels.
+THRESHOLD = "threshold.json"
 CAMS = "cams"
 _CONFIDENCE = "confidence"
 _DELETE = "delete it with --labels.overwrite true"
@@ -157,5 +159,5 @@ def _delete_labels(directory: Path) -> None:
     for path in directory.rglob("*.png"):
         path.unlink()
     shutil.rmtree(directory / CAMS, ignore_errors=True)
-    for name in (QUALITY, HEADER):
+    for name in (QUALITY, THRESHOLD, HEADER):
         (directory / name).unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from wsss_zoo.functional.cams.cam import (
     multi_scale_cam,
 )
 from wsss_zoo.functional.cams.saliency_label import saliency_label
+from wsss_zoo.functional.cams.threshold import score_separation
 from wsss_zoo.functional.co_attention.attention import (
     co_attend,
     co_attention,
@@ -107,7 +108,7 @@ from wsss_zoo.functional.views.patches import image_patches
 from wsss_zoo.functional.views.windows import sliding_windows
 
 __all__ = ["calibrated_fusion", "cam_to_label", "class_activation_map", "classifier_grad_cam"]
-__all__ += ["grad_cam", "multi_scale_cam", "saliency_label"]
+__all__ += ["grad_cam", "multi_scale_cam", "saliency_label", "score_separation"]
 __all__ += ["co_attend", "co_attention", "co_attention_affinity", "co_attention_loss"]
 __all__ += ["contrastive_features", "exclusive_labels", "merge_co_attention_views"]
 __all__ += ["dense_crf"]
