@@ -51,6 +51,7 @@ OPTIONS = {
     # Of 15 images 9 are labelled: of the others, 6, two are left over from the batches of an epoch.
     "FixMatch": words("--data.num_train 15 --data.labeled_split 0.6 --model.evaluate average"),
 }
+AUTO = words("--labels.bg_threshold auto")
 # Multi-round maps: both processes have to draw the same references.
 PREDICTING = (*METHODS, *OTHERS, "GATCorrector")
 TRAINING = [
@@ -97,6 +98,7 @@ def run(command, method, folder, *options):
         *"--trainer.accelerator cpu --trainer.enable_progress_bar false".split(),
         *"--metrics.boundary true --visualizer.num_images 0".split(),
         *{OPTIONS}.get(method, []),
+        *({AUTO} if (command, method) == ("predict", "CAM") else []),
         "--trainer.default_root_dir", f"{{folder}}_{{method}}", *options,
     ])
 

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from tests.report.run_folders import write_pipeline, write_run
@@ -102,3 +104,16 @@ def test_numbers_as_people_read_them():
     assert shown(-0.0321, "val/iou/cat", signed=True) == "-3.2"
     assert shown(1234.5678, "train/loss") == "1235"
     assert is_loss("train/loss_labeled")
+
+
+def test_the_estimate_of_labels_is_a_column(tmp_path):
+    folder = tmp_path / "a"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("model: {class_path: CAM}\nseed_everything: 0\n")
+    quality = {"images": 2, "metrics": {"estimate/separation": 0.1234, "estimate/missing": 0.0}}
+    (folder / "quality.json").write_text(json.dumps(quality))
+    found = compare(find_runs([tmp_path]))
+    assert found.metrics == ["estimate/separation"]
+    assert found.rows[0].cells["estimate/separation"].mean == 0.1234
+    assert found.runs[0].problems == []
+    assert shown(0.1234, "estimate/separation") == "12.3"

@@ -47,9 +47,11 @@ class BaseDataModule(Catalog, LightningDataModule):
         labeled_split: Images whose masks may be used: a list file, the name of a split, or a
             fraction of ``train_split``, sampled so that every class occurs. The run's folder gets
             the list as ``labeled_split.txt``, and the rest as ``unlabeled_split.txt``.
-        unlabeled_split: Unlabelled images of ``semi``; None for ``train_split`` less the labelled.
+        unlabeled_split: Unlabelled images of ``semi``; None for ``train_split`` less the labelled,
+            or for all of it with ``pseudo_label_dir``.
         pseudo_label_dir: Folder of pseudo-labels that replace the masks of ``train_split``, but not
-            those of ``labeled_split``. Of several folders the first that has an image counts. With
+            those of ``labeled_split``. Of several folders the first that has an image counts. In
+            ``semi`` an image without a pseudo-label is in the unlabelled half only. With
             ``novel_classes`` they give pixels of novel classes that the image is tagged with, where
             the true mask, which must exist, has no base class.
         repeat_labeled: Oversample the images of ``labeled_split`` to match the number of

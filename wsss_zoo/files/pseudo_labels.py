@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from wsss_zoo.files.atomic import replacing
 from wsss_zoo.files.decoding import UInt8Array, read_index_mask
@@ -26,7 +27,10 @@ from wsss_zoo.files.manifests import (
 )
 
 QUALITY = "quality.json"
+#: Background threshold that was chosen for these labels.
+THRESHOLD = "threshold.json"
 CAMS = "cams"
+_CONFIDENCE = "confidence"
 _DELETE = "delete it with --labels.overwrite true"
 LABELS = Contents("pseudo-labels", "label maps", ".png", "--labels.out_dir", _DELETE)
 
@@ -56,10 +60,13 @@ def cam_path(directory: Path, image_id: str) -> Path:
     return directory / CAMS / f"{checked_id(image_id)}.npz"
 
 
-def write_label(directory: Path, image_id: str, label: UInt8Array) -> None:
+def write_label(
+    directory: Path, image_id: str, label: UInt8Array, confidence: float | None = None
+) -> None:
     """Write a label map, (H, W) uint8, as a palette PNG; it appears complete or not at all.
 
-    ValueError if the map is of another kind, or the id would lead out of the folder.
+    The mean ``confidence`` of its pixels, in [0, 1], becomes a text of the file. ValueError if the
+    map is of another kind, or the id would lead out of the folder.
     """
     if label.dtype != np.uint8 or label.ndim != 2:
         raise ValueError(
@@ -67,13 +74,27 @@ def write_label(directory: Path, image_id: str, label: UInt8Array) -> None:
         )
     picture = Image.fromarray(label)
     picture.putpalette(voc_palette().tobytes())
+    texts = PngInfo()
+    if confidence is not None:
+        texts.add_text(_CONFIDENCE, f"{confidence:.6f}")
     with replacing(label_path(directory, image_id)) as unfinished:
-        picture.save(unfinished, "PNG")
+        picture.save(unfinished, "PNG", pnginfo=texts)
 
 
 def read_label(directory: Path, image_id: str) -> UInt8Array:
     """Read an image's label map: class index per pixel, 255 = ignored, (H, W) uint8."""
     return read_index_mask(str(label_path(directory, image_id)))
+
+
+def read_confidence(directory: Path, image_id: str) -> float | None:
+    """Read the mean confidence of a label map; None where the file does not tell it."""
+    path = label_path(directory, image_id)
+    try:
+        with Image.open(path) as picture:
+            value = float(picture.info[_CONFIDENCE])
+    except (KeyError, ValueError, TypeError):
+        return None
+    return value if 0 <= value <= 1 else None
 
 
 def write_cam(
@@ -138,5 +159,5 @@ def _delete_labels(directory: Path) -> None:
     for path in directory.rglob("*.png"):
         path.unlink()
     shutil.rmtree(directory / CAMS, ignore_errors=True)
-    for name in (QUALITY, HEADER):
+    for name in (QUALITY, THRESHOLD, HEADER):
         (directory / name).unlink(missing_ok=True)

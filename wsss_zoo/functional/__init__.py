@@ -13,6 +13,7 @@ from wsss_zoo.functional.cams.cam import (
     multi_scale_cam,
 )
 from wsss_zoo.functional.cams.saliency_label import saliency_label
+from wsss_zoo.functional.cams.threshold import score_separation
 from wsss_zoo.functional.co_attention.attention import (
     co_attend,
     co_attention,
@@ -73,6 +74,7 @@ from wsss_zoo.functional.measures.confusion import (
     intersection_over_union,
     mean_iou,
 )
+from wsss_zoo.functional.measures.label_estimate import color_separation, tag_violations
 from wsss_zoo.functional.measures.reliability import image_reliability
 from wsss_zoo.functional.measures.small_objects import small_object_counts
 from wsss_zoo.functional.proposals.class_targets import (
@@ -120,7 +122,7 @@ from wsss_zoo.functional.views.patches import image_patches
 from wsss_zoo.functional.views.windows import sliding_windows
 
 __all__ = ["calibrated_fusion", "cam_to_label", "class_activation_map", "classifier_grad_cam"]
-__all__ += ["grad_cam", "multi_scale_cam", "saliency_label"]
+__all__ += ["grad_cam", "multi_scale_cam", "saliency_label", "score_separation"]
 __all__ += ["co_attend", "co_attention", "co_attention_affinity", "co_attention_loss"]
 __all__ += ["contrastive_features", "exclusive_labels", "merge_co_attention_views"]
 __all__ += ["dense_crf"]
@@ -137,6 +139,7 @@ __all__ += ["dense_energy_loss", "gated_crf_loss", "gaussian_mixture_loss"]
 __all__ += ["partial_cross_entropy", "tree_energy_loss", "tree_filter"]
 __all__ += ["boundary_counts", "boundary_f_score", "confusion_matrix", "harmonic_mean"]
 __all__ += ["image_reliability", "intersection_over_union", "mean_iou", "small_object_counts"]
+__all__ += ["color_separation", "tag_violations"]
 __all__ += ["ClassTargets", "assign_proposals", "class_targets", "covered_pixels"]
 __all__ += ["match_proposal_batch", "match_proposals", "proposal_costs", "semantic_inference"]
 __all__ += ["solve_assignment", "target_masks"]

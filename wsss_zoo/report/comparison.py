@@ -9,13 +9,17 @@ from wsss_zoo.report.runs import Run
 from wsss_zoo.report.statistics import Estimate, estimate, paired_difference
 
 # Metrics that stand for a run, the most telling first.
-_TELLING = ("val/miou", "test/miou", "val/map", "test/map", "pseudo/miou")
+_TELLING = (
+    "val/miou", "test/miou", "val/map", "test/map", "pseudo/miou", "estimate/separation",
+)  # fmt: skip
+_MEASURED = ("val/", "test/", "pseudo/", "estimate/")
 _COLUMNS = 4
 # Numbers in [0, 1], shown in percent.
 _SHARES = {
     "miou", "iou", "map", "ap", "pixel_acc", "boundary_f", "coverage", "pseudo_acc",
     "pseudo_acc_kept", "mask_ratio", "miou_base", "miou_novel", "miou_harmonic", "best_miou",
-    "precision", "recall",
+    "precision", "recall", "separation", "confidence", "missing", "missing_images", "share",
+    "untagged_images", "untagged_pixels",
 }  # fmt: skip
 
 
@@ -131,7 +135,7 @@ def shown(value: float, metric: str, *, signed: bool = False) -> str:
 
 def _telling(known: set[str]) -> list[str]:
     telling = [name for name in _TELLING if name in known]
-    measured = sorted(name for name in known if name.startswith(("val/", "test/", "pseudo/")))
+    measured = sorted(name for name in known if name.startswith(_MEASURED))
     others = sorted(known, key=lambda name: (name != "train/loss", name))
     return telling[:_COLUMNS] or measured[:_COLUMNS] or others[:1] or ["val/miou"]
 

@@ -31,8 +31,8 @@ def test_killed_prediction_is_finished_by_the_same_command(tmp_path, options, mo
     def fails(*args, **kwargs):
         raise RuntimeError("killed")
 
-    def write(directory, image_id, label):
-        return fails() if image_id == IDS[3] else write_label(directory, image_id, label)
+    def write(directory, image_id, *label):
+        return fails() if image_id == IDS[3] else write_label(directory, image_id, *label)
 
     with monkeypatch.context() as patch:
         if place == "step":

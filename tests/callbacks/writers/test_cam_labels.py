@@ -168,6 +168,9 @@ def test_saliency_is_needed():
     [
         ({"bg_threshold": -0.1}, "bg_threshold"),
         ({"bg_threshold": 1.0}, "bg_threshold"),
+        ({"bg_threshold": "otsu"}, r"in \[0, 1\) or auto, got 'otsu'"),
+        ({"bg_threshold": "auto", "bg_power": 4.0}, "auto chooses .* but bg_power asks"),
+        ({"bg_threshold": "auto", "saliency_dir": "maps"}, "but saliency_dir asks"),
         ({"bg_power": 0.0}, "bg_power"),
         ({"fg_conf": 0.3}, "give both"),
         ({"bg_conf": 0.3}, "give both"),
@@ -186,6 +189,10 @@ def test_options_out_of_range_are_refused(options, message):
 
 def test_options_in_use_name_only_what_decides():
     assert CamLabelOptions().in_use() == {"bg_threshold": 0.15, "crf": False}
+    auto = CamLabelOptions(bg_threshold="auto")
+    assert auto.in_use() == {"bg_threshold": "auto", "crf": False}
+    with pytest.raises(ValueError, match="give the number that choose_threshold chose"):
+        cam_pseudo_label(random_cam(), TAGS, auto)
     assert CamLabelOptions(bg_power=4.0).in_use() == {"bg_power": 4.0, "crf": False}
     confident = CamLabelOptions(fg_conf=0.3, bg_conf=0.05, crf=True).in_use()
     assert confident == {"fg_conf": 0.3, "bg_conf": 0.05, "crf": True}

@@ -270,8 +270,12 @@ def test_masks_only_measure(tmp_path):
     predict(tmp_path / "with", ToyCAM(), save_cams=True)
     predict(tmp_path / "without", ToyCAM(), ToyData(masks=False), save_cams=True)
     measured = files_in(tmp_path / "with" / "pseudo_labels")
-    assert measured.pop("quality.json")
-    assert measured == files_in(tmp_path / "without" / "pseudo_labels")
+    estimated = files_in(tmp_path / "without" / "pseudo_labels")
+    with_masks = json.loads(measured.pop("quality.json"))["metrics"]
+    without = json.loads(estimated.pop("quality.json"))["metrics"]
+    assert measured == estimated
+    assert without == {k: v for k, v in with_masks.items() if k.startswith("estimate/")}
+    assert {"pseudo/miou", "pseudo/best_miou"} <= with_masks.keys() - without.keys()
 
 
 def test_fast_dev_run_writes_nothing(tmp_path):

@@ -107,3 +107,22 @@ def test_large_data_are_set_up_without_opening_an_image(tmp_path, regime):
         Folder(**options).setup(stage)
     with pytest.raises(OSError, match="is empty, 0 bytes"):
         Folder(**options | {"check_files": True}).setup("fit")
+
+
+def test_a_tagged_class_without_any_pixel_is_named(tmp_path, caplog):
+    data = Shapes(num_train=12, image_size=64)
+    tags = data.labels_of(IDS, from_masks=True)
+    tagged = np.sum([tags[image_id] for image_id in IDS], axis=0)
+    labels = write_labels(tmp_path / "p", IDS, 1)
+    options = {"pseudo_label_dir": labels, "labeled_split": None}
+    training_set(tmp_path, **options)
+    named = zip(data.fg_names[1:], tagged[1:], strict=True)
+    expected = [f"{name!r} ({count} tagged images)" for name, count in named if count]
+    assert len(expected) > 1
+    assert f"no pseudo-label has a pixel of {', '.join(expected)}, so" in caplog.text
+    caplog.clear()
+    training_set(tmp_path, check_masks=False, **options)
+    assert "pixel of" not in caplog.text
+    # A label of base classes says nothing about novel ones.
+    training_set(tmp_path, novel_classes=data.fg_names[:1], **options)
+    assert "pixel of" not in caplog.text

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.each import each
 from wsss_zoo.data import Augmentation, Shapes
 
 SIZE = 48
@@ -291,3 +292,12 @@ def test_predict_leaves_out_what_is_done():
     ids = [batch["image_id"][0] for batch in data.predict_dataloader()]
     assert ids == ["train_000000", "train_000002", "train_000003"]
     assert data.predict_ids() == [f"train_{number:06d}" for number in range(4)]
+
+
+@each("supervision", ["image_labels", "pairs", "images", "graphs"])
+def test_pseudo_labels_where_no_mask_is_learnt(supervision):
+    message = (
+        rf"pseudo_label_dir is 'labels', but supervision '{supervision}' learns from .*; leave"
+    )
+    with pytest.raises(ValueError, match=message):
+        shapes(supervision, pseudo_label_dir="labels")

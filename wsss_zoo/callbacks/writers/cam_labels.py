@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -30,7 +30,8 @@ class CamLabelOptions:
     """How activation maps become labels: one of four kinds of background.
 
     Args:
-        bg_threshold: Constant score of the background in [0, 1]; not used with the others.
+        bg_threshold: Constant score of the background in [0, 1); not used with the others. "auto"
+            stands for one that is chosen from the maps; see `choose_threshold`.
         bg_power: Exponent of PSA's background ``(1 - max_k cam_k) ** bg_power``; a small one gives
             a strong background.
         fg_conf: Background score of the foreground map of IRN's confident labels.
@@ -43,7 +44,7 @@ class CamLabelOptions:
         ValueError: If a value is out of range or two kinds of background are asked for.
     """
 
-    bg_threshold: float = 0.15
+    bg_threshold: float | Literal["auto"] = 0.15
     bg_power: float | None = None
     fg_conf: float | None = None
     bg_conf: float | None = None
@@ -51,8 +52,10 @@ class CamLabelOptions:
     saliency_dir: str | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.bg_threshold < 1:
-            raise ValueError(f"bg_threshold must be in [0, 1), got {self.bg_threshold}")
+        if isinstance(self.bg_threshold, str):
+            self._check_auto()
+        elif not 0 <= self.bg_threshold < 1:
+            raise ValueError(f"bg_threshold must be in [0, 1) or auto, got {self.bg_threshold}")
         if self.bg_power is not None and self.bg_power <= 0:
             raise ValueError(
                 f"bg_power must be above 0, got {self.bg_power}; IRN and PSA use 4 to 32"
@@ -72,6 +75,17 @@ class CamLabelOptions:
                 raise ValueError("bg_power and fg_conf/bg_conf exclude each other; leave one out")
         if self.saliency_dir is not None:
             self._check_saliency_alone()
+
+    def _check_auto(self) -> None:
+        if self.bg_threshold != "auto":
+            raise ValueError(f"bg_threshold must be in [0, 1) or auto, got {self.bg_threshold!r}")
+        others = ("bg_power", "fg_conf", "bg_conf", "saliency_dir")
+        given = [name for name in others if getattr(self, name) is not None]
+        if given:
+            raise ValueError(
+                f"bg_threshold auto chooses a constant background, but {', '.join(given)} asks for "
+                "another kind; leave one out"
+            )
 
     def _check_saliency_alone(self) -> None:
         if self.bg_power is not None or self.fg_conf is not None:
@@ -139,6 +153,8 @@ def cam_pseudo_label(
         fg = _constant_label(maps, options.fg_conf, guide)
         bg = _constant_label(maps, options.bg_conf, guide)
         local = np.where((fg == 0) & (bg != 0), IGNORE_INDEX, fg)
+    elif isinstance(options.bg_threshold, str):
+        raise ValueError("bg_threshold is auto; give the number that choose_threshold chose")
     else:
         local = _constant_label(maps, options.bg_threshold, guide)
     # Indices among the classes of this image become class indices.
@@ -176,3 +192,20 @@ def _power_label(maps: FloatArray, power: float, image: UInt8Array | None) -> ND
         scores = _softmax_crf(scores / scores.sum(axis=0), image)
     winner: NDArray[np.int64] = scores.argmax(axis=0)
     return winner
+
+
+def cam_confidence(cam: Tensor, label: UInt8Array) -> float | None:
+    """Average the score of each labelled pixel's class: its map, or 1 - the highest for background.
+
+    Maps are (K, H, W) in [0, 1], labels (H, W); None where all pixels are 255.
+    """
+    given = torch.from_numpy(label).to(cam.device).long()
+    known = given != IGNORE_INDEX
+    background = 1 - cam.float().amax(0, keepdim=True)
+    scores = torch.cat([background, cam.float()])
+    return mean_over(scores.gather(0, given.where(known, 0)[None])[0], known)
+
+
+def mean_over(values: Tensor, chosen: Tensor) -> float | None:
+    """Average the chosen values, None where there are none; both are (H, W)."""
+    return float(values[chosen].float().mean()) if chosen.any() else None

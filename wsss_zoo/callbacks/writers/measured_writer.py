@@ -2,6 +2,7 @@
 
 import json
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -49,7 +50,7 @@ class MeasuredWriter(ResumableWriter):
 
     @abstractmethod
     def _measure(self, trainer: Trainer, data: DataModule) -> dict[str, Any] | None:
-        """Measure the files, on all ranks: JSON with ``metrics``, or None without masks."""
+        """Measure the files, on all ranks: JSON with ``metrics``, or None if there are none."""
 
     def _begin_folder(
         self, trainer: Trainer, module: LightningModule, data: DataModule
@@ -79,12 +80,18 @@ class MeasuredWriter(ResumableWriter):
             if report is not None:
                 if is_new:
                     write_json(self._directory / QUALITY, report)
-                title, names = f"{self._directory}: {self.title}", data.class_names
-                publish_measures(trainer, title, report["metrics"], self.group, self.columns, names)
+                self._publish(trainer, report["metrics"], data.class_names)
             if not (self._directory / MANIFEST).exists():
                 assert self._manifest is not None
                 write_manifest(self._directory, self._manifest)
         trainer.strategy.barrier("folder finished")
+
+    def _publish(
+        self, trainer: Trainer, metrics: dict[str, float], class_names: Sequence[str]
+    ) -> None:
+        """Send the measures to the loggers and print them, on rank zero."""
+        title = f"{self._directory}: {self.title}"
+        publish_measures(trainer, title, metrics, self.group, self.columns, class_names)
 
     def _read_report(self) -> dict[str, Any] | None:
         """Read the report of a finished folder."""

@@ -1,15 +1,30 @@
 """Pseudo-labels as files, written image by image during ``predict``."""
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
+from wsss_zoo.callbacks.metrics.label_estimate import estimate_labels
 from wsss_zoo.callbacks.metrics.label_quality import measure_labels
+from wsss_zoo.callbacks.metrics.publishing import publish_measures
 from wsss_zoo.callbacks.outputs import from_batch, from_outputs
-from wsss_zoo.callbacks.writers.cam_labels import CamLabelOptions, cam_pseudo_label
+from wsss_zoo.callbacks.writers.auto_threshold import choose_threshold, read_threshold
+from wsss_zoo.callbacks.writers.cam_labels import (
+    CamLabelOptions,
+    cam_confidence,
+    cam_pseudo_label,
+    mean_over,
+)
+from wsss_zoo.callbacks.writers.label_inputs import (
+    check_is_no_input,
+    check_tags,
+    label_folders_read,
+)
 from wsss_zoo.callbacks.writers.measured_writer import MeasuredWriter
 from wsss_zoo.callbacks.writers.run_identity import evaluation_settings
 from wsss_zoo.callbacks.writers.saliency import check_saliency, read_saliency
@@ -32,14 +47,17 @@ class PseudoLabelWriter(MeasuredWriter):
     options is refused. With ``limit_predict_batches`` the folder stays unfinished; ``fast_dev_run``
     writes nothing.
 
-    Where the data module reads masks, the files are measured against them at the end, in
-    ``quality.json``, the loggers and a table; no label depends on the masks. Measures are
+    At the end ``quality.json``, the loggers and a table get the quality that images and tags alone
+    tell (see `EstimateCounts`). Where the data module reads masks, the files are measured against
+    them too; no label depends on the masks. These measures are
     ``pseudo/miou``, ``pseudo/coverage``, ``pseudo/iou/<class>``, and with ``save_cams`` the best
     background threshold of 0.00, 0.01 .. 0.60 (``pseudo/best_miou``, ``pseudo/best_threshold``).
 
     Args:
         out_dir: Folder to write; None for ``pseudo_labels`` in the trainer's ``default_root_dir``.
-        bg_threshold: Score in [0, 1] that a class activation must exceed.
+        bg_threshold: Score in [0, 1) that a class activation must exceed. "auto" chooses it from
+            the maps of 64 images before labels are cut (`score_separation`); the curve is
+            ``threshold.png``.
         bg_power: Background ``(1 - max_k cam_k) ** bg_power`` in place of the threshold.
         fg_conf: Confident labels: what exceeds this is foreground.
         bg_conf: Confident labels: what does not exceed this is background; between, 255.
@@ -63,7 +81,7 @@ class PseudoLabelWriter(MeasuredWriter):
     def __init__(
         self,
         out_dir: str | None = None,
-        bg_threshold: float = 0.15,
+        bg_threshold: float | Literal["auto"] = 0.15,
         bg_power: float | None = None,
         fg_conf: float | None = None,
         bg_conf: float | None = None,
@@ -82,17 +100,28 @@ class PseudoLabelWriter(MeasuredWriter):
         )
         self.conf_thresh, self.save_cams, self.overwrite = conf_thresh, save_cams, overwrite
         self._label_options: dict[str, Any] = {}
+        #: The background threshold that was chosen.
+        self._threshold: float | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the options, and have the data module leave out the images that are done."""
         if stage != "predict":
             return
         data = data_of(trainer, "PseudoLabelWriter")
-        self._label_options = self._checked_options(pl_module)
+        self._label_options, self._threshold = self._checked_options(pl_module), None
         check_saliency(self.cam_options.saliency_dir, data.predict_ids())
+        check_tags(pl_module, data)
         self._directory = Path(self.out_dir or Path(trainer.default_root_dir) / "pseudo_labels")
+        read = label_folders_read(trainer, data)
+        read["labels.saliency_dir"] = self.cam_options.saliency_dir
+        check_is_no_input(self._directory, read, self.contents.choose)
         if not getattr(trainer, "fast_dev_run", False):
             self._leave_out_done(trainer, pl_module, data)
+
+    def on_predict_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Choose the background threshold, if asked to, once method and weights are ready."""
+        if self.cam_options.bg_threshold == "auto":
+            self._threshold = self._choose_threshold(trainer, pl_module)
 
     def _process_batch(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: EvaluationBatch
@@ -103,15 +132,16 @@ class PseudoLabelWriter(MeasuredWriter):
                 cam = from_outputs(outputs, "cam", module, "predict")[index]
                 tags = from_batch(batch, "image_labels", "predict")[index]
                 label = self._label_of_cam(trainer, image_id, cam, tags)
+                confidence = cam_confidence(cam, label)
             else:
-                label = self._label_of_preds(module, outputs, index)
+                label, confidence = self._label_of_preds(module, outputs, index)
             if label.shape != size:
                 raise ValueError(
                     f"{type(module).__name__}.predict_step made a map of {label.shape} for "
                     f"{image_id} of {tuple(size)} (height, width); return it at the image's size"
                 )
             if self._open:
-                write_label(self._directory, image_id, label)
+                write_label(self._directory, image_id, label, confidence)
 
     def _checked_options(self, module: LightningModule) -> dict[str, Any]:
         kind, cam = getattr(module, "output", None), self.cam_options
@@ -132,10 +162,12 @@ class PseudoLabelWriter(MeasuredWriter):
                 f"{type(module).__name__} has output {kind!r}; set the class attribute 'output' to "
                 "'segmentation' or 'classification'"
             )
-        if self.save_cams or cam != CamLabelOptions(cam.bg_threshold):
+        given = cam.bg_threshold
+        if given == "auto" or self.save_cams or cam != CamLabelOptions(given):
             raise ValueError(
-                "crf, save_cams, bg_power, fg_conf, bg_conf and saliency_dir are for activation "
-                f"maps, {type(module).__name__} makes label maps: use conf_thresh, evaluation.crf"
+                "bg_threshold auto, crf, save_cams, bg_power, fg_conf, bg_conf and saliency_dir "
+                f"are for activation maps, {type(module).__name__} makes label maps: use "
+                "conf_thresh, evaluation.crf"
             )
         return {"conf_thresh": self.conf_thresh, "evaluation": evaluation_settings(module)}
 
@@ -150,7 +182,37 @@ class PseudoLabelWriter(MeasuredWriter):
         return label_path(self._directory, image_id).exists()
 
     def _measure(self, trainer: Trainer, data: DataModule) -> dict[str, Any] | None:
-        return measure_labels(trainer, data, self._directory, cams=self.save_cams)
+        report: dict[str, Any] = {"images": len(data.predict_ids()), "metrics": {}}
+        report |= measure_labels(trainer, data, self._directory, cams=self.save_cams) or {}
+        report["metrics"] |= estimate_labels(trainer, data, self._directory)
+        chosen = read_threshold(self._directory)
+        if chosen is not None:
+            report["metrics"]["estimate/bg_threshold"] = chosen
+        return report
+
+    def _publish(
+        self, trainer: Trainer, metrics: dict[str, float], class_names: Sequence[str]
+    ) -> None:
+        estimated = {name: value for name, value in metrics.items() if _is_estimate(name)}
+        if estimated:  # a folder of an earlier version has none
+            title = f"{self._directory}: estimated from images and tags, without a mask"
+            columns = ("share", "missing")
+            publish_measures(trainer, title, estimated, "estimate", columns, class_names)
+        measured = {name: value for name, value in metrics.items() if not _is_estimate(name)}
+        if measured:
+            super()._publish(trainer, measured, class_names)
+
+    def _choose_threshold(self, trainer: Trainer, module: LightningModule) -> float:
+        """Read the threshold of an earlier, killed run, or choose one and write it down."""
+        found = read_threshold(self._directory) if self._open and trainer.is_global_zero else None
+        found = trainer.strategy.broadcast(found)
+        if found is not None:
+            return found
+        count = {} if self._open else {"count": 1}
+        choice = choose_threshold(trainer, module, data_of(trainer, "PseudoLabelWriter"), **count)
+        if self._open and trainer.is_global_zero:
+            choice.write(self._directory, Path(trainer.default_root_dir))
+        return choice.threshold
 
     def _label_of_cam(
         self, trainer: Trainer, image_id: str, cam: Tensor, image_labels: Tensor
@@ -158,7 +220,10 @@ class PseudoLabelWriter(MeasuredWriter):
         data = data_of(trainer, "PseudoLabelWriter")
         image = data.read_image(image_id) if self.cam_options.crf else None
         saliency = read_saliency(self.cam_options.saliency_dir, image_id, cam.shape[-2:])
-        label = cam_pseudo_label(cam, image_labels, self.cam_options, image, saliency)
+        options = self.cam_options
+        if self._threshold is not None:
+            options = dataclasses.replace(options, bg_threshold=self._threshold)
+        label = cam_pseudo_label(cam, image_labels, options, image, saliency)
         if self.save_cams and self._open:
             # Before the label map: where that exists the image is done.
             present = image_labels.nonzero().flatten()
@@ -166,9 +231,18 @@ class PseudoLabelWriter(MeasuredWriter):
             write_cam(self._directory, image_id, maps, classes)
         return label
 
-    def _label_of_preds(self, module: LightningModule, outputs: Any, index: int) -> UInt8Array:
-        label = from_outputs(outputs, "preds", module, "predict")[index]
+    def _label_of_preds(
+        self, module: LightningModule, outputs: Any, index: int
+    ) -> tuple[UInt8Array, float | None]:
+        preds = from_outputs(outputs, "preds", module, "predict")[index]
+        confidence = outputs["confidence"][index] if "confidence" in outputs else None
         if self.conf_thresh is not None:
             confidence = from_outputs(outputs, "confidence", module, "predict")[index]
-            label = label.masked_fill(confidence < self.conf_thresh, IGNORE_INDEX)
-        return label.cpu().numpy().astype(np.uint8)
+            preds = preds.masked_fill(confidence < self.conf_thresh, IGNORE_INDEX)
+        known = preds != IGNORE_INDEX
+        mean = None if confidence is None else mean_over(confidence, known)
+        return preds.cpu().numpy().astype(np.uint8), mean
+
+
+def _is_estimate(name: str) -> bool:
+    return name.startswith("estimate/")

@@ -139,17 +139,20 @@ def check_masks(
     image_ids: Sequence[str],
     size_of: Callable[[str], tuple[int, int]],
     checks: Checks,
-) -> None:
+) -> NDArray[np.bool_] | None:
     """Check the masks of images of known size, (height, width); see `ImageSource.check`.
 
     That no mask has any class besides index 0 is only logged: it is seldom meant, but no error.
+
+    Returns:
+        Which values occur in the masks, (256,), or None where they are not decoded.
     """
     _raise_missing("mask", files.masks, image_ids)
     if not checks.open_files:
-        return
+        return None
+    occurs = np.zeros(256, dtype=np.bool_)
 
-    def check_one(image_id: str) -> bool:
-        """Whether the mask has another class than index 0."""
+    def check_one(image_id: str) -> None:
         image_size = size_of(image_id)
         # Decoding tells the size too: a mask is opened once.
         mask = files.read_mask(image_id) if checks.mask_values else None
@@ -158,11 +161,13 @@ def check_masks(
             raise ValueError(
                 size_problem(files.masks[image_id], mask_size, f"image {image_id}", image_size)
             )
-        # In eight bits 0 becomes 255 and 255 becomes 254.
-        return mask is None or bool((mask - 1 < IGNORE_INDEX - 1).any())
+        if mask is not None:
+            occurs[mask] = True
 
-    has_class = _for_each(check_one, image_ids)
-    if image_ids and not any(has_class) and len(files.index_map) > 1:
+    _for_each(check_one, image_ids)
+    if not checks.mask_values:
+        return None
+    if image_ids and not occurs[1:IGNORE_INDEX].any() and len(files.index_map) > 1:
         logger.warning(
             "none of the %d masks has a class besides index 0, first: %s; if 255 stands for a "
             "class and not for ignored pixels, give it that colour in classes.txt ('cat 255 255 "
@@ -170,6 +175,7 @@ def check_masks(
             len(image_ids),
             files.masks[image_ids[0]],
         )
+    return occurs
 
 
 def size_problem(mask: str, mask_size: Sequence[int], image: str, image_size: Sequence[int]) -> str:

@@ -1,6 +1,7 @@
 """Supervision ``mask``: images with masks or with pseudo-labels that stand for them."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,6 +27,8 @@ from wsss_zoo.data.transforms.joint import Crop, crop_mask, crop_valid, to_float
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
 from wsss_zoo.files.listing import files_by_stem
 from wsss_zoo.files.pseudo_labels import read_manifest
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -113,14 +116,33 @@ def make_masked_images(images: Catalog, options: TrainingOptions) -> MaskedImage
     """
     if options.pseudo_label_dir is None:
         return make_images_with_masks(images, options, images.labeled_ids())
+    true_ids, left = split_by_truth(images)
+    files = pseudo_label_files(images, options.pseudo_label_dir)
+    return make_images_with_masks(images, options, true_ids, left, files)
+
+
+def split_by_truth(images: Catalog) -> tuple[list[str], list[str]]:
+    """List the images whose masks count beside pseudo-labels, and the rest of ``train_split``."""
     true_ids = images.labeled_ids() if images.labeled_split is not None else []
     known = set(true_ids)
-    pseudo_ids = [image_id for image_id in images.train_ids() if image_id not in known]
-    return make_images_with_masks(images, options, true_ids, pseudo_ids)
+    return true_ids, [image_id for image_id in images.train_ids() if image_id not in known]
+
+
+def pseudo_label_files(images: Catalog, given: Sequence[str] | str) -> dict[str, str]:
+    """Find pseudo-labels by image id; of several folders the first that has an image counts."""
+    files: dict[str, str] = {}
+    for directory in map(Path, [given] if isinstance(given, str) else given):
+        read_manifest(directory, images.class_names)
+        files = files_by_stem(directory, [".png"]) | files
+    return files
 
 
 def make_images_with_masks(
-    images: Catalog, options: TrainingOptions, true_ids: list[str], pseudo_ids: Sequence[str] = ()
+    images: Catalog,
+    options: TrainingOptions,
+    true_ids: list[str],
+    pseudo_ids: Sequence[str] = (),
+    pseudo_files: Mapping[str, str] | None = None,
 ) -> MaskedImages:
     """Check images with true masks, and with pseudo-labels; make one training set of both."""
     ids = [*true_ids, *pseudo_ids]
@@ -129,15 +151,18 @@ def make_images_with_masks(
     novel = [images.class_names.index(name) for name in images.novel_classes]
     # Base classes are pasted over the pseudo-labels of novel ones.
     images.check_images(ids if novel else true_ids, masks=True)
-    pseudo = _open_pseudo_labels(images, options, pseudo_ids) if pseudo_ids else None
+    weak_shot = options.supervision == "weak_shot"
+    tags = images.labels_of(ids, from_masks=weak_shot)
+    pseudo = None
+    if pseudo_ids:
+        pseudo = _open_pseudo_labels(images, dict(pseudo_files or {}), pseudo_ids, tags)
     repeat = options.repeat_labeled and true_ids and pseudo_ids
     times = -(-len(pseudo_ids) // len(true_ids)) if repeat else 1
-    weak_shot = options.supervision == "weak_shot"
     return MaskedImages(
         [*true_ids * times, *pseudo_ids],
         images.source,
         options.crops,
-        tags=images.labels_of(ids, from_masks=weak_shot),
+        tags=tags,
         num_fg_classes=images.num_fg_classes,
         first_fg=int(images.background),
         pseudo=pseudo,
@@ -150,15 +175,32 @@ def make_images_with_masks(
 
 
 def _open_pseudo_labels(
-    images: Catalog, options: TrainingOptions, ids: Sequence[str]
+    images: Catalog, files: dict[str, str], ids: Sequence[str], tags: Labels
 ) -> ImageFiles:
-    given = options.pseudo_label_dir or []
-    files: dict[str, str] = {}
-    for directory in map(Path, [given] if isinstance(given, str) else given):
-        read_manifest(directory, images.class_names)
-        files = files_by_stem(directory, [".png"]) | files
     images.check_images(ids, masks=False)
     labels = ImageFiles({}, files, range(images.num_classes))
     checks = Checks(True, images.check_masks, images.check_files)
-    check_masks(labels, ids, images.source.image_size, checks)
+    occurs = check_masks(labels, ids, images.source.image_size, checks)
+    if occurs is not None:
+        _warn_of_vanished_classes(images, occurs, [tags[i] for i in ids if i in tags])
     return labels
+
+
+def _warn_of_vanished_classes(
+    images: Catalog, occurs: NDArray[np.bool_], tags: Sequence[NDArray[np.uint8]]
+) -> None:
+    """Name the tagged classes that have no pixel in any pseudo-label; ``occurs`` is (256,)."""
+    counts: list[int] = np.stack(tags).sum(0).tolist() if tags else []
+    shown = occurs[int(images.background) :]
+    vanished = [
+        f"{name!r} ({count} tagged images)"
+        for name, count, is_shown in zip(images.fg_names, counts, shown, strict=False)
+        if count and not is_shown and name in (images.novel_classes or images.fg_names)
+    ]
+    if vanished:
+        logger.warning(
+            "no pseudo-label has a pixel of %s, so the network cannot learn this; lower the "
+            "thresholds of the prediction that wrote them (labels.bg_threshold, fg_conf or "
+            "conf_thresh), or give masks of such images (data.labeled_split)",
+            ", ".join(vanished),
+        )

@@ -1,6 +1,7 @@
 """Supervision ``semi``: a few images with masks, and unlabelled ones in a weak and strong views."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,11 @@ from torch import Tensor
 from wsss_zoo.contract import UnlabeledBatch
 from wsss_zoo.data.catalog import Catalog
 from wsss_zoo.data.reading.image_files import ImageSource
-from wsss_zoo.data.supervision.mask import make_images_with_masks
+from wsss_zoo.data.supervision.mask import (
+    make_images_with_masks,
+    pseudo_label_files,
+    split_by_truth,
+)
 from wsss_zoo.data.supervision.options import TrainingOptions
 from wsss_zoo.data.transforms.crops import CroppedImages, Labels, load_image, load_mask
 from wsss_zoo.data.transforms.joint import crop_mask, crop_valid, to_float
@@ -63,16 +68,31 @@ class UnlabeledImages(CroppedImages):
 
 
 def make_semi_images(images: Catalog, options: TrainingOptions) -> dict[str, CroppedImages]:
-    """Check the images of both halves; make the training sets ``labeled`` and ``unlabeled``."""
-    labeled = images.labeled_ids()
-    known = set(labeled)
-    if options.unlabeled_split is None:
-        unlabeled = [image_id for image_id in images.train_ids() if image_id not in known]
+    """Check the images of both halves; make the training sets ``labeled`` and ``unlabeled``.
+
+    With pseudo-labels the labelled half is the images of ``labeled_split``, if given, and those of
+    the rest of ``train_split`` that have a pseudo-label. Without ``unlabeled_split`` the unlabelled
+    half is then all of ``train_split``.
+    """
+    pseudo_ids: list[str] = []
+    files: dict[str, str] = {}
+    if options.pseudo_label_dir is None:
+        true_ids = images.labeled_ids()
     else:
+        true_ids, left = split_by_truth(images)
+        files = pseudo_label_files(images, options.pseudo_label_dir)
+        pseudo_ids = [image_id for image_id in left if image_id in files]
+        _check_pseudo_ids(images, options.pseudo_label_dir, pseudo_ids, left)
+    known = set(true_ids)
+    if options.unlabeled_split is not None:
         unlabeled = images.ids_of(options.unlabeled_split)
         both = sum(image_id in known for image_id in unlabeled)
         if both:
             logger.warning("%d unlabelled images are labelled too; they are kept in both", both)
+    elif pseudo_ids:
+        unlabeled = images.train_ids()
+    else:
+        unlabeled = [image_id for image_id in images.train_ids() if image_id not in known]
     if not unlabeled:
         raise ValueError(
             f"no unlabelled images: all of train_split {images.train_split!r} is labelled; give "
@@ -88,5 +108,22 @@ def make_semi_images(images: Catalog, options: TrainingOptions) -> dict[str, Cro
         strong_views=options.strong_views,
         audit=options.audit,
     )
-    labeled_images = make_images_with_masks(images, options, labeled)
+    labeled_images = make_images_with_masks(images, options, true_ids, pseudo_ids, files)
     return {"labeled": labeled_images, "unlabeled": unlabeled_images}
+
+
+def _check_pseudo_ids(
+    images: Catalog, given: Sequence[str] | str, pseudo_ids: Sequence[str], left: Sequence[str]
+) -> None:
+    if not pseudo_ids:
+        raise ValueError(
+            f"pseudo_label_dir {given!r} has a label of none of the {len(left)} images of "
+            f"train_split {images.train_split!r} that are not in labeled_split "
+            f"{images.labeled_split!r}; predict this split, or leave pseudo_label_dir out"
+        )
+    if len(pseudo_ids) < len(left):
+        logger.info(
+            "%d of %d images have a pseudo-label; the others are in the unlabelled half only",
+            len(pseudo_ids),
+            len(left),
+        )

@@ -33,6 +33,11 @@ def make_training_set(images: Catalog, options: TrainingOptions) -> TrainingSet:
     if options.supervision not in _MAKERS:
         known = ", ".join(_MAKERS)
         raise ValueError(f"supervision is {options.supervision!r}; give one of {known}")
+    if options.pseudo_label_dir is not None and options.supervision in _REMEDIES:
+        raise ValueError(
+            f"pseudo_label_dir is {options.pseudo_label_dir!r}, but supervision "
+            f"{options.supervision!r} learns from {_REMEDIES[options.supervision]}"
+        )
     return _MAKERS[options.supervision](images, options)
 
 
@@ -43,6 +48,15 @@ def _make_graphs(images: Catalog, options: TrainingOptions) -> Dataset[Sample]:
     return make_region_graphs(images, options)
 
 
+_SEGMENT = "; leave it out, or train a segmenter on it, as Supervised or FixMatch"
+# What a training set without masks is made of, and what to do instead of giving it pseudo-labels.
+_REMEDIES = {
+    "image_labels": f"tags{_SEGMENT}",
+    "pairs": f"tags{_SEGMENT}",
+    "images": f"images alone{_SEGMENT}",
+    "graphs": "region graphs; leave it out, and give the labels to the prediction that writes the "
+    "graphs (--graphs.pseudo_label_dir)",
+}
 _MAKERS: dict[str, Callable[[Catalog, TrainingOptions], TrainingSet]] = {
     "mask": make_masked_images,
     "image_labels": make_tagged_images,
