@@ -22,6 +22,7 @@ from wsss_zoo.functional.co_attention.attention import (
 )
 from wsss_zoo.functional.co_attention.loss import co_attention_loss, exclusive_labels
 from wsss_zoo.functional.crf.dense_crf import dense_crf
+from wsss_zoo.functional.crf.pixel_adaptive import pixel_adaptive_refinement
 from wsss_zoo.functional.losses.consistency import (
     masked_squared_error,
     sigmoid_rampup,
@@ -109,7 +110,7 @@ __all__ = ["calibrated_fusion", "cam_to_label", "class_activation_map", "classif
 __all__ += ["grad_cam", "multi_scale_cam", "saliency_label"]
 __all__ += ["co_attend", "co_attention", "co_attention_affinity", "co_attention_loss"]
 __all__ += ["contrastive_features", "exclusive_labels", "merge_co_attention_views"]
-__all__ += ["dense_crf"]
+__all__ += ["dense_crf", "pixel_adaptive_refinement"]
 __all__ += ["DistillationKind", "base_pixels", "complementary_loss", "cps_loss", "dice_mask_loss"]
 __all__ += ["feature_regulation_loss", "fixmatch_loss", "focal_mask_loss", "gather_points"]
 __all__ += ["info_nce_loss", "masked_cross_entropy", "masked_squared_error", "ohem_cross_entropy"]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wsss_zoo.callbacks.metrics.label_quality import measure_labels
 from wsss_zoo.callbacks.outputs import from_batch, from_outputs
-from wsss_zoo.callbacks.writers.cam_labels import CamLabelOptions, cam_pseudo_label
+from wsss_zoo.callbacks.writers.cam_labels import CamLabelOptions, cam_pseudo_label, refine_cams
 from wsss_zoo.callbacks.writers.measured_writer import MeasuredWriter
 from wsss_zoo.callbacks.writers.run_identity import evaluation_settings
 from wsss_zoo.callbacks.writers.saliency import check_saliency, read_saliency
@@ -45,7 +45,9 @@ class PseudoLabelWriter(MeasuredWriter):
         bg_conf: Confident labels: what does not exceed this is background; between, 255.
         conf_thresh: Segmenters: a pixel of lower confidence, in [0, 1], gets 255.
         crf: Refine labels from activation maps with a dense CRF (a segmenter: ``evaluation.crf``).
-        save_cams: Store the activation maps too, one byte per value.
+        par: Refine activation maps by pixel-adaptive refinement, on the device, in place of the CRF
+            (a segmenter: ``evaluation.par``).
+        save_cams: Store the activation maps too, not refined, one byte per value.
         overwrite: Delete the pseudo-labels in the folder first.
         saliency_dir: Folder of grey ``<image_id>.png``: background is what they do not show.
 
@@ -72,13 +74,14 @@ class PseudoLabelWriter(MeasuredWriter):
         save_cams: bool = False,
         overwrite: bool = False,
         saliency_dir: str | None = None,
+        par: bool = False,
     ) -> None:
         super().__init__()
         if conf_thresh is not None and not 0 <= conf_thresh <= 1:
             raise ValueError(f"conf_thresh must be in [0, 1], got {conf_thresh}")
         self.out_dir = out_dir
         self.cam_options = CamLabelOptions(
-            bg_threshold, bg_power, fg_conf, bg_conf, crf, saliency_dir
+            bg_threshold, bg_power, fg_conf, bg_conf, crf, saliency_dir, par
         )
         self.conf_thresh, self.save_cams, self.overwrite = conf_thresh, save_cams, overwrite
         self._label_options: dict[str, Any] = {}
@@ -98,11 +101,17 @@ class PseudoLabelWriter(MeasuredWriter):
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: EvaluationBatch
     ) -> None:
         size = batch["image"].shape[-2:]
+        has_cams = getattr(module, "output", None) == "classification"
+        if has_cams:
+            tags = from_batch(batch, "image_labels", "predict")
+            cams = from_outputs(outputs, "cam", module, "predict")
+            refined = refine_cams(cams, tags, batch["image"]) if self.cam_options.par else cams
         for index, image_id in enumerate(batch["image_id"]):
-            if getattr(module, "output", None) == "classification":
-                cam = from_outputs(outputs, "cam", module, "predict")[index]
-                tags = from_batch(batch, "image_labels", "predict")[index]
-                label = self._label_of_cam(trainer, image_id, cam, tags)
+            if has_cams:
+                label = self._label_of_cam(trainer, image_id, refined[index], tags[index])
+                if self.save_cams and self._open:
+                    # Before the label map: where that exists the image is done.
+                    self._write_cam(image_id, cams[index], tags[index])
             else:
                 label = self._label_of_preds(module, outputs, index)
             if label.shape != size:
@@ -134,8 +143,9 @@ class PseudoLabelWriter(MeasuredWriter):
             )
         if self.save_cams or cam != CamLabelOptions(cam.bg_threshold):
             raise ValueError(
-                "crf, save_cams, bg_power, fg_conf, bg_conf and saliency_dir are for activation "
-                f"maps, {type(module).__name__} makes label maps: use conf_thresh, evaluation.crf"
+                "crf, par, save_cams, bg_power, fg_conf, bg_conf and saliency_dir are for "
+                f"activation maps, {type(module).__name__} makes label maps: use conf_thresh, "
+                "evaluation.crf or evaluation.par"
             )
         return {"conf_thresh": self.conf_thresh, "evaluation": evaluation_settings(module)}
 
@@ -158,13 +168,12 @@ class PseudoLabelWriter(MeasuredWriter):
         data = data_of(trainer, "PseudoLabelWriter")
         image = data.read_image(image_id) if self.cam_options.crf else None
         saliency = read_saliency(self.cam_options.saliency_dir, image_id, cam.shape[-2:])
-        label = cam_pseudo_label(cam, image_labels, self.cam_options, image, saliency)
-        if self.save_cams and self._open:
-            # Before the label map: where that exists the image is done.
-            present = image_labels.nonzero().flatten()
-            maps, classes = cam[present].float().cpu().numpy(), present.cpu().numpy()
-            write_cam(self._directory, image_id, maps, classes)
-        return label
+        return cam_pseudo_label(cam, image_labels, self.cam_options, image, saliency)
+
+    def _write_cam(self, image_id: str, cam: Tensor, image_labels: Tensor) -> None:
+        present = image_labels.nonzero().flatten()
+        maps, classes = cam[present].float().cpu().numpy(), present.cpu().numpy()
+        write_cam(self._directory, image_id, maps, classes)
 
     def _label_of_preds(self, module: LightningModule, outputs: Any, index: int) -> UInt8Array:
         label = from_outputs(outputs, "preds", module, "predict")[index]
