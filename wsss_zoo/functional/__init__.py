@@ -99,6 +99,7 @@ from wsss_zoo.functional.regions.region_graph import (
     prune_edges,
     region_adjacency,
 )
+from wsss_zoo.functional.regions.segment_vote import segment_vote
 from wsss_zoo.functional.regions.superpixels import superpixel_backend, superpixels
 from wsss_zoo.functional.tags import gate_by_tags, mask_to_image_labels
 from wsss_zoo.functional.views.cutmix import cutmix, draw_cutmix_boxes, draw_cutmix_masks
@@ -126,8 +127,8 @@ __all__ += ["solve_assignment", "target_masks"]
 __all__ += ["DetectionReport", "WriteBack", "clean_pixels", "detection_report", "edge_similarity"]
 __all__ += ["kept_edges", "label_loss", "majority", "nearest_clean", "noise_threshold", "paint"]
 __all__ += ["pool_regions", "prune_edges", "region_adjacency", "region_loss"]
-__all__ += ["seed_missing_classes", "superpixel_backend", "superpixels", "temper", "vote"]
-__all__ += ["vote_counts", "write_back", "youden_threshold"]
+__all__ += ["seed_missing_classes", "segment_vote", "superpixel_backend", "superpixels"]
+__all__ += ["temper", "vote", "vote_counts", "write_back", "youden_threshold"]
 __all__ += ["gate_by_tags", "mask_to_image_labels"]
 __all__ += ["cells_to_crop", "crop_to_cells", "cutmix", "draw_cutmix_boxes", "draw_cutmix_masks"]
 __all__ += ["ensemble_update", "image_patches", "sliding_windows"]

@@ -13,6 +13,7 @@ from wsss_zoo.callbacks.writers.cam_labels import CamLabelOptions, cam_pseudo_la
 from wsss_zoo.callbacks.writers.measured_writer import MeasuredWriter
 from wsss_zoo.callbacks.writers.run_identity import evaluation_settings
 from wsss_zoo.callbacks.writers.saliency import check_saliency, read_saliency
+from wsss_zoo.callbacks.writers.segments import SegmentVotes
 from wsss_zoo.contract import DataModule, EvaluationBatch, data_of
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
 from wsss_zoo.files.manifests import Manifest
@@ -47,6 +48,10 @@ class PseudoLabelWriter(MeasuredWriter):
         crf: Refine labels from activation maps with a dense CRF (a segmenter: ``evaluation.crf``).
         par: Refine activation maps by pixel-adaptive refinement, on the device, in place of the CRF
             (a segmenter: ``evaluation.par``).
+        segments_dir: Folder of ``<image_id>.png`` or ``<image_id>.npz``, integer ids of segments of
+            any origin (0 = none): each takes the class of most of its pixels. See `segment_vote`.
+        segments_quorum: Least share of a segment's pixels that this class needs, in [0, 1]; else
+            they keep their own labels.
         save_cams: Store the activation maps too, not refined, one byte per value.
         overwrite: Delete the pseudo-labels in the folder first.
         saliency_dir: Folder of grey ``<image_id>.png``: background is what they do not show.
@@ -54,7 +59,7 @@ class PseudoLabelWriter(MeasuredWriter):
     Raises:
         ValueError: If options exclude each other or do not fit the method, there is no data module,
             the folder is another run's, or a label map has another size than its image.
-        FileNotFoundError: If an image has no saliency map.
+        FileNotFoundError: If an image has no saliency map or no region map.
         KeyError: If the predict step returns none of the above.
         RuntimeError: If a map is missing though the whole split was predicted.
     """
@@ -75,6 +80,8 @@ class PseudoLabelWriter(MeasuredWriter):
         overwrite: bool = False,
         saliency_dir: str | None = None,
         par: bool = False,
+        segments_dir: str | None = None,
+        segments_quorum: float = 0.5,
     ) -> None:
         super().__init__()
         if conf_thresh is not None and not 0 <= conf_thresh <= 1:
@@ -83,6 +90,7 @@ class PseudoLabelWriter(MeasuredWriter):
         self.cam_options = CamLabelOptions(
             bg_threshold, bg_power, fg_conf, bg_conf, crf, saliency_dir, par
         )
+        self.segments = SegmentVotes(segments_dir, segments_quorum)
         self.conf_thresh, self.save_cams, self.overwrite = conf_thresh, save_cams, overwrite
         self._label_options: dict[str, Any] = {}
 
@@ -93,6 +101,7 @@ class PseudoLabelWriter(MeasuredWriter):
         data = data_of(trainer, "PseudoLabelWriter")
         self._label_options = self._checked_options(pl_module)
         check_saliency(self.cam_options.saliency_dir, data.predict_ids())
+        self.segments.check(data.predict_ids())
         self._directory = Path(self.out_dir or Path(trainer.default_root_dir) / "pseudo_labels")
         if not getattr(trainer, "fast_dev_run", False):
             self._leave_out_done(trainer, pl_module, data)
@@ -119,6 +128,7 @@ class PseudoLabelWriter(MeasuredWriter):
                     f"{type(module).__name__}.predict_step made a map of {label.shape} for "
                     f"{image_id} of {tuple(size)} (height, width); return it at the image's size"
                 )
+            label = self.segments.apply(image_id, label)
             if self._open:
                 write_label(self._directory, image_id, label)
 
@@ -151,7 +161,7 @@ class PseudoLabelWriter(MeasuredWriter):
 
     def _options(self, module: LightningModule, data: DataModule) -> dict[str, Any]:
         settings: dict[str, Any] = getattr(module, "label_settings", dict)()
-        return self._label_options | settings
+        return self._label_options | self.segments.settings() | settings
 
     def _claim(self, manifest: Manifest, image_ids: list[str]) -> set[str]:
         return begin_folder(self._directory, manifest, image_ids, overwrite=self.overwrite)
