@@ -103,6 +103,11 @@ class PseudoLabelWriter(MeasuredWriter):
         check_saliency(self.cam_options.saliency_dir, data.predict_ids())
         self.segments.check(data.predict_ids())
         self._directory = Path(self.out_dir or Path(trainer.default_root_dir) / "pseudo_labels")
+        for read in (self.cam_options.saliency_dir, self.segments.directory):
+            if read is not None and Path(read).resolve() == self._directory.resolve():
+                raise ValueError(
+                    f"{read} is both read and written; choose another folder (--labels.out_dir)"
+                )
         if not getattr(trainer, "fast_dev_run", False):
             self._leave_out_done(trainer, pl_module, data)
 
