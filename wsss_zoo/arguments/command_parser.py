@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 import typing
-from argparse import HelpFormatter
+from argparse import SUPPRESS, HelpFormatter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,7 +112,8 @@ def _make_parser(name: str, function: Callable[..., Any]) -> CommandParser:
         if many:
             shown["nargs"] = "+"
         elif p.default is not p.empty:
-            shown |= {"nargs": "?", "default": p.default}
+            # The function has the default: one of the parser would undo a config file's value.
+            shown |= {"nargs": "?", "default": SUPPRESS}
         parser.add_argument(p.name, type=kind, **shown)
     done: set[str | int] = {*_NO_OPTIONS, *(p.name for p in positional)}
     parser.add_function_arguments(function, as_group=False, skip=done)

@@ -1,6 +1,6 @@
 """What the commands that write one map per image share: images in, a folder of maps out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,17 +75,21 @@ def open_images(
         assert data is not None
         if out is None:
             raise ValueError("--out is missing: with --data, name the folder to write")
-        images: GivenImages = SplitImages(data, num_workers)
-        folders = {Path(path).parent.resolve() for path in images.files.values() if path}
-    else:
-        out = out or folder.absolute().with_name(f"{folder.absolute().name}_{suffix}")
-        images = ImageFolder(folder, out, num_workers=num_workers)
-        folders = {folder.resolve()}
-        if not images.files and not images.problems:
-            raise ValueError(f"there are no images that can be read in {folder}")
-    if out.resolve() in folders:
-        raise ValueError(f"out {out} is the folder of the images; choose another")
+        split = SplitImages(data, num_workers)
+        _check_apart(out, {Path(path).parent for path in split.files.values() if path})
+        return split, out
+    out = out or folder.absolute().with_name(f"{folder.absolute().name}_{suffix}")
+    _check_apart(out, {folder})
+    images = ImageFolder(folder, out, num_workers=num_workers)
+    if not images.files and not images.problems:
+        raise ValueError(f"there are no images that can be read in {folder}")
     return images, out
+
+
+def _check_apart(out: Path, folders: Iterable[Path]) -> None:
+    """Refuse to write into a folder of images, or one above it."""
+    if any(folder.resolve().is_relative_to(out.resolve()) for folder in folders):
+        raise ValueError(f"out {out} is the folder of the images; choose another")
 
 
 def write_maps(
