@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -223,3 +225,21 @@ def test_options_from_a_file(photos, network):
     )
     assert saliency("--config", "options.yaml") == 0
     assert (photos.with_name("maps") / "manifest.json").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_write_what_one_does(tmp_path, network, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    args = ["saliency", *SHAPES[:4], "--data.num_train", "5", "--model_path", network]
+    args += ["--num_workers", "0", "--trainer.accelerator", "cpu"]
+    assert main([*args, "--trainer.devices", "1", "--out", "one"]) == 0
+    two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--out", "two"]
+    subprocess.run([sys.executable, "-m", "wsss_zoo", *args, *two], check=True)
+    one, two_maps = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        for name in ("one", "two")
+    )
+    assert len(one) == 6
+    assert one == two_maps
