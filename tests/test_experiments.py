@@ -11,11 +11,13 @@ import yaml
 import wsss_zoo
 from tests.data.graph_folders import write_graphs
 from tests.label_folders import write_labels
-from tests.tiny import tiny
+from tests.saliency_networks import save_network
+from tests.tiny import images, tiny
 from wsss_zoo import Shapes
 from wsss_zoo.cli import ZooCLI, main
 from wsss_zoo.files.manifests import Manifest, write_manifest
 from wsss_zoo.files.pseudo_labels import write_label
+from wsss_zoo.files.saliency_maps import write_saliency_map
 from wsss_zoo.pipeline.recipe import read_recipe
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -187,9 +189,30 @@ def test_every_step_of_a_recipe_runs(path, tmp_path, done):
                 write_labels(Path(folder), number)
             main([step.command, "--config", str(config), "--out_dir", str(tmp_path)])
             continue
+        if step.writes_maps:
+            maps = tmp_path / "written" / "maps"
+            assert main([step.command, "--config", str(config), *map_options(maps)]) == 0
+            continue
         options = step_options(settings, tmp_path)
         ZooCLI([step.command, "--config", str(config), *options, "--ckpt_path", "null"])
     done |= new.keys()
+
+
+def map_options(out: Path) -> list[str]:
+    """Tiny images, a tiny network for saliency, and the folder to write."""
+    out.mkdir(parents=True)
+    network = str(save_network(out.with_name("tiny.onnx")))
+    data = [
+        "--data",
+        "Shapes",
+        *images(),
+        "--data.classes",
+        "null",
+        "--data.predict_split",
+        "train",
+    ]
+    options = [*data, "--data.train_split", "train", "--trainer.accelerator", "cpu"]
+    return [*options, "--trainer.devices", "1", "--model_path", network, "--out", str(out)]
 
 
 def step_options(settings, folder: Path) -> list[str]:
@@ -203,6 +226,10 @@ def step_options(settings, folder: Path) -> list[str]:
         options = [token for pair in pairs if pair[0] not in NO_NETWORK for token in pair]
         options += ["--data.graph_dir", graphs]
     options += of_method(settings["model"]["class_path"])
+    if "saliency_dir" in settings.get("labels", {}):
+        for image_id in ids:
+            maps = Path(settings["labels"]["saliency_dir"])
+            write_saliency_map(maps, image_id, np.full((64, 64), 200, np.uint8))
     for group in {"noise", "graphs"} & set(settings):
         labels = folder / "labels"
         for image_id in ids:

@@ -41,7 +41,7 @@ def test_from_nothing_to_finished(folder, images):
     assert folder.begin(images, overwrite=False) == set()
     assert not (folder.directory / "manifest.json").exists()
     for image_id in images:
-        assert not folder.has_mask(image_id)
+        assert not folder.has(image_id)
         folder.write(image_id, MASK, PICTURE)
     folder.write_legend(Image.new("RGB", (4, 4)), "cat 128 0 0\n")
     assert folder.finish(images, ["d is broken"]) == 3
@@ -107,7 +107,7 @@ def test_no_mixture(folder, images, change, message, finished):
     other = LabelFolder(folder.directory, IDENTITY | change)
     with pytest.raises(ValueError, match=message):
         other.begin(images, overwrite=False)
-    assert folder.has_mask("a")
+    assert folder.has("a")
     assert other.begin(images, overwrite=True) == set()
     assert not list(folder.directory.rglob("*a.*"))
     with pytest.raises(ValueError, match="another checkpoint or of other options"):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from tests.each import each
-from wsss_zoo.functional import dense_crf, sliding_windows
+from wsss_zoo.functional import dense_crf, pixel_adaptive_refinement, sliding_windows
 from wsss_zoo.modules import Evaluation, rescale
 from wsss_zoo.modules import evaluation as module
 
@@ -81,7 +81,10 @@ def test_equals_the_loop(image, window, scales, flip):
     torch.testing.assert_close(probs.sum(1), torch.ones(2, 23, 31))
 
 
-@each("options", [{}, {"window": 8}, {"scales": (0.5,)}, {"flip": True}, {"crf": True}])
+@each(
+    "options",
+    [{}, {"window": 8}, {"scales": (0.5,)}, {"flip": True}, {"crf": True}, {"par": True}],
+)
 def test_preds_are_the_most_probable_classes(image, options):
     evaluation, network = Evaluation(**options), Network()
     preds = evaluation.preds(network, image)
@@ -130,6 +133,24 @@ def test_crf_leaves_an_image_of_one_class_alone(monkeypatch):
     logits[:, 1] = 5
     probs = Evaluation(crf=True)(lambda _: logits, torch.rand(1, 3, 4, 4))
     assert torch.equal(probs, logits.softmax(1))
+
+
+def test_par_refines_and_renormalises_a_batch():
+    torch.manual_seed(0)
+    image, logits = torch.rand(2, 3, 12, 16), torch.randn(2, 4, 12, 16)
+    logits[:, 2] = -torch.inf
+    before = logits.softmax(1)
+    refined = pixel_adaptive_refinement(image, before)
+    probs = Evaluation(par=True)(lambda _: logits, image)
+    torch.testing.assert_close(probs, refined / refined.sum(1, keepdim=True))
+    torch.testing.assert_close(probs.sum(1), torch.ones(2, 12, 16))
+    assert probs[:, 2].max() == 0
+    assert not torch.equal(probs.argmax(1), before.argmax(1))
+
+
+def test_crf_and_par_exclude_each_other():
+    with pytest.raises(ValueError, match=r"evaluation\.crf and evaluation\.par exclude"):
+        Evaluation(crf=True, par=True)
 
 
 @each("scale", [0.5, 0.73, 1.5, 2.0])

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.forked import ForkedCommand
+from tests.saliency_networks import save_network
 from wsss_zoo.cli import main
 from wsss_zoo.pipeline import command as pipeline
 
@@ -137,6 +138,44 @@ def test_step_file_is_the_whole_configuration(recipe, tmp_path, calls):
     assert settings["data"]["init_args"]["pseudo_label_dir"] == labels
     assert settings["checkpoint"] == {"every_n_train_steps": 4}
     assert all(call[-2:] == ["--trainer.max_steps", "3"] for call in calls)
+
+
+def test_saliency_maps_of_a_step_are_used_and_made_again(tmp_path, monkeypatch):
+    """In this process; the step's maps are those that the next one reads."""
+    called = []
+
+    def call(command, recipe, step, lock):
+        called.append(step.name)
+        return main(command[3:])
+
+    monkeypatch.setattr(pipeline, "_call", call)
+    network = save_network(tmp_path / "tiny.onnx")
+    steps = {
+        "saliency": {"command": "saliency", "model_path": str(network), "num_workers": 0},
+        "regions": {"command": "superpixels", "num_segments": 9, "num_workers": 0},
+        "cam": RECIPE["steps"]["cam"] | {"trainer": {"max_steps": 1}},
+        "tagged": {
+            "command": "predict",
+            "from": "cam",
+            "labels": {"saliency_dir": "{saliency}/maps", "segments_dir": "{regions}/maps"},
+        },
+    }
+    path = tmp_path / "salient.yaml"
+    path.write_text(yaml.safe_dump(RECIPE | {"steps": steps, "report": {}}, sort_keys=False))
+    args = ["pipeline", str(path), "--root", str(tmp_path / "r"), "--data.num_train", "6"]
+    assert main([*args, "--trainer.devices", "1"]) == 0
+    assert called == list(steps)
+    maps = sorted((tmp_path / "r" / "saliency" / "maps").glob("*.png"))
+    labels = tmp_path / "r" / "tagged" / "pseudo_labels"
+    assert [p.name for p in maps] == sorted(p.name for p in labels.glob("*.png"))
+    assert len(maps) == 6
+    called.clear()
+    assert main([*args, "--trainer.devices", "1"]) == 0
+    assert called == []
+    maps[0].unlink()
+    assert main([*args, "--trainer.devices", "1"]) == 0
+    assert called == ["saliency"]
+    assert maps[0].exists()
 
 
 def test_default_root_is_named_after_the_recipe(recipe, tmp_path, calls, monkeypatch):

@@ -191,6 +191,46 @@ def test_bad_ranking_steps(recipe, change, message):
         recipe(more=RANKING.replace(*change))
 
 
+MAPS = """  saliency: {command: saliency, model_path: net.onnx}
+  regions: {command: superpixels, num_segments: 9}
+  tagged: {command: predict, from: cam, labels: {saliency_dir: "{saliency}/maps"}}
+"""
+
+
+def test_steps_that_write_maps(recipe):
+    options = ["--seed_everything", "3", "--data.root", "there", "--trainer.devices", "2"]
+    options += ["--trainer.limit_predict_batches", "3", "--model.weights", "w.pth"]
+    own = ["--saliency.num_threads", "1"]
+    steps = {step.name: step for step in recipe(*options, *own, more=MAPS).steps}
+    saliency, regions = steps["saliency"], steps["regions"]
+    assert saliency.writes_maps
+    assert not steps["tagged"].writes_maps
+    # Of what all steps share, the data set and the devices.
+    data = steps["cam"].settings["data"]
+    assert saliency.settings == {"data": data, "model_path": "net.onnx"}
+    assert regions.settings == {"data": data, "num_segments": 9}
+    devices = ("--data.root", "there", "--trainer.devices", "2")
+    assert saliency.overrides == (*devices, "--num_threads", "1")
+    assert regions.overrides == devices
+    assert steps["cam"].overrides == tuple(options)
+    assert steps["tagged"].inputs() == ["{cam}/checkpoints/last.ckpt", "{saliency}/maps"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("model_path", "checkpoint"), "step 'saliency': unknown key 'checkpoint'; there are"),
+        (("num_segments", "labels"), "step 'regions': unknown key 'labels'"),
+        (("saliency, model", "saliency, from: cam, model"), "'from: cam' takes the model"),
+    ],
+)
+def test_bad_steps_that_write_maps(recipe, change, message):
+    with pytest.raises(ValueError, match=message):
+        recipe(more=MAPS.replace(*change))
+    with pytest.raises(ValueError, match=r"'model\.lr' is no option of a step's command"):
+        recipe("--saliency.model.lr", "1", more=MAPS)
+
+
 def test_another_class_brings_its_own_arguments():
     base = yaml.safe_load("{data: {class_path: Shapes, init_args: {num_train: 3}}, seed: 0}")
     over = yaml.safe_load("{data: {class_path: VOC2012, init_args: {root: v}}}")

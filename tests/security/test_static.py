@@ -16,6 +16,7 @@ IMPORTS = {
     "arguments/given.py": "the method of a recipe that the user runs",
     "cli/main.py": "the functions of the package's own commands",
     "data/sets/coco_masks.py": "pycocotools",
+    "deploy/saliency_network.py": "onnxruntime",
     "deploy/torch_exporters.py": "onnx and onnxruntime",
     "functional/regions/superpixels.py": "fast_slic",
     "runs/data.py": "the data module that the user names on the command line or in a recipe",

@@ -7,9 +7,10 @@ import re
 import shlex
 import sys
 import typing
-from argparse import HelpFormatter
+from argparse import SUPPRESS, HelpFormatter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import docstring_parser  # jsonargparse[signatures] brings it
@@ -62,7 +63,8 @@ class CommandParser(OneLineErrors):
 def run_command(name: str, function: Callable[..., int], args: Sequence[str]) -> int:
     """Call a function with what the user typed, and return its exit code.
 
-    * Parameters before the ``*`` of the signature are positional, those after it are options.
+    * Parameters before the ``*`` of the signature are positional, those after it are options. A
+      positional one with a default may be left out.
     * A bool option without a value is ``true``. A list is ``[a, b]`` or given value by value.
     * A dash in a name counts as an underscore.
     * ``typed`` gets the whole command line, ``other_options`` the options that the function does
@@ -91,7 +93,7 @@ def _make_parser(name: str, function: Callable[..., Any]) -> CommandParser:
     options = [p for p in parameters.values() if p not in positional and p.name not in _NO_OPTIONS]
     hints = typing.get_type_hints(function)
     required = [p for p in options if p.default is p.empty and not _is_group(hints[p.name])]
-    usage = ["wsss-zoo", name, *(p.name.upper() for p in positional)]
+    usage = ["wsss-zoo", name, *map(_shown, positional)]
     usage += [f"--{p.name} {p.name.upper()}" for p in required]
     usage += ["[options]"] if options else []
     parser = CommandParser(
@@ -107,10 +109,31 @@ def _make_parser(name: str, function: Callable[..., Any]) -> CommandParser:
         many = typing.get_origin(hints[p.name]) is list
         kind = typing.get_args(hints[p.name])[0] if many else hints[p.name]
         shown: dict[str, Any] = {"metavar": p.name.upper(), "help": texts.get(p.name)}
-        parser.add_argument(p.name, type=kind, nargs="+" if many else None, **shown)
+        if many:
+            shown["nargs"] = "+"
+        elif p.default is not p.empty:
+            # The function has the default: one of the parser would undo a config file's value.
+            shown |= {"nargs": "?", "default": SUPPRESS}
+        parser.add_argument(p.name, type=kind, **shown)
     done: set[str | int] = {*_NO_OPTIONS, *(p.name for p in positional)}
     parser.add_function_arguments(function, as_group=False, skip=done)
     return parser
+
+
+def _shown(positional: inspect.Parameter) -> str:
+    name = positional.name.upper()
+    return name if positional.default is positional.empty else f"[{name}]"
+
+
+def _base_class(kind: Any) -> type | None:
+    """Find the class of ``X`` or ``X | None``; None of types that a parser reads from text."""
+    kinds = [k for k in (typing.get_args(kind) or (kind,)) if k is not type(None)]
+    is_module = len(kinds) == 1 and inspect.isclass(kinds[0]) and not _is_text(kinds[0])
+    return kinds[0] if is_module else None
+
+
+def _is_text(kind: type) -> bool:
+    return issubclass(kind, str | Path | int | float)
 
 
 def _is_group(kind: Any) -> bool:
@@ -129,10 +152,13 @@ def _parse(
     args = _spell_out(args, hints)
     try:
         for key in {"model", "data"} & parameters.keys():
-            if inspect.isclass(hints[key]):
+            base = _base_class(hints[key])
+            if base is not None:
                 given = given_settings(args)
-                if not {"help", "-h", f"{key}.help"} & given.keys():
-                    check_name(key, given.get(key), hints[key])
+                is_needed = parameters[key].default is inspect.Parameter.empty
+                asks_help = {"help", "-h", f"{key}.help"} & given.keys()
+                if not asks_help and (is_needed or key in given):
+                    check_name(key, given.get(key), base)
                 args = class_first(args, key)
         found = parser.instantiate(parser.parse_args(args))
     except ValueError as error:

@@ -1,18 +1,32 @@
-"""Folders of one PNG map per image that the user gives: checked as a whole, then by size."""
+"""Folders of one map per image that the user gives: checked as a whole, then by size."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from wsss_zoo.files.pseudo_labels import label_path
 
 
+def _find_png(folder: Path, image_id: str) -> Path | None:
+    path = label_path(folder, image_id)
+    return path if path.is_file() else None
+
+
 def check_maps(
-    folder: Path, image_ids: Sequence[str], *, option: str, kind: str, content: str, remedy: str
+    folder: Path,
+    image_ids: Sequence[str],
+    *,
+    option: str,
+    kind: str,
+    content: str,
+    remedy: str,
+    find: Callable[[Path, str], Path | None] = _find_png,
+    suffix: str = ".png",
 ) -> None:
     """Check that a folder has a map of every image, before any image is processed.
 
     Messages name the ``option`` that gives the folder, the ``kind`` of the maps, the ``content`` of
-    a right folder, and the ``remedy`` for missing maps.
+    a right folder, and the ``remedy`` for missing maps. ``find`` finds the map of an image, and
+    ``suffix`` is what its name ends with in messages.
 
     Raises:
         FileNotFoundError: If there is no such folder, or maps are missing (three are named).
@@ -20,11 +34,11 @@ def check_maps(
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{option} {folder} is no folder; give one {content}")
-    missing = [i for i in image_ids if not label_path(folder, i).is_file()]
+    missing = [i for i in image_ids if find(folder, i) is None]
     if missing:
         raise FileNotFoundError(
             f"{len(missing)} of {len(image_ids)} images have no {kind} in {option} {folder}, "
-            f"first: {', '.join(f'{i}.png' for i in missing[:3])}; {remedy}"
+            f"first: {', '.join(f'{i}{suffix}' for i in missing[:3])}; {remedy}"
         )
 
 

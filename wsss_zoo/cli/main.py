@@ -28,6 +28,14 @@ COMMANDS = {
     "test": Command("measure a trained method on the test split"),
     "predict": Command("write pseudo-labels for the images of a split"),
     "label": Command("write masks for any folder of images", "wsss_zoo.deploy.label.label"),
+    "saliency": Command(
+        "write saliency maps of images, by an ONNX network",
+        "wsss_zoo.deploy.saliency.write_saliency",
+    ),
+    "superpixels": Command(
+        "write superpixels of images, for labels that vote per segment",
+        "wsss_zoo.deploy.superpixel_maps.write_superpixels",
+    ),
     "export": Command(
         "save a trained network as ONNX or torch.export", "wsss_zoo.deploy.export.export_checkpoint"
     ),

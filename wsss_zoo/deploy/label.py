@@ -1,21 +1,16 @@
 """``wsss-zoo label``: write masks for any folder of images, from a segmenter's checkpoint."""
 
-import dataclasses
 import logging
-import sys
-import warnings
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from pytorch_lightning import Trainer
 from rich.console import Console
 
 from wsss_zoo.arguments.command_parser import usage_errors
 from wsss_zoo.callbacks.writers.folder_masks import FolderMaskWriter, LabelProgress
 from wsss_zoo.callbacks.writers.run_identity import evaluation_settings
 from wsss_zoo.deploy.image_folder import ImageFolder
+from wsss_zoo.deploy.prediction import TrainerOptions, predict_images
 from wsss_zoo.deploy.tiles import FolderLabeler
 from wsss_zoo.files.label_folder import LabelFolder
 from wsss_zoo.files.manifests import sha256_file
@@ -24,13 +19,6 @@ from wsss_zoo.runs.checkpoints.segmenter import load_segmenter
 
 log = logging.getLogger(__name__)
 
-# Lightning's advice that does not apply here.
-_QUIET = (
-    r"The '\w+_dataloader' does not have many workers",
-    r"Total length of .* across ranks is zero",
-    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
-)
-
 
 @final
 class FolderEvaluation(Evaluation):
@@ -38,25 +26,6 @@ class FolderEvaluation(Evaluation):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(gate_by_tags=False, **options)
-
-
-@dataclass(frozen=True)
-class TrainerOptions:
-    """Options of Lightning's Trainer that matter for prediction.
-
-    Args:
-        accelerator: cpu, gpu or auto.
-        devices: Number of devices, or a list of indices.
-        strategy: ddp for several devices.
-        num_nodes: Number of machines.
-        precision: For example bf16-mixed.
-    """
-
-    accelerator: str = "auto"
-    devices: int | str | list[int] = "auto"
-    strategy: str = "auto"
-    num_nodes: int = 1
-    precision: int | str | None = None
 
 
 def label(
@@ -134,7 +103,9 @@ def label(
         overwrite=overwrite,
     )
     labeler = FolderLabeler(trained.method, tile, max_pixels, conf_thresh)
-    return _predict(labeler, data, writer, trainer)
+    progress = LabelProgress(Console())
+    labeler.report = progress.draw_tile
+    return predict_images(labeler, data, writer, trainer, progress, "masks")
 
 
 def _check(options: dict[str, float | None]) -> None:
@@ -143,38 +114,3 @@ def _check(options: dict[str, float | None]) -> None:
         if value is not None and not (0 <= value <= 1 if is_share else value >= 1):
             asked = "in [0, 1]" if is_share else ">= 1"
             raise ValueError(f"{name} is {value}; give a number {asked}")
-
-
-def _predict(
-    labeler: FolderLabeler, data: ImageFolder, writer: FolderMaskWriter, options: TrainerOptions
-) -> int:
-    for message in _QUIET:
-        warnings.filterwarnings("ignore", message)
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    console = Console()
-    progress = LabelProgress(console)
-    labeler.report = progress.draw_tile
-    trainer = Trainer(
-        **dataclasses.asdict(options),
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        callbacks=[writer, progress],
-    )
-    trainer.predict(labeler, datamodule=data, return_predictions=False)
-    if not trainer.is_global_zero:
-        return 0
-    parts = [f"{writer.folder.directory}: masks of {writer.count} images"]
-    parts += [f"{writer.found} of them were there before"] if writer.found else []
-    parts += [f"{len(writer.problems)} problems"] if writer.problems else []
-    parts += [f"left out as no images: {_count_suffixes(data.others)}"] if data.others else []
-    console.print("; ".join(parts), markup=False, highlight=False, soft_wrap=True)
-    for problem in writer.problems:
-        print(problem, file=sys.stderr)
-    return 1 if writer.problems else 0
-
-
-def _count_suffixes(paths: list[str]) -> str:
-    counts = Counter(Path(path).suffix.lower() or "without suffix" for path in paths)
-    return ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(5))

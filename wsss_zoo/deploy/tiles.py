@@ -10,7 +10,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from wsss_zoo.data.transforms.joint import to_float
-from wsss_zoo.deploy.image_folder import read_any_size
+from wsss_zoo.deploy.image_folder import image_of
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
 from wsss_zoo.functional import sliding_windows
 from wsss_zoo.functional.views.windows import Box, merge_windows
@@ -67,14 +67,9 @@ class FolderLabeler(LightningModule):
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
         """Give {"image" (H, W, 3) uint8, "preds" (H, W) uint8}, or {"problem"} if unreadable."""
-        given: Tensor | None = batch["image"]
-        try:
-            image = read_any_size(batch["path"]) if given is None else given.numpy()
-        except OSError as error:
-            # Without the remedy, which is about data sets.
-            return {"problem": str(error).partition("; ")[0]}
-        except ValueError as error:
-            return {"problem": str(error)}
+        image = image_of(batch)
+        if isinstance(image, str):
+            return {"problem": image}
         return {"image": image, "preds": self.label(image, batch["image_id"])}
 
     def label(self, image: UInt8Array, image_id: str) -> UInt8Array:

@@ -79,6 +79,11 @@ def read_index_mask(path: str) -> UInt8Array:
     return values.astype(np.uint8)
 
 
+def open_image(path: str) -> Image.Image:
+    """Decode an image, upright, in the file's own mode; ValueError for floating point."""
+    return _decode(path)
+
+
 def open_mask(path: str) -> Image.Image:
     """Decode a mask, upright, in the file's own mode; ValueError for a JPEG or floating point."""
     image = _decode(path)

@@ -23,6 +23,7 @@ from wsss_zoo.functional.co_attention.attention import (
 )
 from wsss_zoo.functional.co_attention.loss import co_attention_loss, exclusive_labels
 from wsss_zoo.functional.crf.dense_crf import dense_crf
+from wsss_zoo.functional.crf.pixel_adaptive import pixel_adaptive_refinement
 from wsss_zoo.functional.losses.boxes import box_projection_loss, color_pair_loss
 from wsss_zoo.functional.losses.candidate import absent_class_loss, candidate_cross_entropy
 from wsss_zoo.functional.losses.consistency import (
@@ -114,6 +115,7 @@ from wsss_zoo.functional.regions.region_graph import (
     prune_edges,
     region_adjacency,
 )
+from wsss_zoo.functional.regions.segment_vote import segment_vote
 from wsss_zoo.functional.regions.superpixels import superpixel_backend, superpixels
 from wsss_zoo.functional.tags import gate_by_tags, mask_to_image_labels
 from wsss_zoo.functional.views.cutmix import cutmix, draw_cutmix_boxes, draw_cutmix_masks
@@ -125,7 +127,7 @@ __all__ = ["calibrated_fusion", "cam_to_label", "class_activation_map", "classif
 __all__ += ["grad_cam", "multi_scale_cam", "saliency_label", "score_separation"]
 __all__ += ["co_attend", "co_attention", "co_attention_affinity", "co_attention_loss"]
 __all__ += ["contrastive_features", "exclusive_labels", "merge_co_attention_views"]
-__all__ += ["dense_crf"]
+__all__ += ["dense_crf", "pixel_adaptive_refinement"]
 __all__ += ["DistillationKind", "base_pixels", "complementary_loss", "cps_loss", "dice_mask_loss"]
 __all__ += ["feature_regulation_loss", "fixmatch_loss", "focal_mask_loss", "gather_points"]
 __all__ += ["info_nce_loss", "masked_cross_entropy", "masked_squared_error", "ohem_cross_entropy"]
@@ -146,8 +148,8 @@ __all__ += ["solve_assignment", "target_masks"]
 __all__ += ["DetectionReport", "WriteBack", "clean_pixels", "detection_report", "edge_similarity"]
 __all__ += ["kept_edges", "label_loss", "majority", "nearest_clean", "noise_threshold", "paint"]
 __all__ += ["pool_regions", "prune_edges", "region_adjacency", "region_loss"]
-__all__ += ["seed_missing_classes", "superpixel_backend", "superpixels", "temper", "vote"]
-__all__ += ["vote_counts", "write_back", "youden_threshold"]
+__all__ += ["seed_missing_classes", "segment_vote", "superpixel_backend", "superpixels"]
+__all__ += ["temper", "vote", "vote_counts", "write_back", "youden_threshold"]
 __all__ += ["gate_by_tags", "mask_to_image_labels"]
 __all__ += ["cells_to_crop", "crop_to_cells", "cutmix", "draw_cutmix_boxes", "draw_cutmix_masks"]
 __all__ += ["ensemble_update", "image_patches", "sliding_windows"]

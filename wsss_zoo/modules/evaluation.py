@@ -1,4 +1,4 @@
-"""Inference of a segmenter: whole or in windows, at scales, mirrored, with a CRF."""
+"""Inference of a segmenter: whole or in windows, at scales, mirrored, with a CRF or PAR."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsss_zoo.functional import dense_crf, gate_by_tags, sliding_windows
+from wsss_zoo.functional.crf.pixel_adaptive import refine_scores
 from wsss_zoo.functional.views.windows import LastWindow
 
 Forward = Callable[[Tensor], Tensor]
@@ -36,6 +37,8 @@ class Evaluation:
             it off ("truncate").
         gate_by_tags: In ``predict`` allow only the background and the classes of an image's tags,
             in every view. ``validate`` and ``test`` never use tags.
+        par: Refine the averaged probabilities by `pixel_adaptive_refinement`, on the device; in
+            place of ``crf``.
 
     Sliding windows follow MCIS (ECCV 2020), with 401 and 2/3. The authors' code overwrites
     probabilities where windows overlap and still divides by the visits. This implementation adds
@@ -51,6 +54,7 @@ class Evaluation:
         crf: bool = False,
         last_window: LastWindow = "shift",
         gate_by_tags: bool = False,
+        par: bool = False,
     ) -> None:
         if window is not None and window < 1:
             raise ValueError(
@@ -62,9 +66,11 @@ class Evaluation:
             )
         if not scales or min(scales) <= 0:
             raise ValueError(f"scales is {list(scales)}; give at least one factor, all above 0")
+        if crf and par:
+            raise ValueError("evaluation.crf and evaluation.par exclude each other; leave one out")
         self.window, self.window_stride, self.last_window = window, window_stride, last_window
         self.scales, self.flip = tuple(scales), flip
-        self.crf, self.gate_by_tags = crf, gate_by_tags
+        self.crf, self.par, self.gate_by_tags = crf, par, gate_by_tags
 
     def gated(self, forward: Forward, batch: Mapping[str, Any]) -> Forward:
         """Return ``forward``, or a version gated by the batch's tags.
@@ -101,11 +107,13 @@ class Evaluation:
             probs += _resize(self._one_scale(forward, rescale(image, scale)), size)
         if others:
             probs = probs / len(self.scales)
+        if self.par:
+            return _refine_by_par(probs, image)
         return _refine(probs, image) if self.crf else probs
 
     def preds(self, forward: Forward, image: Tensor) -> Tensor:
         """Find each pixel's most probable class, (N, H, W) int64; image (N, 3, H, W) in [0, 1]."""
-        views = (self.window, self.scales, self.flip, self.crf)
+        views = (self.window, self.scales, self.flip, self.crf or self.par)
         # The softmax of a single view keeps the order of its logits.
         is_single = views == (None, (1.0,), False, False)
         scores = forward(image) if is_single else self(forward, image)
@@ -152,6 +160,14 @@ def _resize(probs: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(probs.shape[-2:]) == size:
         return probs
     return F.interpolate(probs, size=size, mode="bilinear", align_corners=False)
+
+
+def _refine_by_par(probs: Tensor, image: Tensor) -> Tensor:
+    """Run PAR over the classes that some pixel allows: those that tags rule out stay 0."""
+    allowed = (probs > 0).flatten(2).any(2).any(0)
+    refined = torch.zeros_like(probs)
+    refined[:, allowed] = refine_scores(image, probs[:, allowed]).to(probs)
+    return refined
 
 
 def _refine(probs: Tensor, image: Tensor) -> Tensor:

@@ -22,17 +22,18 @@ from wsss_zoo import __version__
 from wsss_zoo.arguments.command_parser import usage_errors
 from wsss_zoo.files.atomic import read_json, write_atomic, write_json
 from wsss_zoo.pipeline.linked_runs import link_finished_runs
-from wsss_zoo.pipeline.recipe import Recipe, Step, fill, read_recipe
+from wsss_zoo.pipeline.recipe import MAPS, Recipe, Step, fill, read_recipe
 from wsss_zoo.runs.folder import CHECKPOINT, DONE, METRICS, STARTED
 
 console = Console(highlight=False, soft_wrap=True)
 
 # Exit codes from here on are those of signals.
 _INTERRUPTED = 128
-# What a finished step leaves for others, as far as it has it; a manifest stands for label maps or
-# graphs.
+# What a finished step leaves for others, as far as it has it; a manifest stands for label maps,
+# graphs or other maps.
 _OUTPUTS = (
     "checkpoints/*.ckpt", "pseudo_labels/manifest.json", "graphs/manifest.json",
+    f"{MAPS}/manifest.json",
     "noise/threshold.json", "*labeled_split.txt", "*_results.json", "reliab*", "unreliable.txt",
 )  # fmt: skip
 
@@ -49,7 +50,7 @@ def run_recipe(
     Each step is a command; steps exchange files. Run again, it skips finished steps whose settings
     and inputs are unchanged, and resumes the one that was interrupted.
 
-    Further options are options of the steps, those of fit, validate and predict: for all steps
+    Further options are options of the steps, those of their commands: for all steps
     (--data VOC2012 --data.root DIR --trainer.max_steps 100) or, after the name of a step, for one
     (--cam.trainer.max_steps 100).
 
@@ -105,8 +106,7 @@ def _run_step(recipe: Recipe, step: Step, root: Path, fingerprint: str, lock: in
     text = yaml.safe_dump(step.resolved(root), sort_keys=False)
     title = f"# {recipe.name}, step {step.name}: wsss-zoo {step.command}"
     write_atomic(folder / "step.yaml", f"{title}\n{text}")
-    place = "--out_dir" if step.ranks else "--trainer.default_root_dir"
-    command = [step.command, "--config", str(folder / "step.yaml"), place, str(folder)]
+    command = [step.command, "--config", str(folder / "step.yaml"), *_place(step, folder)]
     command += step.overrides
     if step.command == "fit" and (folder / CHECKPOINT).exists():
         command += ["--ckpt_path", str(folder / CHECKPOINT)]
@@ -131,6 +131,13 @@ def _run_step(recipe: Recipe, step: Step, root: Path, fingerprint: str, lock: in
             file=sys.stderr,
         )
     return code
+
+
+def _place(step: Step, folder: Path) -> list[str]:
+    """Word the option that names the folder of a step."""
+    if step.writes_maps:
+        return ["--out", str(folder / MAPS)]
+    return ["--out_dir" if step.ranks else "--trainer.default_root_dir", str(folder)]
 
 
 def _begin_folder(folder: Path, fingerprint: str) -> bool:
@@ -174,6 +181,8 @@ def _outputs(folder: Path) -> dict[str, str | int | None]:
         "label maps": sum(1 for _ in (folder / "pseudo_labels").rglob("*.png")),
         "graphs": sum(1 for _ in (folder / "graphs").rglob("*.npz")),
     }
+    if (folder / MAPS).is_dir():
+        counts[MAPS] = sum(1 for _ in (folder / MAPS).rglob("*.png"))
     return found | counts
 
 

@@ -19,6 +19,8 @@ _LAST_FILE = {
     "test": "test_results.json",
     "predict": "pseudo_labels/manifest.json",
     "reliability": "reliability.json",
+    "saliency": "maps/manifest.json",
+    "superpixels": "maps/manifest.json",
 }
 _COMPARED = ("model", "data", "seed_everything", "trainer.max_steps", "trainer.max_epochs")
 

@@ -11,7 +11,11 @@ import yaml
 
 from wsss_zoo.arguments.given import given_settings, option_groups, option_key, share_options
 
-COMMANDS = ("fit", "validate", "test", "predict", "reliability")
+# Commands that write one map per image, into the folder MAPS of their step.
+MAP_COMMANDS = ("saliency", "superpixels")
+MAPS = "maps"
+_EARLY_COMMANDS = ("fit", "validate", "test", "predict", "reliability")
+COMMANDS = (*_EARLY_COMMANDS, *MAP_COMMANDS)
 # First parts of the options of the first four: what a step may set, and no name for a step.
 GROUPS = frozenset({
     "seed_everything", "trainer", "model", "data", "metrics", "classification_metrics",
@@ -20,6 +24,14 @@ GROUPS = frozenset({
 })  # fmt: skip
 # Options of the last one, which has no use for those that all steps share.
 _RANKING = frozenset({"earlier", "last", "reliable_share"})
+_MAPPING = frozenset({"data", "trainer", "num_workers"})
+_OPTIONS = {
+    "reliability": _RANKING,
+    "saliency": _MAPPING | {"model_path", "preprocessing", "num_threads"},
+    "superpixels": _MAPPING | {"num_segments", "backend"},
+}
+# What steps that write maps take of the trainer that steps share.
+_DEVICES = ("accelerator", "devices", "strategy", "num_nodes")
 # Options that would mean the same for steps that must differ in them.
 _PER_STEP = {"model", "ckpt_path", "data.pseudo_label_dir", "labels.out_dir", "graphs.out_dir"}
 _SHEET = {"images", "cam", "pseudo_label", "preds"}
@@ -32,7 +44,7 @@ class Step:
 
     Args:
         name: Name of the step and of its folder.
-        command: fit, validate, test, predict or reliability.
+        command: fit, validate, test, predict, reliability, saliency or superpixels.
         settings: Content of its config file; ``{step}`` stands for the folder of another step.
         overrides: Options that the user adds, as typed.
         optional: Whether the recipe goes on when the step fails. It only measures, and a user's
@@ -54,6 +66,11 @@ class Step:
     def ranks(self) -> bool:
         """Whether the step ranks label maps, and has none of the settings that steps share."""
         return self.command == "reliability"
+
+    @property
+    def writes_maps(self) -> bool:
+        """Whether the step writes one map per image, and has no model."""
+        return self.command in MAP_COMMANDS
 
     def inputs(self) -> list[str]:
         """List the settings that name files of other steps, with their placeholders."""
@@ -81,9 +98,10 @@ class Recipe:
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and give each step what the user adds to it.
 
-    A recipe has ``steps``: name to ``command`` (fit, validate, test, predict, reliability) and
-    settings of that command, as in its config files; ``common``: settings of all steps but those of
-    reliability; ``report`` and ``sheet``: what to show. ``{step}`` in a setting stands for the
+    A recipe has ``steps``: name to ``command`` (fit, validate, test, predict, reliability,
+    saliency, superpixels) and settings of that command, as in its config files; ``common``:
+    settings of all steps, of which reliability takes none, saliency and superpixels the data set
+    and the devices; ``report`` and ``sheet``: what to show. ``{step}`` in a setting stands for the
     folder of an earlier step, and ``from: step`` for the model of that step (less ``init_from``)
     and its last checkpoint. The recipe goes on when a step with ``optional: true`` fails.
 
@@ -149,21 +167,20 @@ def merge(base: Any, over: Any) -> Any:
 def _read_step(
     place: str, name: str, settings: Any, common: Mapping[str, Any], earlier: Mapping[str, Step]
 ) -> Step:
-    if not re.fullmatch(r"\w+", str(name)) or name in GROUPS or name in COMMANDS:
+    if not re.fullmatch(r"\w+", str(name)) or name in GROUPS or name in _EARLY_COMMANDS:
         raise ValueError(
             f"{place}: a name is letters, digits and _, and none of {', '.join(sorted(GROUPS))}"
         )
     if not isinstance(settings, dict) or settings.get("command") not in COMMANDS:
         raise ValueError(f"{place} needs 'command', one of {', '.join(COMMANDS)}")
-    ranks = settings["command"] == "reliability"
-    frame = {"command", "from", "optional"}
-    _check_keys(place, settings, (_RANKING if ranks else GROUPS) | frame)
+    command, frame = settings["command"], {"command", "from", "optional"}
+    _check_keys(place, settings, _OPTIONS.get(command, GROUPS) | frame)
     own = {key: value for key, value in settings.items() if key not in frame}
-    merged = own if ranks else merge(common, own)
+    merged = merge(_shared(command, common), own)
     if "from" in settings:
         source = settings["from"]
         trained = source in earlier and earlier[source].command == "fit"
-        if not trained or settings["command"] in ("fit", "reliability"):
+        if not trained or command not in ("validate", "test", "predict"):
             raise ValueError(
                 f"{place}: 'from: {source}' takes the model of an earlier fit to validate, test or "
                 "predict; a fit starts from another with model.init_from"
@@ -177,7 +194,18 @@ def _read_step(
                     f"{place}: {text!r} refers to {reference!r}, which is no earlier step; there "
                     f"are {', '.join(earlier) or 'none'}"
                 )
-    return Step(str(name), settings["command"], merged, optional=bool(settings.get("optional")))
+    return Step(str(name), command, merged, optional=bool(settings.get("optional")))
+
+
+def _shared(command: str, common: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Select the settings of all steps that a command takes."""
+    if command == "reliability":
+        return {}
+    if command not in MAP_COMMANDS:
+        return common
+    devices = {k: v for k, v in (common.get("trainer") or {}).items() if k in _DEVICES}
+    groups = {"data": common.get("data"), "trainer": devices}
+    return {key: value for key, value in groups.items() if value}
 
 
 def _trained(step: Step) -> Mapping[str, Any]:
@@ -219,7 +247,7 @@ def _override(
 ) -> Iterator[Step]:
     shared: list[str] = []
     own: dict[str, list[str]] = {step.name: [] for step in steps}
-    options = {step.name: _RANKING if step.ranks else GROUPS for step in steps}
+    options = {step.name: _OPTIONS.get(step.command, GROUPS) for step in steps}
     per_step = _PER_STEP.union(*map(_filled, steps))
     for option, *values in option_groups(overrides):
         key = option_key(option)
@@ -239,13 +267,26 @@ def _override(
             raise ValueError(f"{option} cannot be the same for all steps; {remedy}")
         else:
             shared += [option, *values]
-    methods = [step.settings.get("model", {}).get("class_path") for step in steps]
-    for step, fitting in zip(steps, share_options(shared, methods), strict=True):
-        added = [] if step.ranks else [*fitting]
+    trained = [step for step in steps if step.command not in _OPTIONS]
+    methods = [step.settings.get("model", {}).get("class_path") for step in trained]
+    fitting = dict(zip([s.name for s in trained], share_options(shared, methods), strict=True))
+    for step in steps:
+        added = fitting.get(step.name, _of_maps(shared) if step.writes_maps else [])
         for option, *values in option_groups(own.get(raw[step.name].get("from", ""), [])):
             if option_key(option).partition(".")[0] == "model" and "init_from" not in option:
                 added += [option, *values]
         yield replace(step, overrides=(*added, *own[step.name]))
+
+
+def _of_maps(shared: Sequence[str]) -> list[str]:
+    """Select what a step that writes maps takes of the options that all steps share."""
+    groups = [(*option_key(group[0]).partition("."), group) for group in option_groups(shared)]
+    return [
+        token
+        for head, _, rest, group in groups
+        if head == "data" or (head == "trainer" and rest in _DEVICES)
+        for token in group
+    ]
 
 
 def _filled(step: Step) -> set[str]:

@@ -4,8 +4,12 @@ import torch
 
 from tests.each import each
 from wsss_zoo.callbacks.writers import cam_labels
-from wsss_zoo.callbacks.writers.cam_labels import CamLabelOptions, cam_pseudo_label
-from wsss_zoo.functional import dense_crf, saliency_label
+from wsss_zoo.callbacks.writers.cam_labels import (
+    CamLabelOptions,
+    cam_pseudo_label,
+    refine_cams,
+)
+from wsss_zoo.functional import dense_crf, pixel_adaptive_refinement, saliency_label
 
 TAGS = torch.tensor([0.0, 1.0, 0.0, 1.0])
 
@@ -163,6 +167,20 @@ def test_saliency_is_needed():
         cam_pseudo_label(random_cam(), TAGS, CamLabelOptions(saliency_dir="maps"))
 
 
+def test_refined_maps_are_those_of_tagged_classes():
+    cam, image = torch.stack([random_cam(), random_cam(1)]), torch.rand(2, 3, 6, 7)
+    tags = torch.stack([TAGS, torch.tensor([0.0, 1.0, 0.0, 0.0])])
+    given = cam.clone()
+    refined = refine_cams(cam, tags, image)
+    expected = pixel_adaptive_refinement(image, cam[:, [1, 3]]) / 1.01**10
+    torch.testing.assert_close(refined[:, [1, 3]], expected)
+    assert torch.equal(refined[:, [0, 2]], cam[:, [0, 2]])
+    assert torch.equal(cam, given)
+    assert refine_cams(cam, torch.zeros(2, 4), image) is cam
+    flat = torch.full_like(cam, 0.3)
+    torch.testing.assert_close(refine_cams(flat, tags, image), flat)
+
+
 @each(
     ("options", "message"),
     [
@@ -180,6 +198,7 @@ def test_saliency_is_needed():
         ({"saliency_dir": "maps", "bg_power": 4.0}, "saliency_dir excludes bg_power"),
         ({"saliency_dir": "maps", "fg_conf": 0.3, "bg_conf": 0.1}, "saliency_dir excludes"),
         ({"saliency_dir": "maps", "crf": True}, "saliency_dir and crf exclude each other"),
+        ({"par": True, "crf": True}, "crf and par exclude each other"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):
@@ -196,6 +215,8 @@ def test_options_in_use_name_only_what_decides():
     assert CamLabelOptions(bg_power=4.0).in_use() == {"bg_power": 4.0, "crf": False}
     confident = CamLabelOptions(fg_conf=0.3, bg_conf=0.05, crf=True).in_use()
     assert confident == {"fg_conf": 0.3, "bg_conf": 0.05, "crf": True}
+    refined = CamLabelOptions(par=True).in_use()
+    assert refined == {"bg_threshold": 0.15, "crf": False, "par": True}
     salient = CamLabelOptions(saliency_dir="/somewhere/maps").in_use()
     assert salient == {
         "saliency_dir": "maps",

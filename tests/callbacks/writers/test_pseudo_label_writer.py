@@ -24,7 +24,7 @@ from wsss_zoo.callbacks.writers.cam_labels import CamLabelOptions, cam_pseudo_la
 from wsss_zoo.files.atomic import TEMPORARY
 from wsss_zoo.files.manifests import sha256_file
 from wsss_zoo.files.pseudo_labels import read_cam, read_label, read_manifest
-from wsss_zoo.functional import confusion_matrix, mean_iou
+from wsss_zoo.functional import confusion_matrix, mean_iou, pixel_adaptive_refinement
 
 
 def predict(
@@ -75,6 +75,23 @@ def test_labels_with_crf_use_the_image_of_the_data_module(tmp_path):
     for image_id in data.ids:
         expected = cam_pseudo_label(*cam_of(data, image_id), options, data.read_image(image_id))
         np.testing.assert_array_equal(read_label(tmp_path / "pseudo_labels", image_id), expected)
+
+
+def test_labels_with_par_are_those_of_refined_maps(tmp_path):
+    data = ToyData()
+    predict(tmp_path, ToyCAM(), data, fg_conf=0.5, bg_conf=0.4, par=True, save_cams=True)
+    options = CamLabelOptions(fg_conf=0.5, bg_conf=0.4, par=True)
+    changed = 0
+    for image_id in data.ids:
+        (cam, tags), image = cam_of(data, image_id), data.sample(image_id)["image"]
+        refined = pixel_adaptive_refinement(image[None], cam[None])[0] / 1.01**10
+        label = read_label(tmp_path / "pseudo_labels", image_id)
+        np.testing.assert_array_equal(label, cam_pseudo_label(refined, tags, options))
+        changed += (label != cam_pseudo_label(cam, tags, options)).sum()
+        stored, classes = read_cam(tmp_path / "pseudo_labels", image_id)
+        np.testing.assert_allclose(stored / 255, cam[classes].numpy(), atol=0.5 / 255 + 1e-6)
+    assert changed > 0
+    assert read_manifest(tmp_path / "pseudo_labels").options["par"] is True
 
 
 def test_cams_of_the_tagged_classes_are_stored(tmp_path):
@@ -352,6 +369,7 @@ def test_missing_output_names_method_and_key(tmp_path, method, key, options):
     [
         (ToyCAM, {"conf_thresh": 0.5}, "conf_thresh is for segmenters"),
         (ToySegmenter, {"crf": True}, "for activation maps"),
+        (ToySegmenter, {"par": True}, r"evaluation\.crf or evaluation\.par"),
         (ToySegmenter, {"save_cams": True}, "for activation maps"),
         (ToySegmenter, {"bg_power": 4.0}, "for activation maps"),
         (ToySegmenter, {"saliency_dir": "maps"}, "for activation maps"),

@@ -1,7 +1,12 @@
 import torch
 
 from tests.callbacks.fakes import ToyCAM, ToyData, trainer_in
-from wsss_zoo.callbacks.writers.run_identity import checkpoint_hash, config_hash
+from wsss_zoo.callbacks.writers.run_identity import (
+    checkpoint_hash,
+    config_hash,
+    evaluation_settings,
+)
+from wsss_zoo.modules import Evaluation
 
 
 def test_same_settings_give_the_same_hash(tmp_path):
@@ -53,3 +58,19 @@ def test_checkpoint_that_is_no_local_file(tmp_path):
     assert checkpoint_hash(trainer, ToyCAM(weight=2.0)) == first
     trainer.ckpt_path = "s3://bucket/other.ckpt"
     assert checkpoint_hash(trainer, ToyCAM()) != first
+
+
+def test_settings_of_earlier_versions_are_those_of_today():
+    method = ToyCAM()
+    method.evaluation = Evaluation(flip=True)
+    assert evaluation_settings(method) == {
+        "window": None,
+        "window_stride": 2 / 3,
+        "scales": [1.0],
+        "flip": True,
+        "crf": False,
+        "last_window": "shift",
+        "gate_by_tags": False,
+    }
+    method.evaluation = Evaluation(par=True)
+    assert evaluation_settings(method)["par"] is True

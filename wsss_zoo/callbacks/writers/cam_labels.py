@@ -12,6 +12,7 @@ from torch import Tensor
 from wsss_zoo.callbacks.writers.saliency import saliency_settings
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
 from wsss_zoo.functional import cam_to_label, dense_crf, saliency_label
+from wsss_zoo.functional.crf.pixel_adaptive import refine_scores
 
 FloatArray = NDArray[np.float32]
 
@@ -39,6 +40,7 @@ class CamLabelOptions:
         crf: Refine with a dense CRF over the classes present.
         saliency_dir: Folder with a grey ``<image_id>.png`` of each image's size: how much a pixel
             stands out, 0 to 255. See `saliency_label`; without CRF.
+        par: Refine the maps by PAR, before any kind of background; see `refine_cams`.
 
     Raises:
         ValueError: If a value is out of range or two kinds of background are asked for.
@@ -50,6 +52,7 @@ class CamLabelOptions:
     bg_conf: float | None = None
     crf: bool = False
     saliency_dir: str | None = None
+    par: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.bg_threshold, str):
@@ -73,6 +76,8 @@ class CamLabelOptions:
                 )
             if self.bg_power is not None:
                 raise ValueError("bg_power and fg_conf/bg_conf exclude each other; leave one out")
+        if self.crf and self.par:
+            raise ValueError("crf and par exclude each other; leave one out")
         if self.saliency_dir is not None:
             self._check_saliency_alone()
 
@@ -101,13 +106,35 @@ class CamLabelOptions:
 
     def in_use(self) -> dict[str, Any]:
         """Return the options that decide the labels, by name; of a folder its name only."""
+        refinement = {"crf": self.crf} | ({"par": True} if self.par else {})
         if self.saliency_dir is not None:
-            return saliency_settings(self.saliency_dir) | {"crf": False}
+            return saliency_settings(self.saliency_dir) | refinement
         if self.bg_power is not None:
-            return {"bg_power": self.bg_power, "crf": self.crf}
+            return {"bg_power": self.bg_power} | refinement
         if self.fg_conf is not None:
-            return {"fg_conf": self.fg_conf, "bg_conf": self.bg_conf, "crf": self.crf}
-        return {"bg_threshold": self.bg_threshold, "crf": self.crf}
+            return {"fg_conf": self.fg_conf, "bg_conf": self.bg_conf} | refinement
+        return {"bg_threshold": self.bg_threshold} | refinement
+
+
+def refine_cams(cam: Tensor, image_labels: Tensor, image: Tensor) -> Tensor:
+    """Refine the activation maps of tagged classes by `pixel_adaptive_refinement`.
+
+    The weights of a pixel's neighbours add up to 1, so thresholds mean the same before and after.
+
+    Args:
+        cam: Maps in [0, 1], (N, K, H, W).
+        image_labels: Tags, 1 where a class is present, (N, K).
+        image: RGB images, (N, 3, H, W), on the device of the maps.
+
+    Returns:
+        (N, K, H, W); maps of classes that no image has stay as they are.
+    """
+    tagged = (image_labels > 0).any(0)
+    if not tagged.any():
+        return cam
+    refined = cam.float().clone()
+    refined[:, tagged] = refine_scores(image, refined[:, tagged])
+    return refined
 
 
 def cam_pseudo_label(
@@ -120,7 +147,7 @@ def cam_pseudo_label(
     """Label one image by its activation maps.
 
     Args:
-        cam: Maps in [0, 1], (K, H, W).
+        cam: Maps in [0, 1], (K, H, W); with ``par`` those of `refine_cams`.
         image_labels: Tags, 1 where a class is present, (K,).
         options: Background and CRF.
         image: RGB image for the CRF, (H, W, 3); not needed without one.

@@ -1,6 +1,7 @@
-"""Masks of a folder of images, written image by image, with a progress bar."""
+"""Masks and maps of a folder of images, written image by image, with a progress bar."""
 
 import itertools
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,10 +14,74 @@ from wsss_zoo.callbacks.writers.resumable_writer import ResumableWriter
 from wsss_zoo.contract import data_of
 from wsss_zoo.drawing.overlay import class_lines, draw_class_list, draw_overlay
 from wsss_zoo.files.label_folder import LabelFolder
+from wsss_zoo.files.map_folder import MapFolder
+from wsss_zoo.files.result_folder import ResultFolder
 
 
-class FolderMaskWriter(ResumableWriter):
-    """Writes ``preds`` (H, W) of each predicted ``image`` (H, W, 3), and notes each ``problem``.
+class FolderWriter(ResumableWriter):
+    """Writes a file for each image of a folder, and notes each ``problem`` of an image.
+
+    Args:
+        folder: Folder to write.
+        overwrite: First delete the files that are there.
+
+    Raises:
+        SIGTERMException: If the process is to end.
+    """
+
+    def __init__(self, folder: ResultFolder, *, overwrite: bool = False) -> None:
+        super().__init__()
+        self.result, self.overwrite = folder, overwrite
+        #: What could not be done, and why; of all ranks once the prediction has ended.
+        self.problems: list[str] = []
+        #: Number of files before and after the prediction; on rank zero.
+        self.found = self.count = 0
+
+    @abstractmethod
+    def _write(self, image_id: str, outputs: Any) -> None:
+        """Write the files of an image."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Have the data module leave out the images that are done."""
+        self._leave_out_done(trainer, pl_module, data_of(trainer, type(self).__name__))
+
+    def _process_batch(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any
+    ) -> None:
+        if "problem" in outputs:
+            self.problems.append(outputs["problem"])
+        else:
+            self._write(batch["image_id"], outputs)
+        if trainer.received_sigterm:
+            # Lightning's prediction would go on.
+            raise SIGTERMException
+
+    def _begin_folder(self, trainer: Trainer, module: LightningModule, data: Any) -> set[str]:
+        done = self.result.begin(data.files, overwrite=self.overwrite)
+        self.found = len(done)
+        return done
+
+    def _finish_folder(self, trainer: Trainer, data: Any) -> None:
+        ranks = range(trainer.world_size)
+        by_rank = [trainer.strategy.broadcast(self.problems, rank) for rank in ranks]
+        self.problems = [*data.problems, *sorted(itertools.chain(*by_rank))]
+        if trainer.is_global_zero:
+            self.count = self.result.finish(data.relative_paths(), self.problems)
+
+
+class FolderMapWriter(FolderWriter):
+    """Writes the ``map`` (H, W) of each predicted image."""
+
+    def __init__(self, folder: MapFolder, *, overwrite: bool = False) -> None:
+        super().__init__(folder, overwrite=overwrite)
+        self.folder = folder
+
+    def _write(self, image_id: str, outputs: Any) -> None:
+        self.folder.write(image_id, outputs["map"])
+
+
+class FolderMaskWriter(FolderWriter):
+    """Writes ``preds`` (H, W) of each predicted ``image`` (H, W, 3).
 
     Args:
         folder: Folder to write.
@@ -25,9 +90,6 @@ class FolderMaskWriter(ResumableWriter):
         background: Whether class 0 is background.
         ignored: Whether masks may hold 255.
         overwrite: First delete the masks and overlays that are there.
-
-    Raises:
-        SIGTERMException: If the process is to end.
     """
 
     def __init__(
@@ -40,52 +102,28 @@ class FolderMaskWriter(ResumableWriter):
         ignored: bool = False,
         overwrite: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(folder, overwrite=overwrite)
         self.folder, self.class_names = folder, class_names
-        self.opacity, self.background = opacity, background
-        self.ignored, self.overwrite = ignored, overwrite
-        #: What could not be labelled, and why; of all ranks once the prediction has ended.
-        self.problems: list[str] = []
-        #: Number of masks before and after the prediction; on rank zero.
-        self.found = self.count = 0
+        self.opacity, self.background, self.ignored = opacity, background, ignored
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Have the data module leave out the images that are done."""
-        self._leave_out_done(trainer, pl_module, data_of(trainer, "FolderMaskWriter"))
-
-    def _process_batch(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any
-    ) -> None:
-        if "problem" in outputs:
-            self.problems.append(outputs["problem"])
-        else:
-            image, mask = outputs["image"], outputs["preds"]
-            if self.opacity > 0:
-                draw_overlay(image, mask, opacity=self.opacity, background=self.background)
-            self.folder.write(batch["image_id"], mask, image if self.opacity > 0 else None)
-        if trainer.received_sigterm:
-            # Lightning's prediction would go on.
-            raise SIGTERMException
+    def _write(self, image_id: str, outputs: Any) -> None:
+        image, mask = outputs["image"], outputs["preds"]
+        if self.opacity > 0:
+            draw_overlay(image, mask, opacity=self.opacity, background=self.background)
+        self.folder.write(image_id, mask, image if self.opacity > 0 else None)
 
     def _begin_folder(self, trainer: Trainer, module: LightningModule, data: Any) -> set[str]:
-        done = self.folder.begin(data.files, overwrite=self.overwrite)
+        done = super()._begin_folder(trainer, module, data)
         legend = draw_class_list(self.class_names, ignored=self.ignored)
         self.folder.write_legend(legend, class_lines(self.class_names, ignored=self.ignored))
-        self.found = len(done)
         return done
-
-    def _finish_folder(self, trainer: Trainer, data: Any) -> None:
-        ranks = range(trainer.world_size)
-        by_rank = [trainer.strategy.broadcast(self.problems, rank) for rank in ranks]
-        self.problems = [*data.problems, *sorted(itertools.chain(*by_rank))]
-        if trainer.is_global_zero:
-            self.count = self.folder.finish(data.relative_paths(), self.problems)
 
 
 class LabelProgress(Callback):
     """Shows a bar over the images of all ranks, and one over the tiles of a large image."""
 
     def __init__(self, console: Console) -> None:
+        self.console = console
         text = TextColumn("{task.description}", markup=False)
         columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bars = Progress(*columns, console=console)

@@ -19,6 +19,7 @@ from wsss_zoo.callbacks.writers.cam_labels import (
     cam_confidence,
     cam_pseudo_label,
     mean_over,
+    refine_cams,
 )
 from wsss_zoo.callbacks.writers.label_inputs import (
     check_is_no_input,
@@ -28,6 +29,7 @@ from wsss_zoo.callbacks.writers.label_inputs import (
 from wsss_zoo.callbacks.writers.measured_writer import MeasuredWriter
 from wsss_zoo.callbacks.writers.run_identity import evaluation_settings
 from wsss_zoo.callbacks.writers.saliency import check_saliency, read_saliency
+from wsss_zoo.callbacks.writers.segments import SegmentVotes
 from wsss_zoo.contract import DataModule, EvaluationBatch, data_of
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
 from wsss_zoo.files.manifests import Manifest
@@ -63,14 +65,20 @@ class PseudoLabelWriter(MeasuredWriter):
         bg_conf: Confident labels: what does not exceed this is background; between, 255.
         conf_thresh: Segmenters: a pixel of lower confidence, in [0, 1], gets 255.
         crf: Refine labels from activation maps with a dense CRF (a segmenter: ``evaluation.crf``).
-        save_cams: Store the activation maps too, one byte per value.
+        par: Refine activation maps by pixel-adaptive refinement, on the device, in place of the CRF
+            (a segmenter: ``evaluation.par``).
+        segments_dir: Folder of ``<image_id>.png`` or ``<image_id>.npz``, integer ids of segments of
+            any origin (0 = none): each takes the class of most of its pixels. See `segment_vote`.
+        segments_quorum: Least share of a segment's pixels that this class needs, in [0, 1]; else
+            they keep their own labels.
+        save_cams: Store the activation maps too, not refined, one byte per value.
         overwrite: Delete the pseudo-labels in the folder first.
         saliency_dir: Folder of grey ``<image_id>.png``: background is what they do not show.
 
     Raises:
         ValueError: If options exclude each other or do not fit the method, there is no data module,
             the folder is another run's, or a label map has another size than its image.
-        FileNotFoundError: If an image has no saliency map.
+        FileNotFoundError: If an image has no saliency map or no region map.
         KeyError: If the predict step returns none of the above.
         RuntimeError: If a map is missing though the whole split was predicted.
     """
@@ -90,14 +98,18 @@ class PseudoLabelWriter(MeasuredWriter):
         save_cams: bool = False,
         overwrite: bool = False,
         saliency_dir: str | None = None,
+        par: bool = False,
+        segments_dir: str | None = None,
+        segments_quorum: float = 0.5,
     ) -> None:
         super().__init__()
         if conf_thresh is not None and not 0 <= conf_thresh <= 1:
             raise ValueError(f"conf_thresh must be in [0, 1], got {conf_thresh}")
         self.out_dir = out_dir
         self.cam_options = CamLabelOptions(
-            bg_threshold, bg_power, fg_conf, bg_conf, crf, saliency_dir
+            bg_threshold, bg_power, fg_conf, bg_conf, crf, saliency_dir, par
         )
+        self.segments = SegmentVotes(segments_dir, segments_quorum)
         self.conf_thresh, self.save_cams, self.overwrite = conf_thresh, save_cams, overwrite
         self._label_options: dict[str, Any] = {}
         #: The background threshold that was chosen.
@@ -110,10 +122,12 @@ class PseudoLabelWriter(MeasuredWriter):
         data = data_of(trainer, "PseudoLabelWriter")
         self._label_options, self._threshold = self._checked_options(pl_module), None
         check_saliency(self.cam_options.saliency_dir, data.predict_ids())
+        self.segments.check(data.predict_ids())
         check_tags(pl_module, data)
         self._directory = Path(self.out_dir or Path(trainer.default_root_dir) / "pseudo_labels")
         read = label_folders_read(trainer, data)
         read["labels.saliency_dir"] = self.cam_options.saliency_dir
+        read["labels.segments_dir"] = self.segments.directory
         check_is_no_input(self._directory, read, self.contents.choose)
         if not getattr(trainer, "fast_dev_run", False):
             self._leave_out_done(trainer, pl_module, data)
@@ -127,12 +141,18 @@ class PseudoLabelWriter(MeasuredWriter):
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: EvaluationBatch
     ) -> None:
         size = batch["image"].shape[-2:]
+        has_cams = getattr(module, "output", None) == "classification"
+        if has_cams:
+            tags = from_batch(batch, "image_labels", "predict")
+            cams = from_outputs(outputs, "cam", module, "predict")
+            refined = refine_cams(cams, tags, batch["image"]) if self.cam_options.par else cams
         for index, image_id in enumerate(batch["image_id"]):
-            if getattr(module, "output", None) == "classification":
-                cam = from_outputs(outputs, "cam", module, "predict")[index]
-                tags = from_batch(batch, "image_labels", "predict")[index]
-                label = self._label_of_cam(trainer, image_id, cam, tags)
-                confidence = cam_confidence(cam, label)
+            if has_cams:
+                label = self._label_of_cam(trainer, image_id, refined[index], tags[index])
+                confidence = cam_confidence(refined[index], label)
+                if self.save_cams and self._open:
+                    # Before the label map: where that exists the image is done.
+                    self._write_cam(image_id, cams[index], tags[index])
             else:
                 label, confidence = self._label_of_preds(module, outputs, index)
             if label.shape != size:
@@ -140,6 +160,7 @@ class PseudoLabelWriter(MeasuredWriter):
                     f"{type(module).__name__}.predict_step made a map of {label.shape} for "
                     f"{image_id} of {tuple(size)} (height, width); return it at the image's size"
                 )
+            label = self.segments.apply(image_id, label)
             if self._open:
                 write_label(self._directory, image_id, label, confidence)
 
@@ -165,15 +186,15 @@ class PseudoLabelWriter(MeasuredWriter):
         given = cam.bg_threshold
         if given == "auto" or self.save_cams or cam != CamLabelOptions(given):
             raise ValueError(
-                "bg_threshold auto, crf, save_cams, bg_power, fg_conf, bg_conf and saliency_dir "
-                f"are for activation maps, {type(module).__name__} makes label maps: use "
-                "conf_thresh, evaluation.crf"
+                "bg_threshold auto, crf, par, save_cams, bg_power, fg_conf, bg_conf and "
+                f"saliency_dir are for activation maps, {type(module).__name__} makes label maps: "
+                "use conf_thresh, evaluation.crf or evaluation.par"
             )
         return {"conf_thresh": self.conf_thresh, "evaluation": evaluation_settings(module)}
 
     def _options(self, module: LightningModule, data: DataModule) -> dict[str, Any]:
         settings: dict[str, Any] = getattr(module, "label_settings", dict)()
-        return self._label_options | settings
+        return self._label_options | self.segments.settings() | settings
 
     def _claim(self, manifest: Manifest, image_ids: list[str]) -> set[str]:
         return begin_folder(self._directory, manifest, image_ids, overwrite=self.overwrite)
@@ -223,13 +244,12 @@ class PseudoLabelWriter(MeasuredWriter):
         options = self.cam_options
         if self._threshold is not None:
             options = dataclasses.replace(options, bg_threshold=self._threshold)
-        label = cam_pseudo_label(cam, image_labels, options, image, saliency)
-        if self.save_cams and self._open:
-            # Before the label map: where that exists the image is done.
-            present = image_labels.nonzero().flatten()
-            maps, classes = cam[present].float().cpu().numpy(), present.cpu().numpy()
-            write_cam(self._directory, image_id, maps, classes)
-        return label
+        return cam_pseudo_label(cam, image_labels, options, image, saliency)
+
+    def _write_cam(self, image_id: str, cam: Tensor, image_labels: Tensor) -> None:
+        present = image_labels.nonzero().flatten()
+        maps, classes = cam[present].float().cpu().numpy(), present.cpu().numpy()
+        write_cam(self._directory, image_id, maps, classes)
 
     def _label_of_preds(
         self, module: LightningModule, outputs: Any, index: int

@@ -15,13 +15,16 @@ _PLAIN = (bool, int, float, str, type(None))
 
 
 def evaluation_settings(module: LightningModule) -> dict[str, Any]:
-    """Collect public plain values of a method's ``evaluation``: window, scales, flip, CRF."""
+    """Collect public plain values of a method's ``evaluation``: window, scales, flip, CRF, PAR."""
     evaluation = getattr(module, "evaluation", None)
     settings = {} if evaluation is None else vars(evaluation)
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in settings.items()
-        if not name.startswith("_") and _is_plain(value)
+        if not name.startswith("_")
+        and _is_plain(value)
+        # Folders of earlier versions, which are to be resumed, do not know it.
+        and (name, value) != ("par", False)
     }
 
 

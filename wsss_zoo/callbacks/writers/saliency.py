@@ -9,13 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss_zoo.callbacks.map_files import check_maps, check_size
-from wsss_zoo.files.decoding import read_rgb
 from wsss_zoo.files.pseudo_labels import label_path
+from wsss_zoo.files.saliency_maps import read_saliency_map
 from wsss_zoo.functional import saliency_label
 
 
 def check_saliency(directory: str | None, image_ids: Sequence[str]) -> None:
-    """Check that a folder, unless it is None, has a map of every image; see `check_maps`."""
+    """Check that a folder, unless it is None, has a map of every image; see `check_maps`.
+
+    The first map is read, as faults are often those of all maps.
+    """
     if directory is not None:
         check_maps(
             Path(directory),
@@ -23,8 +26,10 @@ def check_saliency(directory: str | None, image_ids: Sequence[str]) -> None:
             option="saliency_dir",
             kind="saliency map",
             content="that holds a grey <image_id>.png for every image",
-            remedy="add the files or take the ids off the split's list",
+            remedy="write them with 'wsss-zoo saliency' or take the ids off the split's list",
         )
+        for image_id in image_ids[:1]:
+            read_saliency_map(label_path(Path(directory), image_id))
 
 
 def read_saliency(
@@ -32,22 +37,16 @@ def read_saliency(
 ) -> NDArray[np.float32] | None:
     """Read the saliency map of an image of a height and width: grey value / 255, (H, W).
 
-    A palette or colour file counts as grey if all its colours are; of 16 bits the upper eight are
-    kept. Without a directory there is no map.
+    Which files are refused says `read_saliency_map`. Without a directory there is no map.
 
     Raises:
         OSError: If the file is missing or cannot be decoded; the message names it.
-        ValueError: If it has colours or another size than the image.
+        ValueError: If it is no saliency map or has another size than the image.
     """
     if directory is None:
         return None
     path = label_path(Path(directory), image_id)
-    colors = read_rgb(str(path))
-    grey = colors[:, :, 0]
-    if (colors != grey[:, :, None]).any():
-        raise ValueError(
-            f"{path} has colours; a saliency map is grey, from 0 (background) to 255: convert it"
-        )
+    grey = read_saliency_map(path)
     check_size(path, "saliency map", image_id, grey.shape, size)
     return (grey / 255).astype(np.float32)
 
