@@ -113,10 +113,12 @@ def _report_stop(command: str, stop: SystemExit) -> int:
     from pytorch_lightning.utilities import rank_zero_only
 
     # The exception has no exit code: an interrupted run would pass for a finished one.
+    interrupted = getattr(stop, "interrupted", False)
+    reason, number = ("Ctrl-C", signal.SIGINT) if interrupted else ("SIGTERM", signal.SIGTERM)
     remedy = _notes(stop) or ["start the same command again"]
-    message = "; ".join([f"wsss-zoo {command}: stopped by SIGTERM, not finished", *remedy])
+    message = "; ".join([f"wsss-zoo {command}: stopped by {reason}, not finished", *remedy])
     rank_zero_only(print)(message, file=sys.stderr)
-    return 128 + signal.SIGTERM
+    return 128 + number
 
 
 def _notes(error: BaseException) -> list[str]:

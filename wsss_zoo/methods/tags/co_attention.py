@@ -5,11 +5,10 @@ from typing import Any, Literal
 import torch
 from pytorch_lightning.utilities.types import LRSchedulerConfigType
 from torch import Tensor
-from torch.optim.lr_scheduler import MultiStepLR
 
 from wsss_zoo.contract import PairBatch, data_of, find_data
 from wsss_zoo.functional import co_attention_loss, exclusive_labels
-from wsss_zoo.methods.optimizer import split_groups
+from wsss_zoo.methods.optimizer import drop_schedule, split_groups
 from wsss_zoo.methods.tags.base import TagMethod
 from wsss_zoo.methods.tags.localiser import Localiser
 from wsss_zoo.methods.tags.references import References
@@ -213,4 +212,4 @@ class CoAttention(TagMethod):
         epochs = self.hparams["lr_drop_epochs"]
         if epochs is None:
             return super().make_schedule(optimizer)
-        return {"scheduler": MultiStepLR(optimizer, epochs)}
+        return {"scheduler": drop_schedule(optimizer, epochs)}
