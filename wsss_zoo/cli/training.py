@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,23 @@ import wsss_zoo.methods  # noqa: F401
 from wsss_zoo import callbacks
 from wsss_zoo.arguments.checks import check_name, check_supervision, short_name, supervision_of
 from wsss_zoo.arguments.command_parser import OneLineErrors
-from wsss_zoo.arguments.given import Setting, class_first, given_settings
+from wsss_zoo.arguments.given import (
+    Setting,
+    class_first,
+    given_settings,
+    option_groups,
+    option_key,
+)
 from wsss_zoo.arguments.help_texts import parser_texts, title_groups
 from wsss_zoo.data.base import BaseDataModule
-from wsss_zoo.methods.base import BaseMethod
+from wsss_zoo.methods.base import BaseMethod, without_start_weights
 from wsss_zoo.modules.evaluation import Evaluation
 from wsss_zoo.runs import folder as run_folder
-from wsss_zoo.runs.checkpoints.checkpoint import check_checkpoint_fits, read_checkpoint
+from wsss_zoo.runs.checkpoints.checkpoint import (
+    check_checkpoint_fits,
+    check_resumable,
+    read_checkpoint,
+)
 from wsss_zoo.runs.checkpoints.last_checkpoint import LastCheckpoint
 from wsss_zoo.runs.data import make_data
 from wsss_zoo.runs.logger import LogConfig, RunLogger
@@ -144,6 +155,8 @@ class ZooCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and reject what LightningCLI would accept silently."""
         given = given_settings(args[1:])
+        self._configs = [g[-1].removeprefix("--config=") for g in option_groups(args[1:])
+                         if option_key(g[0]) == "config"]  # fmt: skip
         args = [args[0], *class_first(class_first(args[1:], "model"), "data")]
         # For help, or without its config file, nothing is missing yet.
         partial = {"config", "print_config", "help", "-h", "model.help", "data.help"} & set(given)
@@ -158,7 +171,7 @@ class ZooCLI(LightningCLI):
                 self._reject_num_classes(given["model.num_classes"])
             # Hidden from LightningCLI, which would take hyper-parameters from the checkpoint in
             # place of the user's; before_instantiate_classes puts the path back.
-            self._ckpt_path = self.options.pop("ckpt_path") or self._requeued()
+            self._ckpt_path = self.options.pop("ckpt_path") or self._found_checkpoint(given)
             self._checkpoint = read_checkpoint(self._ckpt_path, method) if self._ckpt_path else {}
         except ValueError as error:
             parser.error(str(error))
@@ -173,16 +186,30 @@ class ZooCLI(LightningCLI):
     def _folder(self) -> Path:
         return Path(self.options.trainer.default_root_dir or ".")
 
-    def _requeued(self) -> str | None:
-        folder = self.options.trainer.default_root_dir
-        if self.config.subcommand != "fit" or folder is None or not SLURMEnvironment.detect():
+    def _found_checkpoint(self, given: Mapping[str, Setting]) -> str | None:
+        """Find the checkpoint of a requeued fit, or of the run that is to be evaluated."""
+        asked = self.options.trainer.default_root_dir
+        folder = None if asked is None else Path(asked)
+        if self.config.subcommand == "fit":
+            requeued = folder is not None and SLURMEnvironment.detect()
+            return run_folder.requeued_checkpoint(self._folder) if requeued else None
+        # Typed, and not what the run began with, as in its configuration.
+        started = given.get("model.init_from")
+        if started is not None and started.source.startswith("--"):
             return None
-        return run_folder.requeued_checkpoint(Path(folder))
+        found = run_folder.own_checkpoint(self._configs, folder)
+        if found is not None:
+            log.info("%s uses the checkpoint of the run, %s", self.config.subcommand, found)
+        return None if found is None else str(found)
 
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder; warn before a run is replaced."""
         options, subcommand = self.options, str(self.subcommand)
         options.ckpt_path = self._ckpt_path
+        if self._ckpt_path and subcommand != "fit":
+            # The checkpoint has all weights; those that the run began with may be gone.
+            started = without_start_weights(options.model.init_args.as_dict())
+            options.model.init_args.update(Namespace(started))
         if options.trainer.default_root_dir is None and not options.trainer.fast_dev_run:
             parent = Path("runs", short_name(options.model.class_path))
             claimed = run_folder.claim_run_folder(parent, options.trainer.num_nodes)
@@ -228,8 +255,11 @@ class ZooCLI(LightningCLI):
             self.trainer.callbacks.insert(0, callbacks.CompiledTraining())  # type: ignore[attr-defined]
         if self._checkpoint:
             try:
-                names = self.datamodule.class_names
-                check_checkpoint_fits(str(self._ckpt_path), self._checkpoint, self.model, names)
+                path, data = str(self._ckpt_path), self.datamodule
+                classes = data.class_names, data.background
+                check_checkpoint_fits(path, self._checkpoint, self.model, *classes)
+                if str(self.subcommand) == "fit":
+                    check_resumable(path, self._checkpoint, self.model)
             except ValueError as error:
                 self.parser.error(str(error))
             # A mapped file cannot be replaced by the run's next checkpoint on every system.

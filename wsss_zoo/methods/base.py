@@ -15,6 +15,7 @@ from wsss_zoo.contract import EvaluationBatch, Output, Supervision, find_data
 from wsss_zoo.methods.optimizer import Optimizer, make_optimizer, polynomial_schedule
 from wsss_zoo.methods.options import check_choices, option_types
 from wsss_zoo.modules import Backbone, Evaluation, Segmenter, WeightAverage, load_network_weights
+from wsss_zoo.modules.checkpoint_classes import check_class_names, read_class_names
 
 
 class BaseMethod(LightningModule):
@@ -119,6 +120,11 @@ class BaseMethod(LightningModule):
                 f"{method} was made for num_classes {own}, but {module} has {given}; "
                 "give both the same classes"
             )
+        names = getattr(data, "class_names", None)
+        for option, path in self.hparams.items():
+            if names is not None and option.endswith("init_from") and path is not None:
+                background = bool(getattr(data, "background", True))
+                check_class_names(f"{option} {path}", read_class_names(path), names, background)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Group backbones at ``lr``, and all else that is trained at ``head_lr_mult * lr``."""
@@ -173,11 +179,20 @@ class BaseMethod(LightningModule):
         return {"preds": preds, "confidence": confidence}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Drop the paths of start weights: a checkpoint holds all weights and needs no file."""
-        checkpoint["hyper_parameters"] = without_start_weights(checkpoint["hyper_parameters"])
+        """Name the class, and drop the paths of start weights: a checkpoint needs no other file."""
+        options = without_start_weights(checkpoint.get("hyper_parameters", {}))
+        kind, held = type(self), str(options.get("_class_path"))
+        # The command line names a class by a shorter path.
+        if held.rpartition(".")[2] != kind.__name__:
+            options["_class_path"] = f"{kind.__module__}.{kind.__qualname__}"
+        checkpoint["hyper_parameters"] = options
 
 
 def without_start_weights(options: Mapping[str, Any]) -> dict[str, Any]:
     """Set the options that name files of start weights to None, for weights of a checkpoint."""
-    files = {name for name in options if name == "weights" or name.endswith("init_from")}
-    return {name: None if name in files else value for name, value in options.items()}
+    return {name: None if is_start_weights(name) else v for name, v in options.items()}
+
+
+def is_start_weights(option: str) -> bool:
+    """Tell whether an option names a file of start weights."""
+    return option == "weights" or option.endswith("init_from")
