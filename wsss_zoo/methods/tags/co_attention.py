@@ -142,6 +142,16 @@ class CoAttention(TagMethod):
         self.log_dict({f"train/{name}": value for name, value in logged.items()})
         return loss
 
+    def smallest_pass(self, data: Any) -> tuple[int, str]:
+        """Count the images of a pass; both of a pair share it, views of one size do not."""
+        together = 2 if self.hparams["variant"] == "paper" else 1
+        return together * int(getattr(data, "batch_size", 2)), "batch_size"
+
+    @property
+    def smallest_view(self) -> float:
+        """Side of the smallest view of a crop, in crops."""
+        return 1.0 if self.hparams["variant"] == "paper" else 0.75
+
     def pair_losses(
         self,
         feat_m: Tensor,
