@@ -41,10 +41,14 @@ def test_every_method_runs_or_is_refused_in_setup(case, tmp_path):
         fit(case, tmp_path)
     except ValueError as error:
         said = str(error)
-        assert "leave BatchNorm a single value per channel" in said
-        assert "data.crop_size 16" in said
+        # CPC has too few rows of patches first.
+        words = "no row of patches" if case == "CPC" else "leave BatchNorm a single value"
+        assert said.startswith("data.crop_size 16 ")
+        assert words in said
         side = int(said.partition("crop_size to at least ")[2].split(",")[0])
         fit(case, tmp_path, crop_size=side, image_size=64)
+        if case == "CPC":
+            return
         option = said.rpartition("data.")[2].split(" ")[0]
         fit(case, tmp_path, **{option: 2})
     else:

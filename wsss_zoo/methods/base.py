@@ -99,7 +99,7 @@ class BaseMethod(LightningModule):
             ValueError: If it is of another network; only weights outside `core` may differ.
         """
         if checkpoint is not None:
-            load_network_weights(self, checkpoint, self.core)
+            load_network_weights(self, checkpoint, self.core, copies="average.")
             if self.average is not None:
                 self.average.reset(self.network)
 

@@ -111,12 +111,10 @@ class Schedule(LambdaLR):
             logger.info(text, self.steps, before)
         self.last_epoch = state_dict["last_epoch"]
         self._step_count = state_dict.get("_step_count", self.last_epoch + 1)
-        self._last_lr = [base * f(self.last_epoch) for base, f in self._bases()]
+        pairs = zip(self.base_lrs, self.lr_lambdas, strict=True)
+        self._last_lr = [base * factor(self.last_epoch) for base, factor in pairs]
         for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=True):
             group["lr"] = rate
-
-    def _bases(self) -> list[tuple[float, Callable[[int], float]]]:
-        return list(zip(self.base_lrs, self.lr_lambdas, strict=True))
 
 
 def polynomial_schedule(optimizer: torch.optim.Optimizer, steps: float) -> Schedule:

@@ -152,7 +152,9 @@ def begin_next_epoch(trainer: Trainer) -> None:
     Lightning, with ``max_steps``, would go on with the finished epoch, which has no batch left.
     """
     fit = trainer.fit_loop
-    epochs, batches = fit.epoch_progress, fit.epoch_loop.batch_progress
+    # Lightning declares a type with fewer counts than these have.
+    epochs: Any = fit.epoch_progress
+    batches = fit.epoch_loop.batch_progress
     if not (fit.is_resuming and batches.is_last_batch):
         return
     if epochs.total.processed != epochs.total.ready:

@@ -72,7 +72,7 @@ class LastCheckpoint(Checkpoint):
             raise ValueError(f"every_n_minutes must be greater than 0, got {every_n_minutes}")
         self.every_n_train_steps, self.keep_parts = every_n_train_steps, keep_parts
         self.every_n_minutes = every_n_minutes
-        self._saved_step, self._saved_at = 0, time.monotonic()
+        self._saved_step, self._prepared_at = 0, time.monotonic()
         self._parts: dict[int, int] = {}
         self._stop = StopRequest()
         self._running = False
@@ -98,7 +98,7 @@ class LastCheckpoint(Checkpoint):
             ValueError: If the training has fewer steps than ``keep_parts``, or no known end.
         """
         begin_next_epoch(trainer)
-        self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+        self._saved_step, self._prepared_at = trainer.global_step, time.monotonic()
         self._stop.catch_interrupts(trainer, self._announce_stop)
         self._parts, self._prepared_step = {}, None
         self._running = not getattr(trainer, "fast_dev_run", False)
@@ -188,7 +188,7 @@ class LastCheckpoint(Checkpoint):
     def _due(self, trainer: Trainer) -> bool:
         if trainer.global_step - self._saved_step >= self.every_n_train_steps:
             return True
-        late = time.monotonic() - self._saved_at >= 60 * self.every_n_minutes
+        late = time.monotonic() - self._prepared_at >= 60 * self.every_n_minutes
         if trainer.world_size > 1:
             # Ranks have clocks of their own, and save together.
             late = trainer.strategy.reduce_boolean_decision(late, all=False)
@@ -211,13 +211,12 @@ class LastCheckpoint(Checkpoint):
         """Write the current state beside the previous checkpoint."""
         if not getattr(trainer, "fast_dev_run", False):
             _write(trainer, CHECKPOINT, weights_only=False)
-            self._prepared_step = trainer.global_step
+            self._prepared_step, self._prepared_at = trainer.global_step, time.monotonic()
 
     def _publish(self, trainer: Trainer) -> None:
         if self._prepared_step is not None:
             _replace(trainer, CHECKPOINT)
             self._saved_step, self._prepared_step = self._prepared_step, None
-            self._saved_at = time.monotonic()
 
 
 def _write(trainer: Trainer, path: Path, *, weights_only: bool) -> None:
