@@ -89,6 +89,13 @@ def test_a_longer_run_goes_on(run, tmp_path, caplog):
     assert [row["step"] for row in rows if "val/miou" in row] == ["3", "7"]
 
 
+def test_a_finished_run_that_is_not_made_longer(run, tmp_path, caplog):
+    with caplog.at_level(logging.INFO, "wsss_zoo"):
+        resume(run, tmp_path / "r")
+    assert "last.ckpt is of step 4, which is the end of the training: nothing was" in caplog.text
+    assert read_metrics(tmp_path / "r/metrics.csv") == read_metrics(run / "metrics.csv")
+
+
 def test_options_of_the_optimiser_count_at_a_resume(run, tmp_path):
     options = "--trainer.max_steps 6 --model.lr 0.5 --model.weight_decay 0.3"
     options += " --model.head_lr_mult 3 --model.optimizer adam"

@@ -203,6 +203,7 @@ class ZooCLI(LightningCLI):
             # place of the user's; before_instantiate_classes puts the path back.
             self._ckpt_path = self.options.pop("ckpt_path") or self._found_checkpoint(given)
             self._checkpoint = read_checkpoint(self._ckpt_path, method) if self._ckpt_path else {}
+            self._first_step = self._checkpoint.get("global_step")
         except ValueError as error:
             parser.error(str(error))
 
@@ -316,7 +317,16 @@ class ZooCLI(LightningCLI):
         """Train; checkpoints are loaded as data, never as code."""
         with self._in_wandb():
             self.trainer.fit(weights_only=True, **kwargs)
-        if self.trainer.is_global_zero and (self._folder / run_folder.CHECKPOINT).exists():
+        if not self.trainer.is_global_zero or getattr(self.trainer, "fast_dev_run", False):
+            return
+        if self.trainer.global_step == self._first_step:
+            log.warning(
+                "%s is of step %d, which is the end of the training: nothing was trained; raise "
+                "trainer.max_steps or trainer.max_epochs",
+                self._ckpt_path,
+                self._first_step,
+            )
+        elif (self._folder / run_folder.CHECKPOINT).exists():
             log.info(next_steps(self._folder, self.model.output, self.model.supervision))
 
     def validate(self, **kwargs: Any) -> None:

@@ -10,6 +10,8 @@ from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from wsss_zoo.files.durations import duration
+
 logger = logging.getLogger(__name__)
 
 # Seconds between two looks at the loss: each waits for the device.
@@ -184,21 +186,6 @@ class RunProgress(ProgressBar):
             text = "step %d of %d: %s a step, about %s left without the validations"
             steps = trainer.global_step, int(trainer.estimated_stepping_batches)
             logger.info(text, *steps, f"{passed / done:.2f} s", duration(left))
-
-
-def duration(seconds: float) -> str:
-    """Word a duration by its two largest units.
-
-    >>> duration(3), duration(75), duration(7300), duration(200_000)
-    ('3 s', '1 min 15 s', '2 h 1 min', '2 d 7 h')
-    """
-    rest = round(seconds)
-    parts: list[str] = []
-    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
-        count, rest = divmod(rest, size)
-        if count or parts or unit == "s":
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2])
 
 
 def _sizes(batches: Any) -> list[float]:
