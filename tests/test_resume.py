@@ -11,6 +11,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from tests.methods.zoo import CASES, PLAIN, quick
 from tests.resumed_runs import STEPS, Send, differences, in_child, killed, train
+from wsss_zoo.runs.checkpoints import exact_resume
 from wsss_zoo.runs.checkpoints.last_checkpoint import LastCheckpoint
 from wsss_zoo.runs.folder import CHECKPOINT
 
@@ -101,14 +102,14 @@ def test_killed_while_saving(place, tmp_path, monkeypatch, whole_run):
 
 
 class Stop(Callback):
-    """Sends SIGTERM at a hook, once the run is as far."""
+    """Sends SIGTERM, or another signal, at a hook, once the run is as far."""
 
-    def __init__(self, hook, step, batch=0):
+    def __init__(self, hook, step, batch=0, number=signal.SIGTERM):
         def send(trainer, pl_module, *arguments):
             batches = trainer.fit_loop.epoch_loop.batch_progress.total.ready
             indices = [value for value in arguments if isinstance(value, int)]
             if batches == step and (not indices or batch == indices[0] or "train" in hook):
-                signal.raise_signal(signal.SIGTERM)
+                signal.raise_signal(number)
 
         setattr(self, hook, send)
 
@@ -166,13 +167,56 @@ def test_sigterm_saves_where_the_run_goes_on_exactly(place, tmp_path, whole_run)
     assert differences(whole, train("Supervised", folder, **settings)) == []
 
 
+@pytest.mark.parametrize(
+    ("hook", "step", "saved"),
+    [("on_before_backward", 5, 5), ("on_before_backward", 8, 8), ("on_validation_start", 8, 8)],
+)
+def test_interrupt_saves_as_sigterm_does(hook, step, saved, tmp_path, whole_run, caplog):
+    trainer = {"max_steps": -1, "max_epochs": 2}
+    before = signal.getsignal(signal.SIGINT)
+    stop = Stop(hook, step, number=signal.SIGINT)
+    with pytest.raises(SIGTERMException) as stopped, caplog.at_level("WARNING", "wsss_zoo"):
+        train("Supervised", tmp_path / "cut", stop, trainer=trainer, data=SMALL)
+    assert stopped.value.interrupted
+    assert f"step {saved} is saved; go on with: wsss-zoo fit" in stopped.value.__notes__[0]
+    assert "Ctrl-C: this step is finished and saved, then the run stops; again" in caplog.text
+    assert signal.getsignal(signal.SIGINT) is before
+    cut = train("Supervised", tmp_path / "cut", trainer=trainer, data=SMALL)
+    assert differences(whole_run(trainer), cut) == []
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+class Twice(Callback):
+    """Ctrl-C, which a terminal and a pipeline both send, and again after two seconds."""
+
+    def __init__(self, monkeypatch):
+        self.clock, self.monkeypatch = 100.0, monkeypatch
+
+    def on_before_backward(self, trainer, *_):
+        if trainer.global_step == 4:
+            self.monkeypatch.setattr(exact_resume.time, "monotonic", lambda: self.clock)
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            self.clock += 2
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_second_interrupt_stops_at_once(tmp_path, monkeypatch):
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        train("Supervised", tmp_path, Twice(monkeypatch), data=SMALL)
+    signal.signal(signal.SIGINT, before)
+    assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["global_step"] == 3
+
+
 def test_sigterm_in_the_last_step_lets_the_run_end(tmp_path, whole_run):
     send = Send(signal.SIGTERM, STEPS - 1)
     assert differences(whole_run({}), train("Supervised", tmp_path, send, data=SMALL)) == []
 
 
-def test_sigterm_with_epochs_of_one_batch(tmp_path):
-    settings = {"data": {"num_train": 2} | SMALL, "trainer": {"max_steps": -1, "max_epochs": 6}}
+@pytest.mark.parametrize("length", [{"max_steps": -1, "max_epochs": 6}, {"max_steps": 6}])
+def test_sigterm_with_epochs_of_one_batch(length, tmp_path):
+    settings = {"data": {"num_train": 2} | SMALL, "trainer": length}
     with pytest.raises(SIGTERMException):
         train("Supervised", tmp_path / "cut", Send(signal.SIGTERM, 1), **settings)
     assert torch.load(tmp_path / "cut" / CHECKPOINT, weights_only=True)["global_step"] == 2

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import yaml
 from pytorch_lightning import Callback
 from pytorch_lightning.loggers import CSVLogger
 
+import wsss_zoo
 from tests.tiny import tiny
 from wsss_zoo.cli import ZooCLI, main
 from wsss_zoo.cli.main import COMMANDS
@@ -424,6 +426,64 @@ def test_stopped_run_does_not_pass_for_a_finished_one(tmp_path, capsys):
     # The configuration has the callback that sends the signal, at step 2.
     assert main(command[1:]) == 0
     assert torch.load(command[-1], weights_only=True)["global_step"] == 6
+
+
+class Interrupt(Callback):
+    """Stands for Ctrl-C in a terminal."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == 2:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_interrupted_run_is_saved(tmp_path, capsys):
+    options = ["--trainer.callbacks+", "tests.cli.test_main.Interrupt", "--trainer.max_steps", "6"]
+    options += ["--trainer.default_root_dir", str(tmp_path)]
+    assert main(["fit", "--model", "Supervised", *TINY, *options]) == 128 + signal.SIGINT
+    said = capsys.readouterr().err
+    assert "stopped by Ctrl-C, not finished; step 3 is saved; go on with: wsss-zoo fit" in said
+    saved = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)
+    assert saved["global_step"] == 3
+
+
+def test_an_interrupt_of_other_commands_is_one_line(monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.argv", ["wsss-zoo", "inspect", "--data", "Shapes"])
+    monkeypatch.setattr(sys.modules["wsss_zoo.cli.main"], "_run", interrupt)
+    assert main() == 128 + signal.SIGINT
+    assert capsys.readouterr().err == "wsss-zoo inspect: stopped by Ctrl-C, not finished\n"
+
+
+def test_long_messages_are_cut(monkeypatch, capsys):
+    def fail(*_):
+        exec(compile(code, wsss_zoo.__file__, "exec"))
+
+    code = "raise ValueError('\\n'.join(f'line {n}' for n in range(142)))"
+    monkeypatch.setattr("sys.argv", ["wsss-zoo", "inspect", "--data", "Shapes"])
+    monkeypatch.setattr(sys.modules["wsss_zoo.cli.main"], "_run", fail)
+    assert main() == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 7
+    assert lines[-1] == ".. (136 more lines; WSSS_ZOO_TRACEBACK=1 shows all)"
+
+
+def test_no_weights_without_a_network(monkeypatch, capsys, tmp_path):
+    """One sentence, and no retries."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    args = ["fit", "--model", "Supervised", *TINY, "--model.backbone", "resnet18"]
+    monkeypatch.setattr("sys.argv", ["wsss-zoo", *args, "--model.weights", "imagenet"])
+    start = time.monotonic()
+    assert main() == 1
+    assert time.monotonic() - start < 10
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert (
+        "timm could not load ImageNet weights for 'resnet18': http://127.0.0.1:1 cannot be" in said
+    )
+    assert "give weights the path of a downloaded" in said
 
 
 def test_own_class_by_its_path(tmp_path):

@@ -1,3 +1,4 @@
+import wsss_zoo
 from wsss_zoo.arguments.checks import subclasses
 from wsss_zoo.cli.method_table import read_methods
 from wsss_zoo.methods import BaseMethod
@@ -35,6 +36,11 @@ def test_source_says_what_the_classes_say():
     for name, method in own.items():
         assert found[name].supervision == method.supervision
         assert found[name].summary == method.__doc__.strip().splitlines()[0].replace("``", "")
+
+
+def test_methods_are_listed_by_dir():
+    assert set(read_methods()) <= set(dir(wsss_zoo))
+    assert set(read_methods()) <= set(dir(wsss_zoo.methods))
 
 
 def test_methods_in_sub_folders(tmp_path):

@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning import Callback, LightningDataModule, Trainer
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from wsss_zoo.methods import CAM, Supervised
+from wsss_zoo.methods import CAM, FixMatch, Supervised
 
 TINY = "test_efficientnet"
 
@@ -214,6 +214,11 @@ class Data(LightningDataModule):
 
 def test_data_module_without_background_or_with_other_classes(loader, trainer):
     fit: Trainer = trainer(max_steps=1)
+    gated = FixMatch(4, TINY, gate_by_tags=True)
+    with pytest.raises(
+        ValueError, match="gate_by_tags needs a background class, but Data has none"
+    ):
+        fit.fit(gated, Data(loader(), background=False, num_classes=4))
     with pytest.raises(ValueError, match="CAM needs a background class, but Data has none; take"):
         fit.fit(make("CAM"), Data(loader(), background=False, num_classes=4))
     with pytest.raises(ValueError, match="CAM was made for num_classes 4, but Data has 7"):

@@ -63,6 +63,26 @@ def short_message(message: str) -> str:
     return re.sub(r"an? (<class '([\w.]+)'>|typing\.)", r"\2", text)
 
 
+def cut_message(message: str, lines: int = 6, characters: int = 1500) -> str:
+    r"""Cut a message to what a person reads, at the end of a line or word.
+
+    >>> cut_message("a list:\n1\n2\n3", lines=2)
+    'a list:\n1\n.. (2 more lines; WSSS_ZOO_TRACEBACK=1 shows all)'
+    >>> cut_message("one two three four", characters=8)
+    'one two .. (11 more characters; WSSS_ZOO_TRACEBACK=1 shows all)'
+    """
+    all_lines = message.splitlines()
+    if len(all_lines) > lines:
+        left = f".. ({len(all_lines) - lines} more lines; WSSS_ZOO_TRACEBACK=1 shows all)"
+        shown = [cut_message(line, characters=characters) for line in all_lines[:lines]]
+        return "\n".join([*shown, left])
+    if len(message) <= characters:
+        return message
+    kept = message[:characters].rsplit(" ", 1)[0]
+    left = f"{len(message) - len(kept)} more characters; WSSS_ZOO_TRACEBACK=1 shows all"
+    return f"{kept} .. ({left})"
+
+
 def supervision_of(class_path: str) -> str:
     """Look up the supervision of a method by its class path."""
     return str(pkgutil.resolve_name(class_path).supervision)

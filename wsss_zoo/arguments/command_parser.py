@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import docstring_parser  # jsonargparse[signatures] brings it
 from jsonargparse import ArgumentParser
 
-from wsss_zoo.arguments.checks import check_name, short_message
+from wsss_zoo.arguments.checks import check_name, cut_message, short_message
 from wsss_zoo.arguments.given import class_first, given_settings, option_groups, option_key
 
 # Parameters that are no options, see `run_command`.
@@ -47,7 +47,8 @@ class OneLineErrors(ArgumentParser):
         parser = getattr(ex, "subcommand_parser", None) or self
         command = parser.prog.replace(" [options]", "")
         hint = f"{command} --help lists all options"
-        print(f"{command}: error: {short_message(message)}", hint, sep="\n", file=sys.stderr)
+        said = cut_message(short_message(message))
+        print(f"{command}: error: {said}", hint, sep="\n", file=sys.stderr)
         sys.exit(2)
 
 

@@ -8,6 +8,9 @@ from wsss_zoo.callbacks.regions.graph_writer import GraphWriter
 from wsss_zoo.callbacks.regions.noise_detector import NoiseDetector
 from wsss_zoo.callbacks.training.compiled_training import CompiledTraining
 from wsss_zoo.callbacks.training.finite_loss import FiniteLoss
+from wsss_zoo.callbacks.training.run_progress import RunProgress
+from wsss_zoo.callbacks.training.run_summary import RunSummary
+from wsss_zoo.callbacks.training.validation_interval import ValidationInterval
 from wsss_zoo.callbacks.writers.pseudo_label_writer import PseudoLabelWriter
 from wsss_zoo.drawing.pictures import SheetRow, draw_sheet
 
@@ -20,7 +23,10 @@ __all__ = [
     "PredictionVisualizer",
     "PretextMetrics",
     "PseudoLabelWriter",
+    "RunProgress",
+    "RunSummary",
     "SegmentationMetrics",
     "SheetRow",
+    "ValidationInterval",
     "draw_sheet",
 ]

@@ -26,6 +26,8 @@ _IMAGE_MEMORY = (
     "whole images are run: set evaluation.window 513 and fewer evaluation.scales, CAM and "
     "CoAttention: fewer or smaller model.scales; set trainer.precision bf16-mixed"
 )
+_ONE_VALUE = re.compile(r"Expected more than 1 (value per channel|spatial element)")
+_LARGER = "raise data.crop_size, or data.batch_size and data.unlabeled_batch_size to at least 2"
 _SMALLER = "take a network with a smaller backbone"
 
 
@@ -41,6 +43,8 @@ def advice(error: BaseException, command: str) -> str | None:
         return f"{said}; free space on that disk; finished files stay"
     if isinstance(error, ConnectionError | EOFError) and _comes_from_loader(error):
         return f"DataLoader worker ended while it handed over a batch ({said}); {_WORKER_REMEDY}"
+    if isinstance(error, ValueError) and _ONE_VALUE.search(said):
+        return f"BatchNorm has a single value per channel ({said}); {_LARGER}"
     if not isinstance(error, RuntimeError | MemoryError):
         return None
     if _TORCH_WRITE.search(said):

@@ -91,6 +91,11 @@ def main(args: Sequence[str] | None = None) -> int:
         return 2
     try:
         return _run(name, arguments)
+    except KeyboardInterrupt:
+        if args is not None or os.environ.get("WSSS_ZOO_TRACEBACK"):
+            raise
+        print(f"wsss-zoo {name}: stopped by Ctrl-C, not finished", file=sys.stderr)
+        return 128 + signal.SIGINT
     except Exception as error:
         message = None if args is not None else _message(error, name)
         if message is None:
@@ -121,10 +126,12 @@ def _report_stop(command: str, stop: SystemExit) -> int:
     from pytorch_lightning.utilities import rank_zero_only
 
     # The exception has no exit code: an interrupted run would pass for a finished one.
+    interrupted = getattr(stop, "interrupted", False)
+    reason, number = ("Ctrl-C", signal.SIGINT) if interrupted else ("SIGTERM", signal.SIGTERM)
     remedy = _notes(stop) or ["start the same command again"]
-    message = "; ".join([f"wsss-zoo {command}: stopped by SIGTERM, not finished", *remedy])
+    message = "; ".join([f"wsss-zoo {command}: stopped by {reason}, not finished", *remedy])
     rank_zero_only(print)(message, file=sys.stderr)
-    return 128 + signal.SIGTERM
+    return 128 + number
 
 
 def _notes(error: BaseException) -> list[str]:
@@ -149,12 +156,13 @@ def _message(error: Exception, command: str) -> str | None:
     """Word an error in one line; None for a bug, which needs a traceback."""
     if os.environ.get("WSSS_ZOO_TRACEBACK"):
         return None
+    from wsss_zoo.arguments.checks import cut_message
     from wsss_zoo.cli.error_advice import advice
 
     message = advice(error, command)
     if message is None and _is_ours(error):
         message = str(error)
-    return message and "; ".join([message, *_notes(error)])
+    return message and "; ".join([cut_message(message), *_notes(error)])
 
 
 def _is_ours(error: Exception) -> bool:

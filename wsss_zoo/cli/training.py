@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import torch
 from jsonargparse import Namespace
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
 
@@ -21,16 +23,27 @@ import wsss_zoo.methods  # noqa: F401
 from wsss_zoo import callbacks
 from wsss_zoo.arguments.checks import check_name, check_supervision, short_name, supervision_of
 from wsss_zoo.arguments.command_parser import OneLineErrors
-from wsss_zoo.arguments.given import Setting, class_first, given_settings
+from wsss_zoo.arguments.given import (
+    Setting,
+    class_first,
+    given_settings,
+    option_groups,
+    option_key,
+)
 from wsss_zoo.arguments.help_texts import parser_texts, title_groups
 from wsss_zoo.data.base import BaseDataModule
-from wsss_zoo.methods.base import BaseMethod
+from wsss_zoo.methods.base import BaseMethod, is_start_weights
 from wsss_zoo.modules.evaluation import Evaluation
 from wsss_zoo.runs import folder as run_folder
-from wsss_zoo.runs.checkpoints.checkpoint import check_checkpoint_fits, read_checkpoint
+from wsss_zoo.runs.checkpoints.checkpoint import (
+    check_checkpoint_fits,
+    check_resumable,
+    read_checkpoint,
+)
 from wsss_zoo.runs.checkpoints.last_checkpoint import LastCheckpoint
 from wsss_zoo.runs.data import make_data
 from wsss_zoo.runs.logger import LogConfig, RunLogger
+from wsss_zoo.runs.next_steps import next_steps
 from wsss_zoo.runs.wandb import prepare_wandb, wandb_run
 
 log = logging.getLogger("wsss_zoo")
@@ -50,6 +63,8 @@ _QUIET = (
     r"Found \d+ module\(s\) in eval mode at the start of training",
     # The data layer itself starts at the right batch.
     r"You're resuming from a checkpoint that ended before the epoch ended",
+    # The summary is off unless a user asks for it.
+    r"Precision .* is not supported by the model summary",
     # Lightning 2.6 with torch >= 2.14.
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
 )
@@ -59,8 +74,29 @@ _SWITCHES = {
 }
 
 
-def _no_advertisement(record: logging.LogRecord) -> bool:
-    return "Tip: For seamless" not in record.getMessage()
+# What Lightning says before every run: of the machine, and of models that it cannot count.
+_NOISE = (
+    "Tip: For seamless",
+    "GPU available: False",
+    "TPU available: False",
+    "HPU available: False",
+    "LOCAL_RANK: 0",
+    "Seed set to",
+)
+
+
+def _no_noise(record: logging.LogRecord) -> bool:
+    return not any(words in record.getMessage() for words in _NOISE)
+
+
+def _validates_as_asked(setting: Setting | None) -> bool:
+    """Tell whether a user asks for validation after epochs; a saved configuration is no user."""
+    if setting is None:
+        return False
+    if setting.source.startswith("--"):
+        return True
+    path = Path(setting.source.partition(":")[0])
+    return not any(run_folder.is_config_of(path, name) for name in SUBCOMMANDS)
 
 
 class ZooParser(OneLineErrors, LightningArgumentParser):
@@ -85,7 +121,8 @@ class ZooCLI(LightningCLI):
     def __init__(self, args: list[str] | None = None) -> None:
         for message in _QUIET:
             warnings.filterwarnings("ignore", message=message)
-        logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_advertisement)
+        for place in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed"):
+            logging.getLogger(place).addFilter(_no_noise)
         args = sys.argv[1:] if args is None else args
         # Making a parser takes longer than parsing: only the one asked for is made.
         asked = [name for name in SUBCOMMANDS if args[:1] == [name]]
@@ -99,7 +136,7 @@ class ZooCLI(LightningCLI):
             BaseDataModule,
             save_config_callback=LogConfig,
             save_config_kwargs={"overwrite": True},
-            trainer_defaults={"log_every_n_steps": 10},
+            trainer_defaults={"log_every_n_steps": 10, "enable_model_summary": False},
             seed_everything_default=0,
             parser_class=ZooParser,
             # Else a mistyped option may pass as the prefix of another one.
@@ -144,6 +181,8 @@ class ZooCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and reject what LightningCLI would accept silently."""
         given = given_settings(args[1:])
+        self._configs = [g[-1].removeprefix("--config=") for g in option_groups(args[1:])
+                         if option_key(g[0]) == "config"]  # fmt: skip
         args = [args[0], *class_first(class_first(args[1:], "model"), "data")]
         # For help, or without its config file, nothing is missing yet.
         partial = {"config", "print_config", "help", "-h", "model.help", "data.help"} & set(given)
@@ -152,14 +191,19 @@ class ZooCLI(LightningCLI):
                 check_name("model", given.get("model"), BaseMethod)
                 check_name("data", given.get("data"), BaseDataModule)
             self.config = parser.parse_args(args)
+            trainer = self.options.trainer
+            if _validates_as_asked(given.get("trainer.check_val_every_n_epoch")):
+                # Lightning's default, written out: no other is chosen, and config.yaml has it.
+                trainer.val_check_interval = trainer.val_check_interval or 1.0
             method = self.options.model.class_path
             check_supervision(given.get("data.supervision"), method)
             if "model.num_classes" in given:
                 self._reject_num_classes(given["model.num_classes"])
             # Hidden from LightningCLI, which would take hyper-parameters from the checkpoint in
             # place of the user's; before_instantiate_classes puts the path back.
-            self._ckpt_path = self.options.pop("ckpt_path") or self._requeued()
+            self._ckpt_path = self.options.pop("ckpt_path") or self._found_checkpoint(given)
             self._checkpoint = read_checkpoint(self._ckpt_path, method) if self._ckpt_path else {}
+            self._first_step = self._checkpoint.get("global_step")
         except ValueError as error:
             parser.error(str(error))
 
@@ -173,16 +217,31 @@ class ZooCLI(LightningCLI):
     def _folder(self) -> Path:
         return Path(self.options.trainer.default_root_dir or ".")
 
-    def _requeued(self) -> str | None:
-        folder = self.options.trainer.default_root_dir
-        if self.config.subcommand != "fit" or folder is None or not SLURMEnvironment.detect():
+    def _found_checkpoint(self, given: Mapping[str, Setting]) -> str | None:
+        """Find the checkpoint of a requeued fit, or of the run that is to be evaluated."""
+        asked = self.options.trainer.default_root_dir
+        folder = None if asked is None else Path(asked)
+        if self.config.subcommand == "fit":
+            requeued = folder is not None and SLURMEnvironment.detect()
+            return run_folder.requeued_checkpoint(self._folder) if requeued else None
+        # Typed, and not what the run began with, as in its configuration.
+        started = given.get("model.init_from")
+        if started is not None and started.source.startswith("--"):
             return None
-        return run_folder.requeued_checkpoint(Path(folder))
+        found = run_folder.own_checkpoint(self._configs, folder)
+        if found is not None:
+            log.info("%s uses the checkpoint of the run, %s", self.config.subcommand, found)
+        return None if found is None else str(found)
 
     def before_instantiate_classes(self) -> None:
         """Choose the run's folder; warn before a run is replaced."""
         options, subcommand = self.options, str(self.subcommand)
         options.ckpt_path = self._ckpt_path
+        if self._ckpt_path and subcommand != "fit":
+            # The checkpoint has all weights; those that the run began with may be gone.
+            arguments = options.model.init_args
+            for name in filter(is_start_weights, list(vars(arguments))):
+                arguments[name] = None
         if options.trainer.default_root_dir is None and not options.trainer.fast_dev_run:
             parent = Path("runs", short_name(options.model.class_path))
             claimed = run_folder.claim_run_folder(parent, options.trainer.num_nodes)
@@ -200,7 +259,7 @@ class ZooCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except ValueError as error:
-            if isinstance(error.__cause__, ValueError | OSError):
+            if isinstance(error.__cause__, ValueError | OSError | RuntimeError | ImportError):
                 raise error.__cause__ from None
             raise
 
@@ -211,7 +270,23 @@ class ZooCLI(LightningCLI):
         first_step = self._checkpoint.get("global_step", 0) if self.subcommand == "fit" else None
         own = RunLogger(str(self._folder), first_step)
         others = [logger for logger in loggers if isinstance(logger, Logger)]
+        kwargs["callbacks"] = self._callbacks()
         return super().instantiate_trainer(logger=[own, *others], **kwargs)
+
+    def _callbacks(self) -> list[Callback]:
+        """List the callbacks that the user asks for, and those that follow from the options."""
+        options = self.config_init[self.subcommand].trainer
+        asked = options.callbacks or []
+        given: list[Callback] = asked if isinstance(asked, list) else [asked]
+        own: list[Callback] = []
+        wants_bar = options.enable_progress_bar is not False and not options.barebones
+        if wants_bar and not any(isinstance(each, ProgressBar) for each in given):
+            own.append(callbacks.RunProgress())
+        if self.subcommand == "fit":
+            by_epochs = options.check_val_every_n_epoch == 1 and options.val_check_interval is None
+            own += [callbacks.ValidationInterval()] if by_epochs else []
+            own.append(callbacks.RunSummary())
+        return [*own, *given]
 
     def after_instantiate_classes(self) -> None:
         """Set what no constructor takes; reject a checkpoint that does not fit."""
@@ -228,8 +303,11 @@ class ZooCLI(LightningCLI):
             self.trainer.callbacks.insert(0, callbacks.CompiledTraining())  # type: ignore[attr-defined]
         if self._checkpoint:
             try:
-                names = self.datamodule.class_names
-                check_checkpoint_fits(str(self._ckpt_path), self._checkpoint, self.model, names)
+                path, data = str(self._ckpt_path), self.datamodule
+                classes = data.class_names, data.background
+                check_checkpoint_fits(path, self._checkpoint, self.model, *classes)
+                if str(self.subcommand) == "fit":
+                    check_resumable(path, self._checkpoint, self.model)
             except ValueError as error:
                 self.parser.error(str(error))
             # A mapped file cannot be replaced by the run's next checkpoint on every system.
@@ -239,6 +317,17 @@ class ZooCLI(LightningCLI):
         """Train; checkpoints are loaded as data, never as code."""
         with self._in_wandb():
             self.trainer.fit(weights_only=True, **kwargs)
+        if not self.trainer.is_global_zero or getattr(self.trainer, "fast_dev_run", False):
+            return
+        if self.trainer.global_step == self._first_step:
+            log.warning(
+                "%s is of step %d, which is the end of the training: nothing was trained; raise "
+                "trainer.max_steps or trainer.max_epochs",
+                self._ckpt_path,
+                self._first_step,
+            )
+        elif (self._folder / run_folder.CHECKPOINT).exists():
+            log.info(next_steps(self._folder, self.model.output, self.model.supervision))
 
     def validate(self, **kwargs: Any) -> None:
         """Measure on the validation split."""

@@ -1,5 +1,6 @@
 """What all methods share: optimiser, schedule, start weights, evaluation steps."""
 
+import math
 import os
 import warnings
 from collections.abc import Mapping
@@ -12,9 +13,11 @@ from pytorch_lightning.utilities.types import LRSchedulerConfigType, OptimizerLR
 from torch import Tensor
 
 from wsss_zoo.contract import EvaluationBatch, Output, Supervision, find_data
+from wsss_zoo.methods.batch_norm import least_crop
 from wsss_zoo.methods.optimizer import Optimizer, make_optimizer, polynomial_schedule
 from wsss_zoo.methods.options import check_choices, option_types
 from wsss_zoo.modules import Backbone, Evaluation, Segmenter, WeightAverage, load_network_weights
+from wsss_zoo.modules.checkpoint_classes import check_class_names, read_class_names
 
 
 class BaseMethod(LightningModule):
@@ -96,7 +99,7 @@ class BaseMethod(LightningModule):
             ValueError: If it is of another network; only weights outside `core` may differ.
         """
         if checkpoint is not None:
-            load_network_weights(self, checkpoint, self.core)
+            load_network_weights(self, checkpoint, self.core, copies="average.")
             if self.average is not None:
                 self.average.reset(self.network)
 
@@ -107,17 +110,68 @@ class BaseMethod(LightningModule):
             warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
         data = find_data(self.trainer)
         method, module = type(self).__name__, type(data).__name__
-        if self.needs_background and not getattr(data, "background", True):
-            raise ValueError(
-                f"{method} needs a background class, but {module} has none; take another method "
-                "('wsss-zoo methods') or a data set with background"
-            )
+        if not getattr(data, "background", True):
+            self._refuse_no_background(module)
+        if stage == "fit":
+            self._check_crop_size(data)
         own = self.hparams.get("num_classes")
         given = getattr(data, "num_classes", own)
         if own is not None and given != own:
             raise ValueError(
                 f"{method} was made for num_classes {own}, but {module} has {given}; "
                 "give both the same classes"
+            )
+        names = getattr(data, "class_names", None)
+        for option, path in self.hparams.items():
+            if names is not None and option.endswith("init_from") and path is not None:
+                background = bool(getattr(data, "background", True))
+                check_class_names(f"{option} {path}", read_class_names(path), names, background)
+
+    def smallest_pass(self, data: Any) -> tuple[int, str]:
+        """Count the images of the smallest pass through the network in a training step.
+
+        Args:
+            data: The data module.
+
+        Returns:
+            The number, and the option of the data module that it grows with.
+        """
+        return int(getattr(data, "batch_size", 2)), "batch_size"
+
+    @property
+    def smallest_view(self) -> float:
+        """Side of the smallest view of a crop that goes through the network, in crops."""
+        return 1.0
+
+    def _check_crop_size(self, data: Any) -> None:
+        count, option = self.smallest_pass(data)
+        crop = getattr(data, "crop_size", None)
+        network = getattr(self, "network", self)
+        # Several processes may share their statistics.
+        if count > 1 or crop is None or self.supervision == "graphs" or self.trainer.world_size > 1:
+            return
+        view = round(crop * self.smallest_view)
+        least = least_crop(network, view)
+        if least != view:
+            least = None if least is None else math.ceil((least - 0.5) / self.smallest_view + 0.01)
+            larger = "" if least is None else f"data.crop_size to at least {least}, or "
+            raise ValueError(
+                f"data.crop_size {crop} and data.{option} {count} leave BatchNorm a single value "
+                f"per channel, of which it makes no statistics; set {larger}data.{option} to at "
+                "least 2"
+            )
+
+    def _refuse_no_background(self, module: str) -> None:
+        method = type(self).__name__
+        if self.needs_background:
+            raise ValueError(
+                f"{method} needs a background class, but {module} has none; take another method "
+                "('wsss-zoo methods') or a data set with background"
+            )
+        if self.hparams.get("gate_by_tags"):
+            raise ValueError(
+                f"gate_by_tags needs a background class, but {module} has none; set "
+                "model.gate_by_tags to false, or take a data set with background"
             )
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -173,11 +227,20 @@ class BaseMethod(LightningModule):
         return {"preds": preds, "confidence": confidence}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Drop the paths of start weights: a checkpoint holds all weights and needs no file."""
-        checkpoint["hyper_parameters"] = without_start_weights(checkpoint["hyper_parameters"])
+        """Name the class, and drop the paths of start weights: a checkpoint needs no other file."""
+        options = without_start_weights(checkpoint.get("hyper_parameters", {}))
+        kind, held = type(self), str(options.get("_class_path"))
+        # The command line names a class by a shorter path.
+        if held.rpartition(".")[2] != kind.__name__:
+            options["_class_path"] = f"{kind.__module__}.{kind.__qualname__}"
+        checkpoint["hyper_parameters"] = options
 
 
 def without_start_weights(options: Mapping[str, Any]) -> dict[str, Any]:
     """Set the options that name files of start weights to None, for weights of a checkpoint."""
-    files = {name for name in options if name == "weights" or name.endswith("init_from")}
-    return {name: None if name in files else value for name, value in options.items()}
+    return {name: None if is_start_weights(name) else v for name, v in options.items()}
+
+
+def is_start_weights(option: str) -> bool:
+    """Tell whether an option names a file of start weights."""
+    return option == "weights" or option.endswith("init_from")

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from wsss_zoo.modules.hub import without_retries
 from wsss_zoo.modules.vgg import VGG16
 from wsss_zoo.modules.weights import canonical, load_backbone_weights
 
@@ -196,11 +197,14 @@ def _create_vgg16(output_stride: int, pretrained: bool) -> VGG16:
 
 
 def _pretrained(name: str, timm_name: str, **options: Any) -> Any:
+    reason = None
     try:
-        return timm.create_model(timm_name, pretrained=True, **options)
+        with without_retries() as reason:
+            return timm.create_model(timm_name, pretrained=True, **options)
     except Exception as error:
+        reason = reason or (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RuntimeError(
-            f"timm could not load ImageNet weights for {name!r}: {error}; "
+            f"timm could not load ImageNet weights for {name!r}: {reason}; "
             "give weights the path of a downloaded .safetensors or .pth file instead"
         ) from error
 

@@ -124,7 +124,9 @@ def load_backbone_weights(module: nn.Module, path: str | Path) -> None:
         logger.warning(text, path, len(extra), _some(extra))
 
 
-def load_network_weights(module: nn.Module, path: str | Path, core: str = "") -> None:
+def load_network_weights(
+    module: nn.Module, path: str | Path, core: str = "", copies: str | None = None
+) -> None:
     """Start a whole network from a checkpoint.
 
     Args:
@@ -132,6 +134,7 @@ def load_network_weights(module: nn.Module, path: str | Path, core: str = "") ->
         path: A Lightning checkpoint or weights file; see `read_state_dict`.
         core: Beginning of the names that must agree. The checkpoint may lack all others (they keep
             their initial values) or hold them in addition or in another shape (they are left out).
+        copies: Beginning of the names that the caller copies from others afterwards.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -153,7 +156,8 @@ def load_network_weights(module: nn.Module, path: str | Path, core: str = "") ->
     }
     _check_shapes(module, shared, path)
     module.load_state_dict(shared, strict=False)
-    fresh = [name for name in own if name not in shared]
+    copied = () if copies is None else (copies,)
+    fresh = [name for name in own if name not in shared and not name.startswith(copied)]
     if fresh:
         logger.warning("%s: %d tensors start afresh: %s", path, len(fresh), _some(fresh))
 

@@ -23,6 +23,7 @@ from wsss_zoo.arguments.command_parser import usage_errors
 from wsss_zoo.files.atomic import read_json, write_atomic, write_json
 from wsss_zoo.pipeline.linked_runs import link_finished_runs
 from wsss_zoo.pipeline.recipe import MAPS, Recipe, Step, fill, read_recipe
+from wsss_zoo.pipeline.time_left import time_left
 from wsss_zoo.runs.folder import CHECKPOINT, DONE, METRICS, STARTED
 
 console = Console(highlight=False, soft_wrap=True)
@@ -91,6 +92,8 @@ def _run(recipe: Recipe, root: Path, lock: int, changed: bool) -> int:
         code = _run_step(recipe, step, root, fingerprint, lock)
         if code >= _INTERRUPTED or (code != 0 and not step.optional):
             return code
+        if number < len(recipe.steps):
+            console.print(f"{title} is done; {time_left(recipe.steps, number, root)}", markup=False)
     if not ran and (root / "summary.json").exists():
         console.print("all steps are finished and nothing has changed: nothing was run")
     # Only now, because drawing needs torch and reading a summary does not.

@@ -1,6 +1,7 @@
 """The folder of a run: names of its files, and the choice of a new one."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 #: The state that a run resumes from, and its final weights.
@@ -68,9 +69,41 @@ def config_name(folder: Path, subcommand: str) -> str:
     path = folder / CONFIG
     if subcommand == "fit" or not path.exists():
         return path.name
-    with path.open(encoding="utf-8") as file:
-        own = file.readline().strip() == f"# {config_header(subcommand)}"
-    return path.name if own else f"config_{subcommand}.yaml"
+    return path.name if is_config_of(path, subcommand) else f"config_{subcommand}.yaml"
+
+
+def is_config_of(path: Path, subcommand: str) -> bool:
+    """Tell whether a file is the configuration that a subcommand saved."""
+    if not path.is_file():
+        return False
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.readline().strip() == f"# {config_header(subcommand)}"
+
+
+def own_checkpoint(configs: Sequence[str], folder: Path | None) -> Path | None:
+    """Find the checkpoint of the run that a command line names without naming its checkpoint.
+
+    Args:
+        configs: Its config files. That of a run stands in the run's folder.
+        folder: Its ``trainer.default_root_dir``.
+
+    Returns:
+        The run's checkpoint; None if no run is named.
+
+    Raises:
+        ValueError: If a config file is that of a training that has no checkpoint.
+    """
+    files = [Path(config) for config in reversed(configs)]
+    found = [file.parent / CHECKPOINT for file in files if file.is_file()]
+    found += [] if folder is None else [folder / CHECKPOINT]
+    checkpoint = next((path for path in found if path.exists()), None)
+    trained = next((file for file in files if is_config_of(file, "fit")), None)
+    if checkpoint is None and trained is not None:
+        raise ValueError(
+            f"{trained} is the configuration of a training, but {trained.parent} has no "
+            f"{CHECKPOINT}; give --ckpt_path"
+        )
+    return checkpoint
 
 
 def config_header(subcommand: str) -> str:

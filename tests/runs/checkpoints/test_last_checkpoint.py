@@ -1,8 +1,9 @@
 import pytest
 import torch
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 
 from wsss_zoo import Shapes, Supervised
+from wsss_zoo.runs.checkpoints import last_checkpoint
 from wsss_zoo.runs.checkpoints.last_checkpoint import LastCheckpoint
 
 PARTS = ["last.ckpt", "part_1.ckpt", "part_2.ckpt"]
@@ -52,6 +53,29 @@ def test_one_part_is_the_last_checkpoint(tmp_path):
     assert steps_in(fit(tmp_path, LastCheckpoint(), max_steps=4)) == {"last.ckpt": 4}
 
 
+@pytest.mark.parametrize(("minutes", "saved"), [(60.0, []), (4.0, [1, 2, 4, 5]), (10.0, [2, 4])])
+def test_saved_by_time_too(minutes, saved, tmp_path, monkeypatch):
+    """Steps of five minutes; none is saved at the end of an epoch of three, but after it."""
+    clock, steps = [0.0], []
+
+    class Slow(Callback):
+        def on_train_batch_start(self, *_):
+            clock[0] += 300.0
+
+    publish = LastCheckpoint._publish
+
+    def note(self, trainer):
+        steps.extend([] if self._prepared_step is None else [self._prepared_step])
+        publish(self, trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(last_checkpoint.time, "monotonic", lambda: clock[0])
+        patch.setattr(LastCheckpoint, "_publish", note)
+        length = {"max_steps": 6, "limit_train_batches": 3, "callbacks": [Slow()]}
+        fit(tmp_path, LastCheckpoint(every_n_minutes=minutes), **length)
+    assert steps == [*saved, 6]
+
+
 class Kill(LastCheckpoint):
     """Ends the process, as it were, after a step's checkpoints are written."""
 
@@ -96,5 +120,7 @@ def test_rejects(tmp_path):
         LastCheckpoint(every_n_train_steps=0)
     with pytest.raises(ValueError, match="keep_parts must be at least 1, got 0"):
         LastCheckpoint(keep_parts=0)
+    with pytest.raises(ValueError, match="every_n_minutes must be greater than 0, got 0"):
+        LastCheckpoint(every_n_minutes=0)
     with pytest.raises(ValueError, match=r"keep_parts 3 is more than the steps of .* \(2\)"):
         fit(tmp_path, LastCheckpoint(keep_parts=3), max_steps=2)

@@ -1,5 +1,6 @@
 """Loaders whose order and augmentation are the same in every run, worker and resume."""
 
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -94,7 +95,16 @@ def _loader(dataset: Dataset[Sample], num_workers: int, **arguments: Any) -> Dat
         pin_memory=torch.cuda.is_available(),
         # Workers would otherwise be seeded from, and so advance, the global generator.
         generator=torch.Generator().manual_seed(0),
+        worker_init_fn=_leave_interrupts_to_the_main_process,
         # A data set whose samples are no mere tensors says how they become a batch.
         collate_fn=getattr(dataset, "collate", None),
         **arguments,
     )
+
+
+def _leave_interrupts_to_the_main_process(worker: int) -> None:
+    """Ignore Ctrl-C, which reaches all processes of a terminal: the step under way needs batches.
+
+    The main process ends its loader processes.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsss_zoo.contract import EvaluationBatch, ImagesBatch
+from wsss_zoo.contract import EvaluationBatch, ImagesBatch, find_data
 from wsss_zoo.functional import image_patches
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.methods.ranks import gathered
@@ -105,6 +105,15 @@ class CPC(BaseMethod):
             raise ValueError(
                 "CPC trains an encoder and makes no label maps: there is nothing to predict; give "
                 "its checkpoint to a segmenter as model.weights"
+            )
+        crop = getattr(find_data(self.trainer), "crop_size", None)
+        size, stride = self.hparams["patch_size"], self.hparams["patch_stride"]
+        least = size + (self.hparams["skip_rows"] + 1) * stride
+        if stage == "fit" and crop is not None and crop < least:
+            raise ValueError(
+                f"data.crop_size {crop} has no row of patches to predict after skip_rows "
+                f"{self.hparams['skip_rows']}; set data.crop_size to at least {least}, or take "
+                "smaller patches or strides"
             )
         super().setup(stage)
 

@@ -67,6 +67,10 @@ class SemiMethod(SegmentationMethod, ABC):
         logits: Tensor = (network or self.network)(image)
         return logits
 
+    def smallest_pass(self, data: Any) -> tuple[int, str]:
+        """Count two images: labelled and unlabelled ones share a pass."""
+        return 2, "batch_size"
+
     def mask_absent_classes(self, logits: Tensor, unlabeled: UnlabeledBatch) -> Tensor:
         """Rule out the classes that tags exclude, with ``gate_by_tags``; (M, C, H, W), float32.
 

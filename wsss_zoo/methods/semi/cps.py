@@ -81,6 +81,12 @@ class CPS(SemiMethod):
         self.log_losses(loss, supervised, cross)
         return loss
 
+    def smallest_pass(self, data: Any) -> tuple[int, str]:
+        """Count the unlabelled images, which are labelled on their own before CutMix."""
+        if not self.hparams["cutmix"]:
+            return super().smallest_pass(data)
+        return int(getattr(data, "unlabeled_batch_size", 2)), "unlabeled_batch_size"
+
     def _plain_step(
         self, labeled: MaskBatch, unlabeled: UnlabeledBatch
     ) -> tuple[Tensor, Tensor, Tensor]:

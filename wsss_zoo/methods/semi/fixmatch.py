@@ -60,6 +60,12 @@ class FixMatch(SemiMethod):
             return WeightAverage(self.network, self.hparams["ema_decay"])
         return super().make_average()
 
+    def smallest_pass(self, data: Any) -> tuple[int, str]:
+        """Count the strong views, which have a pass of their own if the student labels."""
+        if self.hparams["labels_from"] == "average":
+            return super().smallest_pass(data)
+        return int(getattr(data, "unlabeled_batch_size", 2)), "unlabeled_batch_size"
+
     def training_step(self, batch: SemiBatch, batch_idx: int) -> Tensor:
         """Compute (L_x + unlabeled_weight L_u) / 2."""
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]

@@ -55,6 +55,12 @@ class MeanTeacher(ConsistencyMethod):
         )
         return WeightAverage(self.network, self.hparams["ema_decay"], buffers)
 
+    def smallest_pass(self, data: Any) -> tuple[int, str]:
+        """Count the weak views, which a teacher in train mode sees alone."""
+        if self.hparams["teacher_mode"] != "train" or self.hparams["student_view"] == "weak":
+            return super().smallest_pass(data)
+        return int(getattr(data, "unlabeled_batch_size", 2)), "unlabeled_batch_size"
+
     def training_step(self, batch: SemiBatch, batch_idx: int) -> Tensor:
         """Compute L_x + w(t) mean squared difference of student and teacher."""
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]

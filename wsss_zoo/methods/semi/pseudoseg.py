@@ -100,6 +100,11 @@ class PseudoSeg(SemiMethod):
         apart = self.branch.refinement.parameters()
         return split_groups(super().parameter_groups(), apart, "refinement", weight_decay=0.0)
 
+    def smallest_pass(self, data: Any) -> tuple[int, str]:
+        """Count the strong views, which have a pass of their own."""
+        views = int(getattr(data, "strong_views", 1))
+        return views * int(getattr(data, "unlabeled_batch_size", 2)), "unlabeled_batch_size"
+
     def training_step(self, batch: SemiBatch, batch_idx: int) -> Tensor:
         """Compute L_seg + unlabeled_weight L_u + L_cls + L_sa."""
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]

@@ -45,6 +45,12 @@ class UniMatch(FixMatch):
             raise ValueError(f"feature_dropout is {feature_dropout}; give a share in [0, 1)")
         super().__init__(num_classes, backbone, **shared)
 
+    def smallest_pass(self, data: Any) -> tuple[int, str]:
+        """Count the weak views, whose perturbed features are decoded on their own."""
+        if self.hparams["architecture"] == "largefov":  # a decoder without BatchNorm
+            return 2, "batch_size"
+        return int(getattr(data, "unlabeled_batch_size", 2)), "unlabeled_batch_size"
+
     def training_step(self, batch: SemiBatch, batch_idx: int) -> Tensor:
         """Compute (L_x + unlabeled_weight (L_s1 / 4 + L_s2 / 4 + L_fp / 2)) / 2."""
         labeled, unlabeled = batch["labeled"], batch["unlabeled"]

@@ -5,11 +5,10 @@ from typing import Any, Literal
 import torch
 from pytorch_lightning.utilities.types import LRSchedulerConfigType
 from torch import Tensor
-from torch.optim.lr_scheduler import MultiStepLR
 
 from wsss_zoo.contract import PairBatch, data_of, find_data
 from wsss_zoo.functional import co_attention_loss, exclusive_labels
-from wsss_zoo.methods.optimizer import split_groups
+from wsss_zoo.methods.optimizer import drop_schedule, split_groups
 from wsss_zoo.methods.tags.base import TagMethod
 from wsss_zoo.methods.tags.localiser import Localiser
 from wsss_zoo.methods.tags.references import References
@@ -143,6 +142,16 @@ class CoAttention(TagMethod):
         self.log_dict({f"train/{name}": value for name, value in logged.items()})
         return loss
 
+    def smallest_pass(self, data: Any) -> tuple[int, str]:
+        """Count the images of a pass; both of a pair share it, views of one size do not."""
+        together = 2 if self.hparams["variant"] == "paper" else 1
+        return together * int(getattr(data, "batch_size", 2)), "batch_size"
+
+    @property
+    def smallest_view(self) -> float:
+        """Side of the smallest view of a crop, in crops."""
+        return 1.0 if self.hparams["variant"] == "paper" else 0.75
+
     def pair_losses(
         self,
         feat_m: Tensor,
@@ -213,4 +222,4 @@ class CoAttention(TagMethod):
         epochs = self.hparams["lr_drop_epochs"]
         if epochs is None:
             return super().make_schedule(optimizer)
-        return {"scheduler": MultiStepLR(optimizer, epochs)}
+        return {"scheduler": drop_schedule(optimizer, epochs)}

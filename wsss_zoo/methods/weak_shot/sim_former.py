@@ -101,6 +101,10 @@ class SimFormer(ProposalMethod):
             novel = set(data.novel_classes)
             self.is_base = torch.tensor([name not in novel for name in data.class_names])
 
+    def smallest_pass(self, data: Any) -> tuple[int, str]:
+        """Count two images: each shares a pass with its reference."""
+        return 2, "batch_size"
+
     def training_step(self, batch: WeakShotBatch, batch_idx: int) -> Tensor:
         """Add the losses of both images of each pair, and those of the pair."""
         both: list[BaseMaskBatch] = [batch, batch["reference"]]

@@ -9,8 +9,12 @@ import torch
 from pytorch_lightning import LightningModule
 
 from wsss_zoo.arguments.checks import short_name
+from wsss_zoo.arguments.given import Setting, given_settings
+from wsss_zoo.methods.base import is_start_weights
+from wsss_zoo.methods.optimizer import KINDS
+from wsss_zoo.modules.checkpoint_classes import check_class_names, saved_class_names
 from wsss_zoo.modules.weights import damaged_part
-from wsss_zoo.runs.folder import CHECKPOINT, CONFIG
+from wsss_zoo.runs.folder import CHECKPOINT, CONFIG, is_config_of
 
 
 def read_checkpoint(path: str, model_class_path: str | None = None) -> dict[str, Any]:
@@ -55,20 +59,26 @@ def read_checkpoint(path: str, model_class_path: str | None = None) -> dict[str,
 
 
 def check_checkpoint_fits(
-    path: str, checkpoint: Mapping[str, Any], model: LightningModule, class_names: list[str]
+    path: str,
+    checkpoint: Mapping[str, Any],
+    model: LightningModule,
+    class_names: list[str],
+    background: bool = True,
 ) -> None:
-    """Refuse a checkpoint of another network than the configured ``model``.
+    """Refuse a checkpoint of another network than the configured ``model``, or of other classes.
 
     Raises:
-        ValueError: If numbers of classes (background included), parameters or shapes differ.
+        ValueError: If numbers of classes (background included), their names, parameters or shapes
+            differ.
     """
     held = checkpoint.get("hyper_parameters", {})
     if held.get("num_classes", len(class_names)) != len(class_names):
         raise ValueError(
             f"checkpoint {path} has {held['num_classes']} classes, the data set has "
             f"{len(class_names)}: {', '.join(class_names)}; give the data set and data.classes "
-            "it was trained with, or train a new model from it with model.init_from"
+            "it was trained with, or train a new model from its backbone with model.weights"
         )
+    check_class_names(f"checkpoint {path}", saved_class_names(checkpoint), class_names, background)
     shapes = {name: value.shape for name, value in checkpoint["state_dict"].items()}
     if shapes == {name: value.shape for name, value in model.state_dict().items()}:
         return
@@ -76,10 +86,53 @@ def check_checkpoint_fits(
     differences = [
         f"{key} is {value!r}, in the checkpoint {held[key]!r}"
         for key, value in model.hparams.items()
-        if key in held and held[key] != value and key not in {"weights", "init_from"}
+        if held.get(key, value) != value and not is_start_weights(key) and key != "_class_path"
     ]
     raise ValueError(
         f"checkpoint {path} holds another network than the command line describes "
         f"({'; '.join(differences) or 'of another version, as the options are the same'}); give "
         f"the options it was trained with: --config {CONFIG} of its run"
     )
+
+
+def check_resumable(path: str, checkpoint: Mapping[str, Any], model: LightningModule) -> None:
+    """Refuse a checkpoint that a training cannot go on from with the options of ``model``.
+
+    Raises:
+        ValueError: If it has weights only, its optimiser is of another kind, or the options name
+            start weights other than those that its run began with.
+    """
+    if "optimizer_states" not in checkpoint:
+        raise ValueError(
+            f"checkpoint {path} has weights only, and no state to resume a run from; give "
+            f"{CHECKPOINT} of its run, or start a new run from its weights with model.init_from"
+        )
+    held, asked = (
+        str(options.get("optimizer", ""))
+        for options in (checkpoint.get("hyper_parameters", {}), model.hparams)
+    )
+    if held and asked and KINDS.get(held) != KINDS.get(asked):
+        raise ValueError(
+            f"checkpoint {path} has the state of {held!r}, and model.optimizer is {asked!r}; leave "
+            "out model.optimizer to resume the run, or start a new run from its weights with "
+            "model.init_from"
+        )
+    began_with = read_run_config(Path(path).parent.parent)
+    for name, value in model.hparams.items():
+        key = f"model.{name}"
+        if not is_start_weights(name) or value is None or key not in began_with:
+            continue
+        if str(began_with[key].value) != str(value):
+            raise ValueError(
+                f"{key} is {value}, but a resumed run has the weights of its checkpoint {path}; "
+                f"leave {key} out, or leave out --ckpt_path to start a new run"
+            )
+
+
+def read_run_config(folder: Path) -> dict[str, Setting]:
+    """Read the settings of the fit in a folder by key, such as ``model.lr``; none if it has none.
+
+    See `given_settings`.
+    """
+    path = folder / CONFIG
+    return given_settings(["--config", str(path)]) if is_config_of(path, "fit") else {}

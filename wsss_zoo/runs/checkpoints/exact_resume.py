@@ -4,28 +4,76 @@ Lightning 2.6 has no public way. If a later version moves an attribute, change i
 ``tests/test_resume.py`` fails then.
 """
 
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
 from functools import partial
 from types import FrameType
+from typing import Any
 
 from pytorch_lightning import Trainer
 
+# A terminal sends Ctrl-C to a pipeline and to its step, and the pipeline passes it on.
+_ONE_PRESS = 1.0
+
 
 class StopRequest:
-    """Hold back SIGTERM during a training until the run can end where it resumes exactly."""
+    """Hold back SIGTERM and Ctrl-C during a training until the run can end where it resumes.
+
+    A second Ctrl-C ends the training at once.
+    """
 
     def __init__(self) -> None:
-        #: Whether the signal came, on any rank.
+        #: Whether a signal came, on any rank.
         self.asked = False
+        self._pressed: float | None = None
+        self._previous: Any = None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C asked this process to end."""
+        return self._pressed is not None
 
     def listen(self, trainer: Trainer) -> None:
         """Forget earlier signals; with several ranks replace Lightning's signal handler.
 
         That one broadcasts, possibly within another collective call: a deadlock.
         """
-        self.asked = False
+        self.asked, self._pressed = False, None
         if trainer.world_size > 1:
             note = partial(self._note, trainer)
             trainer._signal_connector._sigterm_notifier_fn = note  # type: ignore[method-assign]
+
+    def catch_interrupts(self, trainer: Trainer, announce: Callable[[], None]) -> None:
+        """Treat Ctrl-C as SIGTERM from here on; ``announce`` is called at the first."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        process = os.getpid()
+
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            if os.getpid() != process:
+                return  # a loader process: the main one ends it
+            now = time.monotonic()
+            if self._pressed is not None and now - self._pressed > _ONE_PRESS:
+                raise KeyboardInterrupt
+            if self._pressed is None:
+                self._pressed = now
+                announce()
+            self.asked = True
+            if trainer.world_size == 1:
+                trainer._signal_connector.received_sigterm = True
+
+        # A handler of somebody else, or none at all, stays.
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            self._previous = signal.signal(signal.SIGINT, interrupt)
+
+    def release_interrupts(self) -> None:
+        """Let Ctrl-C end the process again."""
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+            self._previous = None
 
     def hold(self, trainer: Trainer, now: bool) -> None:
         """Let the signal end the training after this batch, or keep it for a later one.
@@ -75,3 +123,45 @@ def begin_validation_again(trainer: Trainer) -> None:
     images.reset_on_run()
     images.increment_ready()
     images.increment_started()
+
+
+def reopen_epoch(loops: dict[str, Any]) -> None:
+    """Change the loops' state of a training that ended within an epoch, so that it goes on there.
+
+    The end of a training counts its epoch as finished. The result is the state that a checkpoint
+    after the same batch has. Other states stay as they are.
+
+    Args:
+        loops: State of the fit loop, from a checkpoint.
+    """
+    epochs, batches = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
+    finished = 0 < epochs["current"]["ready"] == epochs["current"]["completed"]
+    if not finished or batches["is_last_batch"] or not batches["current"]["completed"]:
+        return
+    for count in (epochs["total"], epochs["current"]):
+        count["processed"] -= 1
+        count["completed"] -= 1
+    for count in (batches["total"], batches["current"]):
+        count["completed"] -= 1
+    loops["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
+
+
+def begin_next_epoch(trainer: Trainer) -> None:
+    """Begin an epoch as without a break, if the checkpoint is of the end of the one before.
+
+    Lightning, with ``max_steps``, would go on with the finished epoch, which has no batch left.
+    """
+    fit = trainer.fit_loop
+    # Lightning declares a type with fewer counts than these have.
+    epochs: Any = fit.epoch_progress
+    batches = fit.epoch_loop.batch_progress
+    if not (fit.is_resuming and batches.is_last_batch):
+        return
+    if epochs.total.processed != epochs.total.ready:
+        return  # the validation at the end of the epoch goes on
+    epochs.total.completed = epochs.total.processed
+    epochs.current.completed = epochs.current.processed
+    fit._restarting = False
+    fit.reset_restart_stage()
+    fit.epoch_loop.restarting = False
+    fit.epoch_loop.reset_restart_stage()

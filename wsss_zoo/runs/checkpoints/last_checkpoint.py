@@ -1,23 +1,30 @@
 """The checkpoint of a run, and those of earlier stages of its training."""
 
+import logging
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
-from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from wsss_zoo.runs.checkpoints.exact_resume import (
     StopRequest,
+    begin_next_epoch,
     begin_validation_again,
     is_between_steps,
     is_last_batch,
     pause_follows,
+    reopen_epoch,
 )
 from wsss_zoo.runs.folder import CHECKPOINT, CONFIG
+
+logger = logging.getLogger(__name__)
 
 
 class LastCheckpoint(Checkpoint):
@@ -25,10 +32,10 @@ class LastCheckpoint(Checkpoint):
 
     It is saved within epochs and at the end of the training, never between a step and the
     validation that follows it. A run that is killed at any time and resumed takes the same steps
-    and validations as an uninterrupted one. Exception: an epoch of a single batch. It is saved at
-    its end, and Lightning, with ``max_steps``, resumes with the order of a later epoch.
+    and validations as an uninterrupted one. A finished run goes on with more steps or epochs as if
+    that longer run had been stopped here.
 
-    SIGTERM saves too:
+    SIGTERM and Ctrl-C save too:
 
     * The current step is finished, also if gradients are half accumulated.
     * At the end of an epoch or of a validation, so is the first step that follows.
@@ -44,18 +51,28 @@ class LastCheckpoint(Checkpoint):
 
     Args:
         every_n_train_steps: Steps that a killed run may lose.
+        every_n_minutes: Minutes that a killed run may lose, and the step or pause after them;
+            whichever comes first counts.
         keep_parts: Number of equal parts of the training. After each but the last the weights are
             kept too, in ``checkpoints/part_1.ckpt`` and so on: for ``predict``, as ST++ does with
             3 parts, not to resume from.
     """
 
-    def __init__(self, every_n_train_steps: int = 100, keep_parts: int = 1) -> None:
+    def __init__(
+        self,
+        every_n_train_steps: int = 100,
+        keep_parts: int = 1,
+        every_n_minutes: float = 10.0,
+    ) -> None:
         given = {"every_n_train_steps": every_n_train_steps, "keep_parts": keep_parts}
         for name, value in given.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if not every_n_minutes > 0:
+            raise ValueError(f"every_n_minutes must be greater than 0, got {every_n_minutes}")
         self.every_n_train_steps, self.keep_parts = every_n_train_steps, keep_parts
-        self._saved_step = 0
+        self.every_n_minutes = every_n_minutes
+        self._saved_step, self._prepared_at = 0, time.monotonic()
         self._parts: dict[int, int] = {}
         self._stop = StopRequest()
         self._running = False
@@ -67,13 +84,22 @@ class LastCheckpoint(Checkpoint):
         if stage == "fit":
             self._stop.listen(trainer)
 
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let a finished run that is made longer go on within its last epoch."""
+        if trainer.state.fn == TrainerFn.FITTING and "loops" in checkpoint:
+            reopen_epoch(checkpoint["loops"]["fit_loop"])
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from the step that the run starts or resumes at.
 
         Raises:
             ValueError: If the training has fewer steps than ``keep_parts``, or no known end.
         """
-        self._saved_step = trainer.global_step
+        begin_next_epoch(trainer)
+        self._saved_step, self._prepared_at = trainer.global_step, time.monotonic()
+        self._stop.catch_interrupts(trainer, self._announce_stop)
         self._parts, self._prepared_step = {}, None
         self._running = not getattr(trainer, "fast_dev_run", False)
         total, parts = trainer.estimated_stepping_batches, self.keep_parts
@@ -127,11 +153,15 @@ class LastCheckpoint(Checkpoint):
         """Save the final state."""
         self._save(trainer)
         self._running = False
+        self._stop.release_interrupts()
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Save if SIGTERM ended the training, and name the command that resumes it."""
+        """Save if a signal ended the training, and name the command that resumes it."""
+        self._stop.release_interrupts()
+        if isinstance(exception, SIGTERMException) and self._stop.interrupted:
+            exception.interrupted = True  # type: ignore[attr-defined]
         if not self._running:
             return
         self._running = False
@@ -156,7 +186,21 @@ class LastCheckpoint(Checkpoint):
             rank_zero_info(note)
 
     def _due(self, trainer: Trainer) -> bool:
-        return trainer.global_step - self._saved_step >= self.every_n_train_steps
+        if trainer.global_step - self._saved_step >= self.every_n_train_steps:
+            return True
+        late = time.monotonic() - self._prepared_at >= 60 * self.every_n_minutes
+        if trainer.world_size > 1:
+            # Ranks have clocks of their own, and save together.
+            late = trainer.strategy.reduce_boolean_decision(late, all=False)
+        return late and trainer.global_step > self._saved_step
+
+    @rank_zero_only
+    def _announce_stop(self) -> None:
+        saved = f"the last one is of step {self._saved_step}" if self._saved_step else "none is yet"
+        logger.warning(
+            "Ctrl-C: this step is finished and saved, then the run stops; again stops at once "
+            "without a checkpoint (%s)", saved,
+        )  # fmt: skip
 
     def _save(self, trainer: Trainer) -> None:
         self._prepare(trainer)
@@ -167,7 +211,7 @@ class LastCheckpoint(Checkpoint):
         """Write the current state beside the previous checkpoint."""
         if not getattr(trainer, "fast_dev_run", False):
             _write(trainer, CHECKPOINT, weights_only=False)
-            self._prepared_step = trainer.global_step
+            self._prepared_step, self._prepared_at = trainer.global_step, time.monotonic()
 
     def _publish(self, trainer: Trainer) -> None:
         if self._prepared_step is not None:
