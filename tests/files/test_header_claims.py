@@ -93,9 +93,7 @@ def test_large_images_of_one_color_are_read(tmp_path, kind):
 def test_claims_that_the_memory_cannot_hold(tmp_path, monkeypatch):
     Image.new("L", (2000, 1500)).save(tmp_path / "a.png")
     monkeypatch.setattr(header_claims, "free_memory", lambda: 2**24)
-    with pytest.raises(
-        OSError, match=r"2000x1500 pixels, which need about 0\.0 GiB of memory"
-    ):
+    with pytest.raises(OSError, match=r"2000x1500 pixels, which need about 0\.0 GiB of memory"):
         image_size_of(str(tmp_path / "a.png"))
 
 

@@ -127,7 +127,9 @@ def test_twelve_bits_in_sixteen(tmp_path, kind, bands):
         read_rgb(str(path))
     facts = examine_image(str(path))
     assert facts.size == image_size_of(str(path)) == (9, 7)
-    assert facts.undecided == (values.min(), values.max())
+    assert facts.is_undecided
+    assert facts.extent == (values.min(), values.max())
+    assert not examine_image(str(path), stated).is_undecided
     problem = undecided_problem({str(path): facts, "b.png": examine_image(str(path), stated)})
     assert f"1 of 2 images have more than 8 bits, with values from {values.min()} to" in problem
     assert "value_range, perhaps '[0, 4095]' (--data.value_range" in problem
@@ -267,9 +269,7 @@ def test_many_bands(tmp_path, bands, dtype, planar):
     stored = values if planar == "contig" else np.moveaxis(values, 2, 0)
     path = tif(tmp_path / "a.tif", stored, photometric="minisblack", planarconfig=planar)
     for action in (read_rgb, examine_image):
-        with pytest.raises(
-            ValueError, match=rf"a\.tif has {bands} bands.*'\[1, 2, 3\]' \(--data"
-        ):
+        with pytest.raises(ValueError, match=rf"a\.tif has {bands} bands.*'\[1, 2, 3\]' \(--data"):
             action(path)
     chosen = PixelOptions((0, 255), (2, 1, bands))
     np.testing.assert_array_equal(read_rgb(path, chosen), values[..., [1, 0, bands - 1]])

@@ -27,7 +27,7 @@ from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.modules.evaluation import Evaluation
 from wsss_zoo.runs import folder as run_folder
-from wsss_zoo.runs.checkpoints.checkpoint import check_checkpoint_fits, read_checkpoint
+from wsss_zoo.runs.checkpoints.checkpoint import check_checkpoint_fits, data_state, read_checkpoint
 from wsss_zoo.runs.checkpoints.last_checkpoint import LastCheckpoint
 from wsss_zoo.runs.data import make_data
 from wsss_zoo.runs.logger import LogConfig, RunLogger
@@ -227,6 +227,8 @@ class ZooCLI(LightningCLI):
         if self.options.compile:
             self.trainer.callbacks.insert(0, callbacks.CompiledTraining())  # type: ignore[attr-defined]
         if self._checkpoint:
+            # Before the setup, which checks the images.
+            self.datamodule.load_state_dict(data_state(self._checkpoint))
             try:
                 names = self.datamodule.class_names
                 check_checkpoint_fits(str(self._ckpt_path), self._checkpoint, self.model, names)

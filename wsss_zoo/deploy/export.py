@@ -140,7 +140,8 @@ def _drop_unused(network: nn.Module) -> None:
 
 
 def _metadata(trained: TrainedSegmenter) -> dict[str, str]:
-    return {
+    pixels = {name: json.dumps(value) for name, value in trained.pixels.state().items()}
+    return pixels | {
         "class_names": json.dumps(trained.class_names, ensure_ascii=False),
         "method": type(trained.method).__name__,
         "image": "(N, 3, H, W) float32, RGB in [0, 1]",

@@ -16,6 +16,7 @@ from wsss_zoo.data.loading.sampler import EpochSampler
 from wsss_zoo.data.transforms.crops import Position, index_and_visit
 from wsss_zoo.files.decoding import UInt8Array, image_size_of, read_rgb, readable_suffixes
 from wsss_zoo.files.listing import list_files
+from wsss_zoo.files.pixels import AS_STORED, PixelOptions
 from wsss_zoo.files.text import id_problem, normalise
 
 
@@ -30,18 +31,25 @@ class ImageFolder(LightningDataModule):
         leave_out: Folder whose files are not listed: that of the results, which may be inside.
         max_pixels: Pixels of the largest image that a loader process reads.
         num_workers: Loader processes.
+        pixels: Values and bands of the images that are shown.
 
     Raises:
         ValueError: If there is no such folder.
     """
 
     def __init__(
-        self, root: Path, leave_out: Path, max_pixels: int = 2**21, num_workers: int = 0
+        self,
+        root: Path,
+        leave_out: Path,
+        max_pixels: int = 2**21,
+        num_workers: int = 0,
+        pixels: PixelOptions = AS_STORED,
     ) -> None:
         super().__init__()
         # More ranks than images, or nothing left to do, is legal.
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.root, self.max_pixels, self.num_workers = root, max_pixels, num_workers
+        self.pixels = pixels
         #: Path of each image by id, sorted by id.
         self.files: dict[str, str] = {}
         #: Files that cannot be used, and why.
@@ -93,7 +101,7 @@ class ImageFolder(LightningDataModule):
         self.left = {i: path for i, path in self.files.items() if i not in done}
         ranks, rank = self.trainer.world_size, self.trainer.global_rank
         return DataLoader(
-            ImagesToLabel(self.left, self.max_pixels),
+            ImagesToLabel(self.left, self.max_pixels, self.pixels),
             batch_size=None,
             sampler=EpochSampler(len(self.left), shuffle=False, num_replicas=ranks, rank=rank),
             num_workers=self.num_workers,
@@ -112,8 +120,10 @@ class ImagesToLabel(Dataset[dict[str, Any]]):
     second one waits in memory. An unreadable one fails there again, where it can be reported.
     """
 
-    def __init__(self, files: dict[str, str], max_pixels: int) -> None:
-        self.files, self.max_pixels = list(files.items()), max_pixels
+    def __init__(
+        self, files: dict[str, str], max_pixels: int, pixels: PixelOptions = AS_STORED
+    ) -> None:
+        self.files, self.max_pixels, self.pixels = list(files.items()), max_pixels, pixels
 
     def __len__(self) -> int:
         return len(self.files)
@@ -122,18 +132,18 @@ class ImagesToLabel(Dataset[dict[str, Any]]):
         image_id, path = self.files[index_and_visit(position)[0]]
         image = None
         with suppress(OSError, ValueError), _any_size():
-            height, width = image_size_of(path)
+            height, width = image_size_of(path, self.pixels)
             if height * width <= self.max_pixels:
                 # A tensor goes through shared memory. An array would fill the pipe between the
                 # processes, where a worker whose parent was killed would wait for ever.
-                image = torch.from_numpy(read_rgb(path))
+                image = torch.from_numpy(read_rgb(path, self.pixels))
         return {"image_id": image_id, "path": path, "image": image}
 
 
-def read_any_size(path: str) -> UInt8Array:
+def read_any_size(path: str, pixels: PixelOptions = AS_STORED) -> UInt8Array:
     """Call `read_rgb` without Pillow's limit on the number of pixels: files are the user's own."""
     with _any_size():
-        return read_rgb(path)
+        return read_rgb(path, pixels)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from torch import Tensor
 from wsss_zoo.data.transforms.joint import to_float
 from wsss_zoo.deploy.image_folder import read_any_size
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
+from wsss_zoo.files.pixels import AS_STORED, PixelOptions
 from wsss_zoo.functional import sliding_windows
 from wsss_zoo.functional.views.windows import Box, merge_windows
 from wsss_zoo.methods.base import BaseMethod
@@ -54,14 +55,21 @@ class FolderLabeler(LightningModule):
         tile: Side of a tile, pixels.
         max_pixels: Pixels of the largest image that is run whole.
         conf_thresh: Pixels whose class has a lower probability, in [0, 1], get 255; None for none.
+        pixels: Values and bands of the images that are shown.
     """
 
     def __init__(
-        self, method: BaseMethod, tile: int, max_pixels: int, conf_thresh: float | None = None
+        self,
+        method: BaseMethod,
+        tile: int,
+        max_pixels: int,
+        conf_thresh: float | None = None,
+        pixels: PixelOptions = AS_STORED,
     ) -> None:
         super().__init__()
         self.method = method
         self.tile, self.max_pixels, self.conf_thresh = tile, max_pixels, conf_thresh
+        self.pixels = pixels
         #: Called after each tile of a large image.
         self.report: TileReport = lambda image_id, done, total: None
 
@@ -69,7 +77,7 @@ class FolderLabeler(LightningModule):
         """Give {"image" (H, W, 3) uint8, "preds" (H, W) uint8}, or {"problem"} if unreadable."""
         given: Tensor | None = batch["image"]
         try:
-            image = read_any_size(batch["path"]) if given is None else given.numpy()
+            image = read_any_size(batch["path"], self.pixels) if given is None else given.numpy()
         except OSError as error:
             # Without the remedy, which is about data sets.
             return {"problem": str(error).partition("; ")[0]}

@@ -47,14 +47,21 @@ class ImageFacts:
     Args:
         size: Height and width, pixels.
         notes: Suspicious but legal contents, as `PARTIAL_ALPHA`.
-        undecided: Smallest and largest value of samples of which nothing says what is white.
+        extent: Smallest and largest value that is shown, of samples that are not 8 bits.
+        shown: Black and white of these samples; None if nothing says them.
         kind: Kind of these samples, as numpy names it.
     """
 
     size: tuple[int, int]
     notes: tuple[str, ...] = ()
-    undecided: Range | None = None
+    extent: Range | None = None
+    shown: Range | None = None
     kind: str = "u"
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether nothing says which value is white."""
+        return self.extent is not None and self.shown is None
 
 
 def readable_suffixes() -> frozenset[str]:
@@ -101,35 +108,35 @@ def examine_image(path: str, options: PixelOptions = AS_STORED) -> ImageFacts:
     """
     with _naming(path), open_stored(path) as stored:
         notes = [EXTRA_BANDS] if stored.extra_bands and options.bands is None else []
-        facts = ImageFacts(stored.size, tuple(notes))
         if stored.format in ("TIFF", "GIF", "PNG", "WEBP", "AVIF") and has_frames(stored):
             notes.append(SEVERAL_FRAMES)
         if _is_plain(stored, options):
             if stored.alpha is not None or _has_transparency(stored):
                 alpha = np.asarray(stored.load().convert("RGBA"))[..., 3]
                 notes += _notes_of_alpha(alpha, path)
-            return ImageFacts(facts.size, tuple(notes))
+            return ImageFacts(stored.size, tuple(notes))
         samples = _samples(stored, options)
         shown = _bands(stored, options, samples)
         colors = samples[..., list(dict.fromkeys(shown))]
         black_white = _range(stored, options, colors)
+        if not stored.is_deep:
+            return ImageFacts(stored.size, tuple(notes))
         smallest, largest = _extent(colors)
-        if black_white is None:
-            return ImageFacts(facts.size, tuple(notes), (smallest, largest), stored.kind)
-        if smallest < black_white[0] or largest > black_white[1]:
+        if black_white and (smallest < black_white[0] or largest > black_white[1]):
             notes.append(CLIPPED)
         alpha_band = None if options.bands else _alpha(stored, samples)
         if alpha_band is not None:
             notes += _notes_of_alpha(alpha_band, path)
-        return ImageFacts(facts.size, tuple(notes))
+        extent = (smallest, largest)
+        return ImageFacts(stored.size, tuple(notes), extent, black_white, stored.kind)
 
 
 def undecided_problem(facts: dict[str, ImageFacts]) -> str | None:
     """Word that files, by path, have samples of which nothing says what is white; else None."""
-    found = {path: fact for path, fact in facts.items() if fact.undecided is not None}
+    found = {path: fact for path, fact in facts.items() if fact.is_undecided}
     if not found:
         return None
-    extents = [fact.undecided for fact in found.values() if fact.undecided is not None]
+    extents = [fact.extent for fact in found.values() if fact.extent is not None]
     smallest, largest = min(low for low, _ in extents), max(high for _, high in extents)
     kinds = {fact.kind for fact in found.values()}
     kind = "f" if "f" in kinds else "i" if "i" in kinds else "u"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsss_zoo.data.reading.class_files import Color
+from wsss_zoo.data.reading.class_entries import Color
 from wsss_zoo.data.reading.image_files import ImageFiles
 from wsss_zoo.files.decoding import UInt8Array, open_mask
 
