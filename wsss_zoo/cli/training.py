@@ -24,6 +24,7 @@ from wsss_zoo.arguments.command_parser import OneLineErrors
 from wsss_zoo.arguments.given import Setting, class_first, given_settings
 from wsss_zoo.arguments.help_texts import parser_texts, title_groups
 from wsss_zoo.data.base import BaseDataModule
+from wsss_zoo.files.outputs import check_output_folder
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.modules.evaluation import Evaluation
 from wsss_zoo.runs import folder as run_folder
@@ -183,6 +184,12 @@ class ZooCLI(LightningCLI):
         """Choose the run's folder; warn before a run is replaced."""
         options, subcommand = self.options, str(self.subcommand)
         options.ckpt_path = self._ckpt_path
+        own = options.trainer.default_root_dir
+        check_output_folder(
+            Path(own or Path("runs", short_name(options.model.class_path))),
+            ["checkpoints", "pictures"],
+            [run_folder.METRICS, run_folder.CONFIG],
+        )
         if options.trainer.default_root_dir is None and not options.trainer.fast_dev_run:
             parent = Path("runs", short_name(options.model.class_path))
             claimed = run_folder.claim_run_folder(parent, options.trainer.num_nodes)

@@ -20,6 +20,7 @@ from wsss_zoo.deploy.tiles import FolderLabeler
 from wsss_zoo.files.decoding import heif_hint
 from wsss_zoo.files.label_folder import LabelFolder
 from wsss_zoo.files.manifests import sha256_file
+from wsss_zoo.files.outputs import check_output_folder
 from wsss_zoo.files.pixels import PixelOptions, make_pixel_options
 from wsss_zoo.modules.evaluation import Evaluation
 from wsss_zoo.runs.checkpoints.segmenter import load_segmenter
@@ -118,6 +119,7 @@ def label(
         _check(options)
         if directory.resolve() == folder.resolve():
             raise ValueError(f"out {directory} is the folder of the images; choose another")
+        check_output_folder(directory, ["masks", "overlays"], ["manifest.json", "classes.txt"])
         given = make_pixel_options(value_range, bands)
         data = ImageFolder(folder, directory, max_pixels, num_workers)
         if not data.files and not data.problems:

@@ -113,9 +113,9 @@ def check_background(names: list[str], path: Path) -> None:
     if place:
         raise ValueError(
             f"{path} has {names[place]!r} at index {place}, but index 0 ({names[0]!r}) is taken "
-            f"for the background; write it first. If the masks really hold {place} for it, give each class its grey value as a colour ('{names[place]} {place} "
-            f"{place} {place}'), background first; if it is a class like the others, give "
-            "--data.background false"
+            f"for the background; write it first. If the masks really hold {place} for it, give "
+            f"each class its grey value as a colour ('{names[place]} {place} {place} {place}'), "
+            "background first; if it is a class like the others, give --data.background false"
         )
 
 

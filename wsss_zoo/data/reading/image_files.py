@@ -185,7 +185,7 @@ def check_masks(
         return
 
     def check_one(image_id: str) -> tuple[bool, bool]:
-        """Whether the mask has another class than index 0, and whether it has 255."""
+        """Whether the mask has another class than index 0, and whether it has 0 and 255."""
         image_size = size_of(image_id)
         # Decoding tells the size too: a mask is opened once.
         mask = files.read_mask(image_id) if checks.mask_values else None
@@ -197,7 +197,8 @@ def check_masks(
         if mask is None:
             return True, True
         # In eight bits 0 becomes 255 and 255 becomes 254.
-        return bool((mask - 1 < IGNORE_INDEX - 1).any()), bool((mask == IGNORE_INDEX).any())
+        has_white = bool((mask == IGNORE_INDEX).any() and (mask == 0).any())
+        return bool((mask - 1 < IGNORE_INDEX - 1).any()), has_white
 
     found = _for_each(check_one, image_ids)
     mixed = mixed_white(dict(zip(image_ids, found, strict=True)))
@@ -218,15 +219,16 @@ def check_masks(
 def mixed_white(contents: Mapping[str, tuple[bool, bool]]) -> list[str]:
     """List the masks that may have been saved as black and white among others of class indices.
 
-    ``contents`` says by image id whether a mask has a class besides index 0, and whether it has
-    255. Masks that have 255 and no class are suspicious if few masks have both.
+    ``contents`` says by image id whether a mask has a class besides index 0, and whether it has 0
+    and 255. Masks of 0 and 255 alone are suspicious if there are several, and few masks have a
+    class and 255.
 
-    >>> mixed_white({"a": (True, False), "b": (False, True), "c": (True, False)})
-    ['b']
+    >>> mixed_white({"a": (True, False), "b": (False, True), "c": (False, True)})
+    ['b', 'c']
     """
     white = [image_id for image_id, content in contents.items() if content == (False, True)]
     counts = Counter(contents.values())
-    is_mixed = counts[True, False] > 0 and counts[True, True] < len(white)
+    is_mixed = len(white) > 1 and counts[True, False] > 0 and counts[True, True] < len(white)
     return white if is_mixed else []
 
 
