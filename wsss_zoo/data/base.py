@@ -137,6 +137,17 @@ class BaseDataModule(Catalog, LightningDataModule):
         #: Features of a region, D, known since ``setup`` where there are graphs.
         self.graph_channels: int | None = None
 
+    def __str__(self) -> str:
+        """Say what the data set holds: classes, and images by split; no image is read."""
+        name = " ".join([type(self).__name__, str(getattr(self, "root", ""))]).strip()
+        splits = dict.fromkeys((self.train_split, self.val_split, self.test_split))
+        try:
+            lines = [f"{name}: {self.num_classes} classes ({', '.join(self.class_names)})"]
+            lines += [f"  {split}: {len(self.ids_of(split))} images" for split in splits if split]
+        except (OSError, ValueError) as error:
+            return f"{name}: {error}"
+        return "\n".join(lines)
+
     def predict_ids(self) -> list[str]:
         """List the ids that ``predict`` goes over, those that are done included."""
         return self.ids_of(self.predict_split)[: self.predict_limit]
