@@ -29,12 +29,12 @@ def test_run_folders(tmp_path, folder, message):
 def test_the_default_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").touch()
-    with pytest.raises(OSError, match="Supervised cannot be written: .*runs is a file"):
+    with pytest.raises(OSError, match=r"Supervised cannot be written: .*runs is a file"):
         main(FIT)
 
 
 def test_pipelines(tmp_path):
     (tmp_path / "file").touch()
     recipe = "experiments/pipelines/cam_folder.yaml"
-    with pytest.raises(OSError, match="run cannot be written: .*file is a file"):
+    with pytest.raises(OSError, match=r"run cannot be written: .*file is a file"):
         main(["pipeline", recipe, "--root", str(tmp_path / "file" / "run"), "--data.root", "x"])

@@ -83,6 +83,15 @@ def test_damaged_exif_data_turn_nothing(tmp_path, pixels):
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "gif", "tif", "ppm", "jp2", "qoi", "tga"])
+def test_formats(tmp_path, pixels, suffix):
+    path = save(tmp_path / f"a.{suffix}", Image.fromarray(pixels))
+    image = read_rgb(path)
+    np.testing.assert_array_equal(image, pixels)
+    assert image.flags.writeable
+    assert f".{suffix}" in readable_suffixes()
+    assert image_size_of(path) == pixels.shape[:2]
+
+
 def test_heic_is_read_where_pillow_heif_is_installed(monkeypatch):
     registered = []
     fake = types.SimpleNamespace(register_heif_opener=lambda: registered.append(1))
@@ -96,15 +105,6 @@ def test_heic_is_read_where_pillow_heif_is_installed(monkeypatch):
     formats.cache_clear()
     assert heif_hint(["a.jpg"]) == ""
     assert "HEIC files are read once" in heif_hint(["a.jpg", "b.HEIF"])
-
-
-def test_formats(tmp_path, pixels, suffix):
-    path = save(tmp_path / f"a.{suffix}", Image.fromarray(pixels))
-    image = read_rgb(path)
-    np.testing.assert_array_equal(image, pixels)
-    assert image.flags.writeable
-    assert f".{suffix}" in readable_suffixes()
-    assert image_size_of(path) == pixels.shape[:2]
 
 
 def test_modes_are_what_a_viewer_shows(tmp_path, pixels):
@@ -192,9 +192,7 @@ def test_missing_file(tmp_path, action):
 def test_too_large_images_are_named(tmp_path, monkeypatch):
     path = save(tmp_path / "a.png", Image.new("L", (100, 100)))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(
-        OSError, match=r"a\.png cannot be decoded \(Image size .*; cut the image into tiles"
-    ):
+    with pytest.raises(OSError, match=r"a\.png cannot be decoded \(Image size .*; cut the image"):
         read_rgb(path)
 
 

@@ -39,8 +39,8 @@ def check_claim(
     if decoder == "raw":
         possible = held * 8 // _LEAST_BITS.get(mode, _COLOR_BITS)
     else:
-        ratios = _MOST_PIXELS_TIFF if decoder == "libtiff" else _MOST_PIXELS
-        ratio = ratios.get(compression if decoder == "libtiff" else decoder)  # type: ignore[call-overload]
+        by_tag = _MOST_PIXELS_TIFF.get(compression)
+        ratio = by_tag if decoder == "libtiff" else _MOST_PIXELS.get(decoder)
         possible = pixels if ratio is None else held * ratio
     if pixels > possible:
         raise ClaimError(f"{claim}, but {held} bytes cannot hold them")

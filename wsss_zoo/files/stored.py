@@ -118,7 +118,7 @@ class StoredImage:
 
     def all_samples(self) -> NDArray[Any]:
         """Decode all bands as they are stored, also those that Pillow would drop."""
-        if self.format != "TIFF" or self.image is None or self.colors == 0 < self.bands == 1:
+        if self.format != "TIFF" or self.image is None:
             return self.samples()
         photometric = int(self.image.tag_v2.get(_PHOTOMETRIC, 0))  # type: ignore[attr-defined]
         if photometric not in (*_GREY, _RGB):
@@ -386,7 +386,8 @@ def _sixteen_bits(image: Image.Image, stored: StoredImage, raw: str) -> NDArray[
             _replace_raw_mode(again, name + wanted)
             again.load()
             halves.append(np.asarray(again).astype(np.uint16))
-    return halves[0] << 8 | halves[1]
+    both: NDArray[np.uint16] = halves[0] << 8 | halves[1]
+    return both
 
 
 def _raw_mode(image: Image.Image) -> str:

@@ -139,8 +139,7 @@ class _Pairs(list[tuple[str, Any]]):
 
 
 def _is_color(value: object) -> bool:
-    plain = isinstance(value, list) and not isinstance(value, _Pairs)
-    return plain and len(value) == 3 and all(type(v) is int for v in value)  # type: ignore[arg-type]
+    return isinstance(value, list) and len(value) == 3 and all(type(v) is int for v in value)
 
 
 def _from_pairs(pairs: Sequence[tuple[str, Any]], path: Path) -> list[ClassEntry]:

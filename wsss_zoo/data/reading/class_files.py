@@ -166,10 +166,11 @@ def _in_order(entries: list[ClassEntry], path: Path) -> list[ClassEntry]:
             f"{path} has numbers, but none for {without[0]!r}; number every class or none"
         )
     if len(numbers) < len(classes):
-        twice = next(e for e in classes if numbers[e.number] != e.name or classes.count(e) > 1)
+        given = [entry.number for entry in classes]
+        twice = next(number for number in given if given.count(number) > 1)
+        first, second, *_ = [entry.name for entry in classes if entry.number == twice]
         raise ValueError(
-            f"{path} gives {twice.name!r} and {numbers[twice.number]!r} the number {twice.number}; "
-            "numbers must differ"
+            f"{path} gives {first!r} and {second!r} the number {twice}; numbers must differ"
         )
     missing = sorted(set(range(len(classes))) - numbers.keys())
     if missing:
