@@ -1,3 +1,6 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import tifffile
@@ -63,8 +66,49 @@ def test_webp_without_losses(tmp_path):
 def test_masks_in_which_zero_is_white(tmp_path, dtype):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, VALUES.astype(dtype), photometric="miniswhite")
-    with pytest.raises(ValueError, match=r"a\.tif is a TIFF in which 0 is white"):
+    with pytest.raises(ValueError, match=r"a\.tif is a file in which 0 is white"):
         read_index_mask(str(path))
+
+
+@each("bits", [2, 4])
+def test_grey_values_of_few_bits_are_not_spread(tmp_path, bits):
+    per_byte = 8 // bits
+    packed = np.zeros((32, 48 // per_byte), np.uint8)
+    for place in range(per_byte):
+        packed |= VALUES[:, place::per_byte] << (8 - bits * (place + 1))
+    path = write_png(tmp_path / "a.png", 48, 32, bits, packed)
+    with Image.open(path) as image:
+        assert image.mode == "L"
+        assert np.asarray(image).max() > 3
+    np.testing.assert_array_equal(read_index_mask(path), VALUES)
+
+
+def write_png(path, width, height, bits, packed):
+    def chunk(kind, content):
+        crc = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + crc
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0))
+    data = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in packed)))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + data + chunk(b"IEND", b""))
+    return str(path)
+
+
+@each("largest", [3, 20, 255, 256, 65535])
+def test_values_of_pgm_files_are_not_spread(tmp_path, largest):
+    head = f"48 32 {largest}\n".encode()
+    stored = VALUES.astype(">u2" if largest > 255 else np.uint8).tobytes()
+    (tmp_path / "a.pgm").write_bytes(b"P5 " + head + stored)
+    np.testing.assert_array_equal(read_index_mask(str(tmp_path / "a.pgm")), VALUES)
+    plain = " ".join(map(str, VALUES.ravel().tolist())).encode()
+    (tmp_path / "b.pgm").write_bytes(b"P2 " + head + plain)
+    np.testing.assert_array_equal(read_index_mask(str(tmp_path / "b.pgm")), VALUES)
+
+
+def test_bits_of_which_one_is_black(tmp_path):
+    Image.new("1", (8, 8)).save(tmp_path / "a.pbm")
+    with pytest.raises(ValueError, match=r"a\.pbm is a file in which 0 is white"):
+        read_index_mask(str(tmp_path / "a.pbm"))
 
 
 @pytest.mark.parametrize("suffix", ["tif", "gif"])

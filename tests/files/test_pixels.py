@@ -16,6 +16,7 @@ from wsss_zoo.files.decoding import (
     SEVERAL_FRAMES,
     examine_image,
     image_size_of,
+    read_index_mask,
     read_rgb,
     undecided_problem,
 )
@@ -161,6 +162,40 @@ def test_integers_and_floats_of_other_sizes(tmp_path, dtype, byteorder):
         read_rgb(path)
     shown = read_rgb(path, PixelOptions(value_range=(0, 255)))
     np.testing.assert_array_equal(shown[..., 1], values.astype(np.uint8))
+
+
+def test_sixteen_bits_of_which_eight_are_read(tmp_path):
+    values = RNG.integers(0, 256, (9, 7)).astype(np.uint8)
+    Image.fromarray(values).save(tmp_path / "a.sgi", bpc=2)
+    for action in (read_rgb, examine_image, read_index_mask):
+        with pytest.raises(ValueError, match=r"a\.sgi is a SGI file of 16 bits, of which only"):
+            action(str(tmp_path / "a.sgi"))
+    Image.fromarray(values).save(tmp_path / "b.sgi")
+    np.testing.assert_array_equal(read_rgb(str(tmp_path / "b.sgi"))[..., 0], values)
+
+
+@each("options", [{}, {"compression": "zlib"}])
+def test_sixteen_bits_in_planes(tmp_path, options):
+    values = RNG.integers(0, 4096, (3, 9, 7)).astype(np.uint16)
+    path = tif(tmp_path / "a.tif", values, photometric="rgb", planarconfig="separate", **options)
+    shown = read_rgb(path, PixelOptions((0, 4095)))
+    np.testing.assert_array_equal(shown, expected(np.moveaxis(values, 0, 2), 0, 4095))
+
+
+def test_ink_has_no_extra_band(tmp_path):
+    Image.new("CMYK", (8, 8)).save(tmp_path / "a.jpg")
+    Image.new("CMYK", (8, 8)).save(tmp_path / "a.tif")
+    assert examine_image(str(tmp_path / "a.jpg")).notes == ()
+    assert examine_image(str(tmp_path / "a.tif")).notes == ()
+
+
+def test_grey_with_what_is_no_opacity(tmp_path):
+    values = RNG.integers(1, 255, (9, 7, 2)).astype(np.uint8)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"a\.png has a band of opacity .* bands '\[1, 1, 1\]'"):
+        read_rgb(str(tmp_path / "a.png"))
+    shown = read_rgb(str(tmp_path / "a.png"), PixelOptions(bands=(1, 1, 1)))
+    np.testing.assert_array_equal(shown[..., 2], values[..., 0])
 
 
 def test_floats_of_three_colors_and_values_without_color(tmp_path):

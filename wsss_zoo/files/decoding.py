@@ -113,7 +113,7 @@ def examine_image(path: str, options: PixelOptions = AS_STORED) -> ImageFacts:
         if _is_plain(stored, options):
             if stored.alpha is not None or _has_transparency(stored):
                 alpha = np.asarray(stored.load().convert("RGBA"))[..., 3]
-                notes += _notes_of_alpha(alpha, path)
+                notes += _notes_of_alpha(alpha, stored)
             return ImageFacts(stored.size, tuple(notes))
         samples = _samples(stored, options)
         shown = _bands(stored, options, samples)
@@ -126,7 +126,7 @@ def examine_image(path: str, options: PixelOptions = AS_STORED) -> ImageFacts:
             notes.append(CLIPPED)
         alpha_band = None if options.bands else _alpha(stored, samples)
         if alpha_band is not None:
-            notes += _notes_of_alpha(alpha_band, path)
+            notes += _notes_of_alpha(alpha_band, stored)
         extent = (smallest, largest)
         return ImageFacts(stored.size, tuple(notes), extent, black_white, stored.kind)
 
@@ -202,8 +202,8 @@ def has_alpha(path: str) -> bool:
 def _mask_values(stored: StoredImage) -> NDArray[Any]:
     path, bands = stored.path, stored.bands
     if stored.image is not None and stored.image.mode in ("P", "L", "1"):
-        if bands == 1 and stored.kind == "u":
-            return np.array(stored.load())
+        if bands == 1 and not stored.is_deep:
+            return stored.index_values()
         values = stored.samples()
     elif bands == 1 and (stored.image is None or stored.image.mode.startswith("I")):
         values = stored.samples()
@@ -249,7 +249,7 @@ def _shown(stored: StoredImage) -> UInt8Array:
         return np.array(image)  # torch wants a writable copy
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        _notes_of_alpha(np.asarray(image)[..., 3], stored.path)
+        _notes_of_alpha(np.asarray(image)[..., 3], stored)
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return np.array(image.convert("RGB"))
 
@@ -303,7 +303,7 @@ def _scaled(
         image = 255 - image
     if alpha is None:
         return np.ascontiguousarray(image)
-    _notes_of_alpha(alpha, stored.path)
+    _notes_of_alpha(alpha, stored)
     share = alpha[..., None].astype(np.float32) / 255
     laid = image * share + 255 * (1 - share)
     return (laid + 0.5).astype(np.uint8)
@@ -322,16 +322,17 @@ def _alpha(stored: StoredImage, samples: NDArray[Any]) -> UInt8Array | None:
     return None
 
 
-def _notes_of_alpha(alpha: UInt8Array, path: str) -> list[str]:
+def _notes_of_alpha(alpha: UInt8Array, stored: StoredImage) -> list[str]:
     """Note what is suspicious in opacity, (H, W); an error if it can be no opacity."""
     seen = np.count_nonzero(alpha)
     partial = seen - np.count_nonzero(alpha == 255)
     if partial > _MOST_PARTIAL * seen:
+        bands = [1, 1, 1] if stored.colors == 1 else [1, 2, 3]
         raise PixelsRefusedError(
-            f"{path} has a band of opacity that is partial in {100 * partial / alpha.size:.0f} % "
-            "of the pixels, and so is none; give bands '[1, 2, 3]' (--data.bands, for label "
-            "--bands) if it is something else, such as near infrared; if it is opacity, lay the "
-            "image over a background and save that"
+            f"{stored.path} has a band of opacity that is partial in "
+            f"{100 * partial / alpha.size:.0f} % of the pixels, and so is none; give bands "
+            f"'{bands}' (--data.bands, for label --bands) if it is something else, such as near "
+            "infrared; if it is opacity, lay the image over a background and save that"
         )
     return [*([] if seen else [ALL_CLEAR]), *([PARTIAL_ALPHA] if partial else [])]
 

@@ -9,8 +9,8 @@ from wsss_zoo.files.stored import StoredImage, has_frames
 
 # Formats without losses; TIFF and WebP depend on the file.
 _LOSSLESS = {
-    *("BMP", "DIB", "GIF", "ICO", "IM", "MSP", "PCX", "PNG", "PPM", "PSD", "QOI", "SGI", "SUN"),
-    *("TGA", "TIFF", "WEBP", "XBM", "XPM"),
+    *("BMP", "DIB", "GIF", "ICO", "IM", "PCX", "PNG", "PPM", "PSD", "QOI", "SGI", "SUN"),
+    *("TGA", "TIFF", "WEBP", "XPM"),
 }
 # TIFF's compressions without losses: none, fax (2 to 4), LZW, deflate, PackBits, LZMA, zstd.
 _LOSSLESS_TIFF = {1, 2, 3, 4, 5, 8, 32771, 32773, 32809, 32946, 34925, 50000}
@@ -39,8 +39,8 @@ def check_mask_file(stored: StoredImage) -> None:
         )
     if stored.white_is_zero:
         raise PixelsRefusedError(
-            f"{path} is a TIFF in which 0 is white (MinIsWhite), so that its values and what is "
-            "shown differ; save the mask as PNG"
+            f"{path} is a file in which 0 is white (TIFF's MinIsWhite, PBM), so that its values "
+            "and what is shown differ; save the mask as PNG"
         )
     if stored.format in ("TIFF", "GIF", "PNG", "WEBP") and has_frames(stored):
         raise PixelsRefusedError(

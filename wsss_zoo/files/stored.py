@@ -23,8 +23,8 @@ from wsss_zoo.files.pixels import PixelsRefusedError, Range
 
 # Numbers of TIFF's tags.
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
-_ORIENTATION, _BANDS, _EXTRA, _FORMAT, _SUBFILE = 274, 277, 338, 339, 254
-_TAGS = (_BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _BANDS, _EXTRA, _FORMAT)
+_ORIENTATION, _BANDS, _PLANES, _EXTRA, _FORMAT, _SUBFILE = 274, 277, 284, 338, 339, 254
+_TAGS = (_BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _BANDS, _PLANES, _EXTRA, _FORMAT)
 _KINDS = {1: "u", 2: "i", 3: "f", 4: "u"}
 # Colours by TIFF's photometric interpretation; of the others the decoder makes RGB.
 _GREY, _RGB = (0, 1), 2
@@ -64,6 +64,7 @@ class StoredImage:
         white_is_zero: Whether the file says that 0 is white.
         stated: Black and white, if the file states them itself.
         compression: Number of TIFF's compression; 0 for other formats.
+        in_planes: Whether a TIFF stores one band after the other.
     """
 
     path: str
@@ -80,6 +81,7 @@ class StoredImage:
     white_is_zero: bool = False
     stated: Range | None = None
     compression: int = 0
+    in_planes: bool = False
 
     @property
     def is_deep(self) -> bool:
@@ -110,11 +112,25 @@ class StoredImage:
         Raises:
             PixelsRefusedError: If the file is of a kind whose samples cannot be read as stored.
         """
-        if self.image is None:
+        if self.image is None or (self.is_deep and self.in_planes and self.bands > 1):
+            # Pillow takes the planes of 16 bits for planes of 8.
             return _tiff_samples(self.path)
         values = _pillow_samples(self.image, self)
         values = values[:, :, None] if values.ndim == 2 else values
         return _turned(values, self.turn)
+
+    def index_values(self) -> NDArray[Any]:
+        """Decode a grey or palette image of at most 8 bits to the values in the file, (H, W).
+
+        To be seen, Pillow spreads grey values of 2 and 4 bits, and those of a PGM file, over
+        0..255.
+        """
+        assert self.image is not None
+        if self.format == "PPM" and self.image.mode == "L":
+            return _turned(_ppm_samples(self.image, self.path), self.turn)[..., 0]
+        raw = _raw_mode(self.image)
+        spread = {"L;2": 85, "L;4": 17}.get(raw.removesuffix("R"), 1)
+        return np.array(self.load()) // spread if spread > 1 else np.array(self.load())
 
     def all_samples(self) -> NDArray[Any]:
         """Decode all bands as they are stored, also those that Pillow would drop."""
@@ -218,10 +234,24 @@ def _of_others(path: str, image: Image.Image) -> StoredImage:
     alpha = names.index("A") if "A" in names else None
     bands = 2 if raw == "LA;16B" else len(names)
     alpha = 1 if raw == "LA;16B" else alpha
-    colors = 1 if bands - (alpha is not None) == 1 else 3
+    colors = bands - (alpha is not None)
+    if image.format == "SGI" and Path(path).read_bytes()[3] == 2:
+        bits = 16
     image_format = image.format or ""
     return StoredImage(
-        path, image, image_format, size, turn, bands, colors, alpha, kind, bits, stated=stated
+        path,
+        image,
+        image_format,
+        size,
+        turn,
+        bands,
+        colors,
+        alpha,
+        kind,
+        bits,
+        # In a PBM file 1 is black.
+        white_is_zero=image.format == "PPM" and mode == "1",
+        stated=stated,
     )
 
 
@@ -285,6 +315,7 @@ def _stored_tiff(
         white_is_zero=photometric == 0,
         stated=(0, 2**bits - 1) if kind == "u" and 8 < bits < 16 else None,
         compression=int(first[_COMPRESSION] or 1),
+        in_planes=first[_PLANES] == 2,
     )
 
 
@@ -339,6 +370,8 @@ def _pillow_samples(image: Image.Image, stored: StoredImage) -> NDArray[Any]:
     raw = _raw_mode(image)
     if image.format == "PPM" and stored.is_deep:
         return _ppm_samples(image, stored.path)
+    if stored.format == "SGI" and stored.is_deep:
+        return _sixteen_bits(image, stored, raw)
     if raw == "LA;16B":
         # Pillow keeps the upper bytes. Read as four bytes a pixel, both halves are there.
         _replace_raw_mode(image, "RGBA")
@@ -386,8 +419,7 @@ def _sixteen_bits(image: Image.Image, stored: StoredImage, raw: str) -> NDArray[
             _replace_raw_mode(again, name + wanted)
             again.load()
             halves.append(np.asarray(again).astype(np.uint16))
-    both: NDArray[np.uint16] = halves[0] << 8 | halves[1]
-    return both
+    return (halves[0] << 8 | halves[1]).astype(np.uint16)
 
 
 def _raw_mode(image: Image.Image) -> str:
@@ -408,9 +440,9 @@ def _replace_raw_mode(image: Image.Image, raw: str) -> None:
 def _ppm_maximum(image: Image.Image) -> int:
     """Read the value of white, which PPM files state."""
     args = image.tile[0].args  # type: ignore[attr-defined]
-    if isinstance(args, tuple):
-        return int(args[-1])
-    return 65535 if ";16" in args else 255
+    if isinstance(args, tuple) and type(args[-1]) is int and args[-1] > 0:
+        return args[-1]
+    return 65535 if ";16" in _raw_mode(image) else 255
 
 
 def _ppm_samples(image: Image.Image, path: str) -> NDArray[Any]:
@@ -418,12 +450,13 @@ def _ppm_samples(image: Image.Image, path: str) -> NDArray[Any]:
     width, height = image.size
     bands = len(image.getbands())
     count = width * height * bands
+    kind = ">u2" if _ppm_maximum(image) > 255 else "u1"
     if tile.codec_name == "ppm_plain":
         with Path(path).open("rb") as file:
             file.seek(tile.offset)
             values = np.array(file.read().split()[:count], dtype=np.uint16)
     else:
-        values = np.fromfile(path, dtype=">u2", count=count, offset=tile.offset)
+        values = np.fromfile(path, dtype=kind, count=count, offset=tile.offset)
     if values.size < count:
         raise OSError("image file is truncated")
     return values.astype(np.uint16).reshape(height, width, bands)
