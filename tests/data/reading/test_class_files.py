@@ -186,6 +186,7 @@ def test_ids_in_json_are_followed(tmp_path, content):
         ("id,name\n0,sky\n1,cat", r"line 1 is 'id,name', a heading and no class; delete the line"),
         ("name,id\nsky,0\ncat,1", "a heading and no class"),
         ("class\nsky\ncat", "a heading and no class"),
+        ("names:\n  0: sky\n  1: cat", "line 1 is 'names:', a heading and no class"),
         ("name,r,g,b\nsky,0,0,0", "a heading and no class"),
         ("sky\nvoid", "has 'void', which marks pixels without a class; leave it out: masks hold"),
         ("sky\nignore", "has 'ignore', which marks"),
@@ -199,7 +200,7 @@ def test_ids_in_json_are_followed(tmp_path, content):
         ("background\tcat\tdog", "all classes in one line"),
         ("- sky\n- cat", r"line 1 is '- sky', which begins like no class name"),
         ("// mine\nsky", "which begins like no class name.* Comments begin with #"),
-        ('["sky", "cat"]', "which begins like no class name"),
+        ('["sky", "cat"]', r"classes\.txt holds JSON; call it classes\.json"),
     ],
 )
 def test_lists_that_say_something_else_are_refused(tmp_path, content, message):

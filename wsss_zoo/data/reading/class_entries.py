@@ -12,7 +12,7 @@ Color = tuple[int, int, int]
 
 _SEPARATOR = r"[\s,;:]+"
 _COLOR = rf"#[0-9a-fA-F]{{6}}|\d+{_SEPARATOR}\d+{_SEPARATOR}\d+"
-_COLOR_LAST = re.compile(rf"(?P<name>.*[^\s,;:]){_SEPARATOR}(?P<color>{_COLOR})")
+_COLOR_LAST = re.compile(rf"(?P<name>.*[^\s,;:]){_SEPARATOR}(?P<color>{_COLOR})[\s,;:]*")
 # Also with a number before it: '7 128 64 128 road'.
 _COLOR_FIRST = re.compile(
     rf"(?:(?P<number>\d+){_SEPARATOR})?(?P<color>{_COLOR}){_SEPARATOR}(?P<name>.*[^\d\s,;:].*)"
@@ -21,7 +21,7 @@ _NUMBER_FIRST = re.compile(r"(\d+)(?:[\s,;:)=]+|\.\s+|\s+-\s+)(.*\D.*)")
 _NUMBER_LAST = re.compile(r"(.*[^\d\s,;:=])[\s,;:=]+(\d+)")
 # A colour is no comment.
 _COMMENT = re.compile(r"\s+#(?![0-9a-fA-F]{6}\b).*$")
-_NO_NAMES = ("//", ";", "%", "--", "- ", "* ", "[", "{", "<")
+_NO_NAMES = ("//", ";", "%", "--", "- ", "* ")
 _NAME_WORDS = {"name", "names", "class", "classes", "label", "labels", "category", "categories"}
 _HEADING_WORDS = {
     *_NAME_WORDS,
@@ -44,10 +44,13 @@ class ClassEntry(NamedTuple):
 
 def read_lines(path: Path) -> list[ClassEntry]:
     """Read the entries of a text file; ValueError for a line that is no class."""
-    lines = [normalise(line) for line in read_text(path).split("\n")]
+    content = read_text(path)
+    if _is_json(content):
+        raise ValueError(f"{path} holds JSON; call it classes.json")
+    lines = [normalise(line) for line in content.split("\n")]
     entries: list[ClassEntry] = []
     for number, line in enumerate(lines, 1):
-        text = _COMMENT.sub("", line).strip(" \t,;:")
+        text = _COMMENT.sub("", line).rstrip(" \t,;")
         is_color = _COLOR_FIRST.fullmatch(text)
         if not text or (line.startswith("#") and not is_color):
             continue
@@ -57,11 +60,18 @@ def read_lines(path: Path) -> list[ClassEntry]:
                 f"{place} is {line!r}, which begins like no class name; write one class name a "
                 "line. Comments begin with #"
             )
-        words = {word.casefold() for word in re.split(_SEPARATOR, text)}
+        words = {word.casefold() for word in re.split(_SEPARATOR, text) if word}
         if not entries and words <= _HEADING_WORDS and words & {*_NAME_WORDS, "class_name"}:
             raise ValueError(f"{place} is {line!r}, a heading and no class; delete the line")
         entries.append(_entry(text, place))
     return _numbered(entries, path)
+
+
+def _is_json(content: str) -> bool:
+    try:
+        return isinstance(json.loads(content), list | dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _entry(text: str, place: str) -> ClassEntry:
