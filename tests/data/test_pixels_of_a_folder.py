@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from tests.data.conftest import save_image, save_mask
+from tests.tiny import NETWORK, QUIET
 from wsss_zoo import Supervised
 from wsss_zoo.cli import main
 from wsss_zoo.data import Folder
@@ -105,6 +106,19 @@ def test_label_reads_as_the_training_did(camera, tmp_path, capsys):
     assert main([*label, "--ckpt_path", plain, "--overwrite"]) == 1
     assert "for label --value_range" in capsys.readouterr().err
     assert main([*label, "--ckpt_path", plain, "--overwrite", "--value_range", "[0, 4095]"]) == 0
+
+
+def test_predict_reads_as_fit_did(camera, tmp_path):
+    options = ["--data", "Folder", "--data.root", str(camera), "--data.val_fraction", "0"]
+    options += ["--data.crop_size", "32", "--data.batch_size", "2", "--data.num_workers", "0"]
+    options += [*NETWORK, *QUIET, "--trainer.default_root_dir", str(tmp_path / "run")]
+    options += ["--model", "Supervised"]
+    main(["fit", *options, "--data.value_range", "[0, 4095]", "--trainer.max_steps", "1"])
+    saved = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert main(["predict", *options, "--ckpt_path", saved]) == 0
+    assert len(list((tmp_path / "run" / "pseudo_labels").glob("*.png"))) == 4
+    with pytest.raises(ValueError, match="nothing says which value is white"):
+        main(["fit", *options, "--trainer.max_steps", "1"])
 
 
 def test_near_infrared(tmp_path, capsys, caplog):

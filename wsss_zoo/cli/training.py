@@ -25,6 +25,7 @@ from wsss_zoo.arguments.given import Setting, class_first, given_settings
 from wsss_zoo.arguments.help_texts import parser_texts, title_groups
 from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.files.outputs import check_output_folder
+from wsss_zoo.files.pixels import options_from_state
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.modules.evaluation import Evaluation
 from wsss_zoo.runs import folder as run_folder
@@ -234,9 +235,10 @@ class ZooCLI(LightningCLI):
         if self.options.compile:
             self.trainer.callbacks.insert(0, callbacks.CompiledTraining())  # type: ignore[attr-defined]
         if self._checkpoint:
-            # Before the setup, which checks the images.
-            self.datamodule.load_state_dict(data_state(self._checkpoint))
             try:
+                # Before the setup, which checks the images.
+                pixels = options_from_state(data_state(self._checkpoint).get("pixels"))
+                self.datamodule.adopt_pixels(pixels)
                 names = self.datamodule.class_names
                 check_checkpoint_fits(str(self._ckpt_path), self._checkpoint, self.model, names)
             except ValueError as error:

@@ -17,7 +17,7 @@ _COLOR_LAST = re.compile(rf"(?P<name>.*[^\s,;:]){_SEPARATOR}(?P<color>{_COLOR})[
 _COLOR_FIRST = re.compile(
     rf"(?:(?P<number>\d+){_SEPARATOR})?(?P<color>{_COLOR}){_SEPARATOR}(?P<name>.*[^\d\s,;:].*)"
 )
-_NUMBER_FIRST = re.compile(r"(\d+)(?:[\s,;:)=]+|\.\s+|\s+-\s+)(.*\D.*)")
+_NUMBER_FIRST = re.compile(r"[(\[]?(\d+)[)\]]?(?:\s+-\s+|\.\s+|[\s,;:=]+)(.*\D.*)")
 _NUMBER_LAST = re.compile(r"(.*[^\d\s,;:=])[\s,;:=]+(\d+)")
 # A colour is no comment.
 _COMMENT = re.compile(r"\s+#(?![0-9a-fA-F]{6}\b).*$")
@@ -28,10 +28,12 @@ _HEADING_WORDS = {
     *("id", "index", "value", "number", "color", "colour", "rgb", "hex"),
     *("r", "g", "b", "red", "green", "blue", "class_name", "class_id", "label_name", "label_id"),
 }
+# What lines of YAML and of other formats have.
+_NO_NAME = re.compile(r".*:\s.*|.*\{|\}")
 # Fields of an entry in JSON that give the value in the masks.
 _NUMBER_FIELDS = ("id", "index", "value", "class_id", "label_id", "category_id")
 _NUMBER_LIKE = re.compile(r"id$|index|value|number", re.IGNORECASE)
-_LISTS = ("classes", "categories", "labels", "names")
+_LISTS = ("classes", "categories", "labels", "names", "id2label", "label2id")
 
 
 class ClassEntry(NamedTuple):
@@ -64,7 +66,14 @@ def read_lines(path: Path) -> list[ClassEntry]:
         if not entries and words <= _HEADING_WORDS and words & {*_NAME_WORDS, "class_name"}:
             raise ValueError(f"{place} is {line!r}, a heading and no class; delete the line")
         entries.append(_entry(text, place))
-    return _numbered(entries, path)
+    entries = _numbered(entries, path)
+    for entry in entries:
+        if _NO_NAME.fullmatch(entry.name):
+            raise ValueError(
+                f"{path} has the line {entry.name!r}, which is neither a name nor a name with a "
+                "colour or a number; write one class name a line"
+            )
+    return entries
 
 
 def _is_json(content: str) -> bool:
