@@ -10,8 +10,12 @@ from numpy.typing import NDArray
 
 from wsss_zoo.callbacks.map_files import check_maps, check_size
 from wsss_zoo.files.decoding import read_rgb
+from wsss_zoo.files.pixels import PixelOptions
 from wsss_zoo.files.pseudo_labels import label_path
 from wsss_zoo.functional import saliency_label
+
+# A weak map is no map of fewer bits.
+_SIXTEEN_BITS = PixelOptions(value_range=(0, 2**16 - 1))
 
 
 def check_saliency(directory: str | None, image_ids: Sequence[str]) -> None:
@@ -42,7 +46,7 @@ def read_saliency(
     if directory is None:
         return None
     path = label_path(Path(directory), image_id)
-    colors = read_rgb(str(path))
+    colors = read_rgb(str(path), _SIXTEEN_BITS)
     grey = colors[:, :, 0]
     if (colors != grey[:, :, None]).any():
         raise ValueError(
