@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "deploy": "contract functional files modules data drawing methods callbacks arguments runs",
     "pipeline": "__init__ files data callbacks arguments runs",
     "report": "files arguments runs",
-    "cli": "__init__ modules data methods callbacks arguments runs",
+    "cli": "__init__ files modules data methods callbacks arguments runs",
     "__main__": "cli",
     "__init__": "modules data methods callbacks deploy",
 }

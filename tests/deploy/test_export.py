@@ -206,6 +206,9 @@ def test_classifier_and_wrong_arguments(tmp_path, capsys):
         (["--format", "onnx"], "holds CAM, which shows where tagged classes are"),
         (["--format", "tflite"], "tflite"),
         ([], "format"),
+        (["--format", "onnx", "--out", str(tmp_path)], "a folder of that name is there; name"),
+        (["--format", "onnx", "--out", f"{checkpoint}/x.onnx"], "x.onnx cannot be written: "),
+        (["--format", "supervised", "--out", f"{checkpoint}/x"], "a.ckpt is a file; name another"),
     ):
         with pytest.raises(SystemExit) as caught:
             main(["export", "--ckpt_path", checkpoint, *args])

@@ -1,6 +1,8 @@
+import io
 import json
 import os
 import signal
+import struct
 import time
 
 import numpy as np
@@ -184,6 +186,19 @@ def test_large_images_in_tiles(photos, checkpoint, method, tmp_path):
     np.testing.assert_array_equal(mask(out, "a")[sure], probs.argmax(1)[0][sure])
 
 
+def test_giant_claims_do_not_stop_the_rest(photos, checkpoint, tmp_path, capsys):
+    giant = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(giant, "BMP")
+    content = bytearray(giant.getvalue()[:54])
+    struct.pack_into("<ii", content, 18, 3_000_000, 2_000_000)
+    (photos / "giant.bmp").write_bytes(content)
+    assert label(photos, checkpoint, "--out", str(tmp_path / "o")) == 1
+    printed = capsys.readouterr()
+    assert "masks of 5 images; 1 problems" in printed.out
+    assert "giant.bmp cannot be decoded (its header claims 3000000x2000000 pixels" in printed.err
+    assert (tmp_path / "o" / "manifest.json").exists()
+
+
 def test_names_that_are_not_known(photos, method, tmp_path, caplog):
     checkpoint = save_checkpoint(tmp_path / "old.ckpt", method)
     assert label(photos, checkpoint) == 0
@@ -205,11 +220,17 @@ def test_names_that_are_not_known(photos, method, tmp_path, caplog):
         ("my photos", ["--classes", "gone.txt"], "gone.txt"),
         ("my photos", ["--ckpt_path", "gone.ckpt"], "gone.ckpt: there is no such file"),
         ("my photos", ["--color", "red"], "--color"),
+        ("my photos", ["--out", "my photos/a.png/out"], "out cannot be written: "),
+        ("my photos", ["--value_range", "[1]"], "value_range is [1.0]; give the values of black"),
+        ("my photos", ["--bands", "[1, 2]"], "bands is [1, 2]; give the numbers"),
+        ("phone", [], "read in phone; HEIC files are read once 'pip install wsss_zoo[heif]'"),
     ],
 )
 def test_wrong_arguments(photos, checkpoint, folder, options, message, capsys):
     (photos.parent / "none").mkdir()
     (photos.parent / "none" / "notes.txt").touch()
+    (photos.parent / "phone").mkdir()
+    (photos.parent / "phone" / "a.HEIC").touch()
     with pytest.raises(SystemExit) as caught:
         label(folder, checkpoint, *options)
     assert caught.value.code == 2

@@ -51,3 +51,9 @@ def test_files_are_forced_to_the_disk_unless_the_writer_does_it(tmp_path, monkey
     with replacing(tmp_path / "a.txt", sync=sync) as new:
         new.write_text("a")
     assert len(forced) == sync
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"not written: .*a\.txt'$"):
+        write_atomic(tmp_path / "file" / "a.txt", "a")

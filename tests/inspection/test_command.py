@@ -70,6 +70,55 @@ def test_what_is_wrong_with_a_folder(folder_root, out, capsys):
     assert out.exists()
 
 
+def test_masks_in_train_are_counted_by_class(folder_root, out, capsys):
+    (folder_root / "splits").mkdir()
+    (folder_root / "splits" / "train.txt").write_text("img 0\nimg 1\nimg 2\nimg 4\n")
+    assert run(folder_root, out) == 0
+    text = capsys.readouterr().out.partition("masks in train: 3")[2]
+    assert row(text, "background") == ["background", "3", str(3 * 39 * 40)]
+    assert row(text, "cup") == ["cup", "2", str(2 * 20 * 40)]
+    assert row(text, "plate") == ["plate", "1", str(20 * 40)]
+
+
+@each(
+    ("name", "message"),
+    [
+        ("sheet", r"sheet cannot be written: its name does not end .* name it sheet\.png"),
+        ("sheet.txt", "sheet.txt cannot be written: its name"),
+        ("file/sheet.png", "file is a file; name another file"),
+        ("folder.png", "a folder of that name is there; name another file"),
+    ],
+)
+def test_sheets_that_cannot_be_written_are_refused_first(folder_root, tmp_path, name, message):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.png").mkdir(exist_ok=True)
+    with pytest.raises((OSError, ValueError), match=message):
+        run(folder_root, tmp_path / name)
+    assert run(folder_root, tmp_path / name, "--num_images", "0") == 0
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "webp", "tif"])
+def test_sheets_of_other_formats(folder_root, tmp_path, suffix):
+    assert run(folder_root, tmp_path / f"sheet.{suffix}") == 0
+    with Image.open(tmp_path / f"sheet.{suffix}") as sheet:
+        assert sheet.width > 200
+
+
+def test_what_a_class_list_and_opacity_mean_is_said(folder_root, out, capsys):
+    (folder_root / "classes.txt").write_text(
+        "soil 0 0 0\ncup 1 1 1\nplate 2 2 2\nignore 255 255 255"
+    )
+    mask = Image.open(folder_root / "masks" / "img 0.png").convert("RGBA")
+    mask.save(folder_root / "masks" / "img 0.png")
+    pixels = np.asarray(mask).copy()
+    pixels[pixels[..., 0] == 0, 3] = 0
+    Image.fromarray(pixels).save(folder_root / "masks" / "img 1.png")
+    run(folder_root, out, "--data.val_fraction", "0")
+    text = capsys.readouterr().out
+    assert "'soil' is taken for the background, as it is the first class: 1" in text
+    assert "masks with opacity, of which the colour below counts: 2" in text
+
+
 def test_another_folder_shows_the_layout_and_no_empty_tables(tmp_path, out, capsys):
     assert (
         main(["inspect", "--data", "VOC2012", "--data.root", str(tmp_path), "--out", str(out)]) == 1

@@ -18,6 +18,7 @@ IMPORTS = {
     "data/sets/coco_masks.py": "pycocotools",
     "deploy/saliency_network.py": "onnxruntime",
     "deploy/torch_exporters.py": "onnx and onnxruntime",
+    "files/stored.py": "pillow_heif",
     "functional/regions/superpixels.py": "fast_slic",
     "runs/data.py": "the data module that the user names on the command line or in a recipe",
     "runs/checkpoints/segmenter.py": "the method that the user names with --model",

@@ -32,12 +32,15 @@ from wsss_zoo.arguments.given import (
 )
 from wsss_zoo.arguments.help_texts import parser_texts, title_groups
 from wsss_zoo.data.base import BaseDataModule
+from wsss_zoo.files.outputs import check_output_folder
+from wsss_zoo.files.pixels import options_from_state
 from wsss_zoo.methods.base import BaseMethod, is_start_weights
 from wsss_zoo.modules.evaluation import Evaluation
 from wsss_zoo.runs import folder as run_folder
 from wsss_zoo.runs.checkpoints.checkpoint import (
     check_checkpoint_fits,
     check_resumable,
+    data_state,
     read_checkpoint,
 )
 from wsss_zoo.runs.checkpoints.last_checkpoint import LastCheckpoint
@@ -242,6 +245,12 @@ class ZooCLI(LightningCLI):
             arguments = options.model.init_args
             for name in filter(is_start_weights, list(vars(arguments))):
                 arguments[name] = None
+        own = options.trainer.default_root_dir
+        check_output_folder(
+            Path(own or Path("runs", short_name(options.model.class_path))),
+            ["checkpoints", "pictures"],
+            [run_folder.METRICS, run_folder.CONFIG],
+        )
         if options.trainer.default_root_dir is None and not options.trainer.fast_dev_run:
             parent = Path("runs", short_name(options.model.class_path))
             claimed = run_folder.claim_run_folder(parent, options.trainer.num_nodes)
@@ -304,6 +313,8 @@ class ZooCLI(LightningCLI):
         if self._checkpoint:
             try:
                 path, data = str(self._ckpt_path), self.datamodule
+                # Before the setup, which checks the images.
+                data.adopt_pixels(options_from_state(data_state(self._checkpoint).get("pixels")))
                 classes = data.class_names, data.background
                 check_checkpoint_fits(path, self._checkpoint, self.model, *classes)
                 if str(self.subcommand) == "fit":

@@ -1,5 +1,6 @@
 """The data layer's base: splits, supervision and loaders of every data set."""
 
+import logging
 import os
 import warnings
 from collections.abc import Collection
@@ -22,7 +23,10 @@ from wsss_zoo.data.supervision.training_set import TrainingSet, make_training_se
 from wsss_zoo.data.transforms.crops import Sample
 from wsss_zoo.data.transforms.joint import Augmentation
 from wsss_zoo.files.decoding import UInt8Array
+from wsss_zoo.files.pixels import AS_STORED, PixelOptions, options_from_state
 from wsss_zoo.files.region_graphs import open_graphs
+
+logger = logging.getLogger(__name__)
 
 _UNIMATCH = Augmentation()
 
@@ -130,9 +134,21 @@ class BaseDataModule(Catalog, LightningDataModule):
         self._ids: dict[str, list[str]] = {}
         self._tags: dict[str, NDArray[np.uint8]] = {}
         self._train: TrainingSet | None = None
+        self._trained_pixels = AS_STORED
         self.pad_color: tuple[float, float, float] = GREY
         #: Features of a region, D, known since ``setup`` where there are graphs.
         self.graph_channels: int | None = None
+
+    def __str__(self) -> str:
+        """Say what the data set holds: classes, and images by split; no image is read."""
+        name = " ".join([type(self).__name__, str(getattr(self, "root", ""))]).strip()
+        splits = dict.fromkeys((self.train_split, self.val_split, self.test_split))
+        try:
+            lines = [f"{name}: {self.num_classes} classes ({', '.join(self.class_names)})"]
+            lines += [f"  {split}: {len(self.ids_of(split))} images" for split in splits if split]
+        except (OSError, ValueError) as error:
+            return f"{name}: {error}"
+        return "\n".join(lines)
 
     def predict_ids(self) -> list[str]:
         """List the ids that ``predict`` goes over, those that are done included."""
@@ -152,7 +168,40 @@ class BaseDataModule(Catalog, LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what checkpoints need of the data to be used without them."""
-        return {"class_names": self.class_names, "background": self.background}
+        state: dict[str, Any] = {"class_names": self.class_names, "background": self.background}
+        pixels = self.pixels.state()
+        return state | ({"pixels": pixels} if pixels else {})
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Show values and bands of images as the network was trained with, unless stated."""
+        self.adopt_pixels(options_from_state(state_dict.get("pixels")))
+
+    @property
+    def pixels(self) -> PixelOptions:
+        """Values and bands that are shown: what is stated, else what a checkpoint says."""
+        stated, trained = self.stated_pixels, self._trained_pixels
+        return PixelOptions(
+            stated.value_range or trained.value_range, stated.bands or trained.bands
+        )
+
+    @property
+    def stated_pixels(self) -> PixelOptions:
+        """What the data set says of values and bands of its images; by default nothing."""
+        return AS_STORED
+
+    def adopt_pixels(self, trained: PixelOptions) -> None:
+        """Take what is not stated of values and bands from a checkpoint; say what differs."""
+        if trained == self._trained_pixels:
+            return
+        for name, value in trained.state().items():
+            stated = self.stated_pixels.state().get(name)
+            if stated is None:
+                logger.info("%s is %s, as in the training of the checkpoint", name, value)
+            elif stated != value:
+                text = "%s is %s, but the checkpoint was trained with %s"
+                logger.warning(text, name, stated, value)
+        self._trained_pixels = trained
+        self.__dict__.pop("source", None)  # opened before, it reads as it was told then
 
     def setup(self, stage: str) -> None:
         """Find and check every file that the stage will read.

@@ -3,6 +3,7 @@
 import logging
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from wsss_zoo.data.reading.image_files import Checks, ImageFiles, ImageSource
 from wsss_zoo.data.reading.splits import read_split
 from wsss_zoo.data.reading.tag_files import Tags, check_tags, multi_hot, tags_from_masks
 from wsss_zoo.data.supervision.labeled_split import sample_labeled_split
+from wsss_zoo.files.pixels import AS_STORED, PixelOptions
 from wsss_zoo.files.text import Report, raise_problem
 
 logger = logging.getLogger(__name__)
@@ -48,7 +50,15 @@ class Catalog(ClassesInUse):
     @cached_property
     def source(self) -> ImageSource:
         """Reads images and masks."""
-        return self.open_source()
+        source = self.open_source()
+        if isinstance(source, ImageFiles) and self.pixels != AS_STORED:
+            return replace(source, pixels=self.pixels)
+        return source
+
+    @property
+    def pixels(self) -> PixelOptions:
+        """What is said of values and bands of the image files; by default nothing."""
+        return AS_STORED
 
     @property
     def files(self) -> ImageFiles:

@@ -15,6 +15,7 @@ from wsss_zoo.arguments.command_parser import usage_errors
 from wsss_zoo.deploy.supervised_checkpoint import save_supervised
 from wsss_zoo.deploy.torch_exporters import EXAMPLE, Run, example_image, export_onnx, export_program
 from wsss_zoo.files.atomic import replacing
+from wsss_zoo.files.outputs import check_output_file
 from wsss_zoo.runs.checkpoints.segmenter import TrainedSegmenter, load_segmenter
 
 Format = Literal["onnx", "torch_export", "supervised"]
@@ -65,9 +66,10 @@ def export_checkpoint(
         classes: Class list that replaces the names in the checkpoint.
         model: Method, if the checkpoint does not name it or names one of your own.
     """
-    with usage_errors():
-        trained = load_segmenter(ckpt_path, classes, model)
     out = out or Path(ckpt_path).with_suffix(_SUFFIXES[format])
+    with usage_errors():
+        check_output_file(out)
+        trained = load_segmenter(ckpt_path, classes, model)
     if format == "supervised":
         save_supervised(ckpt_path, trained.method, out)
         print(f"{out}: the plain network of a {type(trained.method).__name__}")
@@ -140,7 +142,8 @@ def _drop_unused(network: nn.Module) -> None:
 
 
 def _metadata(trained: TrainedSegmenter) -> dict[str, str]:
-    return {
+    pixels = {name: json.dumps(value) for name, value in trained.pixels.state().items()}
+    return pixels | {
         "class_names": json.dumps(trained.class_names, ensure_ascii=False),
         "method": type(trained.method).__name__,
         "image": "(N, 3, H, W) float32, RGB in [0, 1]",

@@ -20,6 +20,7 @@ from wsss_zoo.data.reading.image_files import ImageFiles, ImageReader
 from wsss_zoo.data.transforms.crops import Position, index_and_visit
 from wsss_zoo.files.decoding import UInt8Array, image_size_of, read_rgb, readable_suffixes
 from wsss_zoo.files.listing import list_files
+from wsss_zoo.files.pixels import AS_STORED, PixelOptions
 from wsss_zoo.files.text import id_problem, normalise
 
 
@@ -83,16 +84,22 @@ class ImageFolder(GivenImages):
         leave_out: Folder whose files are not listed: that of the results, which may be inside.
         max_pixels: Pixels of the largest image that a loader process reads.
         num_workers: Loader processes.
+        pixels: Values and bands of the images that are shown.
 
     Raises:
         ValueError: If there is no such folder.
     """
 
     def __init__(
-        self, root: Path, leave_out: Path, max_pixels: int = 2**21, num_workers: int = 0
+        self,
+        root: Path,
+        leave_out: Path,
+        max_pixels: int = 2**21,
+        num_workers: int = 0,
+        pixels: PixelOptions = AS_STORED,
     ) -> None:
         super().__init__(num_workers)
-        self.root, self.max_pixels = root, max_pixels
+        self.root, self.max_pixels, self.pixels = root, max_pixels, pixels
         if not root.is_dir():
             what = "is a file; give the folder that it is in" if root.is_file() else "is missing"
             raise ValueError(f"folder {root} {what}")
@@ -125,7 +132,7 @@ class ImageFolder(GivenImages):
         return {i: str(Path(path).relative_to(self.root)) for i, path in self.files.items()}
 
     def _dataset(self) -> Dataset[dict[str, Any]]:
-        return ImagesToLabel(self.left, self.max_pixels)
+        return ImagesToLabel(self.left, self.max_pixels, self.pixels)
 
 
 class SplitImages(GivenImages):
@@ -191,8 +198,10 @@ class ImagesToLabel(Dataset[dict[str, Any]]):
     second one waits in memory. An unreadable one fails there again, where it can be reported.
     """
 
-    def __init__(self, files: dict[str, str], max_pixels: int) -> None:
-        self.files, self.max_pixels = list(files.items()), max_pixels
+    def __init__(
+        self, files: dict[str, str], max_pixels: int, pixels: PixelOptions = AS_STORED
+    ) -> None:
+        self.files, self.max_pixels, self.pixels = list(files.items()), max_pixels, pixels
 
     def __len__(self) -> int:
         return len(self.files)
@@ -201,19 +210,19 @@ class ImagesToLabel(Dataset[dict[str, Any]]):
         image_id, path = self.files[index_and_visit(position)[0]]
         image = None
         with suppress(OSError, ValueError), _any_size():
-            height, width = image_size_of(path)
+            height, width = image_size_of(path, self.pixels)
             if height * width <= self.max_pixels:
                 # A tensor goes through shared memory. An array would fill the pipe between the
                 # processes, where a worker whose parent was killed would wait for ever.
-                image = torch.from_numpy(read_rgb(path))
+                image = torch.from_numpy(read_rgb(path, self.pixels))
         return {"image_id": image_id, "path": path, "image": image}
 
 
-def image_of(batch: Mapping[str, Any]) -> UInt8Array | str:
+def image_of(batch: Mapping[str, Any], pixels: PixelOptions = AS_STORED) -> UInt8Array | str:
     """Take the image (H, W, 3) of a sample, or read it; a text says why it cannot be read."""
     given: torch.Tensor | None = batch["image"]
     try:
-        return read_any_size(batch["path"]) if given is None else given.numpy()
+        return read_any_size(batch["path"], pixels) if given is None else given.numpy()
     except OSError as error:
         # Without the remedy, which is about data sets.
         return str(error).partition("; ")[0]
@@ -221,10 +230,10 @@ def image_of(batch: Mapping[str, Any]) -> UInt8Array | str:
         return str(error)
 
 
-def read_any_size(path: str) -> UInt8Array:
+def read_any_size(path: str, pixels: PixelOptions = AS_STORED) -> UInt8Array:
     """Call `read_rgb` without Pillow's limit on the number of pixels: files are the user's own."""
     with _any_size():
-        return read_rgb(path)
+        return read_rgb(path, pixels)
 
 
 @contextmanager

@@ -12,8 +12,11 @@ from wsss_zoo.callbacks.writers.run_identity import evaluation_settings
 from wsss_zoo.deploy.image_folder import ImageFolder
 from wsss_zoo.deploy.prediction import TrainerOptions, predict_images
 from wsss_zoo.deploy.tiles import FolderLabeler
+from wsss_zoo.files.decoding import heif_hint
 from wsss_zoo.files.label_folder import LabelFolder
 from wsss_zoo.files.manifests import sha256_file
+from wsss_zoo.files.outputs import check_output_folder
+from wsss_zoo.files.pixels import PixelOptions, make_pixel_options
 from wsss_zoo.modules.evaluation import Evaluation
 from wsss_zoo.runs.checkpoints.segmenter import load_segmenter
 
@@ -42,6 +45,8 @@ def label(
     tile: int = 1024,
     classes: str | None = None,
     model: str | None = None,
+    value_range: list[float] | None = None,
+    bands: list[int] | None = None,
     num_workers: int = 1,
 ) -> int:
     """Write a mask for every image in a folder and its sub-folders.
@@ -63,6 +68,10 @@ def label(
         tile: Side of a tile in pixels.
         classes: Class list that replaces the names in the checkpoint.
         model: Method, if the checkpoint does not name it or names one of your own.
+        value_range: Values of black and white in images of more than 8 bits, as [0, 4095]; default:
+            those of the training.
+        bands: Numbers, from 1, of the three bands to show as red, green and blue; default: those of
+            the training.
         num_workers: Processes that read images.
 
     Returns:
@@ -79,10 +88,17 @@ def label(
         _check(options)
         if directory.resolve() == folder.resolve():
             raise ValueError(f"out {directory} is the folder of the images; choose another")
+        check_output_folder(directory, ["masks", "overlays"], ["manifest.json", "classes.txt"])
+        given = make_pixel_options(value_range, bands)
         data = ImageFolder(folder, directory, max_pixels, num_workers)
         if not data.files and not data.problems:
-            raise ValueError(f"there are no images that can be read in {folder}")
+            hint = heif_hint(data.others)
+            raise ValueError(f"there are no images that can be read in {folder}{hint}")
         trained = load_segmenter(ckpt_path, classes, model)
+    learned = trained.pixels
+    data.pixels = PixelOptions(
+        given.value_range or learned.value_range, given.bands or learned.bands
+    )
     if not trained.names_known:
         log.warning("the checkpoint has no class names; give them with --classes classes.txt")
     trained.method.evaluation = evaluation
@@ -92,7 +108,12 @@ def label(
         "method": type(trained.method).__name__,
         "class_names": trained.class_names,
         "checkpoint_sha256": sha256_file(Path(ckpt_path)),
-        "options": {**options, "evaluation": settings, "precision": str(trainer.precision)},
+        "options": {
+            **options,
+            "evaluation": settings,
+            "precision": str(trainer.precision),
+            **given.state(),
+        },
     }
     writer = FolderMaskWriter(
         LabelFolder(directory, identity),
@@ -102,7 +123,7 @@ def label(
         ignored=conf_thresh is not None,
         overwrite=overwrite,
     )
-    labeler = FolderLabeler(trained.method, tile, max_pixels, conf_thresh)
+    labeler = FolderLabeler(trained.method, tile, max_pixels, conf_thresh, data.pixels)
     progress = LabelProgress(Console())
     labeler.report = progress.draw_tile
     return predict_images(labeler, data, writer, trainer, progress, "masks")

@@ -18,6 +18,7 @@ from wsss_zoo.drawing.overlay import draw_overlay
 from wsss_zoo.drawing.pictures import draw_legend, font
 from wsss_zoo.files.atomic import replacing
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
+from wsss_zoo.files.pixels import AS_STORED, PixelOptions
 from wsss_zoo.files.pseudo_labels import voc_palette
 from wsss_zoo.modules.evaluation import Evaluation
 from wsss_zoo.runs.checkpoints.segmenter import load_segmenter
@@ -65,7 +66,8 @@ def load(
         raise ValueError(f"max_pixels is {max_pixels} and tile {tile}; give numbers >= 1")
     trained = load_segmenter(str(path), classes, model)
     trained.method.evaluation = evaluation or Evaluation()
-    labeler = FolderLabeler(trained.method, tile, max_pixels, conf_thresh).eval()
+    pixels = trained.pixels
+    labeler = FolderLabeler(trained.method, tile, max_pixels, conf_thresh, pixels).eval()
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return LoadedSegmenter(labeler.to(chosen), trained.class_names, trained.background)
 
@@ -105,7 +107,7 @@ class LoadedSegmenter:
             image = list(image)
         if isinstance(image, list | tuple):
             return [self(one) for one in image]
-        pixels = to_rgb(image)
+        pixels = to_rgb(image, self.labeler.pixels)
         with torch.inference_mode():
             return Segmentation(pixels, self.labeler.label(pixels, "image"), self)
 
@@ -201,10 +203,10 @@ class Segmentation:
         return "not sure" if index == IGNORE_INDEX else self.class_names[index]
 
 
-def to_rgb(image: Photo) -> UInt8Array:
+def to_rgb(image: Photo, pixels_of_files: PixelOptions = AS_STORED) -> UInt8Array:
     """Convert a photograph to RGB, (H, W, 3) uint8, upright; see `LoadedSegmenter`."""
     if isinstance(image, str | Path):
-        return read_any_size(str(image))
+        return read_any_size(str(image), pixels_of_files)
     if isinstance(image, Image.Image):
         if image.mode[0] in "IF":
             raise ValueError(

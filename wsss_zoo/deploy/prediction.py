@@ -12,6 +12,7 @@ from pytorch_lightning import LightningModule, Trainer
 
 from wsss_zoo.callbacks.writers.folder_masks import FolderWriter, LabelProgress
 from wsss_zoo.deploy.image_folder import GivenImages
+from wsss_zoo.files.decoding import heif_hint
 
 # Lightning's advice that does not apply here.
 _QUIET = (
@@ -70,7 +71,8 @@ def predict_images(
     parts = [f"{writer.result.directory}: {contents} of {writer.count} images"]
     parts += [f"{writer.found} of them were there before"] if writer.found else []
     parts += [f"{len(writer.problems)} problems"] if writer.problems else []
-    parts += [f"left out as no images: {_count_suffixes(data.others)}"] if data.others else []
+    left_out = f"left out as no images: {_count_suffixes(data.others)}{heif_hint(data.others)}"
+    parts += [left_out] if data.others else []
     progress.console.print("; ".join(parts), markup=False, highlight=False, soft_wrap=True)
     for problem in writer.problems:
         print(problem, file=sys.stderr)

@@ -12,6 +12,7 @@ from torch import Tensor
 from wsss_zoo.data.transforms.joint import to_float
 from wsss_zoo.deploy.image_folder import image_of
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
+from wsss_zoo.files.pixels import AS_STORED, PixelOptions
 from wsss_zoo.functional import sliding_windows
 from wsss_zoo.functional.views.windows import Box, merge_windows
 from wsss_zoo.methods.base import BaseMethod
@@ -54,20 +55,27 @@ class FolderLabeler(LightningModule):
         tile: Side of a tile, pixels.
         max_pixels: Pixels of the largest image that is run whole.
         conf_thresh: Pixels whose class has a lower probability, in [0, 1], get 255; None for none.
+        pixels: Values and bands of the images that are shown.
     """
 
     def __init__(
-        self, method: BaseMethod, tile: int, max_pixels: int, conf_thresh: float | None = None
+        self,
+        method: BaseMethod,
+        tile: int,
+        max_pixels: int,
+        conf_thresh: float | None = None,
+        pixels: PixelOptions = AS_STORED,
     ) -> None:
         super().__init__()
         self.method = method
         self.tile, self.max_pixels, self.conf_thresh = tile, max_pixels, conf_thresh
+        self.pixels = pixels
         #: Called after each tile of a large image.
         self.report: TileReport = lambda image_id, done, total: None
 
     def predict_step(self, batch: Mapping[str, Any], batch_idx: int) -> dict[str, Any]:
         """Give {"image" (H, W, 3) uint8, "preds" (H, W) uint8}, or {"problem"} if unreadable."""
-        image = image_of(batch)
+        image = image_of(batch, self.pixels)
         if isinstance(image, str):
             return {"problem": image}
         return {"image": image, "preds": self.label(image, batch["image_id"])}

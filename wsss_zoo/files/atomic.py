@@ -4,7 +4,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,9 @@ def replacing(path: Path, suffix: str = TEMPORARY, *, sync: bool = True) -> Iter
     Raises:
         OSError: If the file cannot be written; the message names ``path``.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}{suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield unfinished
         if sync:
             # Without it a power cut can leave the new name on an empty file.
@@ -38,7 +38,9 @@ def replacing(path: Path, suffix: str = TEMPORARY, *, sync: bool = True) -> Iter
         # Neither write nor fsync says to which file.
         raise OSError(error.errno, f"{error.strerror or error}, not written", str(path)) from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        # Below a file there is nothing to delete.
+        with suppress(NotADirectoryError):
+            unfinished.unlink(missing_ok=True)
 
 
 def write_atomic(path: Path, content: bytes | memoryview | str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss_zoo.files.atomic import TEMPORARY, write_json
+from wsss_zoo.files.outputs import check_output_folder
 from wsss_zoo.files.text import id_problem
 
 MANIFEST = "manifest.json"
@@ -118,6 +119,7 @@ def begin_folder_of(
         Ids of the images that need no work. ``manifest.json`` exists afterwards if that is all of
         them and the run was finished; else ``manifest.partial.json`` does.
     """
+    check_output_folder(directory)
     finished, begun = find_manifest(directory / MANIFEST), find_manifest(directory / HEADER)
     found = finished or begun
     if found is None and directory.exists() and any(directory.iterdir()):

@@ -7,7 +7,11 @@ from PIL import Image
 
 from wsss_zoo.files.atomic import replacing
 from wsss_zoo.files.decoding import UInt8Array, open_image, read_rgb
+from wsss_zoo.files.pixels import PixelOptions
 from wsss_zoo.files.pseudo_labels import label_path
+
+# A weak map is no map of fewer bits.
+_SIXTEEN_BITS = PixelOptions(value_range=(0, 2**16 - 1))
 
 
 def write_saliency_map(directory: Path, image_id: str, saliency: UInt8Array) -> None:
@@ -39,7 +43,7 @@ def read_saliency_map(path: Path) -> UInt8Array:
             f"{path} has transparent pixels, whose saliency is unknown; save the map as grey "
             "without transparency"
         )
-    colors = read_rgb(str(path))
+    colors = read_rgb(str(path), _SIXTEEN_BITS)
     grey: UInt8Array = colors[:, :, 0]
     if (colors != grey[:, :, None]).any():
         raise ValueError(

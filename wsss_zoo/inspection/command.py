@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -12,7 +13,9 @@ from rich.text import Text
 
 from wsss_zoo.data import BaseDataModule
 from wsss_zoo.drawing.contact_sheet import Tile, draw_contact_sheet
+from wsss_zoo.files.atomic import replacing
 from wsss_zoo.files.decoding import IGNORE_INDEX
+from wsss_zoo.files.outputs import check_output_file
 from wsss_zoo.inspection.inspection import ImageRecord, Inspection, inspect_data
 from wsss_zoo.inspection.oddities import find_oddities
 
@@ -31,7 +34,13 @@ def inspect_data_set(
         data: The data set.
         out: Picture sheet to write.
         num_images: Images on the sheet; 0 for none.
+
+    Raises:
+        OSError: If the sheet cannot be written.
+        ValueError: If the sheet's name has no suffix of a picture.
     """
+    if num_images > 0:
+        check_output_file(out, picture_suffixes())
     console = Console()
     found = _inspect(data, console)
     print_report(found, console)
@@ -40,11 +49,21 @@ def inspect_data_set(
     return 1 if found.errors else 0
 
 
+def picture_suffixes() -> list[str]:
+    """List the suffixes of pictures that can be written in colour."""
+    names = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+    return [s for name in names for s, n in Image.registered_extensions().items() if n == name]
+
+
 def print_report(found: Inspection, console: Console) -> None:
     """Print counts, classes, disagreements of tags and masks, oddities and all errors."""
     if found.splits:
         console.print(_split_table(found))
         console.print(_class_table(found))
+        if found.train in found.splits:
+            console.print(_mask_table(found))
+    for line in _value_lines(found):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     disagreements = found.disagreements()
     if disagreements:
         console.print(_disagreement_table(disagreements))
@@ -110,14 +129,14 @@ def _draw(data: BaseDataModule, found: Inspection, out: Path, count: int, consol
         for image_id in chosen
     ]
     title = f"{type(data).__name__}: {len(chosen)} of {len(found.records)} images"
-    out.parent.mkdir(parents=True, exist_ok=True)
     sheet = draw_contact_sheet(tiles, found.class_names, title=title, first_fg=found.first_fg)
-    sheet.save(out)
+    with replacing(out) as unfinished:
+        sheet.save(unfinished, Image.registered_extensions()[out.suffix.lower()])
     console.print(f"pictures: {out}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _warning(image_id: str, found: Inspection) -> str:
-    if found.records[image_id].errors:
+    if found.records[image_id].is_unusable:
         return "mask not usable"
     if image_id not in found.tags or not found.is_masked(image_id):
         return ""
@@ -139,7 +158,7 @@ def _split_table(found: Inspection) -> Table:
     columns = ("images", "with mask", "with tags", "unlabelled", "not usable")
     table = _table("images", "split", *columns)
     for name, ids in found.splits.items():
-        bad = [i for i in ids if found.records[i].errors]
+        bad = [i for i in ids if found.records[i].is_unusable]
         unlabeled = [i for i in ids if not found.is_masked(i) and i not in found.tags]
         masked, tagged = sum(map(found.is_masked, ids)), sum(i in found.tags for i in ids)
         counts = (len(ids), masked, tagged, len(set(unlabeled) - set(bad)), len(bad))
@@ -168,6 +187,32 @@ def _class_table(found: Inspection) -> Table:
     table.add_section()
     table.add_row("ignored (255)", "", str(ignored), share, *("" for _ in splits), style="dim")
     return table
+
+
+def _mask_table(found: Inspection) -> Table:
+    """Count the training masks that have each class."""
+    records = [found.records[i] for i in found.splits[found.train]]
+    masks = [record.pixels for record in records if record.pixels is not None]
+    table = _table(f"masks in {found.train}: {len(masks)}", "class", "masks", "pixels")
+    for index, name in enumerate(found.class_names):
+        counts = [int(pixels[index]) for pixels in masks]
+        style = "dim" if index < found.first_fg else None
+        table.add_row(Text(name), str(sum(map(bool, counts))), str(sum(counts)), style=style)
+    return table
+
+
+def _value_lines(found: Inspection) -> list[str]:
+    """Say which values images of more than 8 bits hold, and which are black and white."""
+    facts = [record.facts for record in found.records.values() if record.facts]
+    lines = []
+    for shown in dict.fromkeys(fact.shown for fact in facts if fact.shown and fact.extent):
+        extents = [fact.extent for fact in facts if fact.shown == shown and fact.extent]
+        smallest, largest = min(low for low, _ in extents), max(high for _, high in extents)
+        lines.append(
+            f"images of more than 8 bits: {len(extents)}, values {smallest:g} to {largest:g}, "
+            f"black {shown[0]:g}, white {shown[1]:g}"
+        )
+    return lines
 
 
 def _disagreement_table(disagreements: dict[str, tuple[list[str], list[str]]]) -> Table:

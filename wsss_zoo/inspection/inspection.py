@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.data.reading.image_files import ImageFiles, ImageSource, size_problem
 from wsss_zoo.data.reading.tag_files import Tags
 from wsss_zoo.data.sets.folder import Folder
-from wsss_zoo.files.decoding import is_turned
+from wsss_zoo.files.decoding import ImageFacts, has_alpha, is_turned, undecided_problem
 
 Track = Callable[[Iterable["ImageRecord"], int], Iterable["ImageRecord"]]
 
@@ -34,6 +34,8 @@ class ImageRecord:
         digest: Hash of the pixels; empty if the image cannot be read.
         is_flat: Whether all pixels have one colour.
         is_turned: Whether the image is turned by its EXIF data and has a mask.
+        facts: What a check of the image file found; None without a readable file.
+        mask_has_alpha: Whether the mask has opacity, which is not read.
     """
 
     image_id: str
@@ -43,6 +45,13 @@ class ImageRecord:
     digest: bytes = b""
     is_flat: bool = False
     is_turned: bool = False
+    facts: ImageFacts | None = None
+    mask_has_alpha: bool = False
+
+    @property
+    def is_unusable(self) -> bool:
+        """Whether the image or its mask cannot be used."""
+        return bool(self.errors) or (self.facts is not None and self.facts.is_undecided)
 
 
 @dataclass(frozen=True)
@@ -132,6 +141,9 @@ def inspect_data(data: BaseDataModule, track: Track) -> Inspection:
         tags = _read_tags(data, ids, errors)
     for record in records.values():
         errors.extend(record.errors)
+    problem = undecided_problem(facts_by_path(records, data))
+    if problem is not None:
+        errors.append(problem)
     held_out = [name for name in (data.val_split, data.test_split) if name and name in splits]
     return Inspection(
         class_names,
@@ -147,22 +159,32 @@ def inspect_data(data: BaseDataModule, track: Track) -> Inspection:
     )
 
 
+def facts_by_path(
+    records: Mapping[str, ImageRecord], data: BaseDataModule
+) -> dict[str, ImageFacts]:
+    """List what the checks of image files found, by their path."""
+    found = {i: r.facts for i, r in records.items() if r.facts is not None}
+    return {data.files.images[i]: facts for i, facts in found.items()}
+
+
 def inspect_image(source: ImageSource, image_id: str) -> ImageRecord:
     """Read one image and its mask; whatever is wrong stands in the record."""
     errors: list[str] = []
-    image = mask = None
+    image = mask = facts = None
+    files = source if isinstance(source, ImageFiles) else None
     try:
         with _collecting(errors):
-            image = source.read_image(image_id)
+            facts = files.examine(image_id) if files else None
+            if facts is None or not facts.is_undecided:
+                image = source.read_image(image_id)
     except KeyError:
         problem = f"id {image_id!r} is on a list, but has no image; add it or delete the line"
         return ImageRecord(image_id, [problem])
     with _collecting(errors):
         mask = source.read_mask(image_id)
     if image is None:
-        return ImageRecord(image_id, errors)
+        return ImageRecord(image_id, errors, facts=facts)
     size = (image.shape[0], image.shape[1])
-    files = source if isinstance(source, ImageFiles) else None
     if mask is not None and mask.shape != size:
         name = files.masks[image_id] if files else ""
         errors.append(size_problem(name, mask.shape, f"image {image_id}", size))
@@ -175,7 +197,14 @@ def inspect_image(source: ImageSource, image_id: str) -> ImageRecord:
         digest=hashlib.blake2b(image.tobytes() + str(image.shape).encode()).digest(),
         is_flat=bool((image == image[0, 0]).all()),
         is_turned=mask is not None and files is not None and is_turned(files.images[image_id]),
+        facts=facts,
+        mask_has_alpha=mask is not None and files is not None and _mask_has_alpha(files, image_id),
     )
+
+
+def _mask_has_alpha(files: ImageFiles, image_id: str) -> bool:
+    path = files.masks[image_id]
+    return not path.endswith(".mat") and has_alpha(path)
 
 
 @contextmanager

@@ -4,6 +4,9 @@ from collections import defaultdict
 
 import numpy as np
 
+from wsss_zoo.data.reading.class_files import is_background_name
+from wsss_zoo.data.reading.image_files import MIXED_WHITE, MIXED_WHITE_REMEDY, mixed_white, notes_of
+from wsss_zoo.data.sets.folder import BACKGROUND_REMEDY
 from wsss_zoo.files.decoding import IGNORE_INDEX
 from wsss_zoo.inspection.inspection import ImageRecord, Inspection
 
@@ -17,6 +20,16 @@ def find_oddities(found: Inspection) -> dict[str, list[str]]:
     for record in found.records.values():
         for kind in _of_image(record) + _of_mask(record, len(found.class_names), found.first_fg):
             oddities[kind].append(record.image_id)
+    facts = [(i, record.facts) for i, record in found.records.items() if record.facts]
+    oddities |= notes_of(facts)
+    first = found.class_names[0]
+    if found.first_fg and not is_background_name(first):
+        oddities[f"{first!r} is taken for the background, as it is the first class"].append(
+            BACKGROUND_REMEDY
+        )
+    mixed = mixed_white(_contents(found))
+    if mixed:
+        oddities[f"{MIXED_WHITE}; {MIXED_WHITE_REMEDY}"] += mixed
     masked = [i for i in found.records if found.is_masked(i)]
     if _UNIFORM in oddities and not any(found.classes_in_mask(i) for i in masked):
         oddities["no mask has any foreground"].append(
@@ -35,6 +48,7 @@ def _of_image(record: ImageRecord) -> list[str]:
     kinds = {
         f"images with a side below {_TINY} pixels": record.size and min(record.size) < _TINY,
         "images of a single colour": record.is_flat,
+        "masks with opacity, of which the colour below counts": record.mask_has_alpha,
         "images turned by their EXIF data; see that their masks are upright": record.is_turned,
     }
     return [kind for kind, applies in kinds.items() if applies]
@@ -46,6 +60,18 @@ def _of_mask(record: ImageRecord, num_classes: int, first_fg: int) -> list[str]:
     if not np.any(record.pixels[:first_fg]):
         return ["masks in which everything is ignored (255)"]
     return [_UNIFORM if record.pixels[IGNORE_INDEX] else "masks of background only"]
+
+
+def _contents(found: Inspection) -> dict[str, tuple[bool, bool]]:
+    """Whether each mask has a class besides index 0, and whether it has 0 and 255."""
+    return {
+        image_id: (
+            bool(record.pixels[1 : len(found.class_names)].any()),
+            bool(record.pixels[IGNORE_INDEX] and record.pixels[0]),
+        )
+        for image_id, record in found.records.items()
+        if record.pixels is not None
+    }
 
 
 def _compare_splits(found: Inspection, oddities: dict[str, list[str]]) -> None:

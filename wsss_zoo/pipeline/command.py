@@ -21,6 +21,7 @@ from rich.markup import escape
 from wsss_zoo import __version__
 from wsss_zoo.arguments.command_parser import usage_errors
 from wsss_zoo.files.atomic import read_json, write_atomic, write_json
+from wsss_zoo.files.outputs import check_output_folder
 from wsss_zoo.pipeline.linked_runs import link_finished_runs
 from wsss_zoo.pipeline.recipe import MAPS, Recipe, Step, fill, read_recipe
 from wsss_zoo.pipeline.time_left import time_left
@@ -68,6 +69,7 @@ def run_recipe(
     with usage_errors():
         steps = read_recipe(recipe, other_options)
     root = root or Path("runs", "pipelines", steps.name)
+    check_output_folder(root)
     root.mkdir(parents=True, exist_ok=True)
     with _lock(root) as lock:
         with usage_errors():

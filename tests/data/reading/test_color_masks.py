@@ -83,3 +83,26 @@ def test_jpeg_masks_are_refused(tmp_path, pixels):
     path = saved(tmp_path, Image.fromarray(pixels), "m.jpg")
     with pytest.raises(ValueError, match=r"m\.jpg is a JPEG"):
         ColorTable(COLORS).read(path)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_a_mask_in_the_opacity_alone_is_refused(tmp_path, mode):
+    opacity = np.zeros((4, 6), dtype=np.uint8)
+    opacity[:, :2] = 255
+    image = Image.new("RGB" if mode == "RGBA" else "L", (6, 4))
+    image.putalpha(Image.fromarray(opacity))
+    path = saved(tmp_path, image)
+    message = r"m\.png has 16 transparent and 8 opaque pixels of the colour 0 0 0; opacity is not"
+    with pytest.raises(ValueError, match=message):
+        ColorTable(COLORS).read(path)
+
+
+def test_pixels_that_were_erased_are_refused(tmp_path, pixels, indices):
+    rgba = np.dstack([pixels, np.full(indices.shape, 255, dtype=np.uint8)])
+    rgba[indices == 0, 3] = 0
+    path = saved(tmp_path, Image.fromarray(rgba))
+    np.testing.assert_array_equal(ColorTable(COLORS).read(path), indices)
+    rgba[np.nonzero(indices == 1)[0][0], np.nonzero(indices == 1)[1][0], 3] = 0
+    path = saved(tmp_path, Image.fromarray(rgba))
+    with pytest.raises(ValueError, match=r"m\.png has 1 transparent and .* colour 128 0 0"):
+        ColorTable(COLORS).read(path)

@@ -325,6 +325,60 @@ def test_empty_files_are_found_in_setup(folder_root):
         data.setup("fit")
 
 
+def test_what_is_printed(folder_root, tmp_path):
+    listed(folder_root, train=["img 0", "img 1", "img 4"], val=["img 2"])
+    assert str(Folder(str(folder_root))) == (
+        f"Folder {folder_root}: 3 classes (background, cup, plate)\n"
+        "  train: 3 images\n  val: 1 images"
+    )
+    assert "data root" in str(Folder(str(tmp_path / "gone")))
+
+
+def test_a_folder_of_heic_files_says_what_reads_them(folder_root):
+    for path in (folder_root / "images").iterdir():
+        path.rename(path.with_suffix(".heic"))
+    message = r"has no images that can be read; HEIC files .* 'pip install wsss_zoo\[heif\]'"
+    with pytest.raises(FileNotFoundError, match=message):
+        Folder(str(folder_root)).setup("fit")
+
+
+def test_a_list_whose_background_is_not_first(folder_root, caplog):
+    (folder_root / "classes.txt").write_text("cup\nplate\nbackground\n")
+    with pytest.raises(ValueError, match=r"has 'background' at index 2, but index 0 \('cup'\)"):
+        Folder(str(folder_root)).setup("fit")
+    assert Folder(str(folder_root), background=False).class_names[2] == "background"
+    (folder_root / "classes.txt").write_text("soil\ncup\nplate\n")
+    assert Folder(str(folder_root)).class_names[0] == "soil"
+    assert "begins with 'soil', which is taken for the background: if it is a" in caplog.text
+    (folder_root / "classes.txt").write_text("background cup plate\n")
+    with pytest.raises(ValueError, match="has one class, 'background cup plate', and index 0 is"):
+        Folder(str(folder_root)).setup("fit")
+
+
+def test_masks_of_grey_values_that_are_not_indices(folder_root):
+    """The way out for masks whose background is not 0."""
+    (folder_root / "classes.txt").write_text("background 2 2 2\ncup 0 0 0\nignore 255 255 255\n")
+    mask = np.full((40, 60), 2, dtype=np.uint8)
+    mask[:9], mask[-1] = 0, 255
+    for number in range(4):
+        Image.fromarray(mask).save(folder_root / "masks" / f"img {number}.png")
+    expected = np.select([mask == 2, mask == 0], [0, 1], 255)
+    np.testing.assert_array_equal(Folder(str(folder_root)).read_mask("img 0"), expected)
+
+
+def test_an_empty_tag_is_not_a_missing_row(folder_root):
+    """A row without classes says that the image shows none of them."""
+    (folder_root / "image_labels.csv").write_text("id,classes\nimg 4,cup;plate\nimg 5,\n")
+    data = Folder(str(folder_root), val_fraction=0)
+    assert data.read_tags(["img 4", "img 5"]) == {"img 4": ["cup", "plate"], "img 5": []}
+    assert data.labels_of(["img 5"], from_masks=True)["img 5"].tolist() == [0, 0]
+    assert "img 5" in data.split_ids("tagged")
+    (folder_root / "image_labels.csv").write_text("id,classes\nimg 4,cup;plate\n")
+    data = Folder(str(folder_root), val_fraction=0)
+    assert "img 5" not in data.labels_of(["img 5"], from_masks=True)
+    assert "img 5" not in data.split_ids("tagged")
+
+
 def test_files_of_other_kinds_are_said(folder_root, caplog):
     (folder_root / "images" / "img 7.heic").write_bytes(b"")
     (folder_root / "mask").mkdir()

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsss_zoo.data.reading.class_files import Color
+from wsss_zoo.data.reading.class_entries import Color
 from wsss_zoo.data.reading.image_files import ImageFiles
 from wsss_zoo.files.decoding import UInt8Array, open_mask
 
@@ -28,8 +28,11 @@ class ColorTable:
     def read(self, path: str) -> UInt8Array:
         """Read the class index per pixel of a mask, (H, W), 255 = ignored, upright.
 
-        The mask may be a palette, grey or RGB image. Transparency is ignored: the colour below it
-        counts. A colour that is not in the table is a ValueError, and so is a JPEG.
+        The mask may be a palette, grey or RGB image. The colour below transparent pixels counts.
+
+        Raises:
+            ValueError: If a colour is not in the table, the file may have losses, or a colour is
+                transparent in some pixels and opaque in others: then opacity is part of the mask.
         """
         image = open_mask(path)
         if image.mode.startswith("I"):
@@ -38,6 +41,8 @@ class ColorTable:
                 "list of classes if it holds class indices"
             )
         keys, values = _color_keys(image)
+        if image.mode in ("RGBA", "LA", "PA"):
+            _refuse_opacity(path, keys, np.asarray(image.getchannel("A")))
         places = np.searchsorted(self._keys, keys)
         known = self._keys[places] == keys
         indices: UInt8Array = self._indices[places]
@@ -75,6 +80,23 @@ class ColorMaskFiles(ImageFiles):
     def read_values(self, path: str) -> UInt8Array:
         """Read the class of the table per pixel, (H, W)."""
         return self.table.read(path)
+
+
+def _refuse_opacity(path: str, keys: Keys, opacity: UInt8Array) -> None:
+    """Refuse a mask in which pixels of one colour differ in opacity, (H, W)."""
+    clear = opacity < 128
+    if clear.all() or not clear.any():
+        return
+    both = np.intersect1d(keys[clear], keys[~clear])
+    if both.size:
+        key = int(both[0])
+        of_color = keys == key
+        raise ValueError(
+            f"{path} has {np.count_nonzero(clear & of_color)} transparent and "
+            f"{np.count_nonzero(~clear & of_color)} opaque pixels of the colour {key & 255} "
+            f"{key >> 8 & 255} {key >> 16}; opacity is not read, so that they would be one class: "
+            "save the mask without opacity, classes as colours"
+        )
 
 
 def _color_keys(image: Image.Image) -> tuple[Keys, UInt8Array | None]:

@@ -1,7 +1,8 @@
 """Images and masks on disk: where they are, how they are read, what is wrong with them."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -11,11 +12,15 @@ from numpy.typing import NDArray
 
 from wsss_zoo.files.decoding import (
     IGNORE_INDEX,
+    ImageFacts,
     UInt8Array,
+    examine_image,
     image_size_of,
     read_index_mask,
     read_rgb,
+    undecided_problem,
 )
+from wsss_zoo.files.pixels import AS_STORED, PixelOptions
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +28,14 @@ T = TypeVar("T")
 # A value that no mask may hold: the look-up table sends unknown class indices here.
 _UNKNOWN = 254
 _CHECK_THREADS = 4  # decoding releases the interpreter lock
+
+
+#: What `mixed_white` finds, and the way out.
+MIXED_WHITE = "masks of 0 and 255 only, where 255 occurs in hardly any other mask"
+MIXED_WHITE_REMEDY = (
+    "if 255 stands for a class in these masks and not for ignored pixels, write the index of the "
+    "class in its place"
+)
 
 
 class Checks(NamedTuple):
@@ -70,12 +83,14 @@ class ImageFiles:
     """Image files by id, mask files by id where there are any, and what the masks' values mean.
 
     ``index_map`` has the class index for each value in a mask file, 255 where the class is not
-    used. Values beyond its end, other than 255, are errors.
+    used. Values beyond its end, other than 255, are errors. ``pixels`` says which values and bands
+    of the images are shown.
     """
 
     images: dict[str, str]
     masks: dict[str, str]
     index_map: Sequence[int]
+    pixels: PixelOptions = field(default=AS_STORED, kw_only=True)
     _table: UInt8Array = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -91,7 +106,7 @@ class ImageFiles:
 
     def read_image(self, image_id: str) -> UInt8Array:
         """Read an RGB image, (H, W, 3), turned as its EXIF orientation says."""
-        return read_rgb(self.images[image_id])
+        return read_rgb(self.images[image_id], self.pixels)
 
     def read_mask(self, image_id: str) -> UInt8Array | None:
         """See `ImageSource.read_mask`."""
@@ -123,15 +138,36 @@ class ImageFiles:
 
     def image_size(self, image_id: str) -> tuple[int, int]:
         """Read height and width, pixels, from the file's header."""
-        return image_size_of(self.images[image_id])
+        return image_size_of(self.images[image_id], self.pixels)
+
+    def examine(self, image_id: str) -> ImageFacts:
+        """Check an image file, see `examine_image`."""
+        return examine_image(self.images[image_id], self.pixels)
 
     def check(self, image_ids: Sequence[str], checks: Checks) -> None:
         """See `ImageSource.check`."""
         _raise_missing("image", self.images, image_ids)
+        facts: dict[str, ImageFacts] = {}
+        if checks.open_files:
+            if checks.masks:
+                _raise_missing("mask", self.masks, image_ids)
+            facts = dict(zip(image_ids, _for_each(self.examine, image_ids), strict=True))
+            problem = undecided_problem({self.images[i]: fact for i, fact in facts.items()})
+            if problem is not None:
+                raise ValueError(problem)
+            for note, ids in notes_of(facts.items()).items():
+                logger.warning("%s: %d, first: %s", note, len(ids), self.images[ids[0]])
         if checks.masks:
-            check_masks(self, image_ids, self.image_size, checks)
-        elif checks.open_files:
-            _for_each(self.image_size, image_ids)
+            check_masks(self, image_ids, lambda image_id: facts[image_id].size, checks)
+
+
+def notes_of(facts: Iterable[tuple[str, ImageFacts]]) -> dict[str, list[str]]:
+    """List image ids by what is suspicious about the files, given the facts of each id."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for image_id, fact in facts:
+        for note in fact.notes:
+            found[note].append(image_id)
+    return found
 
 
 def check_masks(
@@ -152,7 +188,8 @@ def check_masks(
         return None
     occurs = np.zeros(256, dtype=np.bool_)
 
-    def check_one(image_id: str) -> None:
+    def check_one(image_id: str) -> tuple[bool, bool]:
+        """Whether the mask has another class than index 0, and whether it has 0 and 255."""
         image_size = size_of(image_id)
         # Decoding tells the size too: a mask is opened once.
         mask = files.read_mask(image_id) if checks.mask_values else None
@@ -161,12 +198,21 @@ def check_masks(
             raise ValueError(
                 size_problem(files.masks[image_id], mask_size, f"image {image_id}", image_size)
             )
-        if mask is not None:
-            occurs[mask] = True
+        if mask is None:
+            return True, True
+        occurs[mask] = True
+        # In eight bits 0 becomes 255 and 255 becomes 254.
+        has_white = bool((mask == IGNORE_INDEX).any() and (mask == 0).any())
+        return bool((mask - 1 < IGNORE_INDEX - 1).any()), has_white
 
-    _for_each(check_one, image_ids)
+    found = _for_each(check_one, image_ids)
     if not checks.mask_values:
         return None
+    mixed = mixed_white(dict(zip(image_ids, found, strict=True)))
+    if mixed:
+        text = "%s: %d of %d, first: %s; %s"
+        first = files.masks[mixed[0]]
+        logger.warning(text, MIXED_WHITE, len(mixed), len(found), first, MIXED_WHITE_REMEDY)
     if image_ids and not occurs[1:IGNORE_INDEX].any() and len(files.index_map) > 1:
         logger.warning(
             "none of the %d masks has a class besides index 0, first: %s; if 255 stands for a "
@@ -176,6 +222,22 @@ def check_masks(
             files.masks[image_ids[0]],
         )
     return occurs
+
+
+def mixed_white(contents: Mapping[str, tuple[bool, bool]]) -> list[str]:
+    """List the masks that may have been saved as black and white among others of class indices.
+
+    ``contents`` says by image id whether a mask has a class besides index 0, and whether it has 0
+    and 255. Masks of 0 and 255 alone are suspicious if there are several, and few masks have a
+    class and 255.
+
+    >>> mixed_white({"a": (True, False), "b": (False, True), "c": (False, True)})
+    ['b', 'c']
+    """
+    white = [image_id for image_id, content in contents.items() if content == (False, True)]
+    counts = Counter(contents.values())
+    is_mixed = len(white) > 1 and counts[True, False] > 0 and counts[True, True] < len(white)
+    return white if is_mixed else []
 
 
 def size_problem(mask: str, mask_size: Sequence[int], image: str, image_size: Sequence[int]) -> str:

@@ -9,13 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from wsss_zoo.data.base import BaseDataModule
-from wsss_zoo.data.reading.class_files import ClassFile, find_class_file, read_class_file
+from wsss_zoo.data.reading.class_files import (
+    ClassFile,
+    check_background,
+    find_class_file,
+    is_background_name,
+    read_class_file,
+)
 from wsss_zoo.data.reading.color_masks import ColorMaskFiles, ColorTable
 from wsss_zoo.data.reading.image_files import ImageFiles
 from wsss_zoo.data.reading.splits import read_split
 from wsss_zoo.data.reading.tag_files import TAG_FILES, Tags, read_tag_file
-from wsss_zoo.files.decoding import readable_suffixes
+from wsss_zoo.files.decoding import heif_hint, readable_suffixes
 from wsss_zoo.files.listing import Listing, find_one, ids_by_name, list_files
+from wsss_zoo.files.pixels import PixelOptions, make_pixel_options
 from wsss_zoo.files.text import Report, raise_problem
 
 logger = logging.getLogger(__name__)
@@ -28,6 +35,11 @@ _LAYOUT = """expected
                             the colours of classes.txt
   <root>/image_labels.csv   optional tags: a header, then lines 'id,class;class' (or .json)
   <root>/splits/train.txt   optional lists of ids, one a line (train, val, test, any name)"""
+#: What to do if the first class of a list is no background.
+BACKGROUND_REMEDY = (
+    "if it is a class like the others, write 'background' before it where masks hold 0 for the "
+    "background, else give --data.background false"
+)
 _DEFAULT_SPLITS = ("train", "val", "all", "tagged", "masked", "extra")
 
 
@@ -52,6 +64,11 @@ class Folder(BaseDataModule):
     Args:
         root: The folder.
         background: Whether the first line of ``classes.txt`` is a background class.
+        value_range: Values of black and white in images of more than 8 bits, as ``[0, 4095]`` for
+            12 bits in 16; else those of ``classes.json``. Checkpoints keep it. None reads 16 bits
+            that are used in full, and refuses what has no defined white.
+        bands: Numbers, from 1, of the three bands to show as red, green and blue, as ``[1, 2, 3]``
+            where a fourth is near infrared; else those of ``classes.json``. Checkpoints keep them.
         val_fraction: Share of the images with masks to hold out without ``val.txt``, ``train.txt``.
         outside_links: Whether symbolic links may lead out of the root.
         **kwargs: See `BaseDataModule`.
@@ -62,6 +79,8 @@ class Folder(BaseDataModule):
         root: str,
         *,
         background: bool = True,
+        value_range: list[float] | None = None,
+        bands: list[int] | None = None,
         val_fraction: float = 0.2,
         outside_links: bool = False,
         **kwargs: Any,
@@ -71,6 +90,7 @@ class Folder(BaseDataModule):
             raise ValueError(f"val_fraction must be in [0, 1), but got {val_fraction}")
         self.root = Path(root)
         self.background = background
+        self._given_pixels = make_pixel_options(value_range, bands)
         self.val_fraction = val_fraction
         self.outside_links = outside_links
         # The inspection collects problems where training is refused.
@@ -87,6 +107,12 @@ class Folder(BaseDataModule):
     def known_classes(self) -> list[str]:
         """Names in ``classes.txt`` or ``classes.json``."""
         return self._class_file.names
+
+    @property
+    def stated_pixels(self) -> PixelOptions:
+        """See `BaseDataModule.stated_pixels`: options, else ``classes.json``."""
+        given, listed = self._given_pixels, self._class_file.pixels
+        return PixelOptions(given.value_range or listed.value_range, given.bands or listed.bands)
 
     def split_ids(self, split: str) -> list[str]:
         """List the ids of ``splits/<split>.txt``, of a list file, or of a default split."""
@@ -123,9 +149,12 @@ class Folder(BaseDataModule):
             if listing.others:
                 first = ", ".join(Path(path).name for path in listing.others[:3])
                 text = "%d files in %s are left out, as they are no images that can be read"
+                first += heif_hint(listing.others)
                 logger.warning(f"{text}, first: %s", len(listing.others), self.root / name, first)
         if not images:
-            raise FileNotFoundError(f"{self.root / 'images'} has no images; {_LAYOUT}")
+            others = self._listings["images"].others
+            hint = f" that can be read{heif_hint(others)}" if others else ""
+            raise FileNotFoundError(f"{self.root / 'images'} has no images{hint}; {_LAYOUT}")
         other_case = {image_id.casefold(): image_id for image_id in images}
         for image_id in [image_id for image_id in masks if image_id not in images]:
             close = other_case.get(image_id.casefold())
@@ -194,7 +223,13 @@ class Folder(BaseDataModule):
         path = find_class_file(self.root)
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing; {_LAYOUT}")
-        return read_class_file(path)
+        found = read_class_file(path)
+        if self.background:
+            check_background(found.names, path)
+            if not is_background_name(found.names[0]):
+                text = "%s begins with %r, which is taken for the background: %s"
+                logger.warning(text, path, found.names[0], BACKGROUND_REMEDY)
+        return found
 
     @cached_property
     def _listings(self) -> dict[str, Listing]:

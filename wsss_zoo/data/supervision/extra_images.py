@@ -104,7 +104,7 @@ def _read_root(root: Path, domain: str, images: Catalog) -> tuple[ImageFiles, Ta
     if left_out:
         text = "%s: %d of %d images are left out, as they have no tag of a class in use"
         logger.warning(text, root, left_out, len(files))
-    return ImageFiles(files, {}, ()), used
+    return ImageFiles(files, {}, (), pixels=images.pixels), used
 
 
 def _read_tags(root: Path, files: dict[str, str], images: Catalog) -> Tags:

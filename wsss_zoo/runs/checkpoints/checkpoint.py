@@ -58,6 +58,13 @@ def read_checkpoint(path: str, model_class_path: str | None = None) -> dict[str,
     return checkpoint
 
 
+def data_state(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Find what the data module left in a checkpoint; {} if nothing."""
+    # It stands under the name of the module's class.
+    states = (v for v in checkpoint.values() if isinstance(v, dict) and "class_names" in v)
+    return next(states, {})
+
+
 def check_checkpoint_fits(
     path: str,
     checkpoint: Mapping[str, Any],

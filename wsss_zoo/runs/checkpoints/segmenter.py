@@ -11,8 +11,9 @@ import torch
 import wsss_zoo.methods  # noqa: F401  (importing is what makes the methods known)
 from wsss_zoo.arguments.checks import loaded_class, subclasses
 from wsss_zoo.data.reading.class_files import read_class_file
+from wsss_zoo.files.pixels import AS_STORED, PixelOptions, options_from_state
 from wsss_zoo.methods.base import BaseMethod, without_start_weights
-from wsss_zoo.runs.checkpoints.checkpoint import read_checkpoint
+from wsss_zoo.runs.checkpoints.checkpoint import data_state, read_checkpoint
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class TrainedSegmenter:
     background: bool
     #: Whether the names are known; otherwise they are numbers.
     names_known: bool
+    #: Values and bands of images that were shown in training.
+    pixels: PixelOptions = AS_STORED
 
 
 def load_segmenter(
@@ -51,13 +54,13 @@ def load_segmenter(
     if purpose != "segmentation":
         raise ValueError(f"checkpoint {path} holds {kind.__name__}, which {_REMEDIES[purpose]}")
     method = _with_weights(path, kind, options, checkpoint["state_dict"])
-    # The data module's state, under the name of its class.
-    saved = next((v for v in checkpoint.values() if isinstance(v, dict) and "class_names" in v), {})
+    saved = data_state(checkpoint)
     count = int(options["num_classes"])
     names = _class_names(path, count, saved.get("class_names"), classes)
     shown = names or [f"class {index}" for index in range(count)]
     background = bool(saved.get("background", names is None or shown[0] == "background"))
-    return TrainedSegmenter(method.eval(), shown, background, names is not None)
+    pixels = options_from_state(saved.get("pixels"))
+    return TrainedSegmenter(method.eval(), shown, background, names is not None, pixels)
 
 
 def _method_class(path: str, held: str | None, asked: str | None) -> type[BaseMethod]:
