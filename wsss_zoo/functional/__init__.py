@@ -99,6 +99,13 @@ from wsss_zoo.functional.regions.region_graph import (
     region_adjacency,
 )
 from wsss_zoo.functional.regions.superpixels import superpixel_backend, superpixels
+from wsss_zoo.functional.sparse.drawing import boxes_to_mask, draw_strokes
+from wsss_zoo.functional.sparse.simulation import (
+    simulate_blocks,
+    simulate_boxes,
+    simulate_points,
+    simulate_scribbles,
+)
 from wsss_zoo.functional.tags import gate_by_tags, mask_to_image_labels
 from wsss_zoo.functional.views.cutmix import cutmix, draw_cutmix_boxes, draw_cutmix_masks
 from wsss_zoo.functional.views.ensemble import cells_to_crop, crop_to_cells, ensemble_update
@@ -127,6 +134,8 @@ __all__ += ["kept_edges", "label_loss", "majority", "nearest_clean", "noise_thre
 __all__ += ["pool_regions", "prune_edges", "region_adjacency", "region_loss"]
 __all__ += ["seed_missing_classes", "superpixel_backend", "superpixels", "temper", "vote"]
 __all__ += ["vote_counts", "write_back", "youden_threshold"]
+__all__ += ["boxes_to_mask", "draw_strokes", "simulate_blocks", "simulate_boxes"]
+__all__ += ["simulate_points", "simulate_scribbles"]
 __all__ += ["gate_by_tags", "mask_to_image_labels"]
 __all__ += ["cells_to_crop", "crop_to_cells", "cutmix", "draw_cutmix_boxes", "draw_cutmix_masks"]
 __all__ += ["ensemble_update", "image_patches", "sliding_windows"]
