@@ -129,7 +129,7 @@ def make_images_with_masks(
     novel = [images.class_names.index(name) for name in images.novel_classes]
     # Base classes are pasted over the pseudo-labels of novel ones.
     images.check_images(ids if novel else true_ids, masks=True)
-    pseudo = _open_pseudo_labels(images, options, pseudo_ids) if pseudo_ids else None
+    pseudo = open_pseudo_labels(images, options, pseudo_ids) if pseudo_ids else None
     repeat = options.repeat_labeled and true_ids and pseudo_ids
     times = -(-len(pseudo_ids) // len(true_ids)) if repeat else 1
     weak_shot = options.supervision == "weak_shot"
@@ -149,14 +149,23 @@ def make_images_with_masks(
     )
 
 
-def _open_pseudo_labels(
-    images: Catalog, options: TrainingOptions, ids: Sequence[str]
+def open_pseudo_labels(
+    images: Catalog, options: TrainingOptions, ids: Sequence[str], *, all_needed: bool = True
 ) -> ImageFiles:
+    """Check and open the pseudo-labels of images; of those that have one unless ``all_needed``."""
     given = options.pseudo_label_dir or []
     files: dict[str, str] = {}
     for directory in map(Path, [given] if isinstance(given, str) else given):
         read_manifest(directory, images.class_names)
         files = files_by_stem(directory, [".png"]) | files
+    if not all_needed:
+        ids = [image_id for image_id in ids if image_id in files]
+        if given and not ids:
+            raise FileNotFoundError(
+                f"pseudo_label_dir {given} has no pseudo-label of a training image; correct the "
+                "folder or leave it out"
+            )
+        files = {image_id: files[image_id] for image_id in ids}
     images.check_images(ids, masks=False)
     labels = ImageFiles({}, files, range(images.num_classes))
     checks = Checks(True, images.check_masks, images.check_files)
