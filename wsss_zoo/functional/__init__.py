@@ -4,6 +4,8 @@ All raise a ValueError for arguments outside the documented shapes, types and ra
 section lists further errors.
 """
 
+from wsss_zoo.files.outlines import mask_polygons, polygon_mask
+from wsss_zoo.files.run_lengths import decode_brush, decode_rows, encode_brush, encode_rows
 from wsss_zoo.functional.cams.calibrated_fusion import calibrated_fusion
 from wsss_zoo.functional.cams.cam import (
     cam_to_label,
@@ -139,3 +141,5 @@ __all__ += ["simulate_points", "simulate_scribbles"]
 __all__ += ["gate_by_tags", "mask_to_image_labels"]
 __all__ += ["cells_to_crop", "crop_to_cells", "cutmix", "draw_cutmix_boxes", "draw_cutmix_masks"]
 __all__ += ["ensemble_update", "image_patches", "sliding_windows"]
+__all__ += ["decode_brush", "decode_rows", "encode_brush", "encode_rows", "mask_polygons"]
+__all__ += ["polygon_mask"]
