@@ -24,12 +24,17 @@ from wsss_zoo.functional.co_attention.attention import (
 )
 from wsss_zoo.functional.co_attention.loss import co_attention_loss, exclusive_labels
 from wsss_zoo.functional.crf.dense_crf import dense_crf
+from wsss_zoo.functional.losses.candidate import absent_class_loss, candidate_cross_entropy
 from wsss_zoo.functional.losses.consistency import (
     masked_squared_error,
     sigmoid_rampup,
     softmax_mse_loss,
 )
-from wsss_zoo.functional.losses.cross_entropy import masked_cross_entropy, ohem_cross_entropy
+from wsss_zoo.functional.losses.cross_entropy import (
+    masked_cross_entropy,
+    ohem_cross_entropy,
+    partial_cross_entropy,
+)
 from wsss_zoo.functional.losses.info_nce import info_nce_loss
 from wsss_zoo.functional.losses.mask_losses import (
     complementary_loss,
@@ -37,6 +42,7 @@ from wsss_zoo.functional.losses.mask_losses import (
     focal_mask_loss,
     summed_complementary_loss,
 )
+from wsss_zoo.functional.losses.pair_energy import gated_crf_loss
 from wsss_zoo.functional.losses.pair_points import (
     gather_points,
     sample_points,
@@ -126,6 +132,8 @@ __all__ += ["pair_balance", "pair_counts", "pair_similarity_loss", "pair_targets
 __all__ += ["score_similarity", "self_regulation_loss", "shared_class_regions", "sigmoid_rampup"]
 __all__ += ["similarity_distillation_loss", "soft_label_loss", "softmax_mse_loss"]
 __all__ += ["summed_complementary_loss"]
+__all__ += ["absent_class_loss", "candidate_cross_entropy", "gated_crf_loss"]
+__all__ += ["partial_cross_entropy"]
 __all__ += ["boundary_counts", "boundary_f_score", "confusion_matrix", "harmonic_mean"]
 __all__ += ["image_reliability", "intersection_over_union", "mean_iou", "small_object_counts"]
 __all__ += ["ClassTargets", "assign_proposals", "class_targets", "covered_pixels"]

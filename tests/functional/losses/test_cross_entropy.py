@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.each import each
-from wsss_zoo.functional import masked_cross_entropy, ohem_cross_entropy
+from wsss_zoo.functional import masked_cross_entropy, ohem_cross_entropy, partial_cross_entropy
 
 
 @each("ignored", [0.0, 0.4])
@@ -32,6 +32,60 @@ def test_half_precision_is_summed_in_float32():
     loss = masked_cross_entropy(logits.bfloat16(), mask)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, masked_cross_entropy(logits.bfloat16().float(), mask))
+
+
+def partly_labelled():
+    """Four images with 6, 1, 0 and 3 labelled pixels."""
+    torch.manual_seed(0)
+    logits, mask = torch.randn(4, 3, 2, 3, dtype=torch.float64), torch.randint(3, (4, 2, 3))
+    mask.flatten(1)[1, 1:] = mask[2] = mask[3, 0] = 255
+    return logits, mask
+
+
+def test_every_image_counts_once():
+    logits, mask = partly_labelled()
+    logits.requires_grad_()
+    parts = [
+        F.cross_entropy(logits[n : n + 1], mask[n : n + 1], ignore_index=255) for n in (0, 1, 3)
+    ]
+    loss = partial_cross_entropy(logits, mask)
+    torch.testing.assert_close(loss, sum(parts) / 3)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert (gradient[2] == 0).all()
+    assert torch.autograd.gradcheck(lambda x: partial_cross_entropy(x, mask), logits)
+
+
+def test_every_pixel_counts_once():
+    logits, mask = partly_labelled()
+    loss = partial_cross_entropy(logits, mask, "pixel")
+    torch.testing.assert_close(loss, masked_cross_entropy(logits, mask))
+    assert not torch.isclose(loss, partial_cross_entropy(logits, mask))
+
+
+def test_reductions_are_equal_for_equal_counts():
+    logits, mask = partly_labelled()
+    mask[:] = mask[0]
+    mask[:, 1, 1] = 255
+    torch.testing.assert_close(
+        partial_cross_entropy(logits, mask), partial_cross_entropy(logits, mask, "pixel")
+    )
+
+
+def test_nothing_labelled_gives_zero_and_a_zero_gradient():
+    logits = partly_labelled()[0].bfloat16().requires_grad_()
+    loss = partial_cross_entropy(logits, torch.full((4, 2, 3), 255))
+    loss.backward()
+    assert loss == 0
+    assert loss.dtype == torch.float32
+    assert (logits.grad == 0).all()
+
+
+def test_partial_cross_entropy_refuses():
+    logits, mask = partly_labelled()
+    with pytest.raises(ValueError, match="give 'image' or 'pixel'"):
+        partial_cross_entropy(logits, mask, "mean")
+    with pytest.raises(ValueError, match="do not fit"):
+        partial_cross_entropy(logits, mask[:2])
 
 
 def reference(logits, target, thresh, min_kept):

@@ -1,4 +1,6 @@
-"""Pixel-wise cross-entropies: over all labelled pixels, and over the hardest ones."""
+"""Pixel-wise cross-entropies: over all labelled pixels, per image, and over the hardest ones."""
+
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +30,42 @@ def masked_cross_entropy(logits: Tensor, mask: Tensor, ignore_index: int = 255) 
     logits = at_least_float32(logits)
     total = F.cross_entropy(logits, mask, ignore_index=ignore_index, reduction="sum")
     return total / (mask != ignore_index).sum().clamp_min(1)
+
+
+def partial_cross_entropy(
+    logits: Tensor, mask: Tensor, reduction: Literal["image", "pixel"] = "image"
+) -> Tensor:
+    """Average the cross-entropy over the labelled pixels of each image, then over the images.
+
+    A mean over all labelled pixels lets one full mask outweigh dozens of scribbled images. The two
+    reductions are equal where all images have as many labelled pixels.
+
+    Args:
+        logits: Scores, (N, C, H, W).
+        mask: Class index per pixel, (N, H, W) int64; 255 for an unlabelled pixel.
+        reduction: "image" counts every image with a labelled pixel once. "pixel" counts every
+            labelled pixel once, as in `masked_cross_entropy`.
+
+    Returns:
+        A float32 scalar (float64 for float64 logits); 0 with a zero gradient if nothing is
+        labelled.
+
+    >>> mask = torch.tensor([[[0, 0, 1]], [[1, 255, 255]]])
+    >>> logits = torch.tensor([[9.0, 9, 9], [0, 0, 0]]).repeat(2, 1, 1).view(2, 2, 1, 3)
+    >>> partial_cross_entropy(logits, mask)
+    tensor(6.0001)
+    >>> partial_cross_entropy(logits, mask, "pixel")
+    tensor(4.5001)
+    """
+    check_shapes("(N, C, H, W) and (N, H, W)", logits=logits, mask=mask)
+    if reduction == "pixel":
+        return masked_cross_entropy(logits, mask)
+    if reduction != "image":
+        raise ValueError(f"reduction is {reduction!r}; give 'image' or 'pixel'")
+    nll = F.cross_entropy(at_least_float32(logits), mask, ignore_index=255, reduction="none")
+    count = (mask != 255).sum((1, 2))
+    means = nll.sum((1, 2)) / count.clamp_min(1)
+    return means.sum() / (count > 0).sum().clamp_min(1)
 
 
 def ohem_cross_entropy(
