@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "functional": "files",
     "files": "",
     "modules": "functional",
-    "data": "contract files",
+    "data": "contract functional files",
     "drawing": "files",
     "methods": "contract functional modules",
     "callbacks": "contract functional files data drawing",

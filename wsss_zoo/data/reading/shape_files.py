@@ -142,7 +142,9 @@ def _from_json(path: Path, image_id: str, number: int, entry: Any, report: Repor
     usable = isinstance(value, list) and len(value) > 0
     if not usable or not all(_is_ring(ring) and len(ring) >= least for ring in value):
         wanted = {"point": "[x, y]", "box": "[x0, y0, x1, y1]", "stroke": "[[x, y], ..]"}
-        report(f"{origin}: {kind!r} must be {wanted.get(kind, '[[[x, y], ..], hole, ..]')}, numbers")
+        report(
+            f"{origin}: {kind!r} must be {wanted.get(kind, '[[[x, y], ..], hole, ..]')}, numbers"
+        )
         return None
     width = entry.get("width", _WIDTH)
     if not _is_number(width) or width != int(width) or width < 1:
@@ -173,9 +175,7 @@ def _read_points(path: Path, report: Report) -> Shapes:
     return _read_csv(path, "point", (("x", "y"),), report)
 
 
-def _read_csv(
-    path: Path, kind: Kind, columns: Sequence[tuple[str, ...]], report: Report
-) -> Shapes:
+def _read_csv(path: Path, kind: Kind, columns: Sequence[tuple[str, ...]], report: Report) -> Shapes:
     text = read_text(path)
     first_line = text.lstrip("\n").partition("\n")[0]
     delimiter = next((char for char in "\t;," if char in first_line), ",")

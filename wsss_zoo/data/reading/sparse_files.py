@@ -187,7 +187,8 @@ _THIN = ("stroke", "point")
 def _thin_mask(shape: Shape, size: tuple[int, int]) -> BoolArray:
     if shape.kind == "point":
         return disc_mask(*shape.points[0], POINT_RADIUS, size)
-    return draw_strokes([shape.points], [0], size, shape.width) == 0
+    inside: BoolArray = draw_strokes([shape.points], [0], size, shape.width) == 0
+    return inside
 
 
 def _sorted_corners(box: Shape) -> list[float]:

@@ -12,6 +12,8 @@ from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.data.reading.class_files import ClassFile, find_class_file, read_class_file
 from wsss_zoo.data.reading.color_masks import ColorMaskFiles, ColorTable
 from wsss_zoo.data.reading.image_files import ImageFiles
+from wsss_zoo.data.reading.shape_files import SHAPE_FILES
+from wsss_zoo.data.reading.sparse_files import SparseSource, open_sparse_files
 from wsss_zoo.data.reading.splits import read_split
 from wsss_zoo.data.reading.tag_files import TAG_FILES, Tags, read_tag_file
 from wsss_zoo.files.decoding import readable_suffixes
@@ -27,12 +29,18 @@ _LAYOUT = """expected
   <root>/masks/<id>.png     masks of some or all images: class index per pixel, 255 = ignored, or
                             the colours of classes.txt
   <root>/image_labels.csv   optional tags: a header, then lines 'id,class;class' (or .json)
+  <root>/sparse/<id>.png    optional masks of which only some pixels are drawn, the rest 255; see
+                            also shapes.json, boxes.csv, points.csv
   <root>/splits/train.txt   optional lists of ids, one a line (train, val, test, any name)"""
-_DEFAULT_SPLITS = ("train", "val", "all", "tagged", "masked", "extra")
+_DEFAULT_SPLITS = ("train", "val", "all", "tagged", "masked", "sparse", "extra")
 
 
 class Folder(BaseDataModule):
     """Your own images: ``images/``, some ``masks/``, some ``image_labels.csv``, ``classes.txt``.
+
+    Sparse labels are read where supervision is ``sparse``: masks ``sparse/<id>.png`` in which 255
+    is unknown, strokes, points, polygons and boxes of ``shapes.json``, ``boxes.csv`` and
+    ``points.csv``. They count before the mask of the same image, unless ``labeled_split`` names it.
 
     An image's id is its path below ``images/`` without the suffix; tag files and lists may give it
     with the suffix. Images with neither mask nor tags are unlabelled. Masks hold class indices, 255
@@ -43,8 +51,9 @@ class Folder(BaseDataModule):
     - ``train``: the images on no other list.
     - ``val``: images with masks that are on no list. All of them where there is a ``train.txt``,
       else the share ``val_fraction``, chosen by the ids alone: it stays when images are added.
-    - ``all``; of ``train`` the ``tagged`` (a mask gives tags too) and the ``masked`` images; and
-      ``extra``, images of neither ``train``, ``val`` nor ``test``.
+    - ``all``; of ``train`` the ``tagged`` (a mask gives tags too), the ``masked``, and the
+      ``sparse`` ones, with a mask or sparse labels; and ``extra``, images of neither ``train``,
+      ``val`` nor ``test``.
 
     Without a ``train.txt`` images that lack the tags or masks that a method learns from are left
     out, and their number is logged. Images that ``train.txt`` lists must have them.
@@ -100,6 +109,9 @@ class Folder(BaseDataModule):
             return [i for i in self.ids_of("train") if i in self._file_tags or i in files.masks]
         if split == "masked":
             return [i for i in self.ids_of("train") if i in files.masks]
+        if split == "sparse":
+            labels = self.sparse_labels
+            return [i for i in self.ids_of("train") if i in labels or i in files.masks]
         if split not in ("train", "val", "extra"):
             own = sorted(path.stem for path in (self.root / "splits").glob("*.txt"))
             raise FileNotFoundError(
@@ -139,6 +151,31 @@ class Folder(BaseDataModule):
             return ColorMaskFiles(images, masks, self.index_map, table=ColorTable(colors))
         return ImageFiles(images, masks, self.index_map)
 
+    def open_sparse_labels(self, report: Report | None = None) -> SparseSource:
+        """Find the sparse labels of ``sparse_dir``, else those of the root."""
+        report = report or self.report
+        if self.sparse_dir is not None:
+            return super().open_sparse_labels(report)
+        return open_sparse_files(
+            self.root,
+            images=self.files.images,
+            known_classes=self.known_classes,
+            class_names=self.class_names,
+            root=None if self.outside_links else self.root,
+            report=report,
+        )
+
+    def mask_labeled_ids(self) -> list[str]:
+        """List the images whose masks ``sparse`` may open.
+
+        Without ``labeled_split`` those of the training images that have no sparse labels; none
+        beside a ``sparse_dir``.
+        """
+        if self.labeled_split is not None or self.sparse_dir is not None:
+            return super().mask_labeled_ids()
+        masks, sparse = self.files.masks, self.sparse_labels
+        return [i for i in self.train_ids() if i in masks and i not in sparse]
+
     def read_tags(self, image_ids: Sequence[str]) -> Tags:
         """Read tags from ``image_labels.csv`` or ``image_labels.json``, if there is one."""
         tags = self._file_tags
@@ -157,7 +194,11 @@ class Folder(BaseDataModule):
     def unread_files(self) -> list[str]:
         """List what lies in the folder and is not read: files of other kinds, unknown names."""
         others = [path for listing in self._listings.values() for path in listing.others]
-        known = {"images", "masks", "splits", find_class_file(self.root).name, *TAG_FILES}
+        others += list_files(
+            self.root / "sparse", readable_suffixes(), report=lambda _: None
+        ).others
+        known = {"images", "masks", "sparse", "splits", find_class_file(self.root).name}
+        known |= {*TAG_FILES, *SHAPE_FILES}
         entries = sorted(path for path in self.root.iterdir() if not path.name.startswith("."))
         return [str(path) for path in entries if path.name not in known] + others
 

@@ -55,9 +55,7 @@ class LabelReader:
         label = self.sparse.read(image_id, size, report)
         if self.background and (label.box_classes == 0).any():
             report(f"image {image_id!r} has a box of the background, which says nothing; delete it")
-        return known_pixels(
-            label, complete_boxes=self.complete_boxes, background=self.background
-        )
+        return known_pixels(label, complete_boxes=self.complete_boxes, background=self.background)
 
 
 @dataclass(frozen=True)

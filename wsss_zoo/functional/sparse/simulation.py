@@ -16,7 +16,8 @@ _UNKNOWN = 255
 _STROKE_AREA, _POINT_AREA = 80, 50  # least pixels of a component that is marked
 _SIDE = 160  # a larger component is shrunk before the way through it is searched
 _BACKGROUND_STROKES, _BACKGROUND_POINTS = 2, 3
-Window = tuple[slice, slice]
+Window = tuple[slice, ...]
+BoolArray = NDArray[np.bool_]
 
 
 def simulate_scribbles(
@@ -158,7 +159,7 @@ def simulate_blocks(mask: UInt8Array, seed: int | Sequence[int], share: float) -
     return np.where(shown, mask, np.uint8(_UNKNOWN))
 
 
-def _components(mask: UInt8Array, least: int) -> Iterator[tuple[int, Window, NDArray[np.bool_]]]:
+def _components(mask: UInt8Array, least: int) -> Iterator[tuple[int, Window, BoolArray]]:
     """Components (4 neighbours) by class: index, window, and where it is in the window.
 
     Those of ``least`` pixels, or the largest if there is none; of the background the largest.
@@ -167,24 +168,26 @@ def _components(mask: UInt8Array, least: int) -> Iterator[tuple[int, Window, NDA
         labels, count = ndimage.label(mask == index)
         areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
         largest = int(areas.argmax()) + 1
-        for number, window in enumerate(ndimage.find_objects(labels), 1):
+        windows: list[Window] = ndimage.find_objects(labels)
+        for number, window in enumerate(windows, 1):
             if number == largest or (index and areas[number - 1] >= least):
                 yield index, window, labels[window] == number
 
 
-def _depth(inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _depth(inside: BoolArray) -> NDArray[np.float64]:
     """Distance of each pixel of a component to its edge; the frame of the image is one too."""
     depth: NDArray[np.float64] = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
     return depth
 
 
-def _stroke(inside: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float64]:
+def _stroke(inside: BoolArray, rng: np.random.Generator) -> NDArray[np.float64]:
     """Joints x, y of a stroke through a component, (P, 2)."""
     step = -(-max(inside.shape) // _SIDE)
     padded = np.pad(inside, [(0, -side % step) for side in inside.shape])
     height, width = padded.shape
     # A cell is inside if any of its pixels is: no thin part is torn off.
-    cells = padded.reshape(height // step, step, width // step, step).any((1, 3))
+    blocks = padded.reshape(height // step, step, width // step, step)
+    cells = np.asarray(blocks.any(axis=(1, 3)))
     depth = _depth(cells)
     depth /= depth.max()
     deep = np.argwhere(depth > 0.3)
@@ -192,17 +195,19 @@ def _stroke(inside: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.f
     gaps = np.square(points[:, None] - points[None]).sum(2)
     start, end = divmod(int(gaps.argmax()), len(points))
     costs = np.where(cells, (depth + 0.1) ** -2.0, np.inf)
-    way, _ = route_through_array(costs, points[start], points[end])
+    # scikit-image has no types.
+    way, _ = route_through_array(costs, points[start], points[end])  # type: ignore[no-untyped-call]
     count = max(1, round(rng.uniform(0.5, 1) * len(way)))
     first = int(rng.integers(len(way) - count + 1))
     part = np.array(way[first : first + count], dtype=np.float64)
     part = np.concatenate([part[:: max(1, 4 // step)], part[-1:]])
-    joints = (part[:, ::-1] + 0.5) * step
-    return joints + rng.normal(0, 0.5, joints.shape)
+    joints: NDArray[np.float64] = (part[:, ::-1] + 0.5) * step
+    joints += rng.normal(0, 0.5, joints.shape)
+    return joints
 
 
 def _beside(
-    mask: UInt8Array, index: int, window: Window, inside: NDArray[np.bool_]
+    mask: UInt8Array, index: int, window: Window, inside: BoolArray
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows and columns of the pixels of other classes that touch a component."""
     whole = np.zeros(mask.shape, dtype=bool)
