@@ -24,6 +24,7 @@ from wsss_zoo.functional.co_attention.attention import (
 )
 from wsss_zoo.functional.co_attention.loss import co_attention_loss, exclusive_labels
 from wsss_zoo.functional.crf.dense_crf import dense_crf
+from wsss_zoo.functional.losses.boxes import box_projection_loss, color_pair_loss
 from wsss_zoo.functional.losses.candidate import absent_class_loss, candidate_cross_entropy
 from wsss_zoo.functional.losses.consistency import (
     masked_squared_error,
@@ -35,6 +36,12 @@ from wsss_zoo.functional.losses.cross_entropy import (
     ohem_cross_entropy,
     partial_cross_entropy,
 )
+from wsss_zoo.functional.losses.gaussian_mixture import (
+    center_responses,
+    center_separation,
+    class_centers,
+    gaussian_mixture_loss,
+)
 from wsss_zoo.functional.losses.info_nce import info_nce_loss
 from wsss_zoo.functional.losses.mask_losses import (
     complementary_loss,
@@ -42,7 +49,7 @@ from wsss_zoo.functional.losses.mask_losses import (
     focal_mask_loss,
     summed_complementary_loss,
 )
-from wsss_zoo.functional.losses.pair_energy import gated_crf_loss
+from wsss_zoo.functional.losses.pair_energy import dense_energy_loss, gated_crf_loss
 from wsss_zoo.functional.losses.pair_points import (
     gather_points,
     sample_points,
@@ -60,6 +67,7 @@ from wsss_zoo.functional.losses.pair_similarity import (
 )
 from wsss_zoo.functional.losses.pseudo_label_loss import cps_loss, fixmatch_loss, soft_label_loss
 from wsss_zoo.functional.losses.self_regulation import feature_regulation_loss, self_regulation_loss
+from wsss_zoo.functional.losses.tree_energy import tree_energy_loss, tree_filter
 from wsss_zoo.functional.measures.boundary import boundary_counts, boundary_f_score
 from wsss_zoo.functional.measures.confusion import (
     confusion_matrix,
@@ -132,8 +140,10 @@ __all__ += ["pair_balance", "pair_counts", "pair_similarity_loss", "pair_targets
 __all__ += ["score_similarity", "self_regulation_loss", "shared_class_regions", "sigmoid_rampup"]
 __all__ += ["similarity_distillation_loss", "soft_label_loss", "softmax_mse_loss"]
 __all__ += ["summed_complementary_loss"]
-__all__ += ["absent_class_loss", "candidate_cross_entropy", "gated_crf_loss"]
-__all__ += ["partial_cross_entropy"]
+__all__ += ["absent_class_loss", "box_projection_loss", "candidate_cross_entropy"]
+__all__ += ["center_responses", "center_separation", "class_centers", "color_pair_loss"]
+__all__ += ["dense_energy_loss", "gated_crf_loss", "gaussian_mixture_loss"]
+__all__ += ["partial_cross_entropy", "tree_energy_loss", "tree_filter"]
 __all__ += ["boundary_counts", "boundary_f_score", "confusion_matrix", "harmonic_mean"]
 __all__ += ["image_reliability", "intersection_over_union", "mean_iou", "small_object_counts"]
 __all__ += ["ClassTargets", "assign_proposals", "class_targets", "covered_pixels"]

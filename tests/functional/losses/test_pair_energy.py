@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.each import each
-from wsss_zoo.functional import gated_crf_loss
+from wsss_zoo.functional import dense_energy_loss, gated_crf_loss
 
 FULL = torch.ones(2, 5, 6, dtype=torch.bool)
 
@@ -165,3 +165,90 @@ def test_gated_crf_is_float32_under_autocast():
 def test_gated_crf_refuses(shape, options, message):
     with pytest.raises(ValueError, match=message):
         gated_crf_loss(maps()[0], torch.zeros(shape), **options)
+
+
+def dense_loop(probs, image, valid, sigma_rgb, sigma_xy):
+    agreement = mass = 0.0
+    for n, i, j in pairs(valid):
+        k = kernel(image, n, i, j, sigma_rgb, sigma_xy)
+        agreement += k * dot(probs, n, i, j)
+        mass += k
+    return 1 - agreement / mass
+
+
+SIGMAS = {"sigma_rgb": 0.02, "sigma_xy": 3.0}
+
+
+@each("sigmas", [SIGMAS, {"sigma_rgb": 15.0, "sigma_xy": 50.0}])
+def test_dense_energy_equals_the_loop(sigmas):
+    probs, image = maps()
+    image = image * (1 if sigmas is SIGMAS else 255)
+    for valid in (None, holes()):
+        expected = dense_loop(probs, image, FULL if valid is None else valid, **sigmas)
+        loss = dense_energy_loss(probs, image, valid, **sigmas)
+        assert loss.item() == pytest.approx(expected, rel=1e-9)
+        assert expected > 0.1
+
+
+def test_dense_energy_gradient():
+    probs, image = maps(size=(3, 4))
+    valid = holes((3, 4))
+    assert torch.autograd.gradcheck(
+        lambda z: dense_energy_loss(z.softmax(1), image, valid, **SIGMAS),
+        probs.log().requires_grad_(),
+    )
+
+
+def test_dense_energy_of_equal_certain_pixels_is_0():
+    certain = torch.zeros(2, 3, 5, 6)
+    certain[:, 1] = 1
+    assert dense_energy_loss(certain, maps()[1].float(), **SIGMAS) == 0
+
+
+def test_dense_energy_padding_changes_nothing():
+    probs, image = maps()
+    probs.requires_grad_()
+    losses = [
+        dense_energy_loss(probs, image, **SIGMAS),
+        dense_energy_loss(padded(probs), padded(image), padded(FULL), **SIGMAS),
+    ]
+    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, probs)[0] for loss in losses))
+
+
+def test_dense_energy_symmetries():
+    probs, image = maps()
+    parts = (probs, image, holes())
+    expected = dense_energy_loss(*parts, **SIGMAS)
+    for dims in ((-1,), (-2,), (0,)):
+        mirrored = dense_energy_loss(*(x.flip(dims) for x in parts), **SIGMAS)
+        torch.testing.assert_close(mirrored, expected)
+    renamed = dense_energy_loss(probs[:, [2, 0, 1]], *parts[1:], **SIGMAS)
+    torch.testing.assert_close(renamed, expected)
+
+
+def test_dense_energy_without_a_valid_pixel_is_0_with_a_zero_gradient():
+    probs, image = maps()
+    probs.requires_grad_()
+    loss = dense_energy_loss(probs, image, torch.zeros_like(FULL), **SIGMAS)
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(probs.grad, torch.zeros_like(probs))
+
+
+def test_dense_energy_is_float32_under_autocast():
+    probs, image = (x.bfloat16() for x in maps())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = dense_energy_loss(probs, image, **SIGMAS)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, dense_energy_loss(probs.float(), image.float(), **SIGMAS))
+
+
+def test_dense_energy_refuses():
+    probs, image = maps()
+    for wrong in ((probs[..., 1:], image), (probs, image[:, 1:]), (probs, image, FULL[:1])):
+        with pytest.raises(ValueError, match="do not fit"):
+            dense_energy_loss(*wrong, **SIGMAS)
+    for wrong in ({"sigma_rgb": 0}, {"sigma_xy": -1}):
+        with pytest.raises(ValueError, match="widths above 0"):
+            dense_energy_loss(probs, image, **SIGMAS | wrong)
