@@ -15,6 +15,7 @@ from wsss_zoo.drawing.contact_sheet import Tile, draw_contact_sheet
 from wsss_zoo.files.decoding import IGNORE_INDEX
 from wsss_zoo.inspection.inspection import ImageRecord, Inspection, inspect_data
 from wsss_zoo.inspection.oddities import find_oddities
+from wsss_zoo.inspection.sparse_counts import KINDS, SparseCounts
 
 _FIRST = 10  # ids named of each oddity
 
@@ -45,6 +46,8 @@ def print_report(found: Inspection, console: Console) -> None:
     if found.splits:
         console.print(_split_table(found))
         console.print(_class_table(found))
+    if found.sparse is not None:
+        console.print(_sparse_table(found, found.sparse))
     disagreements = found.disagreements()
     if disagreements:
         console.print(_disagreement_table(disagreements))
@@ -167,6 +170,23 @@ def _class_table(found: Inspection) -> Table:
     share = f"{100 * pixels[IGNORE_INDEX] / max(1, int(pixels.sum())):.2f} of all"
     table.add_section()
     table.add_row("ignored (255)", "", str(ignored), share, *("" for _ in splits), style="dim")
+    return table
+
+
+def _sparse_table(found: Inspection, sparse: SparseCounts) -> Table:
+    columns = ("strokes", "points", "polygons", "boxes", "labelled pixels", "% of them")
+    table = _table(f"sparse labels of {sparse.images} images", "class", *columns)
+    labeled = max(1, int(sparse.pixels[:IGNORE_INDEX].sum()))
+    used = {name for name, _ in sparse.shapes}
+    names = [*found.class_names, *sorted(used - set(found.class_names))]
+    for index, name in enumerate(names):
+        counts = (sparse.shapes[name, kind] for kind in KINDS)
+        pixels = int(sparse.pixels[index]) if index < len(found.class_names) else 0
+        share = f"{100 * pixels / labeled:.2f}"
+        table.add_row(Text(name), *map(str, counts), str(pixels), share)
+    share = f"{100 * labeled / max(1, int(sparse.pixels.sum())):.2f} of all"
+    table.add_section()
+    table.add_row("all", *("" for _ in KINDS), str(int(sparse.pixels[:IGNORE_INDEX].sum())), share)
     return table
 
 

@@ -130,7 +130,7 @@ def test_a_mixture_of_all_labels(tmp_path, caplog):
     write_shapes(
         tmp_path,
         i4=[BACKGROUND, stroke("cat", (10, 20), (30, 20))],
-        i5=[{"class": "dog", "point": [20, 20]}],
+        i5=[{"class": "dog", "point": [20.5, 20.5]}],
         i0=[stroke("cat", (10, 20), (30, 20))],
     )
     save_mask(tmp_path / "sparse" / "i6.png", [3])
@@ -259,8 +259,9 @@ def test_pseudo_labels_fill_unknown_pixels(tmp_path):
     assert (got[10:15] == 1).all()
     assert (got[25:] == 255).all()  # dogs are not possible
     assert (found["i7"]["mask"][25, :60] == 2).all()
+    (tmp_path / "splits" / "other.txt").write_text("i5\ni6\n")
     with pytest.raises(FileNotFoundError, match="has no pseudo-label of a training image"):
-        samples(folder(tmp_path, sparse_dir=str(labels), pseudo_label_dir=str(labels)))
+        samples(folder(tmp_path, train_split="other", pseudo_label_dir=str(pseudo)))
 
 
 def test_tags_that_contradict_labels(tmp_path, caplog):
@@ -313,7 +314,7 @@ def test_semi_needs_unlabelled_images_in_a_batch():
 
 
 def test_full_masks_alone_are_those_of_supervision_mask(tmp_path):
-    options = {"crop_size": 48, "augmentation": Augmentation()}
+    options = {"crop_size": 48, "augmentation": Augmentation(), "train_split": "masked"}
     full = folder(tmp_path, supervision="mask", **options)
     full.setup("fit")
     sparse = folder(tmp_path, strong_views=0, unlabeled_batch_size=0, **options)

@@ -11,7 +11,7 @@ from typing import Any
 from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.data.reading.class_files import ClassFile, find_class_file, read_class_file
 from wsss_zoo.data.reading.color_masks import ColorMaskFiles, ColorTable
-from wsss_zoo.data.reading.image_files import ImageFiles
+from wsss_zoo.data.reading.image_files import BinaryMaskFiles, ImageFiles
 from wsss_zoo.data.reading.shape_files import SHAPE_FILES
 from wsss_zoo.data.reading.sparse_files import SparseSource, open_sparse_files
 from wsss_zoo.data.reading.splits import read_split
@@ -62,6 +62,8 @@ class Folder(BaseDataModule):
         root: The folder.
         background: Whether the first line of ``classes.txt`` is a background class.
         val_fraction: Share of the images with masks to hold out without ``val.txt``, ``train.txt``.
+        binary_masks: Read 255 in ``masks/`` as class 1: black and white masks of two classes, in
+            which no pixel is ignored.
         outside_links: Whether symbolic links may lead out of the root.
         **kwargs: See `BaseDataModule`.
     """
@@ -72,6 +74,7 @@ class Folder(BaseDataModule):
         *,
         background: bool = True,
         val_fraction: float = 0.2,
+        binary_masks: bool = False,
         outside_links: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -81,6 +84,7 @@ class Folder(BaseDataModule):
         self.root = Path(root)
         self.background = background
         self.val_fraction = val_fraction
+        self.binary_masks = binary_masks
         self.outside_links = outside_links
         # The inspection collects problems where training is refused.
         self.report: Report = raise_problem
@@ -147,6 +151,9 @@ class Folder(BaseDataModule):
                 f"{hint}; rename or remove it"
             )
         masks = {image_id: path for image_id, path in masks.items() if image_id in images}
+        if self.binary_masks:
+            self._check_binary()
+            return BinaryMaskFiles(images, masks, self.index_map)
         if colors:
             return ColorMaskFiles(images, masks, self.index_map, table=ColorTable(colors))
         return ImageFiles(images, masks, self.index_map)
@@ -201,6 +208,16 @@ class Folder(BaseDataModule):
         known |= {*TAG_FILES, *SHAPE_FILES}
         entries = sorted(path for path in self.root.iterdir() if not path.name.startswith("."))
         return [str(path) for path in entries if path.name not in known] + others
+
+    def _check_binary(self) -> None:
+        names, colors = self._class_file.names, self._class_file.colors
+        if len(names) != 2 or colors:
+            has = "colours" if colors else f"{len(names)} classes: {', '.join(names)}"
+            raise ValueError(
+                f"binary_masks is for masks of two classes, black and white, but "
+                f"{find_class_file(self.root)} has {has}; list two names without colours, or leave "
+                "binary_masks out"
+            )
 
     def _usable(self, split: str) -> list[str]:
         ids = self.ids_of(self.train_split)

@@ -10,7 +10,7 @@ import numpy as np
 
 from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.data.reading.image_files import Checks, ImageSource
-from wsss_zoo.data.reading.simulated_labels import SparseKind, simulate_label
+from wsss_zoo.data.reading.simulated_labels import Simulation, SparseKind
 from wsss_zoo.data.reading.sparse_files import SparseLabel, SparseSource, open_sparse_files
 from wsss_zoo.data.reading.splits import read_split
 from wsss_zoo.data.reading.tag_files import Tags, tags_from_masks
@@ -134,7 +134,7 @@ class ShapesLabels:
 
 def _label(labels: ShapesLabels, image_id: str) -> SparseLabel:
     source = labels.source
-    return simulate_label(source.read_mask(image_id), labels.kind, source.seed, image_id)
+    return Simulation(labels.kind, source.seed).label(source.read_mask(image_id), image_id)
 
 
 _kept_small_label = lru_cache(maxsize=1024)(_label)
