@@ -82,6 +82,8 @@ BAD_SHAPES = [
     ({"class": "cat", "point": [1, "2"]}, r"'point' must be \[x, y\], numbers"),
     ({"class": "cat", "point": [1, float("nan")]}, "'point' must be"),
     ({"class": "cat", "box": [1, 2, 3]}, r"'box' must be \[x0, y0, x1, y1\], numbers"),
+    ({"class": "cat", "point": [1, 1e300]}, "'point' must be"),
+    ({"class": "cat", "stroke": [[1, 2]], "width": 1e9}, "give whole pixels"),
     ({"class": "cat", "stroke": []}, "'stroke' must be"),
     ({"class": "cat", "stroke": [[1, 2], [3]]}, "'stroke' must be"),
     ({"class": "cat", "polygon": [[[0, 0], [1, 1]]]}, "'polygon' must be"),

@@ -40,13 +40,14 @@ def test_boxes_and_discs_are_those_of_pixel_centres():
     rng = np.random.default_rng(0)
     for _ in range(20):
         x0, y0, x1, y1 = rng.uniform(-2, 12, 4)
-        x, y, radius = *rng.uniform(0, 9, 2), rng.uniform(0, 4)
+        x, y, radius = *rng.uniform(-6, 15, 2), rng.uniform(0, 4)
         box, disc = box_mask([x0, y0, x1, y1], (9, 10)), disc_mask(x, y, radius, (9, 10))
         for i in range(9):
             for j in range(10):
                 assert box[i, j] == (x0 <= j + 0.5 < x1 and y0 <= i + 0.5 < y1)
                 near = (j + 0.5 - x) ** 2 + (i + 0.5 - y) ** 2 <= radius**2
-                assert disc[i, j] == (near or (int(x), int(y)) == (j, i))
+                within = 0 <= x < 10 and 0 <= y < 9 and (int(x), int(y)) == (j, i)
+                assert disc[i, j] == (near or within)
     assert disc_mask(4.5, 4.5, 2, (9, 9)).sum() == 13
 
 

@@ -19,6 +19,7 @@ SHAPE_FILES = ("shapes.json", "boxes.csv", "points.csv")
 
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 _WIDTH = 3  # of a stroke that says nothing else, pixels
+_LARGEST = 1e6  # coordinate or width; more is no image, and would take long to draw
 _BOX_COLUMNS = (("x0", "y0", "x1", "y1"), ("xmin", "ymin", "xmax", "ymax"))
 
 
@@ -164,7 +165,7 @@ def _is_ring(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
-    return numeric and abs(value) < float("inf")
+    return numeric and abs(value) < _LARGEST
 
 
 def _read_boxes(path: Path, report: Report) -> Shapes:
@@ -234,4 +235,4 @@ def _number(cell: str, delimiter: str) -> float | None:
         value = float(cell if delimiter == "," else cell.replace(",", "."))
     except ValueError:
         return None
-    return value if abs(value) < float("inf") else None
+    return value if abs(value) < _LARGEST else None

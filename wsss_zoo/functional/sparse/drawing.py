@@ -4,6 +4,7 @@ Coordinates are continuous pixels: x to the right, y down, (0, 0) the top left c
 The pixel in row i and column j has its centre at (j + 0.5, i + 0.5).
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,11 +67,15 @@ def disc_mask(x: float, y: float, radius: float, size: tuple[int, int]) -> NDArr
     >>> disc_mask(1.5, 0.5, 1, (2, 3)).astype(int).tolist()
     [[1, 1, 1], [0, 1, 0]]
     """
-    rows, columns = np.ogrid[: size[0], : size[1]]
+    inside = np.zeros(size, dtype=bool)
+    # The window that the disc lies in.
+    top, left = max(0, math.floor(y - radius)), max(0, math.floor(x - radius))
+    bottom, right = math.ceil(y + radius) + 1, math.ceil(x + radius) + 1
+    rows, columns = np.ogrid[top : min(bottom, size[0]), left : min(right, size[1])]
     near = (columns + 0.5 - x) ** 2 + (rows + 0.5 - y) ** 2 <= radius**2
+    inside[top : top + near.shape[0], left : left + near.shape[1]] = near
     if 0 <= x < size[1] and 0 <= y < size[0]:
-        near[int(y), int(x)] = True
-    inside: NDArray[np.bool_] = near
+        inside[int(y), int(x)] = True
     return inside
 
 
