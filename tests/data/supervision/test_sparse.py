@@ -241,6 +241,14 @@ def test_possible_classes_and_mask_stay_together_under_augmentation(tmp_path):
         assert (possible[1] == (mask != 0))[valid].all()
 
 
+def test_strong_views_have_the_geometry_of_the_weak_one():
+    plain = Augmentation(jitter_prob=0.0, grey_prob=0.0, blur_prob=0.0)
+    sample = shapes(augmentation=plain, strong_views=2)._train[1, 5]
+    assert torch.equal(sample["strong"][0], sample["image"])
+    assert torch.equal(sample["strong"][1], sample["image"])
+    assert torch.equal(sample["strong_valid"][0], sample["valid"])
+
+
 def test_pseudo_labels_fill_unknown_pixels(tmp_path):
     folder(tmp_path)
     labels, pseudo = tmp_path / "labels", tmp_path / "pseudo"
