@@ -58,7 +58,7 @@ STEPS: dict[str, tuple[str, dict[str, Any]]] = CASES | {
         "Sparse",
         TINY | {"cutmix_prob": 0.5, "crf_weight": 0.03, "crf_start": 0.0, "mixture_weight": 1.0},
     ),
-    "Sparse tree": ("Sparse", TINY | {"tree_weight": 0.4}),
+    "Sparse tree": ("Sparse", TINY | {"teacher": False, "tree_weight": 0.4}),
     "GATCorrector balanced": ("GATCorrector", GRAPHS | {"balance": True}),
     "GATCorrector probs": ("GATCorrector", GRAPHS | {"use_probs": True}),
 }
@@ -73,7 +73,7 @@ def quick(cases: Iterable[str], kept: Collection[str]) -> list[Any]:
 # What a regime needs beside the images.
 REGIMES: dict[str, dict[str, Any]] = {
     "semi": {"labeled_split": 0.5, "audit": True},
-    "sparse": {"sparse": "blocks", "audit": True},
+    "sparse": {"sparse": "blocks", "labeled_split": 0.5, "audit": True},
     "weak_shot": {"novel_classes": ["fox", "crane"]},
 }
 

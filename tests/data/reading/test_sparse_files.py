@@ -117,6 +117,7 @@ def test_shapes_that_leave_the_image_are_cut_off(tmp_path):
         {"class": "cat", "box": [70, 5, 80, 9]},
         {"class": "cat", "box": [5, 5, 5, 9]},
         {"class": "cat", "box": [0.1, 0.1, 0.9, 0.9]},
+        {"class": "cat", "box": [59.95, 5, 80, 9]},
     ],
 )
 def test_shapes_without_a_pixel_are_errors(tmp_path, shape):
@@ -129,6 +130,14 @@ def test_shapes_without_a_pixel_are_errors(tmp_path, shape):
     assert len(problems) == 1
     assert (found.mask == 2).any()
     assert not len(found.boxes)
+
+
+def test_a_thin_box_and_rings_without_an_area_are_no_errors(tmp_path):
+    rings = [[[20, 10], [40, 10], [40, 30]], [[1, 1], [2, 2]]]
+    thin = {"class": "dog", "box": [5.6, 1, 6.4, 9]}
+    found = label(tmp_path, {"class": "cat", "polygon": rings}, thin)
+    assert (found.mask == 1).any()
+    assert found.boxes.tolist() == [[5.6, 1, 6.4, 9]]
 
 
 def test_maps_have_the_classes_of_their_folder_or_of_the_data_set(tmp_path):

@@ -140,8 +140,9 @@ def _from_json(path: Path, image_id: str, number: int, entry: Any, report: Repor
     elif kind == "stroke" or _is_ring(value):
         value = [value]
     least = {"point": 1, "box": 2, "stroke": 1, "polygon": 3}[kind]
-    usable = isinstance(value, list) and len(value) > 0
-    if not usable or not all(_is_ring(ring) and len(ring) >= least for ring in value):
+    usable = isinstance(value, list) and all(map(_is_ring, value))
+    # Rings of one or two points, which tools write beside others, have no area.
+    if not usable or not any(len(ring) >= least for ring in value):
         wanted = {"point": "[x, y]", "box": "[x0, y0, x1, y1]", "stroke": "[[x, y], ..]"}
         report(
             f"{origin}: {kind!r} must be {wanted.get(kind, '[[[x, y], ..], hole, ..]')}, numbers"

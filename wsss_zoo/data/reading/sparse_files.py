@@ -16,7 +16,7 @@ from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array, readable_suffixes
 from wsss_zoo.files.listing import ids_by_name, list_files
 from wsss_zoo.files.outlines import polygon_mask
 from wsss_zoo.files.text import Report, raise_problem
-from wsss_zoo.functional.sparse.drawing import box_mask, disc_mask, draw_strokes
+from wsss_zoo.functional.sparse.drawing import disc_mask, draw_strokes
 
 BoolArray = NDArray[np.bool_]
 #: Radius of the disc that a point stands for. Smaller ones vanish from crops that are shrunk.
@@ -82,7 +82,7 @@ class SparseFiles:
         for shape in shapes:
             if shape.kind == "polygon":
                 inside = polygon_mask(shape.rings, *size)
-                self._check(inside, shape, size, report)
+                self._check(bool(inside.any()), shape, size, report)
                 mask[inside], drawn[inside] = self.indices[shape.name], True
         claims = np.zeros(size, dtype=np.uint8)
         for index in dict.fromkeys(self.indices[s.name] for s in shapes if s.kind in _THIN):
@@ -90,13 +90,13 @@ class SparseFiles:
             marked = np.zeros(size, dtype=bool)
             for shape in thin:
                 inside = _thin_mask(shape, size)
-                self._check(inside, shape, size, report)
+                self._check(bool(inside.any()), shape, size, report)
                 marked |= inside
             claims += marked
             mask[marked], drawn[marked] = index, True
         mask[claims > 1] = IGNORE_INDEX
         boxes = [shape for shape in shapes if shape.kind == "box"]
-        boxes = [box for box in boxes if self._check(_box(box, size), box, size, report)]
+        boxes = [box for box in boxes if self._check(_is_box(box, size), box, size, report)]
         corners = np.array([_sorted_corners(box) for box in boxes], np.float64).reshape(-1, 4)
         classes = np.array([self.indices[box.name] for box in boxes], dtype=np.int64)
         return SparseLabel(mask, drawn, corners, classes, int((claims > 1).sum()))
@@ -111,8 +111,8 @@ class SparseFiles:
         return np.full(size, IGNORE_INDEX, dtype=np.uint8)
 
     @staticmethod
-    def _check(inside: BoolArray, shape: Shape, size: tuple[int, int], report: Report) -> bool:
-        if inside.any():
+    def _check(found: bool, shape: Shape, size: tuple[int, int], report: Report) -> bool:
+        if found:
             return True
         report(
             f"{shape.origin}: the {shape.kind} has no pixel of the image, which is "
@@ -196,7 +196,8 @@ def _sorted_corners(box: Shape) -> list[float]:
     return [min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)]
 
 
-def _box(box: Shape, size: tuple[int, int]) -> BoolArray:
-    x0, y0, x1, y1 = corners = _sorted_corners(box)
-    whole = (x1 - x0) * (y1 - y0) >= 1
-    return box_mask(corners, size) if whole else np.zeros(size, dtype=bool)
+def _is_box(box: Shape, size: tuple[int, int]) -> bool:
+    """Say whether a box has an area of one pixel at least within the image, (H, W)."""
+    x0, y0, x1, y1 = _sorted_corners(box)
+    width, height = min(x1, size[1]) - max(x0, 0), min(y1, size[0]) - max(y0, 0)
+    return min(width, height) > 0 and width * height >= 1
