@@ -22,7 +22,7 @@ from wsss_zoo.methods import Supervised
 IDS = [f"train_{number:06d}" for number in range(12)]
 GRAPH = {"size": (64, 64), "grid": (4, 5)}
 # As the contract writes them.
-LENGTHS = {"N": 2, "H": 48, "W": 48, "K": 6, "V": 3}
+LENGTHS = {"N": 2, "C": 7, "H": 48, "W": 48, "K": 6, "V": 3}
 
 
 def shapes(**options):
@@ -52,6 +52,8 @@ def test_training_batches_hold_what_is_said(supervision, tmp_path):
     options = {"novel_classes": ["fox"]} if supervision == "weak_shot" else {}
     if supervision == "semi":
         options = {"labeled_split": 0.5, "audit": True, "strong_views": 3}
+    if supervision == "sparse":
+        options = {"complete_sparse": True, "audit": True, "strong_views": 3}
     if supervision == "graphs":
         folder = write_graphs(tmp_path, IDS, list(Shapes().class_names), **GRAPH)
         options = {"graph_dir": str(folder)}

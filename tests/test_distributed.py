@@ -31,7 +31,8 @@ METHODS = ("Supervised", "CAM", "SimFormer")
 OTHERS = ("FixMatch", "CoAttention", "MaskFormer")
 # They differ from one of these in training alone, as it should stay.
 LIKE = {"SelfRegulation": "Supervised"} | dict.fromkeys(
-    ("PiModel", "TemporalEnsembling", "MeanTeacher", "UniMatch", "CPS", "PseudoSeg"), "FixMatch"
+    ("PiModel", "TemporalEnsembling", "MeanTeacher", "UniMatch", "CPS", "PseudoSeg", "Sparse"),
+    "FixMatch",
 )
 RUNS = ("whole", "stopped")
 GIVEN = "one_CAM/pseudo_labels"

@@ -13,10 +13,10 @@ PACKAGE = Path(__file__).parent.parent / "wsss_zoo"
 # What each room may import of the package besides itself, the lowest floor first.
 MAY_IMPORT = {
     "contract": "",
-    "functional": "",
+    "functional": "files",
     "files": "",
     "modules": "functional",
-    "data": "contract files",
+    "data": "contract functional files",
     "drawing": "files",
     "methods": "contract functional modules",
     "callbacks": "contract functional files data drawing",

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         PseudoSeg,
         SelfRegulation,
         SimFormer,
+        Sparse,
         Supervised,
         TemporalEnsembling,
         UniMatch,
@@ -50,7 +51,7 @@ __all__ = ["ADE20K", "COCO", "VOC2012", "Augmentation", "BaseDataModule", "COCOS
 __all__ += ["Cityscapes", "Folder", "PascalContext", "Shapes"]
 __all__ += ["CAM", "CPC", "CPS", "BaseMethod", "CoAttention", "FixMatch", "GATCorrector"]
 __all__ += ["MaskFormer", "MeanTeacher", "PiModel", "PseudoSeg", "SelfRegulation", "SimFormer"]
-__all__ += ["Supervised", "TemporalEnsembling", "UniMatch"]
+__all__ += ["Sparse", "Supervised", "TemporalEnsembling", "UniMatch"]
 __all__ += ["ClassificationMetrics", "PredictionVisualizer", "PretextMetrics", "PseudoLabelWriter"]
 __all__ += ["Evaluation", "SegmentationMetrics", "load"]
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pytorch_lightning import Trainer
 
-Supervision = Literal["mask", "image_labels", "images", "pairs", "semi", "weak_shot", "graphs"]
+Supervision = Literal[
+    "mask", "image_labels", "images", "pairs", "semi", "sparse", "weak_shot", "graphs"
+]
 #: What the evaluation steps of a method return, and so which metrics apply.
 Output = Literal["segmentation", "classification", "pretext"]
 
@@ -79,6 +81,26 @@ class SemiBatch(TypedDict):
     unlabeled: Annotated[UnlabeledBatch, "views of the unlabelled images"]
 
 
+class SparseBatch(ImagesBatch):
+    """Crops with labels of some, all or none of their pixels, V strong views of each.
+
+    Images with a label of a pixel come first. An image without any has a mask of 255.
+    """
+
+    mask: Annotated[Tensor, "(N, H, W) class index, 255 where it is not known"]
+    valid: Annotated[Tensor, "(N, H, W) False on padding"]
+    possible: Annotated[
+        Tensor,
+        "(N, C, 1, 1) bool, or (N, C, H, W) where some image has boxes: classes that a pixel may "
+        "have, by tags, boxes and labels; at least one",
+    ]
+    image_labels: NotRequired[Annotated[Tensor, "(N, K) multi-hot, where some image has tags"]]
+    has_image_labels: NotRequired[Annotated[Tensor, "(N,) which images have tags"]]
+    strong: NotRequired[Annotated[Tensor, "(N, V, 3, H, W) in [0, 1], with `strong_views`"]]
+    strong_valid: NotRequired[Annotated[Tensor, "(N, V, H, W) False on padding and CutOut"]]
+    audit_mask: NotRequired[Annotated[Tensor, "(N, H, W) with `audit`: true masks, only to log"]]
+
+
 class BaseMaskBatch(MaskBatch):
     """Images with masks of base classes and tags of novel ones."""
 
@@ -118,7 +140,8 @@ class GraphEvaluationBatch(EvaluationBatch):
 #: Batch format of each supervision, and of evaluation.
 BATCHES: dict[str, type] = {
     **{"mask": MaskBatch, "image_labels": ImageLabelsBatch, "images": ImagesBatch},
-    **{"pairs": PairBatch, "semi": SemiBatch, "weak_shot": WeakShotBatch, "graphs": GraphBatch},
+    **{"pairs": PairBatch, "semi": SemiBatch, "sparse": SparseBatch},
+    **{"weak_shot": WeakShotBatch, "graphs": GraphBatch},
     "evaluation": EvaluationBatch,
 }
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import label_noise_figure
 import semi_figures
+import sparse_figure
 import weak_shot_figures
 from figure_example import Example, colored, make_example, photo
 from flow_chart import LINE, FlowChart, Node, save_small
@@ -220,6 +221,7 @@ FIGURES: dict[str, Callable[[Example], FlowChart]] = {
         semi_figures.pi_model,
         semi_figures.pseudoseg,
         self_regulation,
+        sparse_figure.sparse,
         st,
         st_plus_plus,
         supervised,

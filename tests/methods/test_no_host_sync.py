@@ -17,6 +17,8 @@ from tests.methods.short_fits import short_fit
 from tests.methods.zoo import PLAIN, STEPS, make_data, make_method, quick
 from wsss_zoo.callbacks.training.finite_loss import FiniteLoss
 from wsss_zoo.functional import ClassTargets, class_targets, solve_assignment
+from wsss_zoo.functional.losses import tree_energy
+from wsss_zoo.functional.losses.tree_energy import tree_ancestors
 from wsss_zoo.methods import proposal_losses
 from wsss_zoo.methods.masks import mask_former
 from wsss_zoo.methods.weak_shot import sim_former
@@ -42,11 +44,18 @@ def constant_assignment(costs, counts):
     return [(np.arange(count), np.arange(count)) for count in counts]
 
 
+def constant_ancestors(embedding):
+    """Every pixel is a tree of its own."""
+    N, _, h, w = embedding.shape
+    return torch.arange(N * h * w, device=embedding.device)[None]
+
+
 # All that a training step does on the host with what the device has computed: where it is called
 # from, what it is called, and what stands for it here. docs/hardware.md lists the same.
 HOST_WORK = [
     (mask_former, class_targets, constant_targets),
     (sim_former, class_targets, constant_targets),
+    (tree_energy, tree_ancestors, constant_ancestors),
     (proposal_losses, solve_assignment, constant_assignment),
 ]
 

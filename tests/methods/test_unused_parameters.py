@@ -24,6 +24,11 @@ OPTIONS = {
     "FixMatch": [{"conf_thresh": 1.0, "labels_from": "average"}, {"loss": "ohem"}],
     "UniMatch": [{"conf_thresh": 1.0}],
     "PseudoSeg": [{"conf_thresh": 1.0}, {"use_tags": False, "label": "hard"}],
+    "Sparse": [
+        {"conf_thresh": 1.0},
+        {"teacher": False, "crf_weight": 1.0, "crf_start": 0.0, "mixture_weight": 1.0},
+        {"cutmix_prob": 1.0, "tree_weight": 0.4},
+    ],
     "PiModel": [{"detach_first": True}],
     "CPS": [{"cutmix": False}],
     "MeanTeacher": [{"student_view": "weak"}],

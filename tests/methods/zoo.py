@@ -30,6 +30,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "UniMatch": ("UniMatch", SEMI | {"conf_thresh": 0.2}),
     "CPS": ("CPS", SEMI),
     "PseudoSeg": ("PseudoSeg", SEMI),
+    "Sparse": ("Sparse", SEMI | {"conf_thresh": 0.2}),
     "MaskFormer": ("MaskFormer", TINY | PROPOSALS),
     "SimFormer": ("SimFormer", TINY | PROPOSALS | {"pair_points": 10}),
     "SimFormer code": ("SimFormer", TINY | PROPOSALS | {"pair_points": 10, "pairing": "code"}),
@@ -52,6 +53,12 @@ STEPS: dict[str, tuple[str, dict[str, Any]]] = CASES | {
     "UniMatch average": ("UniMatch", SEMI | {"labels_from": "average", "gate_by_tags": True}),
     "CPS unmixed": ("CPS", SEMI | {"cutmix": False, "gate_by_tags": True}),
     "PseudoSeg hard": ("PseudoSeg", SEMI | {"label": "hard", "gate_by_tags": True}),
+    "Sparse without teacher": ("Sparse", TINY | {"teacher": False, "reduction": "pixel"}),
+    "Sparse all terms": (
+        "Sparse",
+        TINY | {"cutmix_prob": 0.5, "crf_weight": 0.03, "crf_start": 0.0, "mixture_weight": 1.0},
+    ),
+    "Sparse tree": ("Sparse", TINY | {"teacher": False, "tree_weight": 0.4}),
     "GATCorrector balanced": ("GATCorrector", GRAPHS | {"balance": True}),
     "GATCorrector probs": ("GATCorrector", GRAPHS | {"use_probs": True}),
 }
@@ -66,6 +73,7 @@ def quick(cases: Iterable[str], kept: Collection[str]) -> list[Any]:
 # What a regime needs beside the images.
 REGIMES: dict[str, dict[str, Any]] = {
     "semi": {"labeled_split": 0.5, "audit": True},
+    "sparse": {"sparse": "blocks", "labeled_split": 0.5, "audit": True},
     "weak_shot": {"novel_classes": ["fox", "crane"]},
 }
 

@@ -55,6 +55,10 @@ COMMANDS = {
         "show the contents and errors of a data set",
         "wsss_zoo.inspection.command.inspect_data_set",
     ),
+    "simulate": Command(
+        "draw the scribbles, points, boxes or blocks of a benchmark from masks",
+        "wsss_zoo.inspection.simulate.simulate_labels",
+    ),
     "methods": Command(
         "list the methods and the labels they need", "wsss_zoo.cli.method_table.list_methods"
     ),

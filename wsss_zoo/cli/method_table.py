@@ -17,6 +17,7 @@ LABELS = {
     "images": "none: images alone",
     "pairs": "tags for every image",
     "semi": "a few masks, many images",
+    "sparse": "scribbles, points, boxes or part masks",
     "graphs": "region graphs, from a few masks and tags",
     "weak_shot": "masks of some classes, tags of the others",
 }

@@ -15,10 +15,17 @@ from torch.utils.data import DataLoader, Dataset
 
 from wsss_zoo.contract import FindDone, Supervision, done_ids
 from wsss_zoo.data.catalog import Catalog
-from wsss_zoo.data.loading.loaders import Order, evaluation_loader, semi_loader, train_loader
+from wsss_zoo.data.loading.loaders import (
+    Order,
+    evaluation_loader,
+    joined_loader,
+    semi_loader,
+    train_loader,
+)
 from wsss_zoo.data.reading.splits import write_split
 from wsss_zoo.data.supervision.evaluation import EvaluationImages
 from wsss_zoo.data.supervision.options import GREY, TrainingOptions
+from wsss_zoo.data.supervision.sparse import SparseImages
 from wsss_zoo.data.supervision.training_set import TrainingSet, make_training_set
 from wsss_zoo.data.transforms.crops import Sample
 from wsss_zoo.data.transforms.joint import Augmentation
@@ -51,30 +58,43 @@ class BaseDataModule(Catalog, LightningDataModule):
         labeled_split: Images whose masks may be used: a list file, the name of a split, or a
             fraction of ``train_split``, sampled so that every class occurs. The run's folder gets
             the list as ``labeled_split.txt``, and the rest as ``unlabeled_split.txt``.
-        unlabeled_split: Unlabelled images of ``semi``; None for ``train_split`` less the labelled,
-            or for all of it with ``pseudo_label_dir``.
+        unlabeled_split: Unlabelled images of ``semi`` and ``sparse``; None for ``train_split`` less
+            the labelled, or in ``semi`` for all of it with ``pseudo_label_dir``.
         pseudo_label_dir: Folder of pseudo-labels that replace the masks of ``train_split``, but not
             those of ``labeled_split``. Of several folders the first that has an image counts. In
             ``semi`` an image without a pseudo-label is in the unlabelled half only. With
             ``novel_classes`` they give pixels of novel classes that the image is tagged with, where
-            the true mask, which must exist, has no base class.
+            the true mask, which must exist, has no base class. In ``sparse`` they fill pixels that
+            have no label, with classes that are possible there.
         repeat_labeled: Oversample the images of ``labeled_split`` to match the number of
             pseudo-labelled ones, as ST and ST++ do.
         graph_dir: Folder of region graphs of all images in use, for supervision ``graphs``.
+        sparse_dir: Folder of sparse labels: maps ``sparse/<id>.png``, ``shapes.json``,
+            ``boxes.csv``, ``points.csv``, as in a `Folder` or written by ``wsss-zoo simulate``.
+            Supervision ``sparse`` opens no masks but those of ``labeled_split``.
+        complete_tags: In ``sparse``, tags name all classes of an image.
+        complete_boxes: In ``sparse``, boxes hold all objects of an image that has any, so that only
+            background is outside them.
+        complete_sparse: In ``sparse``, every class of an image with labels is labelled, the
+            background too. True for scribbles in every object; not for masks of some objects.
+        tag_conflicts: In ``sparse``, what follows where an image has a label of a class that its
+            complete tags do not name: ``error``, or ``report``, and the label counts.
         base_classes: Classes with masks; None for all that are not novel.
         novel_classes: Classes with tags only: names, or the name of a published split (``split_1``
             to ``split_4`` of ADE20K and COCO-Stuff 10K). Their pixels are 255 in all training
             masks, but not in validation and ``audit_mask``. For a fully supervised upper bound,
             train without ``novel_classes`` and validate with them.
         crop_size: Side of training crops, pixels.
-        batch_size: Images in a training batch (labelled ones in ``semi``).
-        unlabeled_batch_size: Unlabelled images in a batch; None for ``batch_size``.
+        batch_size: Images in a training batch (labelled ones in ``semi`` and ``sparse``).
+        unlabeled_batch_size: Unlabelled images in a batch; None for ``batch_size``. In ``sparse``
+            those are the images without a label of any pixel; 0 leaves them out.
         augmentation: Random changes of training images.
-        photometric: Which training images (except those of ``semi``) get photometric changes too;
-            ``pseudo``: those with a pseudo-label.
-        strong_views: Strong views of each unlabelled image.
+        photometric: Which training images (except those of ``semi`` and ``sparse``) get
+            photometric changes too; ``pseudo``: those with a pseudo-label.
+        strong_views: Strong views of each unlabelled image, of each image in ``sparse``.
         crop_tags: In ``weak_shot``, take tags from the crop (SimFormer's code), not the image.
-        audit: Give unlabelled batches their true masks as ``audit_mask``, for logging only.
+        audit: Give unlabelled and sparse batches their true masks as ``audit_mask``, for logging
+            only.
         check_masks: Decode every mask in setup to find unknown class indices.
         check_files: Open every image and mask in setup to find what cannot be read or does not
             fit. False only checks that they exist; for hundreds of thousands of images.
@@ -98,6 +118,11 @@ class BaseDataModule(Catalog, LightningDataModule):
         pseudo_label_dir: list[str] | str | None = None,
         repeat_labeled: bool = False,
         graph_dir: str | None = None,
+        sparse_dir: str | None = None,
+        complete_tags: bool = True,
+        complete_boxes: bool = True,
+        complete_sparse: bool = False,
+        tag_conflicts: Literal["error", "report"] = "error",
         base_classes: list[str] | None = None,
         novel_classes: list[str] | str | None = None,
         crop_size: int = 320,
@@ -121,9 +146,14 @@ class BaseDataModule(Catalog, LightningDataModule):
         self.labeled_split, self.unlabeled_split = labeled_split, unlabeled_split
         self.pseudo_label_dir, self.repeat_labeled = pseudo_label_dir, repeat_labeled
         self.graph_dir = graph_dir
+        self.sparse_dir, self.tag_conflicts = sparse_dir, tag_conflicts
+        self.complete_tags, self.complete_boxes = complete_tags, complete_boxes
+        self.complete_sparse = complete_sparse
         self._chosen_base, self._chosen_novel = base_classes, novel_classes
         self.crop_size, self.batch_size = crop_size, batch_size
-        self.unlabeled_batch_size = unlabeled_batch_size or batch_size
+        self.unlabeled_batch_size = (
+            batch_size if unlabeled_batch_size is None else unlabeled_batch_size
+        )
         self.augmentation, self.photometric = augmentation, photometric
         self.strong_views, self.crop_tags, self.audit = strong_views, crop_tags, audit
         self.check_masks, self.check_files = check_masks, check_files
@@ -247,10 +277,18 @@ class BaseDataModule(Catalog, LightningDataModule):
             self._setup_evaluation("predict", self.predict_ids())
 
     def train_dataloader(self) -> Any:
-        """Load training batches, less the last, incomplete one; for ``semi`` see `semi_loader`."""
+        """Load training batches, less the last, incomplete one.
+
+        For ``semi`` see `semi_loader`, for ``sparse`` `joined_loader`.
+        """
         if self._train is None:
             raise RuntimeError("train_dataloader needs setup('fit') first")
         order = Order(self.seed, *self._ranks(), self._batches_done)
+        if isinstance(self._train, SparseImages):
+            labeled = self._train.num_labeled
+            groups = labeled, len(self._train) - labeled
+            per_batch = self.batch_size, self.unlabeled_batch_size
+            return joined_loader(self._train, groups, per_batch, self.num_workers, order)
         if isinstance(self._train, Dataset):
             return train_loader(self._train, self.batch_size, self.num_workers, order)
         sizes = {"labeled": self.batch_size, "unlabeled": self.unlabeled_batch_size}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from wsss_zoo.data.classes import ClassesInUse
 from wsss_zoo.data.reading.image_files import Checks, ImageFiles, ImageSource
+from wsss_zoo.data.reading.sparse_files import SparseSource, no_sparse_labels, open_sparse_files
 from wsss_zoo.data.reading.splits import read_split
 from wsss_zoo.data.reading.tag_files import Tags, check_tags, multi_hot, tags_from_masks
 from wsss_zoo.data.supervision.labeled_split import sample_labeled_split
@@ -34,6 +35,10 @@ class Catalog(ClassesInUse):
     check_files: bool
     #: Whether symbolic links may lead out of the data's folders.
     outside_links: bool = True
+    #: Folder of sparse labels.
+    sparse_dir: str | None = None
+    #: Whether `read_tags` looks into masks, which ``sparse`` must not.
+    tags_show_masks: bool = False
 
     @abstractmethod
     def split_ids(self, split: str) -> list[str]:
@@ -66,6 +71,27 @@ class Catalog(ClassesInUse):
         source = self.source
         assert isinstance(source, ImageFiles)
         return source
+
+    @cached_property
+    def sparse_labels(self) -> SparseSource:
+        """Reads the sparse labels of ``sparse_dir``."""
+        return self.open_sparse_labels()
+
+    def open_sparse_labels(self, report: Report = raise_problem) -> SparseSource:
+        """Find the sparse labels; called once in ``setup`` of ``sparse``."""
+        if self.sparse_dir is None:
+            return no_sparse_labels()
+        return open_sparse_files(
+            Path(self.sparse_dir),
+            images=self.files.images,
+            known_classes=self.known_classes,
+            class_names=self.class_names,
+            report=report,
+        )
+
+    def mask_labeled_ids(self) -> list[str]:
+        """List the images whose masks ``sparse`` may open: those of ``labeled_split``."""
+        return [] if self.labeled_split is None else self.labeled_ids()
 
     @cached_property
     def _ids_by_split(self) -> dict[str, list[str]]:

@@ -4,6 +4,8 @@ All raise a ValueError for arguments outside the documented shapes, types and ra
 section lists further errors.
 """
 
+from wsss_zoo.files.outlines import mask_polygons, polygon_mask
+from wsss_zoo.files.run_lengths import decode_brush, decode_rows, encode_brush, encode_rows
 from wsss_zoo.functional.cams.calibrated_fusion import calibrated_fusion
 from wsss_zoo.functional.cams.cam import (
     cam_to_label,
@@ -117,6 +119,13 @@ from wsss_zoo.functional.regions.region_graph import (
 )
 from wsss_zoo.functional.regions.segment_vote import segment_vote
 from wsss_zoo.functional.regions.superpixels import superpixel_backend, superpixels
+from wsss_zoo.functional.sparse.drawing import boxes_to_mask, draw_strokes
+from wsss_zoo.functional.sparse.simulation import (
+    simulate_blocks,
+    simulate_boxes,
+    simulate_points,
+    simulate_scribbles,
+)
 from wsss_zoo.functional.tags import gate_by_tags, mask_to_image_labels
 from wsss_zoo.functional.views.cutmix import cutmix, draw_cutmix_boxes, draw_cutmix_masks
 from wsss_zoo.functional.views.ensemble import cells_to_crop, crop_to_cells, ensemble_update
@@ -150,6 +159,10 @@ __all__ += ["kept_edges", "label_loss", "majority", "nearest_clean", "noise_thre
 __all__ += ["pool_regions", "prune_edges", "region_adjacency", "region_loss"]
 __all__ += ["seed_missing_classes", "segment_vote", "superpixel_backend", "superpixels"]
 __all__ += ["temper", "vote", "vote_counts", "write_back", "youden_threshold"]
+__all__ += ["boxes_to_mask", "draw_strokes", "simulate_blocks", "simulate_boxes"]
+__all__ += ["simulate_points", "simulate_scribbles"]
 __all__ += ["gate_by_tags", "mask_to_image_labels"]
 __all__ += ["cells_to_crop", "crop_to_cells", "cutmix", "draw_cutmix_boxes", "draw_cutmix_masks"]
 __all__ += ["ensemble_update", "image_patches", "sliding_windows"]
+__all__ += ["decode_brush", "decode_rows", "encode_brush", "encode_rows", "mask_polygons"]
+__all__ += ["polygon_mask"]

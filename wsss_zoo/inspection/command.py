@@ -18,6 +18,7 @@ from wsss_zoo.files.decoding import IGNORE_INDEX
 from wsss_zoo.files.outputs import check_output_file
 from wsss_zoo.inspection.inspection import ImageRecord, Inspection, inspect_data
 from wsss_zoo.inspection.oddities import find_oddities
+from wsss_zoo.inspection.sparse_counts import KINDS, SparseCounts
 
 _FIRST = 10  # ids named of each oddity
 
@@ -64,6 +65,8 @@ def print_report(found: Inspection, console: Console) -> None:
             console.print(_mask_table(found))
     for line in _value_lines(found):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if found.sparse is not None:
+        console.print(_sparse_table(found, found.sparse))
     disagreements = found.disagreements()
     if disagreements:
         console.print(_disagreement_table(disagreements))
@@ -213,6 +216,23 @@ def _value_lines(found: Inspection) -> list[str]:
             f"black {shown[0]:g}, white {shown[1]:g}"
         )
     return lines
+
+
+def _sparse_table(found: Inspection, sparse: SparseCounts) -> Table:
+    columns = ("strokes", "points", "polygons", "boxes", "labelled pixels", "% of them")
+    table = _table(f"sparse labels of {sparse.images} images", "class", *columns)
+    labeled = max(1, int(sparse.pixels[:IGNORE_INDEX].sum()))
+    used = {name for name, _ in sparse.shapes}
+    names = [*found.class_names, *sorted(used - set(found.class_names))]
+    for index, name in enumerate(names):
+        counts = (sparse.shapes[name, kind] for kind in KINDS)
+        pixels = int(sparse.pixels[index]) if index < len(found.class_names) else 0
+        share = f"{100 * pixels / labeled:.2f}"
+        table.add_row(Text(name), *map(str, counts), str(pixels), share)
+    share = f"{100 * labeled / max(1, int(sparse.pixels.sum())):.2f} of all"
+    table.add_section()
+    table.add_row("all", *("" for _ in KINDS), str(int(sparse.pixels[:IGNORE_INDEX].sum())), share)
+    return table
 
 
 def _disagreement_table(disagreements: dict[str, tuple[list[str], list[str]]]) -> Table:

@@ -16,6 +16,7 @@ from wsss_zoo.data.reading.image_files import ImageFiles, ImageSource, size_prob
 from wsss_zoo.data.reading.tag_files import Tags
 from wsss_zoo.data.sets.folder import Folder
 from wsss_zoo.files.decoding import ImageFacts, has_alpha, is_turned, undecided_problem
+from wsss_zoo.inspection.sparse_counts import SparseCounts, count_sparse_labels
 
 Track = Callable[[Iterable["ImageRecord"], int], Iterable["ImageRecord"]]
 
@@ -68,6 +69,7 @@ class Inspection:
         tags: Names of the classes in use by id, for the images in tag files.
         errors: Why files cannot be used.
         unread: Files that the data set does not read.
+        sparse: Its sparse labels; None if it has none.
     """
 
     class_names: list[str]
@@ -79,6 +81,7 @@ class Inspection:
     tags: Tags
     errors: list[str]
     unread: list[str]
+    sparse: SparseCounts | None = None
 
     @property
     def fg_names(self) -> list[str]:
@@ -130,6 +133,7 @@ def inspect_data(data: BaseDataModule, track: Track) -> Inspection:
     splits: dict[str, list[str]] = {}
     records: dict[str, ImageRecord] = {}
     tags: Tags = {}
+    sparse: SparseCounts | None = None
     with _collecting(errors):
         data.prepare_data()
         source = data.source
@@ -139,6 +143,8 @@ def inspect_data(data: BaseDataModule, track: Track) -> Inspection:
             found = pool.map(lambda image_id: inspect_image(source, image_id), ids)
             records = {record.image_id: record for record in track(found, len(ids))}
         tags = _read_tags(data, ids, errors)
+        sizes = {i: record.size for i, record in records.items() if record.size is not None}
+        sparse = count_sparse_labels(data, sizes, errors.append)
     for record in records.values():
         errors.extend(record.errors)
     problem = undecided_problem(facts_by_path(records, data))
@@ -156,6 +162,7 @@ def inspect_data(data: BaseDataModule, track: Track) -> Inspection:
         # A list that is read twice reports its problems twice.
         list(dict.fromkeys(errors)),
         unread,
+        sparse,
     )
 
 

@@ -33,13 +33,23 @@ def find_oddities(found: Inspection) -> dict[str, list[str]]:
     masked = [i for i in found.records if found.is_masked(i)]
     if _UNIFORM in oddities and not any(found.classes_in_mask(i) for i in masked):
         oddities["no mask has any foreground"].append(
-            "if 255 stands for a class, give it that colour in classes.txt: 'cat 255 255 255'"
+            "if 255 stands for a class, give --data.binary_masks true, or that colour in "
+            "classes.txt: 'cat 255 255 255'"
         )
     if found.splits.get(found.train):
         seen = {name for i in found.splits[found.train] for name in found.classes_of(i)}
         absent = [name for name in found.fg_names if name not in seen]
         oddities[f"classes that occur nowhere in {found.train}"] += absent
     _compare_splits(found, oddities)
+    if found.sparse is not None:
+        for image_id, count in found.sparse.contradictions.items():
+            oddities["strokes or points of two classes on a pixel, which is ignored"].append(
+                f"{image_id}: {count} pixels"
+            )
+        if found.first_fg and not found.sparse.pixels[0]:
+            oddities["sparse labels without background"].append(
+                "no pixel of it is labelled: the net cannot learn it, unless boxes or masks show it"
+            )
     oddities["files and folders that are not read"] += found.unread
     return {kind: entries for kind, entries in oddities.items() if entries}
 

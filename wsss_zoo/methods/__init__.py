@@ -16,6 +16,7 @@ from wsss_zoo.methods.semi.pi_model import PiModel
 from wsss_zoo.methods.semi.pseudoseg import PseudoSeg
 from wsss_zoo.methods.semi.temporal_ensembling import TemporalEnsembling
 from wsss_zoo.methods.semi.unimatch import UniMatch
+from wsss_zoo.methods.sparse.sparse import Sparse
 from wsss_zoo.methods.tags.cam import CAM
 from wsss_zoo.methods.tags.co_attention import CoAttention
 from wsss_zoo.methods.weak_shot.sim_former import SimFormer
@@ -38,6 +39,7 @@ __all__ = [
     "SelfRegulation",
     "SemiMethod",
     "SimFormer",
+    "Sparse",
     "Supervised",
     "TemporalEnsembling",
     "UniMatch",

@@ -65,7 +65,10 @@ class Segmenter(nn.Module):
 
     def decode(self, features: list[Tensor], size: tuple[int, int]) -> Tensor:
         """Compute logits (N, C, H, W) of an image of `size` = (H, W) from its feature maps."""
-        logits = self.head(self.decoder(features))
+        return self.upsample(self.head(self.decoder(features)), size)
+
+    def upsample(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """Enlarge logits of the decoder's stride to an image of `size` = (H, W)."""
         stride = self.backbone.strides[-1]
         # Not -(-side // stride): ONNX rounds quotients of integers towards zero.
         padded = [(side + stride - 1) // stride * stride for side in size]

@@ -1,6 +1,6 @@
 import numpy as np
 
-from wsss_zoo.data.loading.sampler import EpochSampler
+from wsss_zoo.data.loading.sampler import EpochSampler, JoinedSampler
 
 
 def indices(sampler: EpochSampler) -> list[int]:
@@ -58,3 +58,30 @@ def test_resume_skips_once():
 
 def test_empty():
     assert list(EpochSampler(0, shuffle=False)) == []
+
+
+def test_joined_samplers_fill_each_batch_from_both_and_resume():
+    def joined(done, rank=0, epoch=3):
+        sizes = [(5, 2, 12), (30, 3, 18)]
+        parts = [
+            EpochSampler(
+                size, length=length, seed=7, num_replicas=2, rank=rank, batches_done=lambda: done,
+                batch_size=batch,
+            )
+            for size, batch, length in sizes
+        ]  # fmt: skip
+        sampler = JoinedSampler(*parts)
+        sampler.set_epoch(epoch)
+        return list(sampler), sampler
+
+    whole, sampler = joined(0)
+    assert len(whole) == len(sampler) == 15
+    for start in range(0, 15, 5):
+        batch = [index for index, _ in whole[start : start + 5]]
+        assert all(index < 5 for index in batch[:2])
+        assert all(5 <= index < 35 for index in batch[2:])
+    assert joined(1)[0] == whole[5:]
+    assert joined(3)[0] == whole
+    assert joined(0, epoch=4)[0] != whole
+    other = joined(0, rank=1)[0]
+    assert len({*whole, *other}) == 30

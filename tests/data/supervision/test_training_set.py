@@ -226,7 +226,7 @@ def test_semi_with_labelled_images_among_the_unlabelled_says_so(caplog):
     assert "6 unlabelled images are labelled too" in caplog.text
 
 
-REGIMES = ["mask", "image_labels", "images", "pairs", "semi", "weak_shot"]
+REGIMES = ["mask", "image_labels", "images", "pairs", "semi", "sparse", "weak_shot"]
 
 
 @pytest.mark.parametrize("supervision", REGIMES)

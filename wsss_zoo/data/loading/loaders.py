@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from torch.utils.data import DataLoader, Dataset
 
-from wsss_zoo.data.loading.sampler import EpochSampler
+from wsss_zoo.data.loading.sampler import EpochSampler, JoinedSampler
 from wsss_zoo.data.transforms.crops import Sample
 
 
@@ -49,15 +49,7 @@ def train_loader(
     size = len(dataset)  # type: ignore[arg-type]
     if steps is None:
         steps = max(1, size // (batch_size * order.ranks))
-    sampler = EpochSampler(
-        size,
-        length=steps * batch_size * order.ranks,
-        seed=order.seed,
-        num_replicas=order.ranks,
-        rank=order.rank,
-        batches_done=order.batches_done,
-        batch_size=batch_size,
-    )
+    sampler = _sampler(size, batch_size, order, steps)
     return _loader(dataset, num_workers, batch_size=batch_size, sampler=sampler)
 
 
@@ -78,6 +70,34 @@ def semi_loader(
     return CombinedLoader({"labeled": labeled, "unlabeled": unlabeled}, "max_size_cycle")
 
 
+def joined_loader(
+    dataset: Dataset[Sample],
+    groups: tuple[int, int],
+    sizes: tuple[int, int],
+    num_workers: int,
+    order: Order,
+) -> DataLoader[Sample]:
+    """Load batches with images of two groups, the first group's first.
+
+    An epoch is one pass over the group that takes longer; the images of the other are repeated, in
+    a new order each time, to its length.
+
+    Args:
+        dataset: The images of the first group, then those of the second, which may have none.
+        groups: Images of each group.
+        sizes: Images of each group in a batch of a rank.
+        num_workers: Loader processes.
+        order: What the order depends on.
+    """
+    if not groups[1]:
+        return train_loader(dataset, sizes[0], num_workers, order)
+    pairs = list(zip(groups, sizes, strict=True))
+    steps = max(1, *(count // (size * order.ranks) for count, size in pairs))
+    first, second = (_sampler(count, size, order, steps) for count, size in pairs)
+    sampler = JoinedSampler(first, second)
+    return _loader(dataset, num_workers, batch_size=sum(sizes), sampler=sampler)
+
+
 def evaluation_loader(
     dataset: Dataset[Sample], num_workers: int, ranks: int, rank: int
 ) -> DataLoader[Sample]:
@@ -85,6 +105,18 @@ def evaluation_loader(
     size = len(dataset)  # type: ignore[arg-type]
     sampler = EpochSampler(size, shuffle=False, num_replicas=ranks, rank=rank)
     return _loader(dataset, num_workers, batch_size=1, sampler=sampler)
+
+
+def _sampler(size: int, batch_size: int, order: Order, steps: int) -> EpochSampler:
+    return EpochSampler(
+        size,
+        length=steps * batch_size * order.ranks,
+        seed=order.seed,
+        num_replicas=order.ranks,
+        rank=order.rank,
+        batches_done=order.batches_done,
+        batch_size=batch_size,
+    )
 
 
 def _loader(dataset: Dataset[Sample], num_workers: int, **arguments: Any) -> DataLoader[Sample]:

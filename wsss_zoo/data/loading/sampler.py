@@ -1,6 +1,7 @@
 """The order of training and evaluation images: a function of (seed, epoch, rank), resumable."""
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import numpy as np
 from torch.utils.data import DistributedSampler
@@ -63,3 +64,35 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         generator = np.random.default_rng([self.seed, self.epoch])
         order = np.concatenate([generator.permutation(self.size) for _ in range(rounds)])
         return order[: self.length]
+
+
+class JoinedSampler(DistributedSampler[tuple[int, int]]):
+    """The order of batches that each have images of two groups, the first group's first.
+
+    Args:
+        first: Order of the first group, whose images come first in the data set.
+        second: Order of the second group. Both have as many batches.
+    """
+
+    def __init__(self, first: EpochSampler, second: EpochSampler) -> None:
+        size = range(first.size + second.size)
+        # Torch asks for a data set and takes its length only.
+        super().__init__(size, first.num_replicas, first.rank)  # type: ignore[arg-type]
+        self.first, self.second = first, second
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch, on which both orders depend."""
+        super().set_epoch(epoch)
+        self.first.set_epoch(epoch)
+        self.second.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        """Count the images of this rank."""
+        return len(self.first) + len(self.second)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        first, second = iter(self.first), iter(self.second)
+        while batch := list(islice(first, self.first.batch_size)):
+            yield from batch
+            for index, visit in islice(second, self.second.batch_size):
+                yield self.first.size + index, visit

@@ -170,6 +170,16 @@ def notes_of(facts: Iterable[tuple[str, ImageFacts]]) -> dict[str, list[str]]:
     return found
 
 
+class BinaryMaskFiles(ImageFiles):
+    """Image files with masks of two classes, in which 255 is class 1 and no pixel is ignored."""
+
+    def read_values(self, path: str) -> UInt8Array:
+        """Read the class indices in a mask file, (H, W)."""
+        values = read_index_mask(path)
+        values[values == IGNORE_INDEX] = 1
+        return values
+
+
 def check_masks(
     files: ImageFiles,
     image_ids: Sequence[str],
@@ -216,8 +226,8 @@ def check_masks(
     if image_ids and not occurs[1:IGNORE_INDEX].any() and len(files.index_map) > 1:
         logger.warning(
             "none of the %d masks has a class besides index 0, first: %s; if 255 stands for a "
-            "class and not for ignored pixels, give it that colour in classes.txt ('cat 255 255 "
-            "255')",
+            "class and not for ignored pixels, give --data.binary_masks true (black and white "
+            "masks in a Folder), or give it that colour in classes.txt ('cat 255 255 255')",
             len(image_ids),
             files.masks[image_ids[0]],
         )

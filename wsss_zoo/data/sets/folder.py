@@ -17,7 +17,9 @@ from wsss_zoo.data.reading.class_files import (
     read_class_file,
 )
 from wsss_zoo.data.reading.color_masks import ColorMaskFiles, ColorTable
-from wsss_zoo.data.reading.image_files import ImageFiles
+from wsss_zoo.data.reading.image_files import BinaryMaskFiles, ImageFiles
+from wsss_zoo.data.reading.shape_files import SHAPE_FILES
+from wsss_zoo.data.reading.sparse_files import SparseSource, open_sparse_files
 from wsss_zoo.data.reading.splits import read_split
 from wsss_zoo.data.reading.tag_files import TAG_FILES, Tags, read_tag_file
 from wsss_zoo.files.decoding import heif_hint, readable_suffixes
@@ -34,17 +36,23 @@ _LAYOUT = """expected
   <root>/masks/<id>.png     masks of some or all images: class index per pixel, 255 = ignored, or
                             the colours of classes.txt
   <root>/image_labels.csv   optional tags: a header, then lines 'id,class;class' (or .json)
+  <root>/sparse/<id>.png    optional masks of which only some pixels are drawn, the rest 255; see
+                            also shapes.json, boxes.csv, points.csv
   <root>/splits/train.txt   optional lists of ids, one a line (train, val, test, any name)"""
 #: What to do if the first class of a list is no background.
 BACKGROUND_REMEDY = (
     "if it is a class like the others, write 'background' before it where masks hold 0 for the "
     "background, else give --data.background false"
 )
-_DEFAULT_SPLITS = ("train", "val", "all", "tagged", "masked", "extra")
+_DEFAULT_SPLITS = ("train", "val", "all", "tagged", "masked", "sparse", "extra")
 
 
 class Folder(BaseDataModule):
     """Your own images: ``images/``, some ``masks/``, some ``image_labels.csv``, ``classes.txt``.
+
+    Sparse labels are read where supervision is ``sparse``: masks ``sparse/<id>.png`` in which 255
+    is unknown, strokes, points, polygons and boxes of ``shapes.json``, ``boxes.csv`` and
+    ``points.csv``. They count before the mask of the same image, unless ``labeled_split`` names it.
 
     An image's id is its path below ``images/`` without the suffix; tag files and lists may give it
     with the suffix. Images with neither mask nor tags are unlabelled. Masks hold class indices, 255
@@ -55,8 +63,9 @@ class Folder(BaseDataModule):
     - ``train``: the images on no other list.
     - ``val``: images with masks that are on no list. All of them where there is a ``train.txt``,
       else the share ``val_fraction``, chosen by the ids alone: it stays when images are added.
-    - ``all``; of ``train`` the ``tagged`` (a mask gives tags too) and the ``masked`` images; and
-      ``extra``, images of neither ``train``, ``val`` nor ``test``.
+    - ``all``; of ``train`` the ``tagged`` (a mask gives tags too), the ``masked``, and the
+      ``sparse`` ones, with a mask or sparse labels; and ``extra``, images of neither ``train``,
+      ``val`` nor ``test``.
 
     Without a ``train.txt`` images that lack the tags or masks that a method learns from are left
     out, and their number is logged. Images that ``train.txt`` lists must have them.
@@ -70,6 +79,8 @@ class Folder(BaseDataModule):
         bands: Numbers, from 1, of the three bands to show as red, green and blue, as ``[1, 2, 3]``
             where a fourth is near infrared; else those of ``classes.json``. Checkpoints keep them.
         val_fraction: Share of the images with masks to hold out without ``val.txt``, ``train.txt``.
+        binary_masks: Read 255 in ``masks/`` as class 1: black and white masks of two classes, in
+            which no pixel is ignored.
         outside_links: Whether symbolic links may lead out of the root.
         **kwargs: See `BaseDataModule`.
     """
@@ -82,6 +93,7 @@ class Folder(BaseDataModule):
         value_range: list[float] | None = None,
         bands: list[int] | None = None,
         val_fraction: float = 0.2,
+        binary_masks: bool = False,
         outside_links: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -92,6 +104,7 @@ class Folder(BaseDataModule):
         self.background = background
         self._given_pixels = make_pixel_options(value_range, bands)
         self.val_fraction = val_fraction
+        self.binary_masks = binary_masks
         self.outside_links = outside_links
         # The inspection collects problems where training is refused.
         self.report: Report = raise_problem
@@ -126,6 +139,9 @@ class Folder(BaseDataModule):
             return [i for i in self.ids_of("train") if i in self._file_tags or i in files.masks]
         if split == "masked":
             return [i for i in self.ids_of("train") if i in files.masks]
+        if split == "sparse":
+            labels = self.sparse_labels
+            return [i for i in self.ids_of("train") if i in labels or i in files.masks]
         if split not in ("train", "val", "extra"):
             own = sorted(path.stem for path in (self.root / "splits").glob("*.txt"))
             raise FileNotFoundError(
@@ -164,9 +180,37 @@ class Folder(BaseDataModule):
                 f"{hint}; rename or remove it"
             )
         masks = {image_id: path for image_id, path in masks.items() if image_id in images}
+        if self.binary_masks:
+            self._check_binary()
+            return BinaryMaskFiles(images, masks, self.index_map)
         if colors:
             return ColorMaskFiles(images, masks, self.index_map, table=ColorTable(colors))
         return ImageFiles(images, masks, self.index_map)
+
+    def open_sparse_labels(self, report: Report | None = None) -> SparseSource:
+        """Find the sparse labels of ``sparse_dir``, else those of the root."""
+        report = report or self.report
+        if self.sparse_dir is not None:
+            return super().open_sparse_labels(report)
+        return open_sparse_files(
+            self.root,
+            images=self.files.images,
+            known_classes=self.known_classes,
+            class_names=self.class_names,
+            root=None if self.outside_links else self.root,
+            report=report,
+        )
+
+    def mask_labeled_ids(self) -> list[str]:
+        """List the images whose masks ``sparse`` may open.
+
+        Without ``labeled_split`` those of the training images that have no sparse labels; none
+        beside a ``sparse_dir``.
+        """
+        if self.labeled_split is not None or self.sparse_dir is not None:
+            return super().mask_labeled_ids()
+        masks, sparse = self.files.masks, self.sparse_labels
+        return [i for i in self.train_ids() if i in masks and i not in sparse]
 
     def read_tags(self, image_ids: Sequence[str]) -> Tags:
         """Read tags from ``image_labels.csv`` or ``image_labels.json``, if there is one."""
@@ -186,9 +230,23 @@ class Folder(BaseDataModule):
     def unread_files(self) -> list[str]:
         """List what lies in the folder and is not read: files of other kinds, unknown names."""
         others = [path for listing in self._listings.values() for path in listing.others]
-        known = {"images", "masks", "splits", find_class_file(self.root).name, *TAG_FILES}
+        others += list_files(
+            self.root / "sparse", readable_suffixes(), report=lambda _: None
+        ).others
+        known = {"images", "masks", "sparse", "splits", find_class_file(self.root).name}
+        known |= {*TAG_FILES, *SHAPE_FILES}
         entries = sorted(path for path in self.root.iterdir() if not path.name.startswith("."))
         return [str(path) for path in entries if path.name not in known] + others
+
+    def _check_binary(self) -> None:
+        names, colors = self._class_file.names, self._class_file.colors
+        if len(names) != 2 or colors:
+            has = "colours" if colors else f"{len(names)} classes: {', '.join(names)}"
+            raise ValueError(
+                f"binary_masks is for masks of two classes, black and white, but "
+                f"{find_class_file(self.root)} has {has}; list two names without colours, or leave "
+                "binary_masks out"
+            )
 
     def _usable(self, split: str) -> list[str]:
         ids = self.ids_of(self.train_split)

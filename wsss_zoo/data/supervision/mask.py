@@ -155,7 +155,7 @@ def make_images_with_masks(
     tags = images.labels_of(ids, from_masks=weak_shot)
     pseudo = None
     if pseudo_ids:
-        pseudo = _open_pseudo_labels(images, dict(pseudo_files or {}), pseudo_ids, tags)
+        pseudo = open_pseudo_labels(images, dict(pseudo_files or {}), pseudo_ids, tags)
     repeat = options.repeat_labeled and true_ids and pseudo_ids
     times = -(-len(pseudo_ids) // len(true_ids)) if repeat else 1
     return MaskedImages(
@@ -174,9 +174,10 @@ def make_images_with_masks(
     )
 
 
-def _open_pseudo_labels(
+def open_pseudo_labels(
     images: Catalog, files: dict[str, str], ids: Sequence[str], tags: Labels
 ) -> ImageFiles:
+    """Check and open the pseudo-labels of images; warn of classes that no label shows."""
     images.check_images(ids, masks=False)
     labels = ImageFiles({}, files, range(images.num_classes))
     checks = Checks(True, images.check_masks, images.check_files)

@@ -28,6 +28,11 @@ class TrainingOptions:
     augmentation: Augmentation
     photometric: Literal["none", "pseudo", "all"] = "none"
     strong_views: int = 1
+    unlabeled_batch_size: int = 1
+    complete_tags: bool = True
+    complete_boxes: bool = True
+    complete_sparse: bool = False
+    tag_conflicts: Literal["error", "report"] = "error"
     crop_tags: bool = False
     audit: bool = False
     pad_color: tuple[float, float, float] = GREY

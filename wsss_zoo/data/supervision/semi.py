@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from wsss_zoo.contract import UnlabeledBatch
 from wsss_zoo.data.catalog import Catalog
@@ -38,7 +37,7 @@ class UnlabeledImages(CroppedImages):
         image = load_image(self.source, image_id)
         crop, weak = self.crops.sample(image, rng)
         valid = crop_valid(crop, self.crops.crop_size)
-        strong = [self._strong(weak, valid, rng) for _ in range(self.strong_views)]
+        strong = [self.crops.strong_view(weak, valid, rng) for _ in range(self.strong_views)]
         sample: UnlabeledBatch = {
             "weak": to_float(weak),
             "strong": to_float(torch.stack([image for image, _ in strong])),
@@ -57,14 +56,6 @@ class UnlabeledImages(CroppedImages):
             mask = torch.from_numpy(load_mask(self.source, image_id))
             sample["audit_mask"] = crop_mask(mask, crop, self.crops.crop_size).long()
         return sample
-
-    def _strong(
-        self, weak: Tensor, valid: Tensor, rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
-        image = self.crops.photometric(weak, rng)
-        # Blur and jitter would bleed into the padding; it keeps its colour.
-        image = torch.where(valid, image, self.crops.pad[:, None, None])
-        return self.crops.cut_out(image, valid, rng)
 
 
 def make_semi_images(images: Catalog, options: TrainingOptions) -> dict[str, CroppedImages]:
@@ -97,6 +88,11 @@ def make_semi_images(images: Catalog, options: TrainingOptions) -> dict[str, Cro
         raise ValueError(
             f"no unlabelled images: all of train_split {images.train_split!r} is labelled; give "
             "labeled_split (a list file, a split's name or a fraction) or unlabeled_split"
+        )
+    if not options.unlabeled_batch_size:
+        raise ValueError(
+            "unlabeled_batch_size is 0, but supervision 'semi' needs unlabelled images in each "
+            "batch; give 1 or more, or train a method with supervision 'mask'"
         )
     images.check_images(unlabeled, masks=options.audit)
     unlabeled_images = UnlabeledImages(

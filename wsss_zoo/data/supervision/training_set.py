@@ -11,6 +11,7 @@ from wsss_zoo.data.supervision.mask import make_masked_images
 from wsss_zoo.data.supervision.options import TrainingOptions
 from wsss_zoo.data.supervision.pairs import make_image_pairs
 from wsss_zoo.data.supervision.semi import make_semi_images
+from wsss_zoo.data.supervision.sparse import make_sparse_images
 from wsss_zoo.data.supervision.weak_shot import make_weak_shot_images
 from wsss_zoo.data.transforms.crops import Sample
 
@@ -63,6 +64,7 @@ _MAKERS: dict[str, Callable[[Catalog, TrainingOptions], TrainingSet]] = {
     "images": make_plain_images,
     "pairs": make_image_pairs,
     "semi": make_semi_images,
+    "sparse": make_sparse_images,
     "weak_shot": make_weak_shot_images,
     "graphs": _make_graphs,
 }

@@ -64,6 +64,15 @@ class Crops:
         valid[box[0] : box[2], box[1] : box[3]] = False
         return joint.fill_box(image, box, rng, self.augmentation.cutout_fill, self.pad), valid
 
+    def strong_view(
+        self, weak: Tensor, valid: Tensor, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Make a strong view of a crop, (3, S, S) uint8, and say where it shows the image."""
+        image = self.photometric(weak, rng)
+        # Blur and jitter would bleed into the padding; it keeps its colour.
+        image = torch.where(valid, image, self.pad[:, None, None])
+        return self.cut_out(image, valid, rng)
+
 
 @dataclass(eq=False)
 class CroppedImages(Dataset[Sample]):

@@ -1,12 +1,12 @@
 """What the semi-supervised methods share: labels for unlabelled crops, and which network counts."""
 
 from abc import ABC
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from wsss_zoo.contract import UnlabeledBatch, find_data
+from wsss_zoo.contract import Supervision, UnlabeledBatch, find_data
 from wsss_zoo.functional import gate_by_tags as remove_untagged
 from wsss_zoo.functional import sigmoid_rampup
 from wsss_zoo.methods.options import check_not_negative
@@ -27,7 +27,7 @@ class SemiMethod(SegmentationMethod, ABC):
         ema_decay: Decay of the running average of the weights, in [0, 1).
     """
 
-    supervision = "semi"
+    supervision: ClassVar[Supervision] = "semi"
     #: Number of strong views of each unlabelled image that the method needs.
     needed_views: int = 1
 

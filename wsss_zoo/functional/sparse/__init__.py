@@ -1,0 +1,1 @@
+"""Sparse labels as arrays: drawn strokes, points and boxes, and simulated ones."""
