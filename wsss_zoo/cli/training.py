@@ -15,15 +15,15 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
 
-# These imports make short names such as `--model CAM --data Shapes` known: there is no registry.
-import wsss_zoo.data
+# This import and that of the data modules make short names such as `--model CAM --data Shapes`
+# known: there is no registry.
 import wsss_zoo.methods  # noqa: F401
 from wsss_zoo import callbacks
 from wsss_zoo.arguments.checks import check_name, check_supervision, short_name, supervision_of
 from wsss_zoo.arguments.command_parser import OneLineErrors
 from wsss_zoo.arguments.given import Setting, class_first, given_settings
 from wsss_zoo.arguments.help_texts import parser_texts, title_groups
-from wsss_zoo.data.base import BaseDataModule
+from wsss_zoo.data import BaseDataModule
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.modules.evaluation import Evaluation
 from wsss_zoo.runs import folder as run_folder

@@ -42,24 +42,36 @@ def polygon_mask(rings: Sequence[ArrayLike], height: int, width: int) -> BoolArr
     >>> polygon_mask([[(0, 0), (3, 0), (3, 2), (0, 2)]], 3, 4).sum()
     np.int64(6)
     """
+    mask = np.zeros((max(height, 0), max(width, 0)), np.bool_)
+    top, left, inside = polygon_crop(rings, height, width)
+    mask[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+    return mask
+
+
+def polygon_crop(rings: Sequence[ArrayLike], height: int, width: int) -> tuple[int, int, BoolArray]:
+    """Rasterise a polygon as `polygon_mask` does, in a box around it.
+
+    Returns:
+        First row and first column of the box, and the pixels in it, (h, w); (0, 0) without any.
+    """
     if height < 1 or width < 1:
         raise ValueError(f"the mask has {height} rows and {width} columns; give at least 1 each")
-    mask = np.zeros((height, width), np.bool_)
+    nothing = 0, 0, np.zeros((0, 0), np.bool_)
     starts, ends = _edges([_as_ring(ring) for ring in rings])
     if not len(starts):
-        return mask
+        return nothing
     # The first row whose centre is on or below an edge's upper end, and that of its lower end.
     rows = np.ceil(np.stack([starts[:, 1], ends[:, 1]]) - 0.5).clip(0, height).astype(np.int64)
     first, last = rows.min(0), rows.max(0)
     crossing = last > first
     starts, ends, first, last = (a[crossing] for a in (starts, ends, first, last))
     if not len(first):
-        return mask
+        return nothing
     top, bottom = int(first.min()), int(last.max())
     columns = np.concatenate([starts[:, 0], ends[:, 0]])
     left, right = (int(np.clip(np.floor(x), 0, width)) for x in (columns.min(), columns.max() + 1))
     if right <= left:
-        return mask
+        return nothing
     # One column more than the box has: what lies to its right changes nothing.
     shape = (bottom - top, right - left + 1)
     parity = np.zeros(shape[0] * shape[1], np.uint8)
@@ -76,8 +88,7 @@ def polygon_mask(rings: Sequence[ArrayLike], height: int, width: int) -> BoolArr
         places = (row - top) * shape[1] + column
         parity ^= (np.bincount(places, minlength=parity.size) & 1).astype(np.uint8)
     inside = np.bitwise_xor.accumulate(parity.reshape(shape), axis=1)
-    mask[top:bottom, left:right] = inside[:, :-1]
-    return mask
+    return top, left, inside[:, :-1].view(np.bool_)
 
 
 def mask_polygons(mask: ArrayLike, tolerance: float = 0.5) -> list[Ring]:
