@@ -138,7 +138,7 @@ def _shapes(
     area = item.get("area")
     area = None if area is None else number(area, "area")
     if item.get("keypoints"):
-        reading.leave_out("key points of a skeleton", place)
+        reading.leave_out("key points of a skeleton", place, drawn=False)
     if isinstance(outline, Mapping):
         mask = _decode(outline, height, width)
         z = -(area if area is not None and area > 0 else float(mask.pixels.sum()))

@@ -45,7 +45,7 @@ def read(path: Path, reading: Reading) -> Iterator[AnnotatedImage]:
         with reading.entry(str(file)):
             if (root := root_tag(file)) not in ("annotations", ""):
                 raise ValueError(f"it is no CVAT file, as its root is <{root}>")
-        yield from _read_file(file, reading)
+            yield from _read_file(file, reading)
 
 
 def _read_file(file: Path, reading: Reading) -> Iterator[AnnotatedImage]:

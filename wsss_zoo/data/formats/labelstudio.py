@@ -101,7 +101,7 @@ def _newest(
             key = task.get("id") if is_min and task.get("id") is not None else ("", position)
             other = kept.get(key)
             if other is not None:
-                reading.leave_out("older annotation of a task", place)
+                reading.leave_out("older annotation of a task", place, drawn=False)
             if other is None or _date(task) >= _date(other[1]):
                 kept[key] = (place, task)
     yield from kept.values()
@@ -147,12 +147,12 @@ def _results(
     valid = [a for a in annotations if not a.get("was_cancelled")]
     chosen = [a for a in valid if _is_chosen(a.get("completed_by"), reading)]
     if len(valid) < len(annotations):
-        reading.leave_out("cancelled annotation", place)
+        reading.leave_out("cancelled annotation", place, drawn=False)
     if len(valid) > 1:
-        reading.leave_out("older annotation of a task, or another annotator's", place)
+        reading.leave_out("older annotation of a task, or another's", place, drawn=False)
     if not chosen:
         if task.get("predictions"):
-            reading.leave_out("task with predictions only", place)
+            reading.leave_out("task with predictions only", place, drawn=False)
         return [], False
     newest = max(enumerate(chosen), key=lambda pair: (_date(pair[1]), pair[0]))[1]
     return [mapping(r, "a result") for r in sequence(newest.get("result") or [], "'result'")], True
@@ -185,13 +185,13 @@ def _add_shapes(
         here = f"{image.place}, result {position}"
         with reading.entry(here):
             if result.get("type") == "relation" or "value" not in result:
-                reading.leave_out(f"result of the type {result.get('type')}", here)
+                reading.leave_out(f"result of the type {result.get('type')}", here, drawn=False)
                 continue
             value = mapping(result["value"], "'value'")
             if result.get("image_rotation"):
                 raise ValueError(
-                    f"the image was turned by {result['image_rotation']} degrees in the tool, which "
-                    "its coordinates do not tell; turn the image file and label it again"
+                    f"the image was turned by {result['image_rotation']} degrees in the tool, and "
+                    "its shapes with it; turn the image file and label it again"
                 )
             if isinstance(value.get("choices"), list):
                 for choice in value["choices"]:
@@ -200,7 +200,7 @@ def _add_shapes(
             kind = _geometry(value, result.get("type"))
             if kind is None:
                 if not _labels(value):
-                    reading.leave_out(f"result of the type {result.get('type')}", here)
+                    reading.leave_out(f"result of the type {result.get('type')}", here, drawn=False)
                 continue
             # Several results tell of one region: its shape, its labels.
             if result.get("id") is not None:
@@ -209,7 +209,7 @@ def _add_shapes(
                 done.add(result["id"])
             labels = list(dict.fromkeys(_labels(value) or labels_by_id.get(result.get("id"), [])))
             if len(labels) > 1:
-                reading.leave_out("further label of a region", here)
+                reading.leave_out("further label of a region", here, drawn=False)
             size = _size(result, image, reading)
             label = labels[0] if labels else ""
             image.shapes += _shapes(kind, label, value, size, here, reading)

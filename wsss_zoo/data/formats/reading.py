@@ -58,12 +58,15 @@ class Reading:
     colors: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     #: Places of what is left out, by the reason.
     left_out: dict[str, list[str]] = field(default_factory=dict)
+    #: Number of shapes among it.
+    lost: int = 0
     #: What a user should know, once each.
     notes: dict[str, None] = field(default_factory=dict)
 
-    def leave_out(self, reason: str, place: str) -> None:
-        """Count an entry that is left out."""
+    def leave_out(self, reason: str, place: str, *, drawn: bool = True) -> None:
+        """Count an entry that is left out; ``drawn`` means that it marks something."""
         self.left_out.setdefault(reason, []).append(place)
+        self.lost += drawn
 
     def problem(self, text: str) -> None:
         """Report a problem; `ReportedError` if that raises."""
@@ -233,8 +236,8 @@ def png_mask(code: object) -> Crop:
             pixels = np.array(image)
     except (binascii.Error, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"its mask is no PNG in base64 ({error})") from None
-    inside = np.atleast_3d(pixels > 0).any(-1)
-    return Crop(0, 0, inside)
+    inside = np.atleast_3d(pixels > 0)
+    return Crop(0, 0, np.logical_or.reduce(inside, axis=-1))
 
 
 def find_size(image: AnnotatedImage, reading: Reading) -> tuple[int, int]:

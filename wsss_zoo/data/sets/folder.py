@@ -158,6 +158,7 @@ class Folder(BaseDataModule):
         """List what lies in the folder and is not read: files of other kinds, unknown names."""
         others = [path for listing in self._listings.values() for path in listing.others]
         known = {"images", "masks", "splits", find_class_file(self.root).name, *TAG_FILES}
+        known |= {"import.json"}
         entries = sorted(path for path in self.root.iterdir() if not path.name.startswith("."))
         return [str(path) for path in entries if path.name not in known] + others
 

@@ -1,0 +1,58 @@
+"""What an import found and did, in words and as JSON values."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_SHOWN = 3  # places named of what is left out
+
+_PLURALS = {"box": "boxes", "ignore": "ignored regions"}
+
+
+def shape_counts(kinds: Mapping[str, int]) -> str:
+    """Word the number of shapes by kind.
+
+    >>> shape_counts({"polygon": 2, "box": 1})
+    '1 box, 2 polygons'
+    """
+    words = (
+        f"{count} {kind if count == 1 else _PLURALS.get(kind, kind + 's')}"
+        for kind, count in sorted(kinds.items())
+    )
+    return ", ".join(words) or "none"
+
+
+def overlap_lines(overlaps: Mapping[tuple[str, str], int]) -> list[str]:
+    """Word the pixels that two classes both claim, most first."""
+    most = Counter(dict(overlaps)).most_common(5)
+    return [f"{first} and {second}: {count} pixels" for (first, second), count in most]
+
+
+def left_out_lines(left_out: Mapping[str, list[str]]) -> list[str]:
+    """Word what is left out, and where."""
+    lines = []
+    for reason, places in sorted(left_out.items()):
+        first = "; ".join(places[:_SHOWN]) + ("; .." if len(places) > _SHOWN else "")
+        lines.append(f"{len(places)} x {reason}: {first}")
+    return lines
+
+
+def report_lines(result: Mapping[str, Any], left_out: Mapping[str, list[str]]) -> Iterator[str]:
+    """Word the result of an import, which its manifest holds too, and what was left out."""
+    images = result["images"]
+    yield f"format: {result['format']}"
+    yield (
+        f"images: {images['all']}; annotated: {images['annotated']}, of these empty: "
+        f"{images['empty']}; without annotation: {images['unlabeled']}"
+    )
+    yield f"shapes: {shape_counts(result['shapes'])}"
+    yield f"classes: {', '.join(result['classes'])}"
+    yield f"written: {result['written']}"
+    yield result["rest"]
+    if result["overlaps"]:
+        yield "pixels that two classes claim, where the upper one counts:"
+        yield from (f"  {line}" for line in result["overlaps"])
+    if left_out:
+        yield "left out:"
+        yield from (f"  {line}" for line in left_out_lines(left_out))
+    yield from result["notes"]
