@@ -6,7 +6,7 @@ from typing import Any
 
 _SHOWN = 3  # places named of what is left out
 
-_PLURALS = {"box": "boxes", "ignore": "ignored regions"}
+_WORDS = {"box": ("box", "boxes"), "ignore": ("ignored region", "ignored regions")}
 
 
 def shape_counts(kinds: Mapping[str, int]) -> str:
@@ -16,7 +16,7 @@ def shape_counts(kinds: Mapping[str, int]) -> str:
     '1 box, 2 polygons'
     """
     words = (
-        f"{count} {kind if count == 1 else _PLURALS.get(kind, kind + 's')}"
+        f"{count} {_WORDS.get(kind, (kind, kind + 's'))[count != 1]}"
         for kind, count in sorted(kinds.items())
     )
     return ", ".join(words) or "none"

@@ -7,7 +7,7 @@ import pytest
 from tests.data.formats.exports import labelme, labelme_shape, png, save_image
 from tests.each import each
 from wsss_zoo.data.formats import read_annotations
-from wsss_zoo.functional import polygon_mask
+from wsss_zoo.files.outlines import polygon_mask
 
 SQUARE = [[10, 10], [30, 10], [30, 30], [10, 30]]
 
@@ -147,7 +147,8 @@ def test_the_byte_order_mark_of_windows(tmp_path):
     ],
 )
 def test_bad_files(tmp_path, change, message):
-    file = labelme(tmp_path / "bad.json", [labelme_shape("cat", SQUARE)], **change)
+    given = {"shapes": [labelme_shape("cat", SQUARE)], **change}
+    file = labelme(tmp_path / "bad.json", **given)
     with pytest.raises(ValueError, match=message) as caught:
         list(read_annotations(file, "labelme"))
     assert str(file) in str(caught.value)

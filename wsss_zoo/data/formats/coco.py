@@ -14,6 +14,7 @@ from wsss_zoo.data.formats.reading import (
     clean_name,
     find_size,
     load_json,
+    mapping,
     number,
     points_of,
     sequence,
@@ -37,6 +38,7 @@ def read(path: Path, reading: Reading) -> Iterator[AnnotatedImage]:
     """
     files = [path] if path.is_file() else [file for _, file in reading.files(".json")]
     for file in files:
+        content: Any = None
         with reading.entry(str(file)):
             content = load_json(file)
             if isinstance(content, list):
@@ -44,7 +46,10 @@ def read(path: Path, reading: Reading) -> Iterator[AnnotatedImage]:
                     "it is a list of COCO results, without images and categories; give the "
                     "annotation file"
                 )
-        if isinstance(content, Mapping) and ("images" in content or "annotations" in content):
+            content = mapping(content, "it")
+        if not isinstance(content, Mapping):
+            continue
+        if "images" in content or "annotations" in content:
             yield from _read_content(content, file, reading)
         elif path.is_file():
             reading.problem(f"{file} is no COCO file, as it has neither images nor annotations")

@@ -255,6 +255,6 @@ def _describe(error: Exception) -> str:
     if isinstance(error, KeyError):
         return f"{error.args[0]!r} is missing" if error.args else "something is missing"
     text = str(error).rstrip(".") or type(error).__name__
-    if isinstance(error, AttributeError | IndexError | TypeError) and "object" in text:
+    if isinstance(error, AttributeError | IndexError | TypeError) and "' object" in text:
         return f"it has another form than expected ({text})"
     return text
