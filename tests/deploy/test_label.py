@@ -222,3 +222,30 @@ def test_classifier(photos, tmp_path, capsys):
     with pytest.raises(SystemExit):
         label(photos, checkpoint)
     assert "holds CAM, which shows where tagged classes are" in capsys.readouterr().err
+
+
+def test_preannotations_for_a_tool(photos, checkpoint, tmp_path, capsys):
+    """Of what is there already; their confidence is known where they are made with it."""
+    out = tmp_path / "my photos_masks"
+    assert label(photos, checkpoint, "--to", "cvat") == 0
+    assert (
+        f"pre-annotations for cvat: {out / 'cvat' / 'annotations.xml'}" in capsys.readouterr().out
+    )
+    before = times(out)
+    assert label(photos, checkpoint, "--to", "labelme") == 0
+    assert times(out) == before
+    content = json.loads((out / "labelme" / "sub" / "é.json").read_text())
+    assert content["imagePath"] == "../../../my photos/sub/é.jpg"
+    for shape in content["shapes"]:
+        assert 1 / 3 <= float(shape["description"].removeprefix("wsss_zoo ")) <= 1
+    # What a tool gives back is what was labelled.
+    root = tmp_path / "again"
+    root.mkdir()
+    (root / "classes.txt").write_text("\n".join(NAMES))
+    options = ["--images", str(photos)]
+    assert main(["import", str(out / "cvat"), str(root), *options]) == 0
+    for image_id in ("a", "b", "sub/é", "turned", "grey"):
+        np.testing.assert_array_equal(read_label(root / "masks", image_id), mask(out, image_id))
+    with pytest.raises(SystemExit):
+        label(photos, checkpoint, "--to", "cvat", "--polygons", "-1")
+    assert "polygons is -1" in capsys.readouterr().err

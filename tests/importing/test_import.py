@@ -362,7 +362,7 @@ def test_all_problems_are_named_and_nothing_is_written(photos, tmp_path, capsys)
     labelme(photos / "d.json", [], "d.jpg")
     (photos / "e.json").write_text("{")
     root = tmp_path / "root"
-    with pytest.raises(ValueError, match=r"4 problems; nothing was written") as caught:
+    with pytest.raises(ValueError, match="4 problems; nothing was written") as caught:
         run(photos, root)
     for text in ("a.json, shape 1", "has other capitals", "'d.jpg' is not in", "e.json"):
         assert text in str(caught.value)
@@ -392,7 +392,7 @@ def test_images_by_name(tmp_path):
     with pytest.raises(ValueError, match=r"may be .*x/a\.jpg or .*y/a\.jpg"):
         run(file, tmp_path / "other", "--images", str(tmp_path / "photos"))
     file = coco(tmp_path / "a.json", [], [("b.jpg", 1), ("y/b.png", 2)])
-    with pytest.raises(ValueError, match="is annotated in .* too"):
+    with pytest.raises(ValueError, match=r"is annotated in .* too"):
         run(file, tmp_path / "other", "--images", str(tmp_path / "photos"))
 
 

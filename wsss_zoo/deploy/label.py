@@ -16,6 +16,7 @@ from wsss_zoo.arguments.command_parser import usage_errors
 from wsss_zoo.callbacks.writers.folder_masks import FolderMaskWriter, LabelProgress
 from wsss_zoo.callbacks.writers.run_identity import evaluation_settings
 from wsss_zoo.deploy.image_folder import ImageFolder
+from wsss_zoo.deploy.preannotations import Tool, write_preannotations
 from wsss_zoo.deploy.tiles import FolderLabeler
 from wsss_zoo.files.label_folder import LabelFolder
 from wsss_zoo.files.manifests import sha256_file
@@ -73,6 +74,9 @@ def label(
     tile: int = 1024,
     classes: str | None = None,
     model: str | None = None,
+    to: Tool | None = None,
+    polygons: float | None = None,
+    image_url: str = "/data/local-files/?d=",
     num_workers: int = 1,
 ) -> int:
     """Write a mask for every image in a folder and its sub-folders.
@@ -94,6 +98,10 @@ def label(
         tile: Side of a tile in pixels.
         classes: Class list that replaces the names in the checkpoint.
         model: Method, if the checkpoint does not name it or names one of your own.
+        to: Also write the masks as pre-annotations for a tool, into OUT/labelme, OUT/cvat, ...
+        polygons: Write polygons, at most so many pixels away from the masks; default: masks where
+            the tool takes them, else 0.5.
+        image_url: What stands before the names of images for Label Studio, which sees no folders.
         num_workers: Processes that read images.
 
     Returns:
@@ -108,6 +116,8 @@ def label(
     directory = out or folder.absolute().with_name(f"{folder.absolute().name}_masks")
     with usage_errors():
         _check(options)
+        if polygons is not None and not polygons >= 0:
+            raise ValueError(f"polygons is {polygons}; give a number of pixels >= 0")
         if directory.resolve() == folder.resolve():
             raise ValueError(f"out {directory} is the folder of the images; choose another")
         data = ImageFolder(folder, directory, max_pixels, num_workers)
@@ -134,7 +144,21 @@ def label(
         overwrite=overwrite,
     )
     labeler = FolderLabeler(trained.method, tile, max_pixels, conf_thresh)
-    return _predict(labeler, data, writer, trainer)
+    labeler.with_confidence = to is not None
+    failed = _predict(labeler, data, writer, trainer)
+    if to is not None and writer.count:  # on rank zero
+        written = write_preannotations(
+            writer.folder,
+            data.files,
+            folder,
+            trained.class_names,
+            tool=to,
+            first_fg=int(trained.background),
+            tolerance=polygons,
+            image_url=image_url,
+        )
+        print(f"pre-annotations for {to}: {written}")
+    return failed
 
 
 def _check(options: dict[str, float | None]) -> None:

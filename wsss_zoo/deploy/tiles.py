@@ -62,6 +62,8 @@ class FolderLabeler(LightningModule):
         super().__init__()
         self.method = method
         self.tile, self.max_pixels, self.conf_thresh = tile, max_pixels, conf_thresh
+        #: Whether a prediction has "confidence", the probability times 255, (H, W) uint8.
+        self.with_confidence = False
         #: Called after each tile of a large image.
         self.report: TileReport = lambda image_id, done, total: None
 
@@ -75,10 +77,18 @@ class FolderLabeler(LightningModule):
             return {"problem": str(error).partition("; ")[0]}
         except ValueError as error:
             return {"problem": str(error)}
-        return {"image": image, "preds": self.label(image, batch["image_id"])}
+        found: dict[str, Any] = {"image": image}
+        if self.with_confidence:
+            found["confidence"] = np.empty(image.shape[:2], np.uint8)
+        return found | {"preds": self.label(image, batch["image_id"], found.get("confidence"))}
 
-    def label(self, image: UInt8Array, image_id: str) -> UInt8Array:
-        """Predict the class of each pixel, (H, W), 255 if unsure, of an image (H, W, 3)."""
+    def label(
+        self, image: UInt8Array, image_id: str, scores: UInt8Array | None = None
+    ) -> UInt8Array:
+        """Predict the class of each pixel, (H, W), 255 if unsure, of an image (H, W, 3).
+
+        The probability of the class times 255 is put into ``scores``, (H, W), if given.
+        """
         height, width = image.shape[:2]
         label = np.empty((height, width), dtype=np.uint8)
         tiles = tiles_of(height, width, self.tile, self.max_pixels)
@@ -97,5 +107,7 @@ class FolderLabeler(LightningModule):
             confidence, preds = probs.max(0)
             if self.conf_thresh is not None:
                 preds = preds.masked_fill(confidence < self.conf_thresh, IGNORE_INDEX)
+            if scores is not None:
+                scores[y0:y1, x0:x1] = (confidence * 255).round().to(torch.uint8).cpu().numpy()
             label[y0:y1, x0:x1] = preds.to(torch.uint8).cpu().numpy()
         return label

@@ -104,13 +104,6 @@ def image_size_of(path: str) -> tuple[int, int]:
     return height, width
 
 
-def image_header(path: str) -> tuple[int, int, int]:
-    """Read height, width and EXIF orientation (1..8) of the pixels as the file holds them."""
-    with _naming(path), Image.open(path, formats=_formats()) as image:
-        orientation = _orientation(image)
-        return image.height, image.width, orientation if orientation in _TURNS else 1
-
-
 def is_turned(path: str) -> bool:
     """Say whether a file's EXIF orientation turns or mirrors the image."""
     with _naming(path), Image.open(path, formats=_formats()) as image:

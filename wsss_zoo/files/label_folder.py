@@ -1,7 +1,8 @@
 """The folder that ``wsss-zoo label`` writes: masks, pictures, and by which network.
 
 ``masks/<id>.png`` (palette PNG of the image's size), ``overlays/<id>.jpg``, ``legend.png``,
-``classes.txt`` and ``manifest.json``, which is written last (``manifest.partial.json`` until then).
+``classes.txt`` and ``manifest.json``, which is written last (``manifest.partial.json`` until then);
+``confidence/<id>.png`` where the masks are to become pre-annotations of a tool.
 """
 
 import json
@@ -13,11 +14,12 @@ from typing import Any
 from PIL import Image
 
 from wsss_zoo.files.atomic import TEMPORARY, replacing, write_atomic, write_json
-from wsss_zoo.files.decoding import UInt8Array
+from wsss_zoo.files.decoding import UInt8Array, read_index_mask
 from wsss_zoo.files.manifests import HEADER, MANIFEST
 from wsss_zoo.files.pseudo_labels import label_path, write_label
 
 MASKS, OVERLAYS, LEGEND, CLASSES = "masks", "overlays", "legend.png", "classes.txt"
+CONFIDENCE = "confidence"
 
 _WRITER = {"written_by": "wsss-zoo label"}
 _SHOWN = 40  # characters of a value in a message
@@ -81,6 +83,16 @@ class LabelFolder:
                 picture.save(unfinished, "JPEG" if fits else "PNG", quality=_JPEG_QUALITY)
         write_label(self.directory / MASKS, image_id, mask)
 
+    def write_confidence(self, image_id: str, confidence: UInt8Array) -> None:
+        """Write the probability of the class of each pixel, times 255, (H, W)."""
+        with replacing(label_path(self.directory / CONFIDENCE, image_id)) as unfinished:
+            Image.fromarray(confidence).save(unfinished, "PNG")
+
+    def read_confidence(self, image_id: str) -> UInt8Array | None:
+        """Read what `write_confidence` wrote; None if there is nothing."""
+        path = label_path(self.directory / CONFIDENCE, image_id)
+        return read_index_mask(str(path)) if path.exists() else None
+
     def write_legend(self, legend: Image.Image, class_lines: str) -> None:
         """Write what the colours mean, as a picture and as text."""
         with replacing(self.directory / LEGEND) as unfinished:
@@ -138,7 +150,7 @@ class LabelFolder:
         # From finished to begun to gone: a kill in between leaves a folder that says what it is.
         if (self.directory / MANIFEST).exists():
             (self.directory / MANIFEST).replace(self.directory / HEADER)
-        for folder in (MASKS, OVERLAYS):
+        for folder in (MASKS, OVERLAYS, CONFIDENCE):
             for path in (self.directory / folder).rglob("*"):
                 if path.suffix in (".png", ".jpg"):
                     path.unlink()

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _SHOWN = 3  # places named of what is left out
+_CLASSES = 30  # names shown
 
 _WORDS = {"box": ("box", "boxes"), "ignore": ("ignored region", "ignored regions")}
 
@@ -46,7 +47,9 @@ def report_lines(result: Mapping[str, Any], left_out: Mapping[str, list[str]]) -
         f"{images['empty']}; without annotation: {images['unlabeled']}"
     )
     yield f"shapes: {shape_counts(result['shapes'])}"
-    yield f"classes: {', '.join(result['classes'])}"
+    names = result["classes"]
+    more = f", .. ({len(names)} in all)" if len(names) > _CLASSES else ""
+    yield f"classes: {', '.join(names[:_CLASSES])}{more}"
     yield f"written: {result['written']}"
     yield result["rest"]
     if result["overlaps"]:

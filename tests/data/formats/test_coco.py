@@ -32,7 +32,7 @@ def random_mask(seed=0):
 
 
 def test_rings_add_up_as_pycocotools_fills_them(tmp_path):
-    for rings in ([SQUARE, INNER], [SQUARE, [40, 5, 50.5, 5, 50.5, 15.25, 40, 15.25]], [SQUARE]):
+    for rings in ([SQUARE, INNER], [SQUARE, [40, 5, 50.75, 5, 50.75, 15.25, 40, 15.25]], [SQUARE]):
         shapes = read_shapes(tmp_path, {"segmentation": rings})
         code = coco_masks.merge(coco_masks.frPyObjects(rings, 40, 60))
         with warnings.catch_warnings(action="ignore"):  # pycocotools with numpy 2
@@ -41,7 +41,7 @@ def test_rings_add_up_as_pycocotools_fills_them(tmp_path):
     assert (
         len(
             read_shapes(
-                tmp_path, {"segmentation": [SQUARE, [40, 5, 50.5, 5, 50.5, 15.25, 40, 15.25]]}
+                tmp_path, {"segmentation": [SQUARE, [40, 5, 50.75, 5, 50.75, 15.25, 40, 15.25]]}
             )
         )
         == 1

@@ -62,6 +62,8 @@ class FolderMaskWriter(ResumableWriter):
             image, mask = outputs["image"], outputs["preds"]
             if self.opacity > 0:
                 draw_overlay(image, mask, opacity=self.opacity, background=self.background)
+            if "confidence" in outputs:
+                self.folder.write_confidence(batch["image_id"], outputs["confidence"])
             self.folder.write(batch["image_id"], mask, image if self.opacity > 0 else None)
         if trainer.received_sigterm:
             # Lightning's prediction would go on.

@@ -26,7 +26,7 @@ IGNORED_NAMES = frozenset({"__ignore__", "ignore", "void"})
 MAX_PIXELS = 1 << 28  # of an image; more would be a damaged number
 _FARTHEST = 1e7  # pixels from the corner of an image
 # What wrong content raises when it is taken for right content.
-_WRONG = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
+_WRONG = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, OSError)
 
 
 class ReportedError(ValueError):

@@ -190,19 +190,22 @@ def _shapes(
 def write(folder: Path, images: Iterator[Labeled], class_names: Sequence[str]) -> Path:
     """Write ``labels/<id>.txt`` and ``data.yaml``: a line for each class and connected region.
 
-    Holes are joined to their ring by lines of no width. The first class, the background, has no
-    lines and no number.
+    Holes are joined to their ring by lines of no width. The background has no lines and no number.
     """
+    first_fg = 1
     for image in images:
+        first_fg = image.first_fg
         lines = []
         for segment in image.segments():
             rings = [ring for ring, _ in segment.rings(image.tolerance)]
             for ring in bridge(rings):
                 shares = (ring / (image.width, image.height)).clip(0, 1).ravel()
-                lines.append(" ".join([str(segment.index - 1), *(f"{v:.6f}" for v in shares)]))
+                lines.append(
+                    " ".join([str(segment.index - first_fg), *(f"{v:.6f}" for v in shares)])
+                )
         text = "".join(f"{line}\n" for line in lines)
         write_atomic(folder / "labels" / f"{image.image_id}.txt", text)
-    names = dict(enumerate(class_names[1:]))
+    names = dict(enumerate(class_names[first_fg:]))
     settings = {"path": ".", "train": "images", "val": "images", "names": names}
     text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
     write_atomic(folder / "data.yaml", text)
