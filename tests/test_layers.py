@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "callbacks": "contract functional files data drawing",
     "arguments": "",
     "runs": "contract files modules data methods arguments",
-    "inspection": "functional files data drawing",
+    "inspection": "functional files data drawing importing",
     "deploy": "contract functional files modules data methods callbacks arguments runs",
     "pipeline": "__init__ files data callbacks arguments runs",
     "report": "files arguments runs",

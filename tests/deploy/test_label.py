@@ -1,7 +1,10 @@
 import json
 import os
+import re
+import shlex
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +13,11 @@ from PIL import Image
 
 from tests.checkpoints import NAMES, save_checkpoint, with_opinions
 from wsss_zoo import CAM, Supervised
+from wsss_zoo.arguments.command_parser import parse_options
 from wsss_zoo.cli import main
 from wsss_zoo.data.reading.class_files import read_class_file
 from wsss_zoo.data.reading.color_masks import ColorTable
+from wsss_zoo.deploy.label import label as deploy_label
 from wsss_zoo.files.label_folder import LabelFolder
 from wsss_zoo.files.pseudo_labels import read_label, voc_palette
 from wsss_zoo.modules import Evaluation
@@ -249,3 +254,10 @@ def test_preannotations_for_a_tool(photos, checkpoint, tmp_path, capsys):
     with pytest.raises(SystemExit):
         label(photos, checkpoint, "--to", "cvat", "--polygons", "-1")
     assert "polygons is -1" in capsys.readouterr().err
+
+
+def test_commands_of_the_page_about_labelling_tools():
+    page = (Path(__file__).parents[2] / "docs" / "labelling_tools.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^wsss-zoo (label .+)$", page, re.MULTILINE)
+    tools = [parse_options("label", deploy_label, shlex.split(c)[1:])["to"] for c in commands]
+    assert tools == ["labelme", "cvat", "coco", "yolo", "labelstudio"]

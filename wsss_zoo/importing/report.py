@@ -2,12 +2,25 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
+
+from wsss_zoo.files.atomic import read_json
+from wsss_zoo.importing.output import MANIFEST
 
 _SHOWN = 3  # places named of what is left out
 _CLASSES = 30  # names shown
 
 _WORDS = {"box": ("box", "boxes"), "ignore": ("ignored region", "ignored regions")}
+
+
+def lines_of_import(root: Path) -> list[str]:
+    """Word what the import that wrote a folder found; nothing if none did."""
+    result = read_json(root / MANIFEST)
+    if not {"format", "images", "shapes", "classes", "left_out"} <= result.keys():
+        return []
+    left_out = [f"  {count} x {reason}" for reason, count in result["left_out"].items()]
+    return [*report_lines(result, {}), *(["left out:", *left_out] if left_out else [])]
 
 
 def shape_counts(kinds: Mapping[str, int]) -> str:
