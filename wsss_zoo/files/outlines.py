@@ -4,6 +4,7 @@ Coordinates are continuous pixels: (0, 0) is the top left corner of the top left
 centre of the pixel in row i and column j is (j + .5, i + .5).
 """
 
+import itertools
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -75,14 +76,7 @@ def polygon_crop(rings: Sequence[ArrayLike], height: int, width: int) -> tuple[i
     # One column more than the box has: what lies to its right changes nothing.
     shape = (bottom - top, right - left + 1)
     parity = np.zeros(shape[0] * shape[1], np.uint8)
-    total = np.cumsum(last - first)
-    bounds = np.searchsorted(total, np.arange(_CROSSINGS, total[-1] + _CROSSINGS, _CROSSINGS))
-    begin = 0
-    for end in np.unique(np.append(bounds, len(first))).tolist():
-        part = slice(begin, max(end, begin + 1))
-        begin = part.stop
-        if part.start >= len(first):
-            break
+    for part in _parts(last - first):
         row, x = _crossings(starts[part], ends[part], first[part], last[part])
         column = np.ceil(x - 0.5).clip(left, right).astype(np.int64) - left
         places = (row - top) * shape[1] + column
@@ -138,6 +132,16 @@ def ring_area(ring: Ring) -> float:
     """Measure the area that a ring encloses, pixels."""
     x, y = (ring - ring[:1]).T
     return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+
+
+def _parts(counts: NDArray[np.int64]) -> list[slice]:
+    """Share out edges, so that the crossings of a part are not too many."""
+    total = np.cumsum(counts)
+    if total[-1] <= _CROSSINGS:
+        return [slice(None)]
+    bounds = np.searchsorted(total, np.arange(0, total[-1], _CROSSINGS), "right")
+    ends = np.unique([0, *bounds.tolist(), len(counts)]).tolist()
+    return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
 
 def _as_ring(ring: ArrayLike) -> Ring:
