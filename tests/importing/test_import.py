@@ -482,3 +482,60 @@ def test_it_needs_no_torch(photos, tmp_path):
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_root_inside_the_source(photos, tmp_path, monkeypatch):
+    labelme(photos / "a.json", [labelme_shape("cat", CAT)])
+    monkeypatch.chdir(photos)
+    for _ in range(2):
+        assert run(".", "../photos/out") == 0
+        assert {path.name for path in (photos / "out" / "images").iterdir()} == {
+            "a.jpg",
+            "b.jpg",
+            "sub",
+        }
+        assert not (photos / "out" / "images" / "out").exists()
+
+
+def test_images_that_are_in_the_root_already(photos, tmp_path):
+    root = tmp_path / "root"
+    photos.rename(root)
+    (root / "images").mkdir()
+    for path in root.glob("*.jpg"):
+        path.rename(root / "images" / path.name)
+    file = cvat(root / "annotations.xml", [("a.jpg", "", "")])
+    assert run(file, root) == 0
+    assert (root / "masks" / "a.png").exists()
+
+
+def test_masks_are_no_images(tmp_path):
+    colors = np.zeros((4, 6, 3), np.uint8)
+    (tmp_path / "export" / "SegmentationClass").mkdir(parents=True)
+    Image.fromarray(colors).save(tmp_path / "export" / "SegmentationClass" / "a.png")
+    (tmp_path / "export" / "labelmap.txt").write_text("background:0,0,0::\ncat:1,1,1::\n")
+    with pytest.raises(ValueError, match="image 'a' is not in"):
+        run(tmp_path / "export", tmp_path / "root")
+
+
+def test_one_name_in_two_subsets(tmp_path):
+    polygon = '<polygon label="cat" points="10,10;30,10;30,30;10,30"/>'
+    for subset in ("Train", "Test"):
+        save_image(tmp_path / "export" / "images" / subset / "a.jpg")
+    cvat(
+        tmp_path / "export" / "annotations.xml",
+        [("a.jpg", polygon, 'subset="Train"'), ("a.jpg", "", 'subset="Test"')],
+    )
+    root = tmp_path / "root"
+    run(tmp_path / "export", root)
+    assert (counts(root, "Train/a")[2], counts(root, "Test/a")) == (400, {0: 2400})
+    assert (root / "splits" / "test.txt").read_text() == "Test/a\n"
+
+
+def test_broken_images(photos, tmp_path):
+    labelme(photos / "a.json", [labelme_shape("cat", CAT)])
+    (photos / "b.jpg").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"b\.jpg cannot be read as an image"):
+        run(photos, tmp_path / "root", "--missing", "background")
+    (photos / "a.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"a\.jpg cannot be read as an image"):
+        run(photos, tmp_path / "root")

@@ -166,10 +166,15 @@ def _crossings(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Rows that edges cross, and where they cross the line of the centres of each."""
     counts = last - first
-    edge = np.repeat(np.arange(len(counts)), counts)
-    row = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts) + first[edge]
-    (x0, y0), (x1, y1) = starts[edge].T, ends[edge].T
-    return row, (x1 - x0) * (row + 0.5 - y0) / (y1 - y0) + x0
+    x0, y0, dx, dy, start = (
+        np.repeat(values, counts)
+        for values in (
+            *(starts[:, 0], starts[:, 1], ends[:, 0] - starts[:, 0], ends[:, 1] - starts[:, 1]),
+            first - (np.cumsum(counts) - counts),
+        )
+    )
+    row = np.arange(len(start)) + start
+    return row, dx * (row + 0.5 - y0) / dy + x0
 
 
 def _covers_a_pixel(ring: Ring) -> bool:

@@ -70,15 +70,17 @@ class Import:
         #: Places of what was left out, by the reason.
         self.left_out: dict[str, list[str]] = {}
         self.base = path if path.is_dir() else path.parent
-        # A folder of results inside that of the annotations is none of these; one around it is.
-        inside = root.absolute() != self.base.absolute()
-        own = root.absolute() if inside else None
+        # A folder of results inside that of the annotations is none of these.
+        own = tuple(
+            folder / root.resolve().relative_to(folder.resolve())
+            for folder in {self.base, images or self.base}
+            if folder.resolve() in root.resolve().parents
+        )
         if images is None:
             self.index = ImageIndex.below(self.base, own, self.problems.append)
         else:
-            leave_out = own if own is None or not images.absolute().is_relative_to(own) else None
-            self.index = ImageIndex(images, leave_out, self.problems.append)
-        self.name = known_format(path, name)
+            self.index = ImageIndex(images, own, self.problems.append)
+        self.name = known_format(path, name, own)
 
     def run(self) -> dict[str, Any]:
         """Read, check and write; the result is that of the manifest."""
@@ -88,6 +90,11 @@ class Import:
             survey.add(image, match, complete=complete)
             if image.annotated and image.subset:
                 subsets.setdefault(image.subset, []).append(match.image_id)
+        missing = self._missing_ids(survey)
+        if self.choices.missing == "background":
+            for file in (self.index.files[image_id] for image_id in missing):
+                with reading.entry(str(file.path)):
+                    _ = file.size
         if not survey.ids and not self.problems:
             self.problems.append(f"{self.source} has no annotated image; label one in the tool")
         classes = ClassFile(["background"], {})
@@ -101,7 +108,6 @@ class Import:
             self.left_out = reading.left_out
             return self._result(survey, reading, matcher, classes, Written(), 0)
         folder = ImportedFolder(self.root, dry=self.dry)
-        missing = self._missing_ids(survey)
         folder.check(self._own_names(survey, missing, subsets))
         reading = self._reading()
         written = self._write(folder, survey, reading, Matcher(self.index), classes, missing)

@@ -4,7 +4,7 @@ import logging
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, get_args
@@ -62,18 +62,18 @@ def read_annotations(
     with unpacked(Path(path)) as source:
         base = source if source.is_dir() else source.parent
         index = (
-            ImageIndex.below(base, None, report)
+            ImageIndex.below(base, (), report)
             if images is None
-            else ImageIndex(Path(images), None, report)
+            else ImageIndex(Path(images), (), report)
         )
         reading = Reading(base, index, report)
         yield from READERS[known_format(source, format)](source, reading)
 
 
-def known_format(path: Path, format: str | None) -> str:
+def known_format(path: Path, format: str | None, leave_out: Sequence[Path] = ()) -> str:
     """Check the name of a format, or tell it from the content."""
     if format is None:
-        found = guess_format(path)
+        found = guess_format(path, leave_out)
         logger.info("%s: format %s, by its content", path, found)
         return found
     if format not in READERS:

@@ -85,6 +85,9 @@ def _read_image(element: ET.Element, place: str, reading: Reading) -> AnnotatedI
         place=place,
         subset=element.get("subset"),
     )
+    if image.subset:
+        # A project may have one name in several subsets; its export has a folder for each.
+        image.names = (f"{image.subset}/{image.name}", image.name)
     for position, item in enumerate(element, 1):
         here = f"{place}, shape {position} ({item.tag})"
         with reading.entry(here):

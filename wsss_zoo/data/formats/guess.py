@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,13 @@ _FIRST = 20  # files of a kind that are looked at
 _LINE = re.compile(rb"(\d+( [-+.\deE]+){4,}\s*)+")
 
 
-def guess_format(path: Path) -> str:
-    """Tell the format of a file or of a folder; ValueError if there is none, or more than one."""
+def guess_format(path: Path, leave_out: Sequence[Path] = ()) -> str:
+    """Tell the format of a file or of a folder; ValueError if there is none, or more than one.
+
+    ``leave_out`` are folders that do not count.
+    """
     found: dict[str, Path] = {}
-    for name, where in _candidates(path):
+    for name, where in _candidates(path, leave_out):
         found.setdefault(name, where)
     if len(found) == 1:
         return next(iter(found))
@@ -33,7 +36,7 @@ def guess_format(path: Path) -> str:
     raise ValueError(f"{path} holds several formats: {places}; name one with --format")
 
 
-def _candidates(path: Path) -> Iterable[tuple[str, Path]]:
+def _candidates(path: Path, leave_out: Sequence[Path]) -> Iterable[tuple[str, Path]]:
     if path.is_file():
         yield from _of_file(path)
         if cvat_masks.find_label_map(path) is not None:
@@ -44,7 +47,8 @@ def _candidates(path: Path) -> Iterable[tuple[str, Path]]:
         yield "cvat", label_map
     if settings is not None:
         yield "yolo", settings
-    listed = list_files(path, (), root=path, report=lambda problem: None).others
+    found = list_files(path, (), root=path, report=lambda problem: None).others
+    listed = [name for name in found if not any(map(Path(name).is_relative_to, leave_out))]
     for suffix in (".json", ".xml"):
         files = [Path(name) for name in listed if name.lower().endswith(suffix)]
         for file in files[:_FIRST]:
@@ -97,9 +101,10 @@ def _of_json(file: Path) -> str | None:
         return None
     if isinstance(content.get("shapes"), list):
         return "labelme"
-    if {"images", "annotations", "categories"} & content.keys():
-        return "coco" if "data" not in content else "labelstudio"
-    return "labelstudio" if "data" in content and "annotations" in content else None
+    if "data" in content and "annotations" in content:
+        return "labelstudio"
+    lists = (content.get(key) for key in ("images", "annotations", "categories"))
+    return "coco" if any(isinstance(value, list) for value in lists) else None
 
 
 def _of_text(text: bytes) -> str | None:

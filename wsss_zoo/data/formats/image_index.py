@@ -14,6 +14,8 @@ from wsss_zoo.files.text import Report, id_problem, normalise, raise_problem
 
 #: Folders of images, which are no part of an id.
 _PLAIN = {"images", "JPEGImages"}
+# Folders of pictures that are annotations.
+_MASKS = {"SegmentationClass", "SegmentationObject"}
 KeyOf = Callable[[str], str]
 _suffixes = cache(readable_suffixes)
 
@@ -51,25 +53,25 @@ class ImageIndex:
 
     Args:
         root: The folder; one that does not exist holds none.
-        leave_out: Folder whose files do not count: that of the results.
+        leave_out: Folders whose files do not count: those of the results.
         report: What to do with a file that cannot be used.
     """
 
     root: Path
-    leave_out: Path | None = None
+    leave_out: tuple[Path, ...] = ()
     report: Report = raise_problem
     #: Names that were found by the file's name alone, though the annotations give a folder too.
     by_name_only: set[str] = field(default_factory=set)
 
     @classmethod
-    def below(cls, base: Path, leave_out: Path | None, report: Report) -> "ImageIndex":
+    def below(cls, base: Path, leave_out: tuple[Path, ...], report: Report) -> "ImageIndex":
         """Index the images of a folder of annotations: those in its folder of images, if any."""
         plain = [base / name for name in sorted(_PLAIN) if (base / name).is_dir()]
         return cls(plain[0] if len(plain) == 1 else base, leave_out, report)
 
     def leaves_out(self, path: Path) -> bool:
         """Tell whether a file is one of the results."""
-        return self.leave_out is not None and path.absolute().is_relative_to(self.leave_out)
+        return any(map(path.is_relative_to, self.leave_out))
 
     @cached_property
     def files(self) -> dict[str, ImageFile]:
@@ -81,6 +83,8 @@ class ImageIndex:
             if path.suffix.lower() not in suffixes or self.leaves_out(path):
                 continue
             name = normalise(path.relative_to(self.root).as_posix())
+            if not _MASKS.isdisjoint(name.split("/")[:-1]):
+                continue
             image_id = id_of(name)
             problem = id_problem(image_id)
             if problem:

@@ -73,7 +73,7 @@ def _names(file: Path | None, settings: Mapping[str, Any], reading: Reading) -> 
     found = settings.get("names")
     if found is None:
         texts = sorted(reading.base.rglob(CLASSES))
-        texts = [text for text in texts if not text.is_symlink()]
+        texts = [t for t in texts if not t.is_symlink() and not reading.images.leaves_out(t)]
         if not texts:
             raise ValueError(
                 f"{file or reading.base} does not name the classes; write data.yaml with 'names: "
