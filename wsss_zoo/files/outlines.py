@@ -6,7 +6,6 @@ centre of the pixel in row i and column j is (j + .5, i + .5).
 
 import itertools
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -116,7 +115,9 @@ def mask_polygons(mask: ArrayLike, tolerance: float = 0.5) -> list[Ring]:
     if not len(rows):
         return []
     # Slow to import, and only needed here.
-    measure: Any = import_module("skimage.measure")
+    import skimage.measure
+
+    measure: Any = skimage.measure  # without types
     top, left = rows[0], columns[0]
     crop = np.pad(pixels[top : rows[-1] + 1, left : columns[-1] + 1], 1).astype(np.float64)
     rings = []

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -66,13 +65,15 @@ class Labeled:
     def segments(self) -> list[Segment]:
         """Divide the mask; a region inside another one comes after it."""
         # Slow to import, and only needed here.
-        label: Any = import_module("skimage.measure").label
-        find_objects: Any = import_module("scipy.ndimage").find_objects
+        import scipy.ndimage
+        import skimage.measure
+
+        measure: Any = skimage.measure  # without types
         values = self.mask.astype(np.int16) - (self.first_fg - 1)
         values[(self.mask < self.first_fg) | (self.mask == IGNORE_INDEX)] = 0
-        regions: NDArray[np.int64] = label(values, background=0, connectivity=2)
+        regions: NDArray[np.int64] = measure.label(values, background=0, connectivity=2)
         segments = []
-        for number, box in enumerate(find_objects(regions), 1):
+        for number, box in enumerate(scipy.ndimage.find_objects(regions), 1):
             pixels = regions[box] == number
             top, left = box[0].start, box[1].start
             index = int(self.mask[box][pixels][0])
