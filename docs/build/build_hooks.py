@@ -75,8 +75,8 @@ def _api(layer: str) -> str:
     tree = ast.parse((ROOT / "wsss_zoo" / layer / "__init__.py").read_text(encoding="utf-8"))
     homes = {
         name.name: node.module
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("wsss_zoo.")
         for name in node.names
     }
     shown = layer in ("functional", "modules")

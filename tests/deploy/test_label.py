@@ -1,9 +1,12 @@
 import io
 import json
 import os
+import re
+import shlex
 import signal
 import struct
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +15,11 @@ from PIL import Image
 
 from tests.checkpoints import NAMES, save_checkpoint, with_opinions
 from wsss_zoo import CAM, Supervised
+from wsss_zoo.arguments.command_parser import parse_options
 from wsss_zoo.cli import main
 from wsss_zoo.data.reading.class_files import read_class_file
 from wsss_zoo.data.reading.color_masks import ColorTable
+from wsss_zoo.deploy.label import label as deploy_label
 from wsss_zoo.files.label_folder import LabelFolder
 from wsss_zoo.files.pseudo_labels import read_label, voc_palette
 from wsss_zoo.modules import Evaluation
@@ -243,3 +248,37 @@ def test_classifier(photos, tmp_path, capsys):
     with pytest.raises(SystemExit):
         label(photos, checkpoint)
     assert "holds CAM, which shows where tagged classes are" in capsys.readouterr().err
+
+
+def test_preannotations_for_a_tool(photos, checkpoint, tmp_path, capsys):
+    """Of what is there already; their confidence is known where they are made with it."""
+    out = tmp_path / "my photos_masks"
+    assert label(photos, checkpoint, "--to", "cvat") == 0
+    assert (
+        f"pre-annotations for cvat: {out / 'cvat' / 'annotations.xml'}" in capsys.readouterr().out
+    )
+    before = times(out)
+    assert label(photos, checkpoint, "--to", "labelme") == 0
+    assert times(out) == before
+    content = json.loads((out / "labelme" / "sub" / "é.json").read_text())
+    assert content["imagePath"] == "../../../my photos/sub/é.jpg"
+    for shape in content["shapes"]:
+        assert 1 / 3 <= float(shape["description"].removeprefix("wsss_zoo ")) <= 1
+    # What a tool gives back is what was labelled.
+    root = tmp_path / "again"
+    root.mkdir()
+    (root / "classes.txt").write_text("\n".join(NAMES))
+    options = ["--images", str(photos)]
+    assert main(["import", str(out / "cvat"), str(root), *options]) == 0
+    for image_id in ("a", "b", "sub/é", "turned", "grey"):
+        np.testing.assert_array_equal(read_label(root / "masks", image_id), mask(out, image_id))
+    with pytest.raises(SystemExit):
+        label(photos, checkpoint, "--to", "cvat", "--polygons", "-1")
+    assert "polygons is -1" in capsys.readouterr().err
+
+
+def test_commands_of_the_page_about_labelling_tools():
+    page = (Path(__file__).parents[2] / "docs" / "labelling_tools.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^wsss-zoo (label .+)$", page, re.MULTILINE)
+    tools = [parse_options("label", deploy_label, shlex.split(c)[1:])["to"] for c in commands]
+    assert tools == ["labelme", "cvat", "coco", "yolo", "labelstudio"]

@@ -154,3 +154,24 @@ def test_flat_and_turned_images(folder_root):
     assert [(r.is_flat, r.is_turned) for r in records] == [(True, True), (False, False)]
     save_image(folder_root / "images" / "img 0.JPG")
     assert not inspect_image(source, "img 0").is_flat
+
+
+def test_what_an_import_found_is_shown(tmp_path, capsys):
+    from tests.data.formats.exports import labelme, labelme_shape, save_image
+    from wsss_zoo.cli import main
+
+    save_image(tmp_path / "photos" / "a.jpg")
+    shapes = [
+        labelme_shape("cat", [[1, 1], [30, 1], [30, 30]]),
+        labelme_shape("dog", [[1, 1], [30, 1], [30, 30]]),
+        labelme_shape("dog", [[1, 1], [2, 2]]),
+    ]
+    labelme(tmp_path / "photos" / "a.json", shapes)
+    root = str(tmp_path / "root")
+    main(["import", str(tmp_path / "photos"), root])
+    capsys.readouterr()
+    assert main(["inspect", "--data", "Folder", "--data.root", root, "--num_images", "0"]) == 0
+    printed = capsys.readouterr().out
+    for text in ("shapes: 2 polygons", "cat and dog: 4", "1 x polygon of 2 points", "no errors"):
+        assert text in printed
+    assert "not read" not in printed

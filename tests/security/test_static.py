@@ -15,6 +15,7 @@ IMPORTS = {
     "arguments/checks.py": "the method that LightningCLI is about to instantiate",
     "arguments/given.py": "the method of a recipe that the user runs",
     "cli/main.py": "the functions of the package's own commands",
+    "data/__init__.py": "the data modules of the package, as they are asked for",
     "data/sets/coco_masks.py": "pycocotools",
     "deploy/saliency_network.py": "onnxruntime",
     "deploy/torch_exporters.py": "onnx and onnxruntime",

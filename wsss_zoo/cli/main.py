@@ -27,6 +27,10 @@ COMMANDS = {
     "validate": Command("measure a trained method on the validation split"),
     "test": Command("measure a trained method on the test split"),
     "predict": Command("write pseudo-labels for the images of a split"),
+    "import": Command(
+        "turn the annotations of a tool into a folder for training",
+        "wsss_zoo.importing.command.import_annotations",
+    ),
     "label": Command("write masks for any folder of images", "wsss_zoo.deploy.label.label"),
     "saliency": Command(
         "write saliency maps of images, by an ONNX network",

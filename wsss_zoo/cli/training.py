@@ -17,8 +17,8 @@ from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
 
-# These imports make short names such as `--model CAM --data Shapes` known: there is no registry.
-import wsss_zoo.data
+# This import and that of the data modules make short names such as `--model CAM --data Shapes`
+# known: there is no registry.
 import wsss_zoo.methods  # noqa: F401
 from wsss_zoo import callbacks
 from wsss_zoo.arguments.checks import check_name, check_supervision, short_name, supervision_of
@@ -31,7 +31,7 @@ from wsss_zoo.arguments.given import (
     option_key,
 )
 from wsss_zoo.arguments.help_texts import parser_texts, title_groups
-from wsss_zoo.data.base import BaseDataModule
+from wsss_zoo.data import BaseDataModule
 from wsss_zoo.files.outputs import check_output_folder
 from wsss_zoo.files.pixels import options_from_state
 from wsss_zoo.methods.base import BaseMethod, is_start_weights

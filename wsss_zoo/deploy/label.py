@@ -10,6 +10,7 @@ from wsss_zoo.arguments.command_parser import usage_errors
 from wsss_zoo.callbacks.writers.folder_masks import FolderMaskWriter, LabelProgress
 from wsss_zoo.callbacks.writers.run_identity import evaluation_settings
 from wsss_zoo.deploy.image_folder import ImageFolder
+from wsss_zoo.deploy.preannotations import Tool, write_preannotations
 from wsss_zoo.deploy.prediction import TrainerOptions, predict_images
 from wsss_zoo.deploy.tiles import FolderLabeler
 from wsss_zoo.files.decoding import heif_hint
@@ -47,6 +48,9 @@ def label(
     model: str | None = None,
     value_range: list[float] | None = None,
     bands: list[int] | None = None,
+    to: Tool | None = None,
+    polygons: float | None = None,
+    image_url: str = "/data/local-files/?d=",
     num_workers: int = 1,
 ) -> int:
     """Write a mask for every image in a folder and its sub-folders.
@@ -72,6 +76,10 @@ def label(
             those of the training.
         bands: Numbers, from 1, of the three bands to show as red, green and blue; default: those of
             the training.
+        to: Also write the masks as pre-annotations for a tool, into OUT/labelme, OUT/cvat, ...
+        polygons: Write polygons, at most so many pixels away from the masks; default: masks where
+            the tool takes them, else 0.5.
+        image_url: What stands before the names of images for Label Studio, which sees no folders.
         num_workers: Processes that read images.
 
     Returns:
@@ -86,6 +94,8 @@ def label(
     directory = out or folder.absolute().with_name(f"{folder.absolute().name}_masks")
     with usage_errors():
         _check(options)
+        if polygons is not None and not polygons >= 0:
+            raise ValueError(f"polygons is {polygons}; give a number of pixels >= 0")
         if directory.resolve() == folder.resolve():
             raise ValueError(f"out {directory} is the folder of the images; choose another")
         check_output_folder(directory, ["masks", "overlays"], ["manifest.json", "classes.txt"])
@@ -126,7 +136,21 @@ def label(
     labeler = FolderLabeler(trained.method, tile, max_pixels, conf_thresh, data.pixels)
     progress = LabelProgress(Console())
     labeler.report = progress.draw_tile
-    return predict_images(labeler, data, writer, trainer, progress, "masks")
+    labeler.with_confidence = to is not None
+    failed = predict_images(labeler, data, writer, trainer, progress, "masks")
+    if to is not None and writer.count:  # on rank zero
+        written = write_preannotations(
+            writer.folder,
+            data.files,
+            folder,
+            trained.class_names,
+            tool=to,
+            first_fg=int(trained.background),
+            tolerance=polygons,
+            image_url=image_url,
+        )
+        print(f"pre-annotations for {to}: {written}")
+    return failed
 
 
 def _check(options: dict[str, float | None]) -> None:

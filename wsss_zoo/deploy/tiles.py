@@ -70,6 +70,8 @@ class FolderLabeler(LightningModule):
         self.method = method
         self.tile, self.max_pixels, self.conf_thresh = tile, max_pixels, conf_thresh
         self.pixels = pixels
+        #: Whether a prediction has "confidence", the probability times 255, (H, W) uint8.
+        self.with_confidence = False
         #: Called after each tile of a large image.
         self.report: TileReport = lambda image_id, done, total: None
 
@@ -78,15 +80,25 @@ class FolderLabeler(LightningModule):
         image = image_of(batch, self.pixels)
         if isinstance(image, str):
             return {"problem": image}
-        return {"image": image, "preds": self.label(image, batch["image_id"])}
+        found: dict[str, Any] = {"image": image}
+        if self.with_confidence:
+            found["confidence"] = np.empty(image.shape[:2], np.uint8)
+        return found | {"preds": self.label(image, batch["image_id"], found.get("confidence"))}
 
-    def label(self, image: UInt8Array, image_id: str) -> UInt8Array:
-        """Predict the class of each pixel, (H, W), 255 if unsure, of an image (H, W, 3)."""
+    def label(
+        self, image: UInt8Array, image_id: str, scores: UInt8Array | None = None
+    ) -> UInt8Array:
+        """Predict the class of each pixel, (H, W), 255 if unsure, of an image (H, W, 3).
+
+        The probability of the class times 255 is put into ``scores``, (H, W), if given.
+        """
         label = np.empty(image.shape[:2], dtype=np.uint8)
         for (y0, x0, y1, x1), probs in self.probabilities(image, image_id):
             confidence, preds = probs.max(0)
             if self.conf_thresh is not None:
                 preds = preds.masked_fill(confidence < self.conf_thresh, IGNORE_INDEX)
+            if scores is not None:
+                scores[y0:y1, x0:x1] = (confidence * 255).round().to(torch.uint8).cpu().numpy()
             label[y0:y1, x0:x1] = preds.to(torch.uint8).cpu().numpy()
         return label
 

@@ -1,7 +1,8 @@
 """The folder that ``wsss-zoo label`` writes: masks, pictures, and by which network.
 
 ``masks/<id>.png`` (palette PNG of the image's size), ``overlays/<id>.jpg``, ``legend.png``,
-``classes.txt`` and ``manifest.json``, see `ResultFolder`.
+``classes.txt`` and ``manifest.json``, see `ResultFolder`. ``confidence/<id>.png`` where the masks
+are to become pre-annotations of a tool.
 """
 
 from collections.abc import Mapping
@@ -11,11 +12,12 @@ from typing import Any
 from PIL import Image
 
 from wsss_zoo.files.atomic import replacing, write_atomic
-from wsss_zoo.files.decoding import UInt8Array
+from wsss_zoo.files.decoding import UInt8Array, read_index_mask
 from wsss_zoo.files.pseudo_labels import label_path, write_label
 from wsss_zoo.files.result_folder import ResultFolder
 
 MASKS, OVERLAYS, LEGEND, CLASSES = "masks", "overlays", "legend.png", "classes.txt"
+CONFIDENCE = "confidence"
 
 _JPEG_SIDE = 65_500  # pixels, the most that JPEG has room for
 _JPEG_QUALITY = 90
@@ -48,6 +50,16 @@ class LabelFolder(ResultFolder):
                 picture.save(unfinished, "JPEG" if fits else "PNG", quality=_JPEG_QUALITY)
         write_label(self.directory / MASKS, image_id, mask)
 
+    def write_confidence(self, image_id: str, confidence: UInt8Array) -> None:
+        """Write the probability of the class of each pixel, times 255, (H, W)."""
+        with replacing(label_path(self.directory / CONFIDENCE, image_id)) as unfinished:
+            Image.fromarray(confidence).save(unfinished, "PNG")
+
+    def read_confidence(self, image_id: str) -> UInt8Array | None:
+        """Read what `write_confidence` wrote; None if there is nothing."""
+        path = label_path(self.directory / CONFIDENCE, image_id)
+        return read_index_mask(str(path)) if path.exists() else None
+
     def write_legend(self, legend: Image.Image, class_lines: str) -> None:
         """Write what the colours mean, as a picture and as text."""
         with replacing(self.directory / LEGEND) as unfinished:
@@ -55,7 +67,7 @@ class LabelFolder(ResultFolder):
         write_atomic(self.directory / CLASSES, class_lines)
 
     def _delete_files(self) -> None:
-        for folder in (MASKS, OVERLAYS):
+        for folder in (MASKS, OVERLAYS, CONFIDENCE):
             for path in (self.directory / folder).rglob("*"):
                 if path.suffix in (".png", ".jpg"):
                     path.unlink()

@@ -4,8 +4,8 @@ Coordinates are continuous pixels: (0, 0) is the top left corner of the top left
 centre of the pixel in row i and column j is (j + .5, i + .5).
 """
 
+import itertools
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -42,42 +42,46 @@ def polygon_mask(rings: Sequence[ArrayLike], height: int, width: int) -> BoolArr
     >>> polygon_mask([[(0, 0), (3, 0), (3, 2), (0, 2)]], 3, 4).sum()
     np.int64(6)
     """
+    mask = np.zeros((max(height, 0), max(width, 0)), np.bool_)
+    top, left, inside = polygon_crop(rings, height, width)
+    mask[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+    return mask
+
+
+def polygon_crop(rings: Sequence[ArrayLike], height: int, width: int) -> tuple[int, int, BoolArray]:
+    """Rasterise a polygon as `polygon_mask` does, in a box around it.
+
+    Returns:
+        First row and first column of the box, and the pixels in it, (h, w); (0, 0) without any.
+    """
     if height < 1 or width < 1:
         raise ValueError(f"the mask has {height} rows and {width} columns; give at least 1 each")
-    mask = np.zeros((height, width), np.bool_)
+    nothing = 0, 0, np.zeros((0, 0), np.bool_)
     starts, ends = _edges([_as_ring(ring) for ring in rings])
     if not len(starts):
-        return mask
+        return nothing
     # The first row whose centre is on or below an edge's upper end, and that of its lower end.
     rows = np.ceil(np.stack([starts[:, 1], ends[:, 1]]) - 0.5).clip(0, height).astype(np.int64)
     first, last = rows.min(0), rows.max(0)
     crossing = last > first
     starts, ends, first, last = (a[crossing] for a in (starts, ends, first, last))
     if not len(first):
-        return mask
+        return nothing
     top, bottom = int(first.min()), int(last.max())
     columns = np.concatenate([starts[:, 0], ends[:, 0]])
     left, right = (int(np.clip(np.floor(x), 0, width)) for x in (columns.min(), columns.max() + 1))
     if right <= left:
-        return mask
+        return nothing
     # One column more than the box has: what lies to its right changes nothing.
     shape = (bottom - top, right - left + 1)
     parity = np.zeros(shape[0] * shape[1], np.uint8)
-    total = np.cumsum(last - first)
-    bounds = np.searchsorted(total, np.arange(_CROSSINGS, total[-1] + _CROSSINGS, _CROSSINGS))
-    begin = 0
-    for end in np.unique(np.append(bounds, len(first))).tolist():
-        part = slice(begin, max(end, begin + 1))
-        begin = part.stop
-        if part.start >= len(first):
-            break
+    for part in _parts(last - first):
         row, x = _crossings(starts[part], ends[part], first[part], last[part])
         column = np.ceil(x - 0.5).clip(left, right).astype(np.int64) - left
         places = (row - top) * shape[1] + column
         parity ^= (np.bincount(places, minlength=parity.size) & 1).astype(np.uint8)
     inside = np.bitwise_xor.accumulate(parity.reshape(shape), axis=1)
-    mask[top:bottom, left:right] = inside[:, :-1]
-    return mask
+    return top, left, inside[:, :-1].view(np.bool_)
 
 
 def mask_polygons(mask: ArrayLike, tolerance: float = 0.5) -> list[Ring]:
@@ -111,7 +115,9 @@ def mask_polygons(mask: ArrayLike, tolerance: float = 0.5) -> list[Ring]:
     if not len(rows):
         return []
     # Slow to import, and only needed here.
-    measure: Any = import_module("skimage.measure")
+    import skimage.measure
+
+    measure: Any = skimage.measure  # without types
     top, left = rows[0], columns[0]
     crop = np.pad(pixels[top : rows[-1] + 1, left : columns[-1] + 1], 1).astype(np.float64)
     rings = []
@@ -127,6 +133,16 @@ def ring_area(ring: Ring) -> float:
     """Measure the area that a ring encloses, pixels."""
     x, y = (ring - ring[:1]).T
     return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+
+
+def _parts(counts: NDArray[np.int64]) -> list[slice]:
+    """Share out edges, so that the crossings of a part are not too many."""
+    total = np.cumsum(counts)
+    if total[-1] <= _CROSSINGS:
+        return [slice(None)]
+    bounds = np.searchsorted(total, np.arange(0, total[-1], _CROSSINGS), "right")
+    ends = np.unique([0, *bounds.tolist(), len(counts)]).tolist()
+    return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
 
 def _as_ring(ring: ArrayLike) -> Ring:
@@ -151,10 +167,15 @@ def _crossings(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Rows that edges cross, and where they cross the line of the centres of each."""
     counts = last - first
-    edge = np.repeat(np.arange(len(counts)), counts)
-    row = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts) + first[edge]
-    (x0, y0), (x1, y1) = starts[edge].T, ends[edge].T
-    return row, (x1 - x0) * (row + 0.5 - y0) / (y1 - y0) + x0
+    x0, y0, dx, dy, start = (
+        np.repeat(values, counts)
+        for values in (
+            *(starts[:, 0], starts[:, 1], ends[:, 0] - starts[:, 0], ends[:, 1] - starts[:, 1]),
+            first - (np.cumsum(counts) - counts),
+        )
+    )
+    row = np.arange(len(start)) + start
+    return row, dx * (row + 0.5 - y0) / dy + x0
 
 
 def _covers_a_pixel(ring: Ring) -> bool:

@@ -11,11 +11,12 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from wsss_zoo.data import BaseDataModule
+from wsss_zoo.data import BaseDataModule, Folder
 from wsss_zoo.drawing.contact_sheet import Tile, draw_contact_sheet
 from wsss_zoo.files.atomic import replacing
 from wsss_zoo.files.decoding import IGNORE_INDEX
 from wsss_zoo.files.outputs import check_output_file
+from wsss_zoo.importing.report import lines_of_import
 from wsss_zoo.inspection.inspection import ImageRecord, Inspection, inspect_data
 from wsss_zoo.inspection.oddities import find_oddities
 from wsss_zoo.inspection.sparse_counts import KINDS, SparseCounts
@@ -45,6 +46,8 @@ def inspect_data_set(
     console = Console()
     found = _inspect(data, console)
     print_report(found, console)
+    if isinstance(data, Folder):
+        _print_import(data.root, console)
     if num_images > 0:
         _draw(data, found, out, num_images, console)
     return 1 if found.errors else 0
@@ -136,6 +139,13 @@ def _draw(data: BaseDataModule, found: Inspection, out: Path, count: int, consol
     with replacing(out) as unfinished:
         sheet.save(unfinished, Image.registered_extensions()[out.suffix.lower()])
     console.print(f"pictures: {out}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_import(root: Path, console: Console) -> None:
+    lines = lines_of_import(root)
+    if lines:
+        console.print("imported with wsss-zoo import", style="bold")
+        _print_lines(lines, console)
 
 
 def _warning(image_id: str, found: Inspection) -> str:

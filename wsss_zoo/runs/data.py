@@ -6,9 +6,8 @@ from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
 
-import wsss_zoo.data  # noqa: F401  (importing is what makes the data modules known)
 from wsss_zoo.arguments.checks import loaded_class, subclasses
-from wsss_zoo.data.base import BaseDataModule
+from wsss_zoo.data import BaseDataModule  # this import makes all data modules known
 
 
 def make_data(config: Mapping[str, Any], asked: str | None = None) -> BaseDataModule:

@@ -110,6 +110,8 @@ class FolderMaskWriter(FolderWriter):
         image, mask = outputs["image"], outputs["preds"]
         if self.opacity > 0:
             draw_overlay(image, mask, opacity=self.opacity, background=self.background)
+        if "confidence" in outputs:
+            self.folder.write_confidence(image_id, outputs["confidence"])
         self.folder.write(image_id, mask, image if self.opacity > 0 else None)
 
     def _begin_folder(self, trainer: Trainer, module: LightningModule, data: Any) -> set[str]:

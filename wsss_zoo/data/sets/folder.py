@@ -234,7 +234,7 @@ class Folder(BaseDataModule):
             self.root / "sparse", readable_suffixes(), report=lambda _: None
         ).others
         known = {"images", "masks", "sparse", "splits", find_class_file(self.root).name}
-        known |= {*TAG_FILES, *SHAPE_FILES}
+        known |= {*TAG_FILES, *SHAPE_FILES, "import.json"}
         entries = sorted(path for path in self.root.iterdir() if not path.name.startswith("."))
         return [str(path) for path in entries if path.name not in known] + others
 

@@ -1,0 +1,1 @@
+"""``wsss-zoo import``: annotations of any tool become a folder for training, without torch."""
