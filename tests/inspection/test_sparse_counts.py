@@ -33,7 +33,7 @@ def root(tmp_path):
 def test_shapes_and_pixels_are_counted(root):
     found = inspect_data(Folder(str(root)), lambda records, _: records)
     sparse = found.sparse
-    assert sparse.images == 4
+    assert sparse.images == {"i0", "i1", "i2", "i3"}
     assert sparse.shapes == {
         ("cat", "stroke"): 1,
         ("dog", "point"): 2,
@@ -52,6 +52,8 @@ def test_the_command_prints_them(root, capsys, monkeypatch):
     assert main(["inspect", *options]) == 1
     printed = capsys.readouterr().out
     assert "sparse labels of 4 images" in printed
+    assert "with sparse labels" in printed
+    assert "occur nowhere" not in printed
     assert "strokes or points of two classes on a pixel, which is ignored: 1" in printed
     assert "image 'i1', shape 1: the point has no pixel of the image" in printed
 

@@ -168,13 +168,18 @@ def _table(title: str, first: str, *numbers: str) -> Table:
 
 
 def _split_table(found: Inspection) -> Table:
-    columns = ("images", "with mask", "with tags", "unlabelled", "not usable")
+    sparse = None if found.sparse is None else found.sparse.images
+    drawn = ["with sparse labels"] if sparse is not None else []
+    columns = ("images", "with mask", *drawn, "with tags", "unlabelled", "not usable")
     table = _table("images", "split", *columns)
     for name, ids in found.splits.items():
         bad = [i for i in ids if found.records[i].is_unusable]
-        unlabeled = [i for i in ids if not found.is_masked(i) and i not in found.tags]
+        labeled = set(found.tags) | (sparse or set())
+        unlabeled = [i for i in ids if not found.is_masked(i) and i not in labeled]
         masked, tagged = sum(map(found.is_masked, ids)), sum(i in found.tags for i in ids)
-        counts = (len(ids), masked, tagged, len(set(unlabeled) - set(bad)), len(bad))
+        drawn_ids = [] if sparse is None else [sum(i in sparse for i in ids)]
+        left = len(set(unlabeled) - set(bad))
+        counts = (len(ids), masked, *drawn_ids, tagged, left, len(bad))
         table.add_row(Text(name), *map(str, counts))
     return table
 
@@ -230,7 +235,7 @@ def _value_lines(found: Inspection) -> list[str]:
 
 def _sparse_table(found: Inspection, sparse: SparseCounts) -> Table:
     columns = ("strokes", "points", "polygons", "boxes", "labelled pixels", "% of them")
-    table = _table(f"sparse labels of {sparse.images} images", "class", *columns)
+    table = _table(f"sparse labels of {len(sparse.images)} images", "class", *columns)
     labeled = max(1, int(sparse.pixels[:IGNORE_INDEX].sum()))
     used = {name for name, _ in sparse.shapes}
     names = [*found.class_names, *sorted(used - set(found.class_names))]

@@ -38,6 +38,9 @@ def find_oddities(found: Inspection) -> dict[str, list[str]]:
         )
     if found.splits.get(found.train):
         seen = {name for i in found.splits[found.train] for name in found.classes_of(i)}
+        if found.sparse is not None:
+            seen |= {name for name, _ in found.sparse.shapes}
+            seen |= {n for i, n in enumerate(found.class_names) if found.sparse.pixels[i]}
         absent = [name for name in found.fg_names if name not in seen]
         oddities[f"classes that occur nowhere in {found.train}"] += absent
     _compare_splits(found, oddities)

@@ -20,13 +20,13 @@ class SparseCounts:
     """Sparse labels of a data set.
 
     Args:
-        images: Images with any.
+        images: Images with any, by id.
         shapes: Number of shapes by class name and kind.
         pixels: Labelled pixels by class index, (256,); 255: not labelled.
         contradictions: Pixels that two classes claim, by image id.
     """
 
-    images: int = 0
+    images: frozenset[str] = frozenset()
     shapes: Counter[tuple[str, Kind]] = field(default_factory=Counter)
     pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, dtype=np.int64))
     contradictions: dict[str, int] = field(default_factory=dict)
@@ -55,4 +55,4 @@ def count_sparse_labels(
         pixels += np.bincount(label.mask.ravel(), minlength=256)
         if label.contradictions:
             contradictions[image_id] = label.contradictions
-    return SparseCounts(len(known), shapes, pixels, contradictions)
+    return SparseCounts(frozenset(known), shapes, pixels, contradictions)

@@ -315,6 +315,12 @@ def test_what_is_refused(tmp_path, shapes_by_id, options, message):
         samples(folder(tmp_path, **options))
 
 
+def test_other_methods_refuse_sparse_labels(tmp_path):
+    data = Shapes(num_train=4, supervision="mask", sparse_dir=str(tmp_path))
+    with pytest.raises(ValueError, match=r"sparse_dir .* 'mask' cannot use; leave it out"):
+        data.setup("fit")
+
+
 def test_semi_needs_unlabelled_images_in_a_batch():
     data = Shapes(num_train=4, supervision="semi", labeled_split=0.5, unlabeled_batch_size=0)
     with pytest.raises(ValueError, match="unlabeled_batch_size is 0, but supervision 'semi'"):

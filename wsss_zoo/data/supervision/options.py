@@ -24,6 +24,7 @@ class TrainingOptions:
     pseudo_label_dir: list[str] | str | None = None
     repeat_labeled: bool = False
     graph_dir: str | None = None
+    sparse_dir: str | None = None
     crop_size: int
     augmentation: Augmentation
     photometric: Literal["none", "pseudo", "all"] = "none"

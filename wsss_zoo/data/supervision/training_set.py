@@ -31,6 +31,11 @@ def make_training_set(images: Catalog, options: TrainingOptions) -> TrainingSet:
             f"{options.supervision!r} cannot use; leave it out, or take a method that learns from "
             "'image_labels' or 'pairs'"
         )
+    if options.sparse_dir and options.supervision != "sparse":
+        raise ValueError(
+            f"sparse_dir {options.sparse_dir!r} has sparse labels, which supervision "
+            f"{options.supervision!r} cannot use; leave it out, or train Sparse"
+        )
     if options.supervision not in _MAKERS:
         known = ", ".join(_MAKERS)
         raise ValueError(f"supervision is {options.supervision!r}; give one of {known}")

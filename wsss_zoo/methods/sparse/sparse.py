@@ -30,8 +30,7 @@ class Sparse(SemiMethod):
         reduction: "image" averages over the labelled pixels of an image, then over images; "pixel"
             over all labelled pixels.
         absent_weight: Factor on L_absent.
-        teacher: Learn unlabelled pixels from the average of the weights. False trains on the weak
-            view.
+        teacher: Learn unlabelled pixels from the average. False trains on the weak view.
         conf_thresh: Confidence in [0, 1] from which a label of the average counts.
         unlabeled_weight: Factor on L_u.
         cutmix_prob: Probability that a view is mixed with the next one of the batch.
