@@ -75,8 +75,9 @@ def make_semi_images(images: Catalog, options: TrainingOptions) -> dict[str, Cro
             logger.warning("%d unlabelled images are labelled too; they are kept in both", both)
     if not unlabeled:
         raise ValueError(
-            f"no unlabelled images: all of train_split {images.train_split!r} is labelled; give "
-            "labeled_split (a list file, a split's name or a fraction) or unlabeled_split"
+            f"no unlabelled images: all of train_split {images.train_split!r} is labelled "
+            f"({len(labeled)} images); give labeled_split (a list file, a split's name or a "
+            "fraction) or unlabeled_split"
         )
     images.check_images(unlabeled, masks=options.audit)
     unlabeled_images = UnlabeledImages(
