@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.data.reading.splits import name_in_path
 from wsss_zoo.data.reading.tag_files import TAG_FILES, Tags, read_tag_file
+from wsss_zoo.files.listing import ids_by_name
 
 
 class OfficialDataModule(BaseDataModule):
@@ -120,7 +121,10 @@ class OfficialDataModule(BaseDataModule):
         if self.image_labels == "auto":
             found = (self.root / name for name in reversed(TAG_FILES))
             path = next(filter(Path.is_file, found), None)
-        return None if path is None else self.check_tags(read_tag_file(path), path)
+        if path is None:
+            return None
+        ids = ids_by_name(self.files.images)
+        return self.check_tags(read_tag_file(path, self.known_fg_names, ids=ids), path)
 
 
 def files_in(directory: Path, suffix: str) -> dict[str, str]:
