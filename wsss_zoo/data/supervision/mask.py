@@ -149,16 +149,28 @@ def make_images_with_masks(
     )
 
 
+def label_folders(pseudo_label_dir: Sequence[str] | str | None) -> list[Path]:
+    """List the folders of pseudo-labels that an option names."""
+    given = pseudo_label_dir or []
+    return list(map(Path, [given] if isinstance(given, str) else given))
+
+
+def label_files(folders: Sequence[Path], num_classes: int) -> ImageFiles:
+    """Index the label maps of folders; of several the first that has an image counts."""
+    files: dict[str, str] = {}
+    for directory in folders:
+        files = files_by_stem(directory, [".png"]) | files
+    return ImageFiles({}, files, range(num_classes))
+
+
 def _open_pseudo_labels(
     images: Catalog, options: TrainingOptions, ids: Sequence[str]
 ) -> ImageFiles:
-    given = options.pseudo_label_dir or []
-    files: dict[str, str] = {}
-    for directory in map(Path, [given] if isinstance(given, str) else given):
+    folders = label_folders(options.pseudo_label_dir)
+    for directory in folders:
         read_manifest(directory, images.class_names)
-        files = files_by_stem(directory, [".png"]) | files
     images.check_images(ids, masks=False)
-    labels = ImageFiles({}, files, range(images.num_classes))
+    labels = label_files(folders, images.num_classes)
     checks = Checks(True, images.check_masks, images.check_files)
     check_masks(labels, ids, images.source.image_size, checks)
     return labels
