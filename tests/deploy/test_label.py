@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import signal
@@ -222,3 +223,17 @@ def test_classifier(photos, tmp_path, capsys):
     with pytest.raises(SystemExit):
         label(photos, checkpoint)
     assert "holds CAM, which shows where tagged classes are" in capsys.readouterr().err
+
+
+def test_areas_of_the_classes(photos, checkpoint, tmp_path):
+    assert label(photos, checkpoint, "--areas", "--conf_thresh", "0.4") == 1
+    out = tmp_path / "my photos_masks"
+    header, *rows = csv.reader((out / "areas.csv").read_text(encoding="utf-8").splitlines())
+    assert header == ["image", "pixels", *NAMES, "ignored"]
+    images = json.loads((out / "manifest.json").read_text())["images"]
+    assert [row[0] for row in rows] == list(images.values())
+    for image_id, (_, pixels, *areas) in zip(images, rows, strict=True):
+        values = mask(out, image_id)
+        expected = [np.count_nonzero(values == index) for index in (0, 1, 2, 255)]
+        assert [int(area) for area in areas] == expected
+        assert int(pixels) == sum(expected) == values.size

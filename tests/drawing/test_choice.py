@@ -39,8 +39,8 @@ def streamed(room, images):
 def test_images_that_come_one_by_one():
     images = [("a", {0}, 0.9), ("b", {0}, 0.8), ("c", {0, 1}, 0.1), ("d", {0, 2}, 0.7)]
     assert streamed(0, images) == []
-    assert streamed(1, images) == ["c"]
-    assert streamed(2, images) == ["c", "d"]
+    assert streamed(1, images) == ["a"]
+    assert streamed(2, images) == ["a", "b"]
     # Every class, and the worst last, once.
     assert streamed(3, [*images, ("e", {0}, 0.0)]) == ["c", "d", "e"]
     assert streamed(4, images) == ["a", "c", "d", "b"]

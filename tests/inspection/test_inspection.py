@@ -6,10 +6,10 @@ from PIL import Image
 
 from tests.data.conftest import folder_root, save_image, save_mask, voc_root
 from wsss_zoo.data import VOC2012, Folder, Shapes
+from wsss_zoo.drawing.choice import image_miou
 from wsss_zoo.files.manifests import Manifest, write_manifest
 from wsss_zoo.files.pseudo_labels import write_label
 from wsss_zoo.inspection.command import choose_images
-from wsss_zoo.drawing.choice import image_miou
 from wsss_zoo.inspection.inspection import inspect_data, inspect_image
 
 __all__ = ["folder_root", "voc_root"]

@@ -4,6 +4,8 @@ import logging
 import os
 import sys
 import warnings
+from argparse import HelpFormatter
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,16 @@ from pytorch_lightning.loggers import Logger
 import wsss_zoo.data
 import wsss_zoo.methods  # noqa: F401
 from wsss_zoo import callbacks
-from wsss_zoo.arguments.checks import check_name, check_supervision, short_name, supervision_of
-from wsss_zoo.arguments.command_parser import OneLineErrors
+from wsss_zoo.arguments.checks import (
+    check_name,
+    check_supervision,
+    loaded_class,
+    short_name,
+    supervision_of,
+)
+from wsss_zoo.arguments.command_parser import OneLineErrors, class_help
 from wsss_zoo.arguments.given import Setting, class_first, given_settings
-from wsss_zoo.arguments.help_texts import parser_texts, title_groups
+from wsss_zoo.arguments.help_texts import order_groups, parser_texts, title_groups
 from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.modules.evaluation import Evaluation
@@ -65,6 +73,11 @@ def _no_advertisement(record: logging.LogRecord) -> bool:
 
 class ZooParser(OneLineErrors, LightningArgumentParser):
     """LightningCLI's parser with errors of one line."""
+
+    def format_help(self, formatter: HelpFormatter | None = None) -> str:
+        """Show the help, what is of this project first."""
+        order_groups(self)
+        return super().format_help(formatter)
 
 
 class ZooCLI(LightningCLI):
@@ -151,6 +164,8 @@ class ZooCLI(LightningCLI):
             if not partial:
                 check_name("model", given.get("model"), BaseMethod)
                 check_name("data", given.get("data"), BaseDataModule)
+            if {"help", "-h"} & set(given) or "-h" in args:
+                self._print_chosen(given)
             self.config = parser.parse_args(args)
             method = self.options.model.class_path
             check_supervision(given.get("data.supervision"), method)
@@ -162,6 +177,15 @@ class ZooCLI(LightningCLI):
             self._checkpoint = read_checkpoint(self._ckpt_path, method) if self._ckpt_path else {}
         except ValueError as error:
             parser.error(str(error))
+
+    def _print_chosen(self, given: Mapping[str, Setting]) -> None:
+        """Print the help of the method and the data set that were named, before that of all."""
+        for key, base in (("model", BaseMethod), ("data", BaseDataModule)):
+            if key in given:
+                check_name(key, given[key], base)
+                kind = loaded_class(base, str(given[key].value))
+                if kind is not None:
+                    print(class_help(ZooParser, kind, key))
 
     @property
     def options(self) -> Namespace:
@@ -183,6 +207,7 @@ class ZooCLI(LightningCLI):
         """Choose the run's folder; warn before a run is replaced."""
         options, subcommand = self.options, str(self.subcommand)
         options.ckpt_path = self._ckpt_path
+        self._choose_labeled_share()
         if options.trainer.default_root_dir is None and not options.trainer.fast_dev_run:
             parent = Path("runs", short_name(options.model.class_path))
             claimed = run_folder.claim_run_folder(parent, options.trainer.num_nodes)
@@ -194,6 +219,18 @@ class ZooCLI(LightningCLI):
         if not self._ckpt_path and subcommand == "fit" and last.exists():
             replaces = "%s holds a run, which this one replaces; to resume it give --ckpt_path %s"
             log.warning(replaces, folder, last)
+
+    def _choose_labeled_share(self) -> None:
+        """Let a generated data set choose which images are labelled, where the user does not."""
+        data = self.options.data
+        kind = loaded_class(BaseDataModule, data.class_path)
+        share = getattr(kind, "semi_share", None)
+        given = data.init_args
+        chosen = given.get("labeled_split") is None and given.get("unlabeled_split") is None
+        if share is not None and chosen and given.supervision == "semi":
+            given.labeled_split = share
+            text = "%s chooses a labelled share of %g; another: --data.labeled_split"
+            log.warning(text, short_name(data.class_path), share)
 
     def instantiate_classes(self) -> None:
         """Instantiate; raise a constructor's own error in place of a list of types tried."""

@@ -74,6 +74,7 @@ def label(
     classes: str | None = None,
     model: str | None = None,
     num_workers: int = 1,
+    areas: bool = False,
 ) -> int:
     """Write a mask for every image in a folder and its sub-folders.
 
@@ -95,6 +96,7 @@ def label(
         classes: Class list that replaces the names in the checkpoint.
         model: Method, if the checkpoint does not name it or names one of your own.
         num_workers: Processes that read images.
+        areas: Write OUT/areas.csv, too: pixels of each class in each image.
 
     Returns:
         1 if something could not be labelled, else 0.
@@ -134,7 +136,7 @@ def label(
         overwrite=overwrite,
     )
     labeler = FolderLabeler(trained.method, tile, max_pixels, conf_thresh)
-    return _predict(labeler, data, writer, trainer)
+    return _predict(labeler, data, writer, trainer, areas=areas)
 
 
 def _check(options: dict[str, float | None]) -> None:
@@ -146,7 +148,12 @@ def _check(options: dict[str, float | None]) -> None:
 
 
 def _predict(
-    labeler: FolderLabeler, data: ImageFolder, writer: FolderMaskWriter, options: TrainerOptions
+    labeler: FolderLabeler,
+    data: ImageFolder,
+    writer: FolderMaskWriter,
+    options: TrainerOptions,
+    *,
+    areas: bool,
 ) -> int:
     for message in _QUIET:
         warnings.filterwarnings("ignore", message)
@@ -170,6 +177,9 @@ def _predict(
     parts += [f"{len(writer.problems)} problems"] if writer.problems else []
     parts += [f"left out as no images: {_count_suffixes(data.others)}"] if data.others else []
     console.print("; ".join(parts), markup=False, highlight=False, soft_wrap=True)
+    if areas:
+        written = writer.folder.write_areas(writer.class_names)
+        console.print(f"areas: {written}", markup=False, highlight=False, soft_wrap=True)
     for problem in writer.problems:
         print(problem, file=sys.stderr)
     return 1 if writer.problems else 0

@@ -72,8 +72,8 @@ def image_miou(label: NDArray[np.uint8], mask: NDArray[np.uint8]) -> float:
 class StreamedChoice(Generic[T]):
     """Chooses among images that come one by one: so that every class occurs, and the worst.
 
-    Images are kept in their order. A later one replaces one whose classes others have, if it has a
-    class that none has. With a room of three or more the last place is that of the lowest score.
+    Images are kept in their order. With room for three or more, a later one replaces one whose
+    classes others have, if it has a class that none has, and the last is that of the lowest score.
 
     Args:
         room: Number of images.
@@ -92,16 +92,17 @@ class StreamedChoice(Generic[T]):
         if len(self._kept) < self._typical:
             self._kept.append((item, there))
             return
-        if self._spare is None:
-            self._spare = item
-        for place in reversed(range(len(self._kept))):
+        left_out = item
+        for place in reversed(range(len(self._kept) if self.room > 2 else 0)):
             others = [names for n, (_, names) in enumerate(self._kept) if n != place]
             known = frozenset[int]().union(*others)
             leaves = self._kept[place][1]
             if there - known - leaves and leaves <= known | there:
-                del self._kept[place]
+                left_out, _ = self._kept.pop(place)
                 self._kept.append((item, there))
-                return
+                break
+        if self._spare is None:
+            self._spare = left_out
 
     def chosen(self) -> list[T]:
         """List what was chosen: the typical images, then the worst."""

@@ -1,23 +1,28 @@
 """The folder that ``wsss-zoo label`` writes: masks, pictures, and by which network.
 
 ``masks/<id>.png`` (palette PNG of the image's size), ``overlays/<id>.jpg``, ``legend.png``,
-``classes.txt`` and ``manifest.json``, which is written last (``manifest.partial.json`` until then).
+``classes.txt`` and ``manifest.json``, which is written last (``manifest.partial.json`` until then);
+``areas.csv`` where it is asked for.
 """
 
+import csv
+import io
 import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from wsss_zoo.files.atomic import TEMPORARY, replacing, write_atomic, write_json
-from wsss_zoo.files.decoding import UInt8Array
+from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
 from wsss_zoo.files.manifests import HEADER, MANIFEST
-from wsss_zoo.files.pseudo_labels import label_path, write_label
+from wsss_zoo.files.pseudo_labels import label_path, read_label, write_label
 
 MASKS, OVERLAYS, LEGEND, CLASSES = "masks", "overlays", "legend.png", "classes.txt"
+AREAS = "areas.csv"
 
 _WRITER = {"written_by": "wsss-zoo label"}
 _SHOWN = 40  # characters of a value in a message
@@ -98,6 +103,23 @@ class LabelFolder:
         write_json(self.directory / MANIFEST, self.identity | result)
         (self.directory / HEADER).unlink(missing_ok=True)
         return len(done)
+
+    def write_areas(self, class_names: Sequence[str]) -> Path:
+        """Write ``areas.csv``: pixels of each class in each mask of the finished folder.
+
+        One row an image: its file, all its pixels, those of each class, and the ignored ones (255).
+        """
+        images = (self._read(MANIFEST) or {}).get("images", {})
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["image", "pixels", *class_names, "ignored"])
+        for image_id, path in images.items():
+            mask = read_label(self.directory / MASKS, image_id)
+            counts = np.bincount(mask.ravel(), minlength=256)
+            areas = counts[: len(class_names)].tolist()
+            writer.writerow([path, mask.size, *areas, int(counts[IGNORE_INDEX])])
+        write_atomic(self.directory / AREAS, text.getvalue())
+        return self.directory / AREAS
 
     def _is_done(self, image_id: str, path: str) -> bool:
         try:

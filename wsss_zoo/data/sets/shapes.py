@@ -34,6 +34,8 @@ class Shapes(BaseDataModule):
     """
 
     known_classes = SHAPES_CLASSES
+    #: Fraction of ``train`` that the command line calls labelled where the user names none.
+    semi_share = 0.125
 
     def __init__(
         self,
