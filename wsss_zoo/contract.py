@@ -199,6 +199,11 @@ def find_data(trainer: "Trainer | None") -> DataModule | None:
     return data
 
 
+def tests_val(trainer: "Trainer | None") -> bool:
+    """Tell whether ``test`` measures the validation split, as the data has no other."""
+    return bool(getattr(find_data(trainer), "tests_val", False))
+
+
 def data_of(trainer: "Trainer | None", asker: str) -> DataModule:
     """Return the data module of a trainer, which ``asker`` needs.
 

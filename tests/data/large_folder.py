@@ -54,4 +54,8 @@ def write_large_folder(root: Path, folders: int, each: int) -> None:
 def settings(regime: str, root: Path) -> dict:
     """What `Folder` is made with, for one of `SETTINGS`."""
     labels = {"pseudo_label_dir": str(root / "labels")} if regime == "pseudo-labels" else {}
-    return {"root": str(root), "check_files": False, "num_workers": 0, **labels, **SETTINGS[regime]}
+    return {
+        **{"root": str(root), "check_files": False, "num_workers": 0, "allow_overlap": True},
+        **labels,
+        **SETTINGS[regime],
+    }

@@ -90,7 +90,7 @@ def test_unknown_supervision():
 @pytest.mark.parametrize("labeled", [0.5, "few.txt", "masked"])
 def test_each_list_is_read_once_a_run(folder_root, tmp_path, monkeypatch, labeled):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "few.txt").write_text("img 0\nimg 1\n")
+    (tmp_path / "few.txt").write_text("img 0\nimg 2\n")
     asked = Counter()
     real = Folder.split_ids
 

@@ -93,7 +93,7 @@ def make(kind: str, root: Path, *, move: bool = False, **options) -> BaseDataMod
     (root / "image_labels.csv").write_text("\n".join(lines) + "\n")
     if kind == "Folder":
         (root / "classes.txt").write_text("\n".join(FOLDER_CLASSES) + "\n")
-        return Folder(str(root), **options)
+        return Folder(str(root), val_fraction=0, **options)
     return ADE20K(str(root), image_labels=str(root / "image_labels.csv"), **options)
 
 
@@ -313,7 +313,7 @@ def test_missing_files_of_the_retraining_stage(tmp_path):
     write_split(tmp_path / "train.txt", [f"im{number}" for number in range(IMAGES)])
     options = {"pseudo_label_dir": labels, "train_split": str(tmp_path / "train.txt")}
     (root / "masks/im3.png").rename(tmp_path / "im3.png")
-    data = Folder(str(root), novel_classes=NOVEL["Folder"], **SETTINGS, **options)
+    data = Folder(str(root), novel_classes=NOVEL["Folder"], val_fraction=0, **SETTINGS, **options)
     with pytest.raises(FileNotFoundError, match="1 of 6 listed ids have no mask, first: im3"):
         data.setup("fit")
     # Without novel classes pseudo-labels stand for the whole mask, so none is needed.
@@ -321,7 +321,7 @@ def test_missing_files_of_the_retraining_stage(tmp_path):
     (tmp_path / "im3.png").rename(root / "masks/im3.png")
     write_split(tmp_path / "train.txt", [f"im{number}" for number in range(1, IMAGES)])
     (tmp_path / "pseudo" / "im4.png").rename(tmp_path / "pseudo" / "other.png")
-    data = Folder(str(root), novel_classes=NOVEL["Folder"], **SETTINGS, **options)
+    data = Folder(str(root), novel_classes=NOVEL["Folder"], val_fraction=0, **SETTINGS, **options)
     with pytest.raises(FileNotFoundError, match="1 of 5 listed ids have no mask, first: im4"):
         data.setup("fit")
 

@@ -1,3 +1,4 @@
+import csv
 import io
 import json
 import os
@@ -282,3 +283,17 @@ def test_commands_of_the_page_about_labelling_tools():
     commands = re.findall(r"^wsss-zoo (label .+)$", page, re.MULTILINE)
     tools = [parse_options("label", deploy_label, shlex.split(c)[1:])["to"] for c in commands]
     assert tools == ["labelme", "cvat", "coco", "yolo", "labelstudio"]
+
+
+def test_areas_of_the_classes(photos, checkpoint, tmp_path):
+    assert label(photos, checkpoint, "--areas", "--conf_thresh", "0.4") == 1
+    out = tmp_path / "my photos_masks"
+    header, *rows = csv.reader((out / "areas.csv").read_text(encoding="utf-8").splitlines())
+    assert header == ["image", "pixels", *NAMES, "ignored"]
+    images = json.loads((out / "manifest.json").read_text())["images"]
+    assert [row[0] for row in rows] == list(images.values())
+    for image_id, (_, pixels, *areas) in zip(images, rows, strict=True):
+        values = mask(out, image_id)
+        expected = [np.count_nonzero(values == index) for index in (0, 1, 2, 255)]
+        assert [int(area) for area in areas] == expected
+        assert int(pixels) == sum(expected) == values.size

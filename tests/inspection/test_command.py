@@ -209,3 +209,29 @@ def test_chosen_images_are_of_every_kind(count):
     kinds = [np.searchsorted([20, 24], int(name), side="right") for name in chosen]
     assert kinds.count(0) == {1: 1, 4: 2, 12: 6, 60: 20}[count]
     assert kinds.count(1) == {1: 0, 4: 1, 12: 3, 60: 4}[count]
+
+
+def test_every_class_is_on_the_sheet():
+    from tests.inspection.test_oddities import inspection, pixels, record
+
+    # Many empty meadows, cows and a single dog; the tags of one image are wrong.
+    values = [pixels(v0=9)] * 10 + [pixels(v0=5, v1=4)] * 10 + [pixels(v0=3, v2=6)]
+    records = [record(f"{n:02d}", value) for n, value in enumerate(values)]
+    found = inspection(records, tags={"05": ["dog"]})
+    for count in (3, 4, 6):
+        chosen = choose_images(found, count)
+        assert len(chosen) == count
+        assert {"05", "20"} <= {*chosen}
+        assert any("10" <= name < "20" for name in chosen)
+
+
+def test_pseudo_labels_are_shown(folder_root, out, tmp_path, capsys):
+    from tests.inspection.test_inspection import pseudo_labels
+
+    folder = pseudo_labels(folder_root, tmp_path / "labels")
+    assert run(folder_root, out, "--data.pseudo_label_dir", folder, "--data.val_fraction", "0") == 0
+    text = capsys.readouterr().out
+    assert "pseudo-labels of 4 images, mean IoU 0.6667 over the 3 with a mask" in text
+    plate = row(text.partition("pseudo-labels of")[2], "plate")
+    assert plate[:2] == ["plate", "2"]
+    assert out.exists()

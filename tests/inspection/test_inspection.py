@@ -6,6 +6,10 @@ from PIL import Image
 
 from tests.data.conftest import folder_root, save_image, save_mask, voc_root
 from wsss_zoo.data import VOC2012, Folder, Shapes
+from wsss_zoo.drawing.choice import image_miou
+from wsss_zoo.files.manifests import Manifest, write_manifest
+from wsss_zoo.files.pseudo_labels import write_label
+from wsss_zoo.inspection.command import choose_images
 from wsss_zoo.inspection.inspection import inspect_data, inspect_image
 
 __all__ = ["folder_root", "voc_root"]
@@ -175,3 +179,91 @@ def test_what_an_import_found_is_shown(tmp_path, capsys):
     for text in ("shapes: 2 polygons", "cat and dog: 4", "1 x polygon of 2 points", "no errors"):
         assert text in printed
     assert "not read" not in printed
+
+
+def listed(root, **lists):
+    (root / "splits").mkdir(exist_ok=True)
+    for name, ids in lists.items():
+        (root / "splits" / f"{name}.txt").write_text("\n".join(ids) + "\n")
+
+
+def test_what_training_would_refuse_or_warn_of(folder_root):
+    listed(folder_root, train=["img 0"], val=["img 2", "img 5"], test=["img 3"])
+    found = inspected(folder_root, labeled_split="val", unlabeled_split="test")
+    assert found.held_out == ["val", "test"]
+    assert found.splits["test"] == ["img 3"]
+    first, second, *_ = found.errors
+    assert "2 of 2 images of 'val', which are held out, are training images too" in first
+    assert second.startswith("1 of 2 listed ids have no mask, first: img 5")
+    assert any("1 of 1 images of 'test', which are held out" in note for note in found.notes)
+    meant = inspected(folder_root, train_split="all", allow_overlap=True)
+    assert not any("held out" in error for error in meant.errors)
+    assert sum("held out" in note for note in meant.notes) == 2
+
+
+def test_rows_that_add_up_are_noted(folder_root):
+    (folder_root / "image_labels.csv").write_text("id,classes\nimg 4,cup\nimg 4,plate\n")
+    found = inspected(folder_root)
+    assert found.tags == {"img 4": ["cup", "plate"]}
+    assert "1 images have several rows" in found.notes[0]
+
+
+def test_an_official_data_set_without_masks(voc_root):
+    (voc_root / "SegmentationClass").rename(voc_root / "elsewhere")
+    errors = inspect_data(VOC2012(str(voc_root)), untracked).errors
+    assert [error.split("; ")[0] for error in errors] == [
+        "2 of 2 listed ids have no mask, first: 2008_01, 2008_02",
+        "4 of 4 listed ids have no mask, first: 2007_01, 2007_02, 2007_03",
+    ]
+    assert all("VOCtrainval_11-May-2012.tar" in error for error in errors)
+    tagged = VOC2012(str(voc_root), supervision="image_labels")
+    assert len(inspect_data(tagged, untracked).errors) == 1
+
+
+def test_agreement_of_a_label_map_with_a_mask():
+    mask = np.array([[0, 0, 1], [2, 255, 1]], dtype=np.uint8)
+    label = np.array([[0, 1, 1], [2, 2, 255]], dtype=np.uint8)
+    expected = np.mean([1 / 2, 1 / 3, 1 / 1])
+    assert image_miou(label, mask) == pytest.approx(expected)
+    assert np.isnan(image_miou(label, np.full_like(mask, 255)))
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        mask, label = rng.choice(np.uint8([0, 1, 2, 255]), (2, 5, 6))
+        ious = []
+        for index in range(3):
+            one, other = (mask == index), (label == index) & (mask != 255)
+            if (one | other).any():
+                ious.append((one & other).sum() / (one | other).sum())
+        assert image_miou(label, mask) == pytest.approx(np.mean(ious))
+
+
+def pseudo_labels(root, folder):
+    """Right labels of the first and the second image, wrong ones of the third; one of the fifth."""
+    data = Folder(str(root), val_fraction=0)
+    for name, label in {
+        "img 0": data.read_mask("img 0"),
+        "img 1": data.read_mask("img 1"),
+        "img 2": np.full((40, 60), 2, dtype=np.uint8),
+        "img 4": np.full((40, 60), 1, dtype=np.uint8),
+    }.items():
+        write_label(folder, name, label)
+    write_manifest(folder, Manifest("CAM", data.class_names, 4, "", "", {}, "train"))
+    return str(folder)
+
+
+def test_pseudo_labels_are_read_and_measured(folder_root, tmp_path):
+    folder = pseudo_labels(folder_root, tmp_path / "labels")
+    found = inspected(folder_root, pseudo_label_dir=folder)
+    assert found.errors == []
+    scores = {name: iou for name, (_, iou) in found.pseudo.items()}
+    assert scores["img 0"] == scores["img 1"] == 1
+    assert scores["img 2"] == 0
+    assert np.isnan(scores["img 4"])
+    assert choose_images(found, 2) == ["img 2", "img 0"]
+    assert choose_images(found, 9) == ["img 2", "img 0", "img 1", "img 4"]
+    (tmp_path / "labels" / "manifest.json").unlink()
+    write_label(tmp_path / "labels", "img 1", np.zeros((41, 60), dtype=np.uint8))
+    errors = inspected(folder_root, pseudo_label_dir=folder).errors
+    assert ["manifest.json" in error or "is 60x41 pixels" in error for error in errors] == [
+        True
+    ] * 2

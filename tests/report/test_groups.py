@@ -1,6 +1,7 @@
 import pytest
+import yaml
 
-from tests.report.run_folders import write_pipeline, write_run
+from tests.report.run_folders import page_of, write_pipeline, write_run
 from wsss_zoo.report.find_runs import find_runs
 from wsss_zoo.report.groups import choose_baseline, class_lists, group_runs, seeds_of
 
@@ -109,3 +110,49 @@ def test_the_baseline_may_be_called_in_several_ways(tmp_path):
         choose_baseline(groups, "CPS")
     with pytest.raises(ValueError, match=r"no group nobody .* there are: sup, x, y"):
         choose_baseline(groups, "nobody")
+
+
+def test_two_data_sets_are_two_groups(tmp_path):
+    for number, name in enumerate(("farm", "street")):
+        data = {"class_path": "wsss_zoo.Folder", "init_args": {"root": f"/data/{name}"}}
+        folder = write_run(tmp_path / "mine" / f"seed{number}", seed=number)
+        content = yaml.safe_load((folder / "config.yaml").read_text()) | {"data": data}
+        (folder / "config.yaml").write_text(yaml.safe_dump(content))
+    # Another place of the same folder is no other data set.
+    folder = write_run(tmp_path / "mine" / "seed2", seed=2)
+    content["data"]["init_args"]["root"], content["seed_everything"] = "/elsewhere/street", 2
+    (folder / "config.yaml").write_text(yaml.safe_dump(content))
+    groups = groups_of(tmp_path)
+    assert [group.name for group in groups] == [
+        "mine (root=farm)",
+        "mine (root=street)",
+    ]
+    assert [len(group.runs) for group in groups] == [1, 2]
+    assert "/farm" not in page_of(tmp_path, section="settings")
+    assert "<code>data.root</code>" in page_of(tmp_path, section="settings")
+
+
+def test_data_sets_with_the_same_seed_have_names(tmp_path):
+    for name in ("farm", "street"):
+        data = {"class_path": "wsss_zoo.Folder", "init_args": {"root": f"/data/{name}"}}
+        folder = write_run(tmp_path / f"{name}0")
+        content = yaml.safe_load((folder / "config.yaml").read_text()) | {"data": data}
+        (folder / "config.yaml").write_text(yaml.safe_dump(content))
+    names = [group.name for group in groups_of(tmp_path)]
+    assert not any("#2" in name for name in names)
+
+
+def test_pipelines_with_other_settings_before_are_not_pooled(tmp_path):
+    for seed, fg_conf in ((0, 0.3), (1, 0.5)):
+        write_pipeline(tmp_path / f"p{seed}", seed)
+        path = tmp_path / f"p{seed}" / "teacher" / "config.yaml"
+        content = yaml.safe_load(path.read_text())
+        content["model"]["init_args"]["fg_conf"] = fg_conf
+        path.write_text(yaml.safe_dump(content))
+    groups = [group for group in groups_of(tmp_path) if group.runs[0].stage == "check"]
+    assert [len(group.runs) for group in groups] == [1, 1]
+    assert {group.inputs["teacher.model.fg_conf"] for group in groups} == {"0.3", "0.5"}
+    # Alike but for the seed, they are one group.
+    path.write_text(path.read_text().replace("0.5", "0.3"))
+    groups = [group for group in groups_of(tmp_path) if group.runs[0].stage == "check"]
+    assert [len(group.runs) for group in groups] == [2]

@@ -5,7 +5,7 @@ import json
 import pytest
 from rich.console import Console
 
-from tests.report.run_folders import write_pipeline, write_run
+from tests.report.run_folders import page_of, write_pipeline, write_run
 from tests.report.test_comparison import write_family
 from wsss_zoo.files.atomic import read_json
 from wsss_zoo.report.comparison import compare
@@ -123,3 +123,48 @@ def test_pipelines_by_seed(tmp_path):
         "| check, s (resumed) | 8 | 8 | 8 ± 0 |",
         "| all steps, s | 15 | 15 | 15 ± 0 |",
     ]
+
+
+def test_a_narrow_terminal(tmp_path):
+    for number in range(3):
+        name = f"a_method_with_a_long_name_{'xyz'[number]}"
+        write_run(tmp_path / name, "CPS", lr=number)
+    write_pipeline(tmp_path / "pipeline")
+    names = ["val/miou", "val/pixel_acc", "val/iou/background", "val/iou/cat", "val/iou/dog"]
+    comparison = compare(find_runs([tmp_path]), names)
+    for width in (60, 80, 120, 200):
+        text = printed(comparison, width)
+        rows = [line for line in text.splitlines() if "a_method" in line]
+        assert len(rows) >= 3
+        assert all("50.0" in row for row in rows)
+        assert max(map(len, text.splitlines()[:9])) <= width
+    narrow = printed(comparison, 60)
+    assert "left out, as the terminal is narrow: val/iou/" in narrow
+    assert "left out" not in printed(comparison, 200)
+    assert "stages without val/miou" not in narrow
+
+
+def test_stages_without_the_number_fold_away(tmp_path):
+    write_pipeline(tmp_path / "p")
+    teacher = tmp_path / "p" / "teacher"
+    (teacher / "metrics.csv").write_text("epoch,step,train/loss\n0,39,0.5\n")
+    comparison = compare(find_runs([tmp_path]), ["val/miou"])
+    assert [comparison.is_folded(row) for row in comparison.rows] == [True, False]
+    text = printed(comparison, 80)
+    assert "stages without val/miou: p/teacher" in text
+    page = page_of(tmp_path, metrics=["val/miou"], section="results")
+    table, _, rest = page.partition("</table>")
+    assert "p/check" in table
+    assert "p/teacher" not in table
+    assert "1 stages of pipelines without val/miou" in rest
+    assert "p/teacher" in rest
+
+
+def test_notes_are_footnotes(tmp_path):
+    for name in ("a", "b"):
+        write_run(tmp_path / name, lr=len(name) + ord(name), steps=10, results=False)
+    text = printed(compare(find_runs([tmp_path])), 80)
+    assert text.count("1: 1 of 1 runs not finished") == 1
+    page = page_of(tmp_path, section="results")
+    assert '<li id="note-1" value="1">1 of 1 runs not finished</li>' in page
+    assert page.count('href="#note-1"') == 2

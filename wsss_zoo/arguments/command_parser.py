@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import json
+import pkgutil
 import re
 import shlex
 import sys
@@ -23,6 +24,10 @@ from wsss_zoo.arguments.given import class_first, given_settings, option_groups,
 _NO_OPTIONS = {"typed", "other_options"}
 
 
+# The description that jsonargparse gives the parser of one class.
+_CLASS_HELP = re.compile(r"Help for --(\w+)\.help=([\w.]+)")
+
+
 class UsageError(ValueError):
     """The user typed something wrong: one line and a hint at ``--help``, exit code 2."""
 
@@ -37,7 +42,16 @@ def usage_errors() -> Iterator[None]:
 
 
 class OneLineErrors(ArgumentParser):
-    """A parser whose errors have one line in place of jsonargparse's pages of usage."""
+    """A parser whose errors have one line in place of jsonargparse's pages of usage.
+
+    The help of a class (``--model.help FixMatch``) begins with what it does.
+    """
+
+    def format_help(self, formatter: HelpFormatter | None = None) -> str:
+        """Show the help; that of a class has its own options first."""
+        text = super().format_help(formatter)
+        asked = _CLASS_HELP.fullmatch(self.description or "")
+        return _order_class_help(text, asked[1], asked[2]) if asked else text
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print a message and end the process with code 2."""
@@ -46,6 +60,9 @@ class OneLineErrors(ArgumentParser):
             super().error(message, ex)
         parser = getattr(ex, "subcommand_parser", None) or self
         command = parser.prog.replace(" [options]", "")
+        # A value that a subcommand lacks is found out by the parser above it.
+        choices = getattr(getattr(parser, "_subcommands_action", None), "choices", None) or ()
+        command += f" {next(iter(choices))}" if len(choices) == 1 else ""
         hint = f"{command} --help lists all options"
         said = cut_message(short_message(message))
         print(f"{command}: error: {said}", hint, sep="\n", file=sys.stderr)
@@ -59,6 +76,30 @@ class CommandParser(OneLineErrors):
         """Show types by name, and that a flag needs no value."""
         text = re.sub(r"<class\s+'([\w.]+)'>", r"\1", super().format_help(formatter))
         return re.sub(r"(--\w+) {true,false}", r"\1 [{true,false}]", text)
+
+
+def class_help(parser: type[OneLineErrors], kind: type, key: str) -> str:
+    """Write the help of one class, whose options are ``--<key>.<name>``."""
+    own = parser(description=f"Help for --{key}.help={kind.__module__}.{kind.__qualname__}")
+    own.add_class_arguments(kind, key)
+    return own.format_help()
+
+
+def _order_class_help(text: str, key: str, class_path: str) -> str:
+    """Begin with the sentence of the class; then its own options, then those of its bases."""
+    kind = pkgutil.resolve_name(class_path)
+    _, *options = re.split(rf"^(?=  --{key}\.)", text, flags=re.MULTILINE)
+    sentence = (inspect.getdoc(kind) or kind.__name__).partition("\n")[0].replace("``", "")
+    own = set(inspect.signature(kind.__init__).parameters) - {"num_classes"}
+    parts: dict[bool, list[str]] = {True: [], False: []}
+    for option in options:
+        name = re.split(r"[\s.,]", option.strip().removeprefix(f"--{key}."), maxsplit=1)[0]
+        # The command line takes it from the data.
+        if name != "num_classes":
+            parts[name in own].append(option)
+    titles = {True: f"Options of {kind.__name__}:", False: "Options that others have, too:"}
+    blocks = [f"{titles[mine]}\n{''.join(part).rstrip()}" for mine, part in parts.items() if part]
+    return "\n\n".join([sentence, *blocks]) + "\n"
 
 
 def run_command(name: str, function: Callable[..., int], args: Sequence[str]) -> int:

@@ -43,3 +43,12 @@ def title_groups(parser: Any) -> None:
     """Replace the titles of groups of options, which are the first lines of classes."""
     for name, group in parser.groups.items():
         group.title = GROUP_TITLES.get(name, group.title)
+
+
+def order_groups(parser: Any) -> None:
+    """Put the method and the data set first, Lightning's Trainer last, what runs share between."""
+    order = [parser.groups[name] for name in ("model", "data") if name in parser.groups]
+    last = [parser.groups[name] for name in ("trainer",) if name in parser.groups]
+    groups = parser._action_groups  # argparse has no other way to order the groups of its help
+    others = [group for group in groups if group not in [*order, *last]]
+    parser._action_groups[:] = [*order, *others, *last]

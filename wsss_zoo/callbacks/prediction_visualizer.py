@@ -1,8 +1,10 @@
-"""Pictures of what a method makes of the first evaluation images."""
+"""Pictures of what a method makes of some evaluation images."""
 
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import WandbLogger
@@ -11,13 +13,17 @@ from torch import Tensor
 from wsss_zoo.callbacks.metrics.evaluation_callback import EvaluationCallback, stage_of
 from wsss_zoo.callbacks.outputs import known_names
 from wsss_zoo.contract import EvaluationBatch, find_data
+from wsss_zoo.drawing.choice import StreamedChoice, image_miou
 from wsss_zoo.drawing.pictures import SheetRow, draw_sheet, save_sheet
 from wsss_zoo.drawing.wandb_pictures import log_masks
-from wsss_zoo.files.decoding import UInt8Array
+from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
 
 
 class PredictionVisualizer(EvaluationCallback):
-    """Draws the first images of each validation and test epoch of segmenters and classifiers.
+    """Draws some images of each validation and test epoch of segmenters and classifiers.
+
+    They are the first ones, but for those that must give way so that every class occurs. The last
+    of three or more is the one whose prediction agrees least with the truth.
 
     A sheet shows image, truth (where the batch has ``mask``) and prediction (``preds``); for
     classifiers the probabilities from ``scores``, with the tagged classes marked. It is written to
@@ -41,7 +47,7 @@ class PredictionVisualizer(EvaluationCallback):
         self.num_images = num_images
         self.class_names = class_names
         self._names: list[str] = []
-        self._rows: list[SheetRow] = []
+        self._choice = StreamedChoice[SheetRow](num_images)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Take the class names from the data module unless they were given."""
@@ -50,26 +56,31 @@ class PredictionVisualizer(EvaluationCallback):
 
     def start(self, trainer: Trainer, module: LightningModule) -> None:
         """Forget the rows of an earlier epoch."""
-        self._rows = []
+        self._choice = StreamedChoice(self.num_images)
 
     def batch(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: EvaluationBatch
     ) -> None:
-        """Keep the batch's images if they are among the first."""
+        """Keep the batch's images if they are among the chosen."""
         idle = trainer.sanity_checking or getattr(trainer, "fast_dev_run", False)
         if idle or not trainer.is_global_zero or not isinstance(outputs, dict):
             return
-        if not {"preds", "scores"} & set(outputs):
+        if not {"preds", "scores"} & set(outputs) or self.num_images == 0:
             return
-        left = self.num_images - len(self._rows)
-        for index, image_id in enumerate(batch["image_id"][:left]):
-            self._rows.append(_row(image_id, index, outputs, batch))
+        for index, image_id in enumerate(batch["image_id"]):
+            row = _row(image_id, index, outputs, batch)
+            score = math.nan
+            if row.truth is not None and row.preds is not None:
+                score = image_miou(row.preds, row.truth)
+            self._choice.offer(row, _classes(row), score)
 
     def end(self, trainer: Trainer, module: LightningModule) -> None:
         """Draw the sheet."""
-        if not self._rows:
+        rows = self._choice.chosen()
+        if not rows:
             return
-        stage, rows, self._rows = stage_of(trainer), self._rows, []
+        self.start(trainer, module)
+        stage = stage_of(trainer)
         sheet = draw_sheet(rows, self._names)
         folder = Path(trainer.default_root_dir) / "pictures"
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,6 +90,13 @@ class PredictionVisualizer(EvaluationCallback):
                 logger.log_image(key=f"{stage}/pictures", images=[sheet], step=trainer.global_step)
             if isinstance(logger, WandbLogger):
                 log_masks(logger, f"{stage}/masks", rows, self._names, trainer.global_step)
+
+
+def _classes(row: SheetRow) -> set[int]:
+    """Classes of an image by its truth, else its tags."""
+    if row.truth is not None:
+        return {*np.unique(row.truth).tolist()} - {IGNORE_INDEX}
+    return set() if row.image_labels is None else {*np.flatnonzero(row.image_labels).tolist()}
 
 
 def _row(image_id: str, index: int, outputs: dict[str, Any], batch: EvaluationBatch) -> SheetRow:

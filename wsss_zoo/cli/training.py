@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import warnings
+from argparse import HelpFormatter
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -21,8 +22,14 @@ from pytorch_lightning.loggers import Logger
 # known: there is no registry.
 import wsss_zoo.methods  # noqa: F401
 from wsss_zoo import callbacks
-from wsss_zoo.arguments.checks import check_name, check_supervision, short_name, supervision_of
-from wsss_zoo.arguments.command_parser import OneLineErrors
+from wsss_zoo.arguments.checks import (
+    check_name,
+    check_supervision,
+    loaded_class,
+    short_name,
+    supervision_of,
+)
+from wsss_zoo.arguments.command_parser import OneLineErrors, class_help
 from wsss_zoo.arguments.given import (
     Setting,
     class_first,
@@ -30,7 +37,7 @@ from wsss_zoo.arguments.given import (
     option_groups,
     option_key,
 )
-from wsss_zoo.arguments.help_texts import parser_texts, title_groups
+from wsss_zoo.arguments.help_texts import order_groups, parser_texts, title_groups
 from wsss_zoo.data import BaseDataModule
 from wsss_zoo.files.outputs import check_output_folder
 from wsss_zoo.files.pixels import options_from_state
@@ -104,6 +111,11 @@ def _validates_as_asked(setting: Setting | None) -> bool:
 
 class ZooParser(OneLineErrors, LightningArgumentParser):
     """LightningCLI's parser with errors of one line."""
+
+    def format_help(self, formatter: HelpFormatter | None = None) -> str:
+        """Show the help, what is of this project first."""
+        order_groups(self)
+        return super().format_help(formatter)
 
 
 class ZooCLI(LightningCLI):
@@ -193,6 +205,8 @@ class ZooCLI(LightningCLI):
             if not partial:
                 check_name("model", given.get("model"), BaseMethod)
                 check_name("data", given.get("data"), BaseDataModule)
+            if {"help", "-h"} & set(given) or "-h" in args:
+                self._print_chosen(given)
             self.config = parser.parse_args(args)
             trainer = self.options.trainer
             if _validates_as_asked(given.get("trainer.check_val_every_n_epoch")):
@@ -209,6 +223,15 @@ class ZooCLI(LightningCLI):
             self._first_step = self._checkpoint.get("global_step")
         except ValueError as error:
             parser.error(str(error))
+
+    def _print_chosen(self, given: Mapping[str, Setting]) -> None:
+        """Print the help of the method and the data set that were named, before that of all."""
+        for key, base in (("model", BaseMethod), ("data", BaseDataModule)):
+            if key in given:
+                check_name(key, given[key], base)
+                kind = loaded_class(base, str(given[key].value))
+                if kind is not None:
+                    print(class_help(ZooParser, kind, key))
 
     @property
     def options(self) -> Namespace:
@@ -251,6 +274,7 @@ class ZooCLI(LightningCLI):
             ["checkpoints", "pictures"],
             [run_folder.METRICS, run_folder.CONFIG],
         )
+        self._choose_labeled_share()
         if options.trainer.default_root_dir is None and not options.trainer.fast_dev_run:
             parent = Path("runs", short_name(options.model.class_path))
             claimed = run_folder.claim_run_folder(parent, options.trainer.num_nodes)
@@ -262,6 +286,18 @@ class ZooCLI(LightningCLI):
         if not self._ckpt_path and subcommand == "fit" and last.exists():
             replaces = "%s holds a run, which this one replaces; to resume it give --ckpt_path %s"
             log.warning(replaces, folder, last)
+
+    def _choose_labeled_share(self) -> None:
+        """Let a generated data set choose which images are labelled, where the user does not."""
+        data = self.options.data
+        kind = loaded_class(BaseDataModule, data.class_path)
+        share = getattr(kind, "semi_share", None)
+        given = data.init_args
+        chosen = given.get("labeled_split") is None and given.get("unlabeled_split") is None
+        if share is not None and chosen and given.supervision == "semi":
+            given.labeled_split = share
+            text = "%s chooses a labelled share of %g; another: --data.labeled_split"
+            log.warning(text, short_name(data.class_path), share)
 
     def instantiate_classes(self) -> None:
         """Instantiate; raise a constructor's own error in place of a list of types tried."""

@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,11 @@ from wsss_zoo.data.reading.splits import write_split
 from wsss_zoo.data.supervision.evaluation import EvaluationImages
 from wsss_zoo.data.supervision.options import GREY, TrainingOptions
 from wsss_zoo.data.supervision.sparse import SparseImages
-from wsss_zoo.data.supervision.training_set import TrainingSet, make_training_set
+from wsss_zoo.data.supervision.training_set import (
+    TrainingSet,
+    make_training_set,
+    training_ids,
+)
 from wsss_zoo.data.transforms.crops import Sample
 from wsss_zoo.data.transforms.joint import Augmentation
 from wsss_zoo.files.decoding import UInt8Array
@@ -48,7 +52,8 @@ class BaseDataModule(Catalog, LightningDataModule):
             ``images`` needs neither masks nor tags, in validation too.
         train_split: Training images: name of a split, or a list file.
         val_split: Validation images; None for no validation.
-        test_split: Test images; None for ``val_split``.
+        test_split: Test images; None for the data set's own, or else ``val_split``: the measures
+            are then named ``val``.
         predict_split: Images that ``predict`` goes over.
         predict_limit: Predict only the first N images.
         classes: Names of the foreground classes to keep, in this order; None keeps all. The others
@@ -98,6 +103,9 @@ class BaseDataModule(Catalog, LightningDataModule):
         check_masks: Decode every mask in setup to find unknown class indices.
         check_files: Open every image and mask in setup to find what cannot be read or does not
             fit. False only checks that they exist; for hundreds of thousands of images.
+        allow_overlap: Allow training on images that are held out in ``val_split`` or for ``test``.
+            Else that is an error; where no label of theirs is used (``unlabeled_split``,
+            supervision ``images``) they are counted in a warning.
         num_workers: Loader processes.
         seed: Seed of order and augmentation; None for the one of ``seed_everything``.
     """
@@ -135,6 +143,7 @@ class BaseDataModule(Catalog, LightningDataModule):
         audit: bool = False,
         check_masks: bool = True,
         check_files: bool = True,
+        allow_overlap: bool = False,
         num_workers: int = 2,
         seed: int | None = None,
     ) -> None:
@@ -157,7 +166,7 @@ class BaseDataModule(Catalog, LightningDataModule):
         self.augmentation, self.photometric = augmentation, photometric
         self.strong_views, self.crop_tags, self.audit = strong_views, crop_tags, audit
         self.check_masks, self.check_files = check_masks, check_files
-        self.num_workers = num_workers
+        self.allow_overlap, self.num_workers = allow_overlap, num_workers
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         #: Writers of a prediction; what all of them have done is left out.
         self.resumed_by: list[FindDone] = []
@@ -165,6 +174,8 @@ class BaseDataModule(Catalog, LightningDataModule):
         self._tags: dict[str, NDArray[np.uint8]] = {}
         self._train: TrainingSet | None = None
         self._trained_pixels = AS_STORED
+        #: Whether ``test`` measures ``val_split``, as there is nothing else; known since ``setup``.
+        self.tests_val = False
         self.pad_color: tuple[float, float, float] = GREY
         #: Features of a region, D, known since ``setup`` where there are graphs.
         self.graph_channels: int | None = None
@@ -183,6 +194,37 @@ class BaseDataModule(Catalog, LightningDataModule):
     def predict_ids(self) -> list[str]:
         """List the ids that ``predict`` goes over, those that are done included."""
         return self.ids_of(self.predict_split)[: self.predict_limit]
+
+    def own_test_split(self) -> str | None:
+        """Name the split that ``test`` measures, unless it must measure ``val_split``."""
+        return self.test_split
+
+    def held_out_splits(self) -> list[str]:
+        """Name the splits whose images training must not use."""
+        return [split for split in (self.val_split, self.test_split) if split is not None]
+
+    def overlaps(self, used: Collection[str]) -> list[str]:
+        """Say which held-out images are among the training images ``used``, a line a split."""
+        problems = []
+        for split in dict.fromkeys(self.held_out_splits()):
+            ids = self.ids_of(split)
+            shared = [image_id for image_id in ids if image_id in used]
+            if shared:
+                problems.append(
+                    f"{len(shared)} of {len(ids)} images of {split!r}, which are held out, are "
+                    f"training images too, first: {', '.join(shared[:3])}; take them off one of "
+                    "the lists, or say that it is meant: allow_overlap (--data.allow_overlap true)"
+                )
+        return problems
+
+    def _check_overlap(self, train: TrainingSet) -> None:
+        parts = train if isinstance(train, Mapping) else {"": train}
+        for name, part in parts.items():
+            own_list = name == "unlabeled" and self.unlabeled_split is not None
+            for problem in self.overlaps(training_ids(part)):
+                if not (self.allow_overlap or own_list or self.supervision == "images"):
+                    raise ValueError(problem)
+                logger.warning(problem)
 
     def read_image(self, image_id: str) -> UInt8Array:
         """Read an RGB image, (H, W, 3)."""
@@ -259,6 +301,7 @@ class BaseDataModule(Catalog, LightningDataModule):
             names = [field.name for field in fields(TrainingOptions)]
             options = TrainingOptions(**{name: getattr(self, name) for name in names})
             self._train = make_training_set(self, options)
+            self._check_overlap(self._train)
             self.graph_channels = getattr(self._train, "graph_channels", None)
             if self.labeled_split is not None and self.trainer and self.trainer.is_global_zero:
                 folder, labeled = Path(self.trainer.default_root_dir), self.labeled_ids()
@@ -269,9 +312,17 @@ class BaseDataModule(Catalog, LightningDataModule):
         if stage in ("fit", "validate") and self.val_split is not None and not self._has_graphs:
             self._setup_evaluation("val", self.ids_of(self.val_split))
         if stage == "test":
-            split = self.test_split or self.val_split
+            own = self.own_test_split()
+            split = own or self.val_split
             if split is None:
                 raise ValueError("test needs test_split or val_split; both are null")
+            self.tests_val = own is None
+            if self.tests_val:
+                logger.warning(
+                    "there is no test_split: test measures val_split %r, and its measures are "
+                    "named val",
+                    split,
+                )
             self._setup_evaluation("test", self.ids_of(split))
         if stage == "predict":
             self._setup_evaluation("predict", self.predict_ids())

@@ -52,6 +52,14 @@ class Catalog(ClassesInUse):
     def read_tags(self, image_ids: Sequence[str]) -> Tags:
         """Read the class names of images from tag files; images without any are left out."""
 
+    def find_id(self, name: str) -> str | None:
+        """Find the id of the image that a list names by id, file name or path; None if unknown."""
+        return None
+
+    def read_list(self, path: Path) -> list[str]:
+        """Read the ids of a list file; see `read_split` for the forms it may have."""
+        return read_split(path, find=self.find_id)
+
     @cached_property
     def source(self) -> ImageSource:
         """Reads images and masks."""
@@ -118,6 +126,10 @@ class Catalog(ClassesInUse):
         """List the images whose masks may be used; all of ``train_split`` if none are named."""
         return self._labeled_ids
 
+    def labeled_pool(self) -> list[str]:
+        """List the images that ``labeled_split`` may be a fraction of."""
+        return self.ids_of(self.train_split)
+
     @cached_property
     def _labeled_ids(self) -> list[str]:
         train = self.ids_of(self.train_split)
@@ -125,7 +137,8 @@ class Catalog(ClassesInUse):
             return train
         if isinstance(self.labeled_split, str):
             path = Path(self.labeled_split)
-            return read_split(path) if path.suffix else self.ids_of(self.labeled_split)
+            return self.read_list(path) if path.suffix else self.ids_of(self.labeled_split)
+        train = self.labeled_pool()
         tags = self.labels_of(train, from_masks=True)
         empty = np.zeros(self.num_fg_classes, dtype=np.uint8)
         matrix = np.stack([tags.get(image_id, empty) for image_id in train])
@@ -166,9 +179,13 @@ class Catalog(ClassesInUse):
             raise ValueError(
                 f"{len(missing)} of {len(image_ids)} training images have no image-level labels, "
                 f"first: {', '.join(missing[:3])}; add them to the tag file or take the images off "
-                "the list"
+                f"the list{self.missing_hint(missing[0])}"
             )
         return tags
+
+    def missing_hint(self, image_id: str) -> str:
+        """Say where an image's mask was looked for, beginning with ``;``; empty if unknown."""
+        return ""
 
     def check_images(self, image_ids: Sequence[str], *, masks: bool) -> None:
         """Check the files of images, as far as ``check_files`` and ``check_masks`` say."""

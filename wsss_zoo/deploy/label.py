@@ -52,6 +52,7 @@ def label(
     polygons: float | None = None,
     image_url: str = "/data/local-files/?d=",
     num_workers: int = 1,
+    areas: bool = False,
 ) -> int:
     """Write a mask for every image in a folder and its sub-folders.
 
@@ -81,6 +82,7 @@ def label(
             the tool takes them, else 0.5.
         image_url: What stands before the names of images for Label Studio, which sees no folders.
         num_workers: Processes that read images.
+        areas: Write OUT/areas.csv, too: pixels of each class in each image.
 
     Returns:
         1 if something could not be labelled, else 0.
@@ -138,6 +140,11 @@ def label(
     labeler.report = progress.draw_tile
     labeler.with_confidence = to is not None
     failed = predict_images(labeler, data, writer, trainer, progress, "masks")
+    if areas and writer.count:
+        areas_file = writer.folder.write_areas(writer.class_names)
+        progress.console.print(
+            f"areas: {areas_file}", markup=False, highlight=False, soft_wrap=True
+        )
     if to is not None and writer.count:  # on rank zero
         written = write_preannotations(
             writer.folder,

@@ -2,22 +2,26 @@
 
 ``masks/<id>.png`` (palette PNG of the image's size), ``overlays/<id>.jpg``, ``legend.png``,
 ``classes.txt`` and ``manifest.json``, see `ResultFolder`. ``confidence/<id>.png`` where the masks
-are to become pre-annotations of a tool.
+are to become pre-annotations of a tool; ``areas.csv`` where it is asked for.
 """
 
-from collections.abc import Mapping
+import csv
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from wsss_zoo.files.atomic import replacing, write_atomic
-from wsss_zoo.files.decoding import UInt8Array, read_index_mask
-from wsss_zoo.files.pseudo_labels import label_path, write_label
+from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array, read_index_mask
+from wsss_zoo.files.manifests import MANIFEST
+from wsss_zoo.files.pseudo_labels import label_path, read_label, write_label
 from wsss_zoo.files.result_folder import ResultFolder
 
 MASKS, OVERLAYS, LEGEND, CLASSES = "masks", "overlays", "legend.png", "classes.txt"
-CONFIDENCE = "confidence"
+CONFIDENCE, AREAS = "confidence", "areas.csv"
 
 _JPEG_SIDE = 65_500  # pixels, the most that JPEG has room for
 _JPEG_QUALITY = 90
@@ -65,6 +69,23 @@ class LabelFolder(ResultFolder):
         with replacing(self.directory / LEGEND) as unfinished:
             legend.save(unfinished, "PNG")
         write_atomic(self.directory / CLASSES, class_lines)
+
+    def write_areas(self, class_names: Sequence[str]) -> Path:
+        """Write ``areas.csv``: pixels of each class in each mask of the finished folder.
+
+        One row an image: its file, all its pixels, those of each class, and the ignored ones (255).
+        """
+        images = (self._read(MANIFEST) or {}).get("images", {})
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["image", "pixels", *class_names, "ignored"])
+        for image_id, path in images.items():
+            mask = read_label(self.directory / MASKS, image_id)
+            counts = np.bincount(mask.ravel(), minlength=256)
+            areas = counts[: len(class_names)].tolist()
+            writer.writerow([path, mask.size, *areas, int(counts[IGNORE_INDEX])])
+        write_atomic(self.directory / AREAS, text.getvalue())
+        return self.directory / AREAS
 
     def _delete_files(self) -> None:
         for folder in (MASKS, OVERLAYS, CONFIDENCE):

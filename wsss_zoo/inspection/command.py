@@ -1,7 +1,7 @@
 """``wsss-zoo inspect``: report contents and faults of a data set, and draw its images."""
 
-import logging
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from wsss_zoo.data import BaseDataModule, Folder
+from wsss_zoo.data.supervision.mask import label_files, label_folders
+from wsss_zoo.drawing.choice import choose_typical, spread
 from wsss_zoo.drawing.contact_sheet import Tile, draw_contact_sheet
 from wsss_zoo.files.atomic import replacing
 from wsss_zoo.files.decoding import IGNORE_INDEX
@@ -30,7 +32,8 @@ def inspect_data_set(
     """Print what a data set holds and what is wrong with it, and draw some of its images.
 
     Your own folder is --data Folder --data.root FOLDER; --data.help NAME lists the options of a
-    data set. The exit code is 1 if something cannot be used.
+    data set. The exit code is 1 if something cannot be used. With --data.pseudo_label_dir FOLDER
+    the sheet shows these labels, those that agree least with the masks first.
 
     Args:
         data: The data set.
@@ -73,7 +76,11 @@ def print_report(found: Inspection, console: Console) -> None:
     disagreements = found.disagreements()
     if disagreements:
         console.print(_disagreement_table(disagreements))
-    for kind, entries in find_oddities(found).items():
+    if found.pseudo:
+        console.print(_pseudo_title(found), highlight=False, soft_wrap=True)
+        console.print(_pseudo_table(found))
+    oddities = find_oddities(found) | ({"to know": found.notes} if found.notes else {})
+    for kind, entries in oddities.items():
         console.print(f"{kind}: {len(entries)}", style="yellow", markup=False, highlight=False)
         _print_lines(entries[:_FIRST], console)
         if len(entries) > _FIRST:
@@ -86,7 +93,14 @@ def print_report(found: Inspection, console: Console) -> None:
 
 
 def choose_images(found: Inspection, count: int) -> list[str]:
-    """Choose images for the sheet: masked, tagged and unlabelled ones, each evenly spread."""
+    """Choose images for the sheet: masked, tagged and unlabelled ones.
+
+    Of each kind a third are suspicious ones, if there are so many; then every class that occurs is
+    there, as far as there is room; the others are evenly spread. Pseudo-labels come first, half of
+    them the worst.
+    """
+    if found.pseudo:
+        return _choose_pseudo(found, count)
     groups: list[list[str]] = [[], [], []]
     for image_id, record in found.records.items():
         if record.size is not None:
@@ -97,12 +111,27 @@ def choose_images(found: Inspection, count: int) -> list[str]:
     while sum(quotas) < min(count, sum(map(len, groups))):
         for kind in (0, 0, 1, 2):
             quotas[kind] += quotas[kind] < len(groups[kind]) and sum(quotas) < count
-    chosen = {
-        group[index]
-        for group, quota in zip(groups, quotas, strict=True)
-        for index in np.linspace(0, len(group) - 1, quota).round().astype(int).tolist()
-    }
+    chosen = set[str]()
+    for group, quota in zip(groups, quotas, strict=True):
+        odd = [image_id for image_id in group if _warning(image_id, found)]
+        masked = {i: found.classes_in_mask(i) for i in group if found.is_masked(i)}
+        classes = {i: masked[i] if i in masked else found.classes_of(i) for i in group}
+        chosen |= {*choose_typical(classes, quota, spread(odd, quota // 3))}
     return [image_id for image_id in found.records if image_id in chosen]
+
+
+def _choose_pseudo(found: Inspection, count: int) -> list[str]:
+    """The worst and the typical pseudo-labels, by their agreement with the masks."""
+    usable = [i for i in found.pseudo if found.records[i].size is not None]
+    known = sorted((i for i in usable if not math.isnan(found.pseudo[i][1])), key=_iou_in(found))
+    fg = range(found.first_fg, len(found.class_names))
+    classes = {i: {found.class_names[n] for n in fg if found.pseudo[i][0][n]} for i in usable}
+    chosen = choose_typical(classes, min(count, len(usable)), known[: (count + 1) // 2])
+    return sorted(chosen, key=lambda i: (math.isnan(found.pseudo[i][1]), found.pseudo[i][1], i))
+
+
+def _iou_in(found: Inspection) -> Callable[[str], float]:
+    return lambda image_id: found.pseudo[image_id][1]
 
 
 def _inspect(data: BaseDataModule, console: Console) -> Inspection:
@@ -110,31 +139,18 @@ def _inspect(data: BaseDataModule, console: Console) -> Inspection:
         text = "reading images and masks"
         return track(records, text, total, console=console, transient=True)
 
-    # What the data module would log stands in the report.
-    logger = logging.getLogger("wsss_zoo")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        return inspect_data(data, show_progress)
-    finally:
-        logger.setLevel(level)
+    return inspect_data(data, show_progress)
 
 
 def _draw(data: BaseDataModule, found: Inspection, out: Path, count: int, console: Console) -> None:
     chosen = choose_images(found, count)
     if not chosen:
         return
-    tiles = [
-        Tile(
-            image_id,
-            data.read_image(image_id),
-            data.read_mask(image_id) if found.is_masked(image_id) else None,
-            found.tags.get(image_id),
-            _warning(image_id, found),
-        )
-        for image_id in chosen
-    ]
-    title = f"{type(data).__name__}: {len(chosen)} of {len(found.records)} images"
+    tiles = [_tile(image_id, data, found) for image_id in chosen]
+    shown = f"{len(chosen)} of {len(found.records)} images"
+    title = f"{type(data).__name__}: {shown}"
+    if found.pseudo:
+        title += f", pseudo-labels of {data.pseudo_label_dir}, the worst first"
     sheet = draw_contact_sheet(tiles, found.class_names, title=title, first_fg=found.first_fg)
     with replacing(out) as unfinished:
         sheet.save(unfinished, Image.registered_extensions()[out.suffix.lower()])
@@ -146,6 +162,17 @@ def _print_import(root: Path, console: Console) -> None:
     if lines:
         console.print("imported with wsss-zoo import", style="bold")
         _print_lines(lines, console)
+
+
+def _tile(image_id: str, data: BaseDataModule, found: Inspection) -> Tile:
+    image, tags = data.read_image(image_id), found.tags.get(image_id)
+    if image_id in found.pseudo:
+        iou = found.pseudo[image_id][1]
+        label = label_files(label_folders(data.pseudo_label_dir), data.num_classes)
+        note = "" if math.isnan(iou) else f"mean IoU {iou:.2f}"
+        return Tile(image_id, image, label.read_mask(image_id), tags, note)
+    mask = data.read_mask(image_id) if found.is_masked(image_id) else None
+    return Tile(image_id, image, mask, tags, _warning(image_id, found))
 
 
 def _warning(image_id: str, found: Inspection) -> str:
@@ -257,6 +284,23 @@ def _disagreement_table(disagreements: dict[str, tuple[list[str], list[str]]]) -
     for name, sides in disagreements.items():
         cells = (f"{len(ids)}: {_first(ids)}" if ids else "" for ids in sides)
         table.add_row(*map(Text, (name, *cells)))
+    return table
+
+
+def _pseudo_title(found: Inspection) -> str:
+    scores = [iou for _, iou in found.pseudo.values() if not math.isnan(iou)]
+    mean = f", mean IoU {np.mean(scores):.4f} over the {len(scores)} with a mask" if scores else ""
+    return f"pseudo-labels of {len(found.pseudo)} images{mean} (an image at a time)"
+
+
+def _pseudo_table(found: Inspection) -> Table:
+    table = _table("", "class", "images")
+    table.add_column("% of labelled pixels", justify="right")
+    pixels = np.sum([counts for counts, _ in found.pseudo.values()], axis=0)
+    labeled = max(1, int(pixels[: len(found.class_names)].sum()))
+    for index, name in enumerate(found.class_names):
+        images = sum(bool(counts[index]) for counts, _ in found.pseudo.values())
+        table.add_row(Text(name), str(images), f"{100 * pixels[index] / labeled:.2f}")
     return table
 
 

@@ -1,10 +1,12 @@
 """Read every image, mask and tag of a data set, and collect what is wrong with them."""
 
 import hashlib
+import logging
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -15,7 +17,11 @@ from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.data.reading.image_files import ImageFiles, ImageSource, size_problem
 from wsss_zoo.data.reading.tag_files import Tags
 from wsss_zoo.data.sets.folder import Folder
+from wsss_zoo.data.sets.official import OfficialDataModule
+from wsss_zoo.data.supervision.mask import label_files, label_folders
+from wsss_zoo.drawing.choice import image_miou
 from wsss_zoo.files.decoding import ImageFacts, has_alpha, is_turned, undecided_problem
+from wsss_zoo.files.pseudo_labels import read_manifest
 from wsss_zoo.inspection.sparse_counts import SparseCounts, count_sparse_labels
 
 Track = Callable[[Iterable["ImageRecord"], int], Iterable["ImageRecord"]]
@@ -70,6 +76,8 @@ class Inspection:
         errors: Why files cannot be used.
         unread: Files that the data set does not read.
         sparse: Its sparse labels; None if it has none.
+        notes: What training would warn of.
+        pseudo: Pseudo-labels by id: pixels by class index, (256,), and mean IoU with the mask.
     """
 
     class_names: list[str]
@@ -82,6 +90,8 @@ class Inspection:
     errors: list[str]
     unread: list[str]
     sparse: SparseCounts | None = None
+    notes: list[str] = field(default_factory=list)
+    pseudo: dict[str, tuple[NDArray[np.int64], float]] = field(default_factory=dict)
 
     @property
     def fg_names(self) -> list[str]:
@@ -134,7 +144,9 @@ def inspect_data(data: BaseDataModule, track: Track) -> Inspection:
     records: dict[str, ImageRecord] = {}
     tags: Tags = {}
     sparse: SparseCounts | None = None
-    with _collecting(errors):
+    pseudo: dict[str, tuple[NDArray[np.int64], float]] = {}
+    notes: list[str] = []
+    with _collecting(errors), _hearing(notes):
         data.prepare_data()
         source = data.source
         splits = _read_splits(data, errors)
@@ -145,12 +157,15 @@ def inspect_data(data: BaseDataModule, track: Track) -> Inspection:
         tags = _read_tags(data, ids, errors)
         sizes = {i: record.size for i, record in records.items() if record.size is not None}
         sparse = count_sparse_labels(data, sizes, errors.append)
+        _check_overlap(data, splits, errors, notes)
+        _check_needed_masks(data, splits, errors)
+        pseudo = _read_pseudo_labels(data, ids, errors)
     for record in records.values():
         errors.extend(record.errors)
     problem = undecided_problem(facts_by_path(records, data))
     if problem is not None:
         errors.append(problem)
-    held_out = [name for name in (data.val_split, data.test_split) if name and name in splits]
+    held_out = [name for name in data.held_out_splits() if name in splits]
     return Inspection(
         class_names,
         int(data.background),
@@ -163,6 +178,8 @@ def inspect_data(data: BaseDataModule, track: Track) -> Inspection:
         list(dict.fromkeys(errors)),
         unread,
         sparse,
+        list(dict.fromkeys(notes)),
+        pseudo,
     )
 
 
@@ -222,8 +239,83 @@ def _collecting(errors: list[str]) -> Iterator[None]:
         errors.append(str(error))
 
 
+@contextmanager
+def _hearing(notes: list[str]) -> Iterator[None]:
+    """Collect what the package warns of, in place of logging it."""
+    logger = logging.getLogger("wsss_zoo")
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: notes.append(record.getMessage())  # type: ignore[method-assign]
+    propagates, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagates
+
+
+def _check_overlap(
+    data: BaseDataModule, splits: dict[str, list[str]], errors: list[str], notes: list[str]
+) -> None:
+    """Find held-out images among the training ones, as training does."""
+    labeled = splits.get("labeled_split", [])
+    used = {*splits.get(data.train_split, ()), *labeled}
+    is_meant = data.allow_overlap or data.supervision == "images"
+    with _collecting(errors):
+        (notes if is_meant else errors).extend(data.overlaps(used))
+        notes += data.overlaps({*splits.get(str(data.unlabeled_split), ())} - used)
+
+
+def _check_needed_masks(
+    data: BaseDataModule, splits: dict[str, list[str]], errors: list[str]
+) -> None:
+    """Name images without the mask that training and validation ask for, as these do."""
+    source = data.source
+    if not isinstance(source, ImageFiles) or data.supervision == "images":
+        return
+    needed = {name: splits[name] for name in data.held_out_splits() if name in splits}
+    if "labeled_split" in splits:
+        needed["labeled_split"] = splits["labeled_split"]
+    elif isinstance(data, OfficialDataModule) and data.pseudo_label_dir is None:
+        # A folder of the user's own may have masks of some images.
+        reads_masks = data.supervision in ("mask", "semi", "weak_shot")
+        needed[data.train_split] = splits.get(data.train_split, []) if reads_masks else []
+    # Other faults of files stand in the records.
+    data.check_files = False
+    for ids in needed.values():
+        with _collecting(errors):
+            data.check_images([i for i in ids if i in source.images], masks=True)
+
+
+def _read_pseudo_labels(
+    data: BaseDataModule, ids: Sequence[str], errors: list[str]
+) -> dict[str, tuple[NDArray[np.int64], float]]:
+    """Read the pseudo-labels of images, and compare them with the masks."""
+    folders = label_folders(data.pseudo_label_dir)
+    for folder in folders:
+        with _collecting(errors):
+            read_manifest(folder, data.class_names)
+    labels = label_files(folders, data.num_classes)
+    found: dict[str, tuple[NDArray[np.int64], float]] = {}
+    for image_id in ids:
+        if image_id not in labels.masks:
+            continue
+        with _collecting(errors):
+            label, mask = labels.read_mask(image_id), None
+            assert label is not None
+            with suppress(OSError, ValueError):  # of the mask: they stand in its record
+                mask = data.read_mask(image_id)
+            if mask is not None and mask.shape != label.shape:
+                path = labels.masks[image_id]
+                errors.append(size_problem(path, label.shape, f"image {image_id}", mask.shape))
+                continue
+            pixels = np.bincount(label.ravel(), minlength=256)
+            found[image_id] = pixels, math.nan if mask is None else image_miou(label, mask)
+    return found
+
+
 def _read_splits(data: BaseDataModule, errors: list[str]) -> dict[str, list[str]]:
-    names = [data.train_split, data.val_split, data.test_split, data.predict_split]
+    names = [data.train_split, *data.held_out_splits(), data.predict_split, data.unlabeled_split]
     if isinstance(data, Folder):
         names += ["extra", "all"]
     readers: dict[str, Callable[[], list[str]]] = {

@@ -61,6 +61,15 @@ class Comparison:
         """Name of the metric that decides."""
         return self.metrics[0]
 
+    def is_folded(self, row: Row) -> bool:
+        """Tell whether a row is a stage of a pipeline without the number that decides."""
+        return row.group.recipe is not None and row.cells[self.metric] is None
+
+    def footnotes(self) -> dict[str, int]:
+        """Number the notes on groups, in the order of the rows."""
+        notes = dict.fromkeys(note for row in self.rows for note in row.notes)
+        return {note: number for number, note in enumerate(notes, 1)}
+
     @property
     def groups(self) -> list[Group]:
         """Groups in the order of the rows."""

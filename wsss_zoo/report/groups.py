@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from statistics import fmean
 
 from wsss_zoo.report.runs import Run, shortened
@@ -21,6 +22,8 @@ class Group:
     runs: list[Run]
     settings: Settings = field(default_factory=dict)
     name: str = ""
+    #: What else tells it from groups of the same settings: its data, the stages before it.
+    inputs: Settings = field(default_factory=dict)
 
     @property
     def method(self) -> str:
@@ -72,12 +75,16 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
 
     Seeds, folders of the run, paths of inputs and options of later versions do not count. Inputs
     (``init_from``, ``pseudo_label_dir``, ..) and options do where a seed would else occur twice.
+    Runs on images of the user's own in folders of other names are apart, and so are stages of
+    pipelines of which a stage before has other settings: that makes other inputs.
     """
     split = [comparable(run.settings) for run in runs]
     exact = [json.dumps(pair, sort_keys=True) for pair in split]
     settings = [kept for kept, _ in split]
     # Options of other methods are not missing.
     kinds = [(run.recipe, run.stage, run.method) for run in runs]
+    recipes = _recipe_settings(runs, settings)
+    roots = [_data_root(run) if run.settings.get("data") == "Folder" else None for run in runs]
     for indices in _split(range(len(runs)), kinds):
         common = common_settings([settings[i] for i in indices])
         for index, kept in zip(indices, common, strict=True):
@@ -85,12 +92,51 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     texts = [json.dumps(kept, sort_keys=True) for kept in settings]
     groups = [
         Group([runs[i] for i in part], settings[part[0]])
-        for indices in _split(range(len(runs)), list(zip(kinds, texts, strict=True)))
+        for indices in _split(
+            range(len(runs)), list(zip(kinds, texts, recipes, roots, strict=True))
+        )
         for same in _by_classes(indices, runs)
         for part in _apart(same, runs, exact)
     ]
+    for group in groups:
+        earlier = recipes[next(i for i, run in enumerate(runs) if run is group.runs[0])]
+        group.inputs = {} if earlier is None else dict(earlier)
+        root = _data_root(group.runs[0])
+        group.inputs |= {} if root is None else {"data.root": root}
     _give_names(groups)
     return groups
+
+
+def _recipe_settings(
+    runs: Sequence[Run], settings: Sequence[Settings]
+) -> list[tuple[tuple[str, str], ...] | None]:
+    """List the settings of the stages before each stage that are not those of all pipelines."""
+    stages: dict[tuple[str | None, str | None], list[int]] = {}
+    for index, run in enumerate(runs):
+        if run.recipe:
+            stages.setdefault((run.recipe, run.stage), []).append(index)
+    varied: dict[int, dict[str, str]] = {}
+    for (_, stage), indices in stages.items():
+        alike = common_settings([settings[i] for i in indices])
+        for name, values in differences(alike).items():
+            for index, value in zip(indices, values, strict=True):
+                if value is not None:
+                    varied.setdefault(index, {})[f"{stage}.{name}"] = value
+    own = {index: (run.folder.parent, run.place) for index, run in enumerate(runs) if run.recipe}
+    found: list[tuple[tuple[str, str], ...] | None] = [None] * len(runs)
+    for index, (folder, place) in own.items():
+        before = [i for i, (parent, n) in own.items() if parent == folder and n < place]
+        earlier = {k: v for i in before for k, v in varied.get(i, {}).items()}
+        found[index] = tuple(sorted(earlier.items()))
+    return found
+
+
+def _data_root(run: Run) -> str | None:
+    """Name the folder of a run's data by its last part; a copy elsewhere may be called the same."""
+    root = run.settings.get("data.root")
+    if root is None or root == "null" or root.startswith("<"):
+        return None
+    return PurePath(root).name
 
 
 def choose_baseline(groups: Sequence[Group], text: str) -> Group:
@@ -177,7 +223,7 @@ def _folder_name(runs: Sequence[Run]) -> str:
 
 
 def _tell_apart(groups: Sequence[Group]) -> None:
-    varied = differences([{"method": g.method} | g.settings for g in groups])
+    varied = differences([{"method": g.method} | g.settings | g.inputs for g in groups])
     varied.pop("model", None)
     methods_vary = varied.pop("method", None) is not None
     for index, group in enumerate(groups):

@@ -5,7 +5,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -18,23 +18,43 @@ from wsss_zoo.report.runs import Run
 from wsss_zoo.report.statistics import Estimate, estimate
 
 _SHOWN_PROBLEMS = 20
+# Columns of a terminal that the name of a group gets before numbers are left out.
+_NAME_WIDTH = 24
 # Attributes of a run that stand in the JSON as they are.
 _OF_RUN = ("method", "recipe", "stage", "seed", "finished", "seconds", "problems", "metrics")
 
 
 def print_comparison(comparison: Comparison, console: Console, rows: int = 60) -> None:
     """Print the first ``rows`` rows of the table, and below it what is wrong with runs."""
+    shown_rows = [row for row in comparison.rows[:rows] if not comparison.is_folded(row)]
+    folded = [row.group.name for row in comparison.rows[:rows] if comparison.is_folded(row)]
+    numbers = comparison.footnotes()
+    notes = [" ".join(str(numbers[note]) for note in row.notes) for row in shown_rows]
+    header = _header(comparison)[:-1]
+    cells = [_cells(comparison, row)[:-1] for row in shown_rows]
+    fitting = _fitting(header, cells, console.width - (6 if any(notes) else 0))
     # Names and notes are the user's: as Text, no bracket of theirs is markup.
     table = Table()
-    header = _header(comparison)
-    for place, name in enumerate(header):
-        ends = place in (0, len(header) - 1)
-        justify: Literal["left", "right"] = "left" if ends else "right"
-        table.add_column(_text(name), justify=justify, overflow="fold")
-    for row in comparison.rows[:rows]:
+    table.add_column("group", overflow="fold")
+    for name in header[1:fitting]:
+        # A number that is broken up cannot be read.
+        table.add_column(_text(_broken(name)), justify="right", no_wrap=True)
+    if any(notes):
+        table.add_column("note", no_wrap=True)
+    for row, values, note in zip(shown_rows, cells, notes, strict=True):
         style = "bold" if row.group is comparison.baseline else ""
-        table.add_row(*map(_text, _cells(comparison, row)), style=style)
+        line = [*values[:fitting], *([note] if any(notes) else [])]
+        table.add_row(*map(_text, line), style=style)
     console.print(table)
+    used = {note for row in shown_rows for note in row.notes}
+    for note in filter(used.__contains__, numbers):
+        console.print(_text(f"{numbers[note]}: {note}", "dim"))
+    if fitting < len(header):
+        left_out = ", ".join(header[fitting:])
+        console.print(_text(f"left out, as the terminal is narrow: {left_out}", "dim"))
+    if folded:
+        text = f"stages without {comparison.metric}: {', '.join(folded)}"
+        console.print(_text(text, "dim"), soft_wrap=True)
     if len(comparison.rows) > rows:
         console.print(f"and {len(comparison.rows) - rows} more groups; all are in the files")
     console.print(_text(caption(comparison), "dim"))
@@ -45,9 +65,29 @@ def print_comparison(comparison: Comparison, console: Console, rows: int = 60) -
         console.print(f"and {len(lines) - _SHOWN_PROBLEMS} more; all are in the files")
 
 
+def _fitting(header: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> int:
+    """Count the columns that fit beside a readable name; at least that of the first number."""
+    names = [len(row[0]) for row in cells]
+    left = width - 4 - min(max(names, default=0), _NAME_WIDTH)
+    for place, name in enumerate(header[1:], 1):
+        widest = max(map(len, _broken(name).split("\n")))
+        left -= 3 + max([widest, *(len(row[place]) for row in cells)])
+        if left < 0 and place > 2:
+            return place
+    return len(header)
+
+
+def _broken(name: str) -> str:
+    """Break the name of a metric where its words meet."""
+    return name.replace("/", "/\n")
+
+
 def _text(text: str, style: str = "") -> Text:
     """Replace what would steer the terminal."""
-    return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text), style)
+    return Text(
+        "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text),
+        style,
+    )
 
 
 def caption(comparison: Comparison) -> str:

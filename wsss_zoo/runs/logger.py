@@ -40,7 +40,16 @@ class RunLogger(CSVLogger):
 
 
 class LogConfig(SaveConfigCallback):
-    """Write the whole configuration into the run's folder and into wandb's run."""
+    """Write the whole configuration into the run's folder and into wandb's run.
+
+    A run of fewer steps than lie between two rows of ``metrics.csv`` gets a row at its end.
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Shorten the distance of the rows to the length of the run."""
+        steps = trainer.estimated_stepping_batches
+        if 0 < steps < trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            trainer.log_every_n_steps = int(steps)  # type: ignore[attr-defined]
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Send the configuration, and the names of the classes, to wandb."""

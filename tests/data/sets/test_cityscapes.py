@@ -104,6 +104,17 @@ def test_missing_masks(root):
         Cityscapes(str(root)).setup("fit")
 
 
+def test_label_files_of_another_kind_are_no_masks(root):
+    for path in (root / "gtFine").rglob("*_labelIds.png"):
+        path.rename(path.with_name(path.name.replace("labelIds", "labelTrainIds")))
+    text = (
+        r"2 of 2 listed ids have no mask.*000019_gtFine_labelTrainIds\.png, which is there, cannot"
+    )
+    text += r".*gtFine/train/aachen/aachen_000000_000019_gtFine_labelIds\.png is missing; expected"
+    with pytest.raises(FileNotFoundError, match=rf"{text} .*gtFine_trainvaltest\.zip"):
+        Cityscapes(str(root)).setup("fit")
+
+
 def test_no_images(tmp_path):
     (tmp_path / "leftImg8bit" / "train" / "aachen").mkdir(parents=True)
     (tmp_path / "gtFine").mkdir()

@@ -128,7 +128,7 @@ def test_tags_need_no_masks(root, builds, monkeypatch):
         ({}, "validate", ["masks_val2014"]),
         ({"test_split": "train"}, "test", ["masks_train2014"]),
         ({}, "predict", ["masks_train2014"]),
-        ({"labeled_split": "val"}, "fit", ["masks_val2014"]),
+        ({"labeled_split": "val", "val_split": None}, "fit", ["masks_val2014"]),
         ({"labeled_split": 1.0}, "fit", ["masks_train2014", "masks_val2014"]),
     ],
 )

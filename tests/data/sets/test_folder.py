@@ -56,13 +56,29 @@ def test_untouched_images_are_unlabelled(folder_root):
     assert [image_id == "img 4" for image_id in batch["unlabeled"]["image_id"]] == known
 
 
-def test_held_out_images_do_not_change_when_images_are_added(folder_root):
-    before = Folder(str(folder_root), val_fraction=0.5)
-    val = before.split_ids("val")
-    assert set(val).isdisjoint(before.split_ids("train"))
+def test_the_share_that_is_promised_is_held_out(folder_root):
+    for count in (1, 2, 4, 5, 6):
+        for number in range(6):
+            path = folder_root / "masks" / f"img {number}.png"
+            path.unlink(missing_ok=True)
+            if number < count:
+                save_mask(path, [1])
+        for fraction in (0, 0.01, 0.2, 0.5, 0.99):
+            data = Folder(str(folder_root), val_fraction=fraction)
+            val = data.split_ids("val")
+            expected = min(max(1, round(fraction * count)), count - 1) if fraction else 0
+            assert len(val) == expected, (count, fraction)
+            assert set(val) <= set(data.source.masks)
+            assert sorted([*val, *data.split_ids("train")]) == data.split_ids("all")
+
+
+def test_an_added_image_changes_what_is_held_out_by_one(folder_root):
+    val = set(Folder(str(folder_root), val_fraction=0.5).split_ids("val"))
+    assert len(val) == 2
     save_mask(folder_root / "masks" / "img 5.png", [1])
-    after = Folder(str(folder_root), val_fraction=0.5)
-    assert [image_id for image_id in after.split_ids("val") if image_id != "img 5"] == val
+    after = set(Folder(str(folder_root), val_fraction=0.5).split_ids("val"))
+    assert len(after) == 2
+    assert after - val <= {"img 5"}
 
 
 def test_lists_of_the_user(folder_root):
@@ -73,10 +89,85 @@ def test_lists_of_the_user(folder_root):
     assert [batch["image_id"] for batch in data.val_dataloader()] == [["img 2"]]
 
 
-def test_listed_image_without_a_mask_is_an_error(folder_root):
-    listed(folder_root, train=["img 0", "img 5"])
+def test_listed_images_without_masks_are_unlabelled(folder_root, caplog):
+    caplog.set_level("INFO")
+    listed(folder_root, train=["img 0", "img 5", "img 1"], val=["img 2"])
+    options = {"crop_size": 16, "num_workers": 0, "batch_size": 1}
+    data = Folder(str(folder_root), **options)
+    data.setup("fit")
+    assert data.labeled_ids() == ["img 0", "img 1"]
+    assert "2 of 3 training images are masked" in caplog.text
+    data = Folder(str(folder_root), supervision="semi", **options)
+    data.setup("fit")
+    batch, *_ = next(iter(data.train_dataloader()))
+    assert batch["unlabeled"]["image_id"] == ["img 5"]
+    data = Folder(str(folder_root), labeled_split=1.0, **options)
+    assert set(data.labeled_ids()) == {"img 0", "img 1"}
+    # What the user calls labelled must be.
+    listed(folder_root, few=["img 0", "img 5"])
     with pytest.raises(FileNotFoundError, match="1 of 2 listed ids have no mask, first: img 5"):
-        Folder(str(folder_root)).setup("fit")
+        Folder(str(folder_root), labeled_split="few", **options).setup("fit")
+    listed(folder_root, train=["img 4", "img 5"])
+    with pytest.raises(ValueError, match=r"none of the 2 training images .* is masked; add masks"):
+        Folder(str(folder_root), **options).setup("fit")
+
+
+@each(
+    ("options", "message"),
+    [
+        ({"labeled_split": "val"}, "2 of 2 images of 'val', which are held out, are training"),
+        ({"labeled_split": "few"}, "1 of 2 images of 'val'.* first: img 2; take them off one"),
+        ({"train_split": "all"}, "2 of 2 images of 'val'.*--data.allow_overlap true"),
+        ({"supervision": "semi", "train_split": "all", "labeled_split": "train"}, "2 of 2 images"),
+        ({"train_split": "test"}, "1 of 1 images of 'test', which are held out"),
+    ],
+)
+def test_held_out_images_among_the_training_ones(folder_root, options, message, caplog):
+    listed(folder_root, train=["img 0"], val=["img 2", "img 3"], few=["img 0", "img 2"])
+    listed(folder_root, test=["img 1"])
+    settings = {"crop_size": 16, "num_workers": 0, "batch_size": 1} | options
+    with pytest.raises(ValueError, match=message):
+        Folder(str(folder_root), **settings).setup("fit")
+    caplog.clear()
+    Folder(str(folder_root), allow_overlap=True, **settings).setup("fit")
+    assert re.search(message, caplog.text)
+
+
+def test_held_out_images_without_their_labels_are_counted(folder_root, caplog):
+    listed(folder_root, train=["img 0"], val=["img 2", "img 3"])
+    semi = {"supervision": "semi", "labeled_split": "train", "unlabeled_split": "all"}
+    Folder(str(folder_root), **semi, crop_size=16, num_workers=0).setup("fit")
+    assert "2 of 2 images of 'val', which are held out" in caplog.text
+
+
+def test_the_test_list_is_what_test_measures(folder_root, caplog):
+    listed(folder_root, train=["img 0"], val=["img 2"])
+    data = Folder(str(folder_root), num_workers=0)
+    data.setup("test")
+    assert [batch["image_id"] for batch in data.test_dataloader()] == [["img 2"]]
+    assert data.tests_val
+    assert "test measures val_split 'val', and its measures are named val" in caplog.text
+    listed(folder_root, test=["img 3"])
+    data = Folder(str(folder_root), num_workers=0)
+    data.setup("test")
+    assert [batch["image_id"] for batch in data.test_dataloader()] == [["img 3"]]
+    assert not data.tests_val
+
+
+@each(
+    "line",
+    ["JPEGImages/img 0.jpg SegmentationClass/img 0.png", "/images/img 0.JPG\t/masks/img 0.png",
+     "images/img 0.JPG", "img 0.JPG", "img 0\t1", "img 0  1", "images/img 0.JPG,masks/img 0.png"],
+)  # fmt: skip
+def test_lists_with_paths(folder_root, line):
+    listed(folder_root, train=[line, "img 4"])
+    assert Folder(str(folder_root)).split_ids("train") == ["img 0", "img 4"]
+
+
+def test_an_image_with_the_mask_of_another(folder_root):
+    listed(folder_root, train=["images/img 0.JPG masks/img 1.png"])
+    with pytest.raises(ValueError, match=r"'img 0' with the mask 'img 1'; a mask has the name"):
+        Folder(str(folder_root)).split_ids("train")
 
 
 def test_subfolders_make_ids(folder_root):

@@ -155,6 +155,17 @@ def test_listed_id_without_mask(voc_root):
         VOC2012(str(voc_root)).setup("fit")
 
 
+def test_without_the_folder_of_masks_file_and_archive_are_named(voc_root):
+    (voc_root / "SegmentationClass").rename(voc_root / "elsewhere")
+    text = r"4 of 4 listed ids have no mask.*/SegmentationClass/2007_01\.png is missing; expected"
+    with pytest.raises(FileNotFoundError, match=rf"{text} \(VOCtrainval_11-May-2012\.tar"):
+        VOC2012(str(voc_root)).setup("fit")
+    with pytest.raises(
+        ValueError, match=r"no image-level labels.*SegmentationClass/2007_01\.png is"
+    ):
+        VOC2012(str(voc_root), supervision="image_labels").setup("fit")
+
+
 def test_mask_of_another_size(voc_root):
     save_mask(voc_root / "SegmentationClass" / "2007_03.png", [8], height=41)
     with pytest.raises(ValueError, match=r"2007_03\.png is 60x41 .* is 60x40; both must be equal"):

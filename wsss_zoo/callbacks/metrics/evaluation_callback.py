@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from wsss_zoo.contract import EvaluationBatch
+from wsss_zoo.contract import EvaluationBatch, tests_val
 
 Stage = Literal["val", "test"]
 
@@ -58,5 +58,5 @@ class EvaluationCallback(Callback):
 
 
 def stage_of(trainer: Trainer) -> Stage:
-    """Name the stage of a running evaluation."""
-    return "test" if trainer.testing else "val"
+    """Name the stage of a running evaluation; a test that measures ``val_split`` is ``val``."""
+    return "test" if trainer.testing and not tests_val(trainer) else "val"

@@ -1,11 +1,9 @@
 """Image-level labels (tags) from JSON, CSV, VOC's XML or masks."""
 
-import csv
-import io
 import json
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss_zoo.data.reading.image_files import ImageSource
+from wsss_zoo.data.reading.splits import find_by_end
+from wsss_zoo.data.reading.tag_tables import read_tag_table
 from wsss_zoo.files.text import Report, id_problem, normalise, raise_problem, read_text
 
 Tags = dict[str, list[str]]
 # What a folder's tag file may be called.
 TAG_FILES = ("image_labels.csv", "image_labels.json")
 _THREADS = 4  # decoding releases the interpreter lock
-# What the columns of a table with one column for each class may hold.
-_FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False, "": False}
 
 
 def read_tag_file(
@@ -36,8 +34,8 @@ def read_tag_file(
     JSON: ``{"image id": ["class", ...]}``. CSV: a header line, then ``image_id,class;class``, or a
     column for each class, named in the header, with 1 where it is present and 0 or nothing where it
     is not. Fields are separated by commas, semicolons or tabs, whichever the header has; several
-    lines of one image add up. A byte-order mark and Windows line ends are accepted. Another format
-    is a ValueError.
+    lines of one image add up, which is logged. What else is accepted: see `read_tag_table`. Another
+    format is a ValueError.
 
     Args:
         path: The file.
@@ -47,10 +45,15 @@ def read_tag_file(
     """
     if not path.is_file():
         raise FileNotFoundError(f"tag file {path} is missing")
+    names = ids or {}
+
+    def find(name: str) -> str:
+        return name if id_problem(name) else find_by_end(name, names) or name
+
     if path.suffix.lower() == ".json":
-        found = _read_json(path, report)
+        found = _read_json(path, report, find)
     elif path.suffix.lower() == ".csv":
-        found = _read_csv(path, known_classes, report)
+        found = read_tag_table(path, known_classes, report, find, names)
     else:
         raise ValueError(f"tag file {path} is neither .json nor .csv")
     tags: Tags = {}
@@ -59,16 +62,16 @@ def read_tag_file(
         if problem:
             report(f"tag file {path}: id {name!r} {problem}; correct it")
         else:
-            tags.setdefault((ids or {}).get(name, name), []).extend(classes)
+            tags[name] = classes
     return tags
 
 
-def _read_json(path: Path, report: Report) -> Tags:
+def _read_json(path: Path, report: Report, find: Callable[[str], str]) -> Tags:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        for image_id, times in Counter(normalise(key) for key, _ in pairs).items():
+        for image_id, times in Counter(find(normalise(key)) for key, _ in pairs).items():
             if times > 1:
                 report(f"tag file {path} has {image_id!r} more than once; delete the repetition")
-        return {normalise(key): value for key, value in pairs}
+        return {find(normalise(key)): value for key, value in pairs}
 
     text = read_text(path)
     try:
@@ -85,70 +88,6 @@ def _read_json(path: Path, report: Report) -> Tags:
         else:
             report(f"tag file {path}: {image_id!r} must have a list of class names")
     return tags
-
-
-def _read_csv(path: Path, known_classes: Collection[str], report: Report) -> Tags:
-    text = read_text(path)
-    first_line = text.lstrip("\n").partition("\n")[0]
-    delimiter = next((char for char in first_line if char in ",;\t"), ",")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    try:
-        rows = [(reader.line_num, list(map(normalise, row))) for row in reader if any(row)]
-    except csv.Error as error:
-        raise ValueError(f"tag file {path}, line {reader.line_num}: {error}") from error
-    if not rows:
-        raise ValueError(f"tag file {path} is empty; its first line must be a header")
-    header = rows.pop(0)[1]
-    flags = all(row[-1].lower() in _FLAGS for _, row in rows)
-    if len(header) > 2 or (len(header) == 2 and header[1] in known_classes and flags):
-        return _read_flags(path, header, rows, known_classes, report)
-    if len(header) == 2 and {*_names(header[1])} & {*known_classes}:
-        report(f"tag file {path}, line 1 has tags; add a header line before it: image_id,classes")
-    tags: Tags = {}
-    for line, row in rows:
-        if len(row) == 2:
-            tags.setdefault(row[0], []).extend(_names(row[1]))
-        else:
-            text = f"tag file {path}, line {line}: expected 'image_id,class;class'"
-            report(f"{text}, got {len(row)} fields")
-    return tags
-
-
-def _read_flags(
-    path: Path,
-    header: list[str],
-    rows: list[tuple[int, list[str]]],
-    known_classes: Collection[str],
-    report: Report,
-) -> Tags:
-    """Tags from a table with a column of 0 and 1 for each class."""
-    unknown = {name for name in header[1:] if known_classes and name not in known_classes}
-    for name in header[1:]:
-        if name in unknown:
-            report(f"tag file {path}, line 1: column {name!r} is none of the classes; delete it")
-    tags: Tags = {}
-    for line, row in rows:
-        if len(row) != len(header):
-            report(
-                f"tag file {path}, line {line}: expected {len(header)} fields, got {len(row)} "
-                "('image_id,class;class', or a column of 0 and 1 for each class)"
-            )
-            continue
-        names = tags.setdefault(row[0], [])
-        for name, flag in zip(header[1:], row[1:], strict=True):
-            present = _FLAGS.get(flag.lower())
-            if name in unknown:
-                continue
-            if present is None:
-                place = f"tag file {path}, line {line}"
-                report(f"{place}: {flag!r} in column {name!r} is neither 1 nor 0")
-            elif present:
-                names.append(name)
-    return tags
-
-
-def _names(field: str) -> list[str]:
-    return [name.strip() for name in field.split(";") if name.strip()]
 
 
 def read_voc_xml(directory: Path, image_ids: Sequence[str]) -> Tags:

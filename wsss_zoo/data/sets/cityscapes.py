@@ -1,6 +1,10 @@
 """Cityscapes (Cordts et al., CVPR 2016) in its official layout."""
 
+import re
+from pathlib import Path
+
 from wsss_zoo.data.reading.image_files import ImageFiles
+from wsss_zoo.data.reading.splits import name_in_path
 from wsss_zoo.data.sets.official import OfficialDataModule, files_in, list_folders
 from wsss_zoo.files.decoding import IGNORE_INDEX
 
@@ -13,6 +17,8 @@ _LABEL_IDS = {
 }  # fmt: skip
 _CLASSES = list(_LABEL_IDS.values())
 _IMAGES, _MASKS = "leftImg8bit", "gtFine"
+# A file's name without suffix: of an image, of a mask, or as CPS has renamed them.
+_NAME = re.compile(r"(([a-z-]+)_\d{6}_\d{6})(?:_leftImg8bit|_gtFine\w*|_gtCoarse\w*)?")
 _IMAGE_END, _MASK_END = "_leftImg8bit.png", "_gtFine_labelIds.png"
 
 
@@ -47,6 +53,11 @@ www.cityscapes-dataset.com, which asks for an account, unpack so)
         """List the ids of the images of all cities in the split's folder."""
         return list(self._files_below(_IMAGES, split, _IMAGE_END))
 
+    def find_id(self, name: str) -> str | None:
+        """Find the id of the image that a list names by id or by the path of any of its files."""
+        found = _NAME.fullmatch(name_in_path(name) or "")
+        return f"{found[2]}/{found[1]}" if found else None
+
     def open_source(self) -> ImageFiles:
         """Index images and masks of all splits."""
         self.need(_IMAGES, _MASKS)
@@ -62,6 +73,18 @@ www.cityscapes-dataset.com, which asks for an account, unpack so)
         indices = dict(zip(_LABEL_IDS, self.index_map, strict=True))
         table = [indices.get(label, IGNORE_INDEX) for label in range(max(_LABEL_IDS) + 1)]
         return ImageFiles(images, masks, table)
+
+    def mask_path(self, image_id: str) -> str:
+        """See `OfficialDataModule.mask_path`."""
+        image = Path(self.files.images[image_id])
+        return f"{_MASKS}/{image.parts[-3]}/{image_id}{_MASK_END}"
+
+    def missing_hint(self, image_id: str) -> str:
+        """See `Catalog.missing_hint`; label files of another kind are named."""
+        path = self.root / self.mask_path(image_id)
+        others = sorted(path.parent.glob(f"{Path(image_id).name}_gt*_label*.png"))
+        hint = f"; {others[0].name}, which is there, cannot stand for it" if others else ""
+        return hint + super().missing_hint(image_id)
 
     def _files_below(self, kind: str, split: str, end: str) -> dict[str, str]:
         folder = self.root / kind / split

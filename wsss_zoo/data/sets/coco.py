@@ -107,7 +107,8 @@ cocodataset.org/#download unpack so)
 
     def check_images(self, image_ids: Sequence[str], *, masks: bool) -> None:
         """See `Catalog.check_images`; the values of masks made here need no look."""
-        self.source.check(image_ids, Checks(masks, False, self.check_files))
+        with self.naming_archives(image_ids, masks=masks):
+            self.source.check(image_ids, Checks(masks, False, self.check_files))
 
     def _rasterise_masks(self, stage: str) -> None:
         for part in sorted(self._parts_with_masks(stage)):
@@ -125,7 +126,7 @@ cocodataset.org/#download unpack so)
         splits: dict[str, list[str | None]] = {
             "fit": [*self._training_splits(), self.val_split],
             "validate": [self.val_split],
-            "test": [self.test_split or self.val_split],
+            "test": [self.own_test_split() or self.val_split],
             "predict": [self.predict_split],
         }
         parts: set[str] = set()

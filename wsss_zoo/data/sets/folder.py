@@ -2,8 +2,7 @@
 
 import logging
 import zlib
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from wsss_zoo.data.reading.color_masks import ColorMaskFiles, ColorTable
 from wsss_zoo.data.reading.image_files import BinaryMaskFiles, ImageFiles
 from wsss_zoo.data.reading.shape_files import SHAPE_FILES
 from wsss_zoo.data.reading.sparse_files import SparseSource, open_sparse_files
-from wsss_zoo.data.reading.splits import read_split
+from wsss_zoo.data.reading.splits import find_by_end, read_split
 from wsss_zoo.data.reading.tag_files import TAG_FILES, Tags, read_tag_file
 from wsss_zoo.files.decoding import heif_hint, readable_suffixes
 from wsss_zoo.files.listing import Listing, find_one, ids_by_name, list_files
@@ -62,13 +61,14 @@ class Folder(BaseDataModule):
 
     - ``train``: the images on no other list.
     - ``val``: images with masks that are on no list. All of them where there is a ``train.txt``,
-      else the share ``val_fraction``, chosen by the ids alone: it stays when images are added.
+      else the share ``val_fraction``, chosen by the ids: an added image changes it by one at most.
     - ``all``; of ``train`` the ``tagged`` (a mask gives tags too), the ``masked``, and the
       ``sparse`` ones, with a mask or sparse labels; and ``extra``, images of neither ``train``,
       ``val`` nor ``test``.
 
-    Without a ``train.txt`` images that lack the tags or masks that a method learns from are left
-    out, and their number is logged. Images that ``train.txt`` lists must have them.
+    ``test`` is only there with a ``test.txt``. A training image without a mask is unlabelled: a
+    method that learns from masks alone leaves it out, and their number is logged. The same holds
+    for tags, but images that ``train.txt`` lists must have them.
 
     Args:
         root: The folder.
@@ -78,7 +78,8 @@ class Folder(BaseDataModule):
             that are used in full, and refuses what has no defined white.
         bands: Numbers, from 1, of the three bands to show as red, green and blue, as ``[1, 2, 3]``
             where a fourth is near infrared; else those of ``classes.json``. Checkpoints keep them.
-        val_fraction: Share of the images with masks to hold out without ``val.txt``, ``train.txt``.
+        val_fraction: Share of the images with masks to hold out without ``val.txt``, ``train.txt``;
+            one at least, if there are two.
         binary_masks: Read 255 in ``masks/`` as class 1: black and white masks of two classes, in
             which no pixel is ignored.
         outside_links: Whether symbolic links may lead out of the root.
@@ -131,7 +132,7 @@ class Folder(BaseDataModule):
         """List the ids of ``splits/<split>.txt``, of a list file, or of a default split."""
         for path in (self._list(split), Path(split)):
             if path.is_file():
-                return self._ids_of(path)
+                return self.read_list(path)
         files = self.files
         if split == "all":
             return list(files.images)
@@ -151,8 +152,9 @@ class Folder(BaseDataModule):
         lists = [name for name in ("train", "val", "test") if self._list(name).is_file()]
         listed = {image_id for name in lists for image_id in self.ids_of(name)}
         free = [image_id for image_id in files.images if image_id not in listed]
-        share = 0.0 if "val" in lists else 1.0 if "train" in lists else self.val_fraction
-        val = {i for i in free if i in files.masks and _share(i) < share}
+        val = set[str]() if "val" in lists else {i for i in free if i in files.masks}
+        if not {"train", "val"} & set(lists):
+            val = _hold_out(val, self.val_fraction)
         if split == "extra" and "train" not in lists:
             return []
         return [image_id for image_id in free if (image_id in val) == (split == "val")]
@@ -227,6 +229,19 @@ class Folder(BaseDataModule):
             return self.ids_of(self.labeled_split)
         return self._usable("masked") if self.labeled_split is None else super().labeled_ids()
 
+    def labeled_pool(self) -> list[str]:
+        """List the training images with masks, of which ``labeled_split`` may be a fraction."""
+        return self._usable("masked")
+
+    def own_test_split(self) -> str | None:
+        """See `BaseDataModule.own_test_split`; its own is ``splits/test.txt``."""
+        return self.test_split or ("test" if self._list("test").is_file() else None)
+
+    def held_out_splits(self) -> list[str]:
+        """See `BaseDataModule.held_out_splits`; ``splits/test.txt`` is one."""
+        splits = (self.val_split, self.own_test_split())
+        return [split for split in splits if split is not None]
+
     def unread_files(self) -> list[str]:
         """List what lies in the folder and is not read: files of other kinds, unknown names."""
         others = [path for listing in self._listings.values() for path in listing.others]
@@ -250,25 +265,32 @@ class Folder(BaseDataModule):
 
     def _usable(self, split: str) -> list[str]:
         ids = self.ids_of(self.train_split)
-        if self.train_split != "train" or self._list("train").is_file():
+        if split == "masked" and isinstance(self.source, ImageFiles):
+            usable = [image_id for image_id in ids if image_id in self.files.masks]
+        elif self.train_split != "train" or self._list("train").is_file():
             return ids
-        usable = self.ids_of(split)
+        else:
+            usable = self.ids_of(split)
         if len(usable) < len(ids):
             text = "%s: %d of %d training images are %s"
             logger.info(text, self.root, len(usable), len(ids), split)
         if not usable:
-            raise ValueError(f"none of the {len(ids)} training images in {self.root} is {split}")
+            raise ValueError(
+                f"none of the {len(ids)} training images in {self.root} is {split}; add masks or "
+                "tags, or take a method that needs none (wsss-zoo methods)"
+            )
         return usable
 
     def _list(self, split: str) -> Path:
         return self.root / "splits" / f"{split}.txt"
 
-    def _ids_of(self, path: Path) -> list[str]:
-        times = Counter(self._id_by_name.get(name, name) for name in read_split(path, self.report))
-        for image_id, count in times.items():
-            if count > 1:
-                self.report(f"split list {path} names image {image_id!r} more than once")
-        return list(times)
+    def find_id(self, name: str) -> str | None:
+        """Find the image that a list names by id, or by a path, of which the end counts."""
+        return find_by_end(name, self._id_by_name)
+
+    def read_list(self, path: Path) -> list[str]:
+        """See `Catalog.read_list`; names of images that do not exist are kept."""
+        return read_split(path, self.report, self.find_id)
 
     @cached_property
     def _id_by_name(self) -> dict[str, str]:
@@ -314,6 +336,7 @@ class Folder(BaseDataModule):
         return self.check_tags(tags, path, self.report)
 
 
-def _share(image_id: str) -> float:
-    """A number in [0, 1) that depends on the id alone."""
-    return zlib.crc32(image_id.encode()) / 2**32
+def _hold_out(ids: Collection[str], fraction: float) -> set[str]:
+    """Choose a share of ids by the rank of their hash, at least one and not the only one."""
+    count = min(max(1, round(fraction * len(ids))), len(ids) - 1) if fraction > 0 and ids else 0
+    return set(sorted(ids, key=lambda image_id: (zlib.crc32(image_id.encode()), image_id))[:count])

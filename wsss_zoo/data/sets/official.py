@@ -1,14 +1,16 @@
 """What the data sets in their official layouts have in common."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 from wsss_zoo.data.base import BaseDataModule
-from wsss_zoo.data.reading.splits import read_split
+from wsss_zoo.data.reading.splits import name_in_path
 from wsss_zoo.data.reading.tag_files import TAG_FILES, Tags, read_tag_file
+from wsss_zoo.files.listing import ids_by_name
 
 
 class OfficialDataModule(BaseDataModule):
@@ -41,7 +43,11 @@ class OfficialDataModule(BaseDataModule):
 
     def list_split(self, split: str) -> list[str]:
         """List the ids of one of `official_splits`, in order."""
-        return read_split(self.root / self.split_lists[split])
+        return self.read_list(self.root / self.split_lists[split])
+
+    def find_id(self, name: str) -> str | None:
+        """Find the id of the image that a list names by id or by the path of a file."""
+        return name_in_path(name)
 
     def split_ids(self, split: str) -> list[str]:
         """List the ids of an official split, or of a list file given by its path.
@@ -53,7 +59,7 @@ class OfficialDataModule(BaseDataModule):
         if split in splits:
             return self.list_split(split)
         if Path(split).is_file():
-            return read_split(Path(split))
+            return self.read_list(Path(split))
         raise FileNotFoundError(
             f"split {split!r}: {self.root} has {', '.join(splits) or 'no splits'}, and no list "
             f"file of that path exists; {self.layout}"
@@ -69,6 +75,32 @@ class OfficialDataModule(BaseDataModule):
     def own_tags(self, image_ids: Sequence[str]) -> Tags:
         """Read tags that the data set itself brings; by default none, so masks give them."""
         return {}
+
+    def check_images(self, image_ids: Sequence[str], *, masks: bool) -> None:
+        """See `Catalog.check_images`; what is missing ends with the folders and archives."""
+        with self.naming_archives(image_ids, masks=masks):
+            super().check_images(image_ids, masks=masks)
+
+    @contextmanager
+    def naming_archives(self, image_ids: Sequence[str], *, masks: bool) -> Iterator[None]:
+        """Add to the error of a missing file where it was looked for and which archive has it."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            images, found = self.files.images, self.files.masks
+            without = [i for i in image_ids if masks and i not in found]
+            listed = all(image_id in images for image_id in image_ids)
+            hint = self.missing_hint(without[0]) if without and listed else f"; {self.layout}"
+            raise FileNotFoundError(f"{error}{hint}") from error
+
+    def missing_hint(self, image_id: str) -> str:
+        """See `Catalog.missing_hint`: the file of the mask, then all folders and archives."""
+        path = self.mask_path(image_id)
+        return (f"; {self.root / path} is missing" if path else "") + f"; {self.layout}"
+
+    def mask_path(self, image_id: str) -> str:
+        """Tell where an image's mask is looked for, relative to the root; empty if unknown."""
+        return ""
 
     def need(self, *paths: str) -> None:
         """Raise FileNotFoundError for the first path that is missing below the root."""
@@ -89,7 +121,10 @@ class OfficialDataModule(BaseDataModule):
         if self.image_labels == "auto":
             found = (self.root / name for name in reversed(TAG_FILES))
             path = next(filter(Path.is_file, found), None)
-        return None if path is None else self.check_tags(read_tag_file(path), path)
+        if path is None:
+            return None
+        ids = ids_by_name(self.files.images)
+        return self.check_tags(read_tag_file(path, self.known_fg_names, ids=ids), path)
 
 
 def files_in(directory: Path, suffix: str) -> dict[str, str]:

@@ -12,7 +12,6 @@ from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.data.reading.image_files import Checks, ImageSource
 from wsss_zoo.data.reading.simulated_labels import Simulation, SparseKind
 from wsss_zoo.data.reading.sparse_files import SparseLabel, SparseSource, open_sparse_files
-from wsss_zoo.data.reading.splits import read_split
 from wsss_zoo.data.reading.tag_files import Tags, tags_from_masks
 from wsss_zoo.data.sets.shapes_scenes import SHAPES_CLASSES, ShapesScene, shapes_scene
 from wsss_zoo.files.decoding import UInt8Array
@@ -41,6 +40,8 @@ class Shapes(BaseDataModule):
 
     known_classes = SHAPES_CLASSES
     tags_show_masks = True
+    #: Fraction of ``train`` that the command line calls labelled where the user names none.
+    semi_share = 0.125
 
     def __init__(
         self,
@@ -60,10 +61,14 @@ class Shapes(BaseDataModule):
     def split_ids(self, split: str) -> list[str]:
         """List the ids ``<split>_<number>``, or those of a list file given by its path."""
         if Path(split).is_file():
-            return read_split(Path(split))
+            return self.read_list(Path(split))
         if split not in self.sizes:
             raise ValueError(f"Shapes has the splits {', '.join(self.sizes)}, but not {split!r}")
         return [f"{split}_{number:06d}" for number in range(self.sizes[split])]
+
+    def own_test_split(self) -> str | None:
+        """See `BaseDataModule.own_test_split`; its own is ``test``."""
+        return self.test_split or "test"
 
     def open_source(self) -> ImageSource:
         """Make a source that draws scenes when they are read."""

@@ -9,7 +9,6 @@ import scipy.io
 
 from wsss_zoo.data.reading.image_files import ImageFiles
 from wsss_zoo.data.reading.official_masks import load_matlab
-from wsss_zoo.data.reading.splits import read_split
 from wsss_zoo.data.reading.tag_files import Tags, read_voc_xml
 from wsss_zoo.data.sets.official import OfficialDataModule, files_in
 from wsss_zoo.files.decoding import UInt8Array, read_index_mask
@@ -68,9 +67,9 @@ and for train_aug (SBD's benchmark.tgz unpacks to benchmark_RELEASE/dataset; tha
         """Read ``ImageSets/Segmentation/<split>.txt``, or what ``train_aug`` is made from."""
         path = self.root / _LISTS / f"{split}.txt"
         if split != "train_aug" or path.is_file():
-            return read_split(path)
+            return self.read_list(path)
         held_out = set(self.ids_of("val"))
-        lists = [self.ids_of("train"), *map(read_split, self._sbd_lists)]
+        lists = [self.ids_of("train"), *map(self.read_list, self._sbd_lists)]
         return list(dict.fromkeys(i for ids in lists for i in ids if i not in held_out))
 
     def open_source(self) -> ImageFiles:
@@ -85,6 +84,10 @@ and for train_aug (SBD's benchmark.tgz unpacks to benchmark_RELEASE/dataset; tha
         if not images:
             raise FileNotFoundError(f"{self.root / 'JPEGImages'} has no .jpg files; {self.layout}")
         return VOCFiles(images, masks, self.index_map)
+
+    def mask_path(self, image_id: str) -> str:
+        """See `OfficialDataModule.mask_path`."""
+        return f"{_MASK_FOLDERS[0]}/{image_id}.png"
 
     def read_tags(self, image_ids: Sequence[str]) -> Tags:
         """See `OfficialDataModule.read_tags`; ``xml`` needs an annotation of each image."""

@@ -130,11 +130,10 @@ def split_by_truth(images: Catalog) -> tuple[list[str], list[str]]:
 
 def pseudo_label_files(images: Catalog, given: Sequence[str] | str) -> dict[str, str]:
     """Find pseudo-labels by image id; of several folders the first that has an image counts."""
-    files: dict[str, str] = {}
-    for directory in map(Path, [given] if isinstance(given, str) else given):
+    folders = label_folders(given)
+    for directory in folders:
         read_manifest(directory, images.class_names)
-        files = files_by_stem(directory, [".png"]) | files
-    return files
+    return label_files(folders, images.num_classes).masks
 
 
 def make_images_with_masks(
@@ -172,6 +171,20 @@ def make_images_with_masks(
         crop_tags=weak_shot and options.crop_tags,
         with_valid=weak_shot,
     )
+
+
+def label_folders(pseudo_label_dir: Sequence[str] | str | None) -> list[Path]:
+    """List the folders of pseudo-labels that an option names."""
+    given = pseudo_label_dir or []
+    return list(map(Path, [given] if isinstance(given, str) else given))
+
+
+def label_files(folders: Sequence[Path], num_classes: int) -> ImageFiles:
+    """Index the label maps of folders; of several the first that has an image counts."""
+    files: dict[str, str] = {}
+    for directory in folders:
+        files = files_by_stem(directory, [".png"]) | files
+    return ImageFiles({}, files, range(num_classes))
 
 
 def open_pseudo_labels(

@@ -86,8 +86,9 @@ def make_semi_images(images: Catalog, options: TrainingOptions) -> dict[str, Cro
         unlabeled = [image_id for image_id in images.train_ids() if image_id not in known]
     if not unlabeled:
         raise ValueError(
-            f"no unlabelled images: all of train_split {images.train_split!r} is labelled; give "
-            "labeled_split (a list file, a split's name or a fraction) or unlabeled_split"
+            f"no unlabelled images: all of train_split {images.train_split!r} is labelled "
+            f"({len(known)} images); give labeled_split (a list file, a split's name or a "
+            "fraction) or unlabeled_split"
         )
     if not options.unlabeled_batch_size:
         raise ValueError(

@@ -1,6 +1,7 @@
 """The training set of each kind of supervision."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch.utils.data import Dataset
 
@@ -45,6 +46,15 @@ def make_training_set(images: Catalog, options: TrainingOptions) -> TrainingSet:
             f"{options.supervision!r} learns from {_REMEDIES[options.supervision]}"
         )
     return _MAKERS[options.supervision](images, options)
+
+
+def training_ids(train: TrainingSet) -> set[str]:
+    """Collect the ids of all images of a training set, in whatever role."""
+    if isinstance(train, Mapping):
+        return {image_id for part in train.values() for image_id in training_ids(part)}
+    # Pairs and weak-shot samples are made from images that know their ids.
+    images: Any = getattr(train, "images", train)
+    return set(images.ids)
 
 
 def _make_graphs(images: Catalog, options: TrainingOptions) -> Dataset[Sample]:

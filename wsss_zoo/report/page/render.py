@@ -47,6 +47,7 @@ def page(comparison: Comparison, examples: Examples, command: str = "") -> str:
         confusions=confusions(comparison, places),
         examples=examples,
         options=differing_options(comparison),
+        footnotes=comparison.footnotes(),
         command=command,
         style=Markup(_resource("page.css")),
         script=Markup(script),
@@ -64,7 +65,9 @@ def colored_places(comparison: Comparison) -> list[int]:
 def differing_options(comparison: Comparison) -> dict[str, dict[str | None, list[str]]]:
     """List the options that differ: for each of its values, the groups that have it."""
     groups = comparison.groups
-    table = settings.differences([{"method": group.method} | group.settings for group in groups])
+    table = settings.differences(
+        [{"method": group.method} | group.settings | group.inputs for group in groups]
+    )
     table.pop("model", None)
     options: dict[str, dict[str | None, list[str]]] = {}
     for name, values in table.items():
@@ -85,6 +88,7 @@ def _environment() -> Environment:
     )  # fmt: skip
     environment.filters |= {"shown": shown, "breakable": breakable, "seed_ranges": seed_ranges}
     environment.filters["title"] = lambda metric: f"{metric}, %" if is_share(metric) else metric
+    environment.tests["folded_in"] = lambda row, table: table.is_folded(row)
     environment.globals["caption"] = caption
     return environment
 
