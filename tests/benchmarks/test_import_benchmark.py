@@ -9,7 +9,7 @@ from PIL import Image
 from skimage.draw import polygon as skimage_polygon
 
 from wsss_zoo.cli import main
-from wsss_zoo.files.outlines import polygon_mask
+from wsss_zoo.files.shapes.outlines import polygon_mask
 
 FILES, MOST_SECONDS = 20_000, 60
 

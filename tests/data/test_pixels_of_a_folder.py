@@ -13,7 +13,7 @@ from tests.tiny import NETWORK, QUIET
 from wsss_zoo import Supervised
 from wsss_zoo.cli import main
 from wsss_zoo.data import Folder
-from wsss_zoo.files.pixels import PixelOptions
+from wsss_zoo.files.images.pixels import PixelOptions
 from wsss_zoo.runs.checkpoints.segmenter import load_segmenter
 
 RNG = np.random.default_rng(0)

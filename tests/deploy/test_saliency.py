@@ -119,7 +119,7 @@ def test_images_of_a_data_set_and_their_labels(tmp_path, network, monkeypatch):
     args = ["predict", "--model", "CAM", *tiny(train=4), "--trainer.default_root_dir", "run"]
     assert main([*args, "--labels.saliency_dir", "maps"]) == 0
     assert len(list((tmp_path / "run" / "pseudo_labels").glob("*.png"))) == 4
-    with pytest.raises(ValueError, match="maps is both read and written"):
+    with pytest.raises(ValueError, match="maps is to be written, but it is also read"):
         main([*args, "--labels.saliency_dir", "maps", "--labels.out_dir", "maps"])
 
 

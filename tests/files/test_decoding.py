@@ -16,7 +16,7 @@ from wsss_zoo.files.decoding import (
     read_rgb,
     readable_suffixes,
 )
-from wsss_zoo.files.stored import formats
+from wsss_zoo.files.images.stored import formats
 
 ORIENTATION = 0x0112
 # What a viewer does with the stored pixels, by EXIF orientation (EXIF 2.32, table 6).

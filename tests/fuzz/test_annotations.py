@@ -21,8 +21,8 @@ from tests.data.formats.exports import (
 from tests.fuzz.reading import read_or_refuse
 from tests.fuzz.strategies import json_values
 from wsss_zoo.data.formats import READERS, read_annotations
-from wsss_zoo.files.outlines import mask_polygons, polygon_mask
-from wsss_zoo.files.run_lengths import (
+from wsss_zoo.files.shapes.outlines import mask_polygons, polygon_mask
+from wsss_zoo.files.shapes.run_lengths import (
     decode_brush,
     decode_columns,
     decode_rows,

@@ -12,6 +12,7 @@ PACKAGE = Path(runs.__file__).parents[1]
 # Where a name decides what is imported, and why that is the user's own or the package's choice.
 IMPORTS = {
     "__init__.py": "the package's own names, as they are asked for",
+    "arguments/command_parser.py": "the class whose options the user asks for",
     "arguments/checks.py": "the method that LightningCLI is about to instantiate",
     "arguments/given.py": "the method of a recipe that the user runs",
     "cli/main.py": "the functions of the package's own commands",
@@ -19,7 +20,7 @@ IMPORTS = {
     "data/sets/coco_masks.py": "pycocotools",
     "deploy/saliency_network.py": "onnxruntime",
     "deploy/torch_exporters.py": "onnx and onnxruntime",
-    "files/stored.py": "pillow_heif",
+    "files/images/stored.py": "pillow_heif",
     "functional/regions/superpixels.py": "fast_slic",
     "runs/data.py": "the data module that the user names on the command line or in a recipe",
     "runs/checkpoints/segmenter.py": "the method that the user names with --model",

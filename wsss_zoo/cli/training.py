@@ -39,8 +39,8 @@ from wsss_zoo.arguments.given import (
 )
 from wsss_zoo.arguments.help_texts import order_groups, parser_texts, title_groups
 from wsss_zoo.data import BaseDataModule
+from wsss_zoo.files.images.pixels import options_from_state
 from wsss_zoo.files.outputs import check_output_folder
-from wsss_zoo.files.pixels import options_from_state
 from wsss_zoo.methods.base import BaseMethod, is_start_weights
 from wsss_zoo.modules.evaluation import Evaluation
 from wsss_zoo.runs import folder as run_folder

@@ -34,7 +34,7 @@ from wsss_zoo.data.supervision.training_set import (
 from wsss_zoo.data.transforms.crops import Sample
 from wsss_zoo.data.transforms.joint import Augmentation
 from wsss_zoo.files.decoding import UInt8Array
-from wsss_zoo.files.pixels import AS_STORED, PixelOptions, options_from_state
+from wsss_zoo.files.images.pixels import AS_STORED, PixelOptions, options_from_state
 from wsss_zoo.files.region_graphs import open_graphs
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from wsss_zoo.data.reading.sparse_files import SparseSource, no_sparse_labels, o
 from wsss_zoo.data.reading.splits import read_split
 from wsss_zoo.data.reading.tag_files import Tags, check_tags, multi_hot, tags_from_masks
 from wsss_zoo.data.supervision.labeled_split import sample_labeled_split
-from wsss_zoo.files.pixels import AS_STORED, PixelOptions
+from wsss_zoo.files.images.pixels import AS_STORED, PixelOptions
 from wsss_zoo.files.text import Report, raise_problem
 
 logger = logging.getLogger(__name__)

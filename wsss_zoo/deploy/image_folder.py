@@ -19,8 +19,8 @@ from wsss_zoo.data.loading.sampler import EpochSampler
 from wsss_zoo.data.reading.image_files import ImageFiles, ImageReader
 from wsss_zoo.data.transforms.crops import Position, index_and_visit
 from wsss_zoo.files.decoding import UInt8Array, image_size_of, read_rgb, readable_suffixes
+from wsss_zoo.files.images.pixels import AS_STORED, PixelOptions
 from wsss_zoo.files.listing import list_files
-from wsss_zoo.files.pixels import AS_STORED, PixelOptions
 from wsss_zoo.files.text import id_problem, normalise
 
 

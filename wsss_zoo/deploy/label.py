@@ -14,10 +14,10 @@ from wsss_zoo.deploy.preannotations import Tool, write_preannotations
 from wsss_zoo.deploy.prediction import TrainerOptions, predict_images
 from wsss_zoo.deploy.tiles import FolderLabeler
 from wsss_zoo.files.decoding import heif_hint
+from wsss_zoo.files.images.pixels import PixelOptions, make_pixel_options
 from wsss_zoo.files.label_folder import LabelFolder
 from wsss_zoo.files.manifests import sha256_file
 from wsss_zoo.files.outputs import check_output_folder
-from wsss_zoo.files.pixels import PixelOptions, make_pixel_options
 from wsss_zoo.modules.evaluation import Evaluation
 from wsss_zoo.runs.checkpoints.segmenter import load_segmenter
 

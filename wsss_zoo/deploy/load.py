@@ -18,7 +18,7 @@ from wsss_zoo.drawing.overlay import draw_overlay
 from wsss_zoo.drawing.pictures import draw_legend, font
 from wsss_zoo.files.atomic import replacing
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
-from wsss_zoo.files.pixels import AS_STORED, PixelOptions
+from wsss_zoo.files.images.pixels import AS_STORED, PixelOptions
 from wsss_zoo.files.pseudo_labels import voc_palette
 from wsss_zoo.modules.evaluation import Evaluation
 from wsss_zoo.runs.checkpoints.segmenter import load_segmenter

@@ -12,7 +12,7 @@ from torch import Tensor
 from wsss_zoo.data.transforms.joint import to_float
 from wsss_zoo.deploy.image_folder import image_of
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
-from wsss_zoo.files.pixels import AS_STORED, PixelOptions
+from wsss_zoo.files.images.pixels import AS_STORED, PixelOptions
 from wsss_zoo.functional import sliding_windows
 from wsss_zoo.functional.views.windows import Box, merge_windows
 from wsss_zoo.methods.base import BaseMethod

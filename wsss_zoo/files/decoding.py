@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsss_zoo.files.lossless import check_mask_file
-from wsss_zoo.files.pixels import (
+from wsss_zoo.files.images.lossless import check_mask_file
+from wsss_zoo.files.images.pixels import (
     AS_STORED,
     PixelOptions,
     PixelsRefusedError,
@@ -23,7 +23,7 @@ from wsss_zoo.files.pixels import (
     scale,
     suggest_range,
 )
-from wsss_zoo.files.stored import StoredImage, formats, has_frames, open_stored
+from wsss_zoo.files.images.stored import StoredImage, formats, has_frames, open_stored
 
 UInt8Array = NDArray[np.uint8]
 #: The only class index that is ignored.

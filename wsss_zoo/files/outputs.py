@@ -1,6 +1,6 @@
 """Find out before the work starts that its results cannot be written."""
 
-import tempfile
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -66,6 +66,4 @@ def _problem(path: Path, kind: str) -> str | None:
         folder = folder.parent
     if not folder.is_dir():
         return f"{folder} is a file"
-    # The only sure test, also on a disk that is mounted for reading only.
-    with tempfile.TemporaryFile(dir=folder):
-        return None
+    return None if os.access(folder, os.W_OK | os.X_OK) else f"{folder} is not writable"

@@ -7,7 +7,7 @@ from PIL import Image
 
 from wsss_zoo.files.atomic import replacing
 from wsss_zoo.files.decoding import UInt8Array, open_image, read_rgb
-from wsss_zoo.files.pixels import PixelOptions
+from wsss_zoo.files.images.pixels import PixelOptions
 from wsss_zoo.files.pseudo_labels import label_path
 
 # A weak map is no map of fewer bits.
@@ -32,6 +32,10 @@ def read_saliency_map(path: Path) -> UInt8Array:
             values but 0 and 1.
     """
     image = open_image(str(path))
+    if image.mode == "F":
+        raise ValueError(
+            f"{path} has floating-point pixels, which have no defined white; save it with 8 bits"
+        )
     highest = int(np.asarray(image).max()) if image.mode.startswith("I") else 0
     if 0 < highest < 256:
         raise ValueError(

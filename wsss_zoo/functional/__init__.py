@@ -4,8 +4,8 @@ All raise a ValueError for arguments outside the documented shapes, types and ra
 section lists further errors.
 """
 
-from wsss_zoo.files.outlines import mask_polygons, polygon_mask
-from wsss_zoo.files.run_lengths import decode_brush, decode_rows, encode_brush, encode_rows
+from wsss_zoo.files.shapes.outlines import mask_polygons, polygon_mask
+from wsss_zoo.files.shapes.run_lengths import decode_brush, decode_rows, encode_brush, encode_rows
 from wsss_zoo.functional.cams.calibrated_fusion import calibrated_fusion
 from wsss_zoo.functional.cams.cam import (
     cam_to_label,

@@ -9,7 +9,7 @@ import numpy as np
 from wsss_zoo.data.formats.annotated_image import AnnotatedImage, Crop, Points, Shape
 from wsss_zoo.data.formats.image_index import ImageFile, ImageIndex, id_of
 from wsss_zoo.data.formats.labelme import embedded_size
-from wsss_zoo.files.outlines import BoolArray
+from wsss_zoo.files.shapes.outlines import BoolArray
 
 
 @dataclass(frozen=True)

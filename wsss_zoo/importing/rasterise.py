@@ -11,7 +11,7 @@ import numpy as np
 from wsss_zoo.data.formats.annotated_image import AnnotatedImage, Crop, Shape
 from wsss_zoo.data.formats.reading import Reading
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
-from wsss_zoo.files.outlines import mask_polygons
+from wsss_zoo.files.shapes.outlines import mask_polygons
 
 Rest = Literal["background", "unknown"]
 #: Marks pixels that no shape covers; no class has this index.

@@ -67,9 +67,10 @@ class BaseMethod(LightningModule):
     ) -> None:
         super().__init__()
         # Collects the arguments of all subclasses too. The command line and a checkpoint name the
-        # class among them; where nobody does, it is no hyper-parameter.
+        # class among them; where nobody does or it is this very one, it is no hyper-parameter.
         self.save_hyperparameters(ignore=self.fixed_options)
-        if self.hparams.get("_class_path", "") is None:
+        own = f"{type(self).__module__}.{type(self).__qualname__}"
+        if self.hparams.get("_class_path", "") in (None, own):
             del self.hparams["_class_path"]
             self.save_hyperparameters(ignore=[*self.fixed_options, "_class_path"])
         check_choices(self.option_types(), self.hparams)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from wsss_zoo.modules.hub import without_retries
+from wsss_zoo.modules.downloads import without_retries
 from wsss_zoo.modules.vgg import VGG16
 from wsss_zoo.modules.weights import canonical, load_backbone_weights
 

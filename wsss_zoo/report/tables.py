@@ -58,11 +58,11 @@ def print_comparison(comparison: Comparison, console: Console, rows: int = 60) -
     if len(comparison.rows) > rows:
         console.print(f"and {len(comparison.rows) - rows} more groups; all are in the files")
     console.print(_text(caption(comparison), "dim"))
-    lines = [*comparison.problems, *comparison.problems_of_runs()]
-    for line in lines[:_SHOWN_PROBLEMS]:
-        console.print(_text(f"! {line}", "yellow"), soft_wrap=True)
-    if len(lines) > _SHOWN_PROBLEMS:
-        console.print(f"and {len(lines) - _SHOWN_PROBLEMS} more; all are in the files")
+    problems = [*comparison.problems, *comparison.problems_of_runs()]
+    for problem in problems[:_SHOWN_PROBLEMS]:
+        console.print(_text(f"! {problem}", "yellow"), soft_wrap=True)
+    if len(problems) > _SHOWN_PROBLEMS:
+        console.print(f"and {len(problems) - _SHOWN_PROBLEMS} more; all are in the files")
 
 
 def _fitting(header: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> int:

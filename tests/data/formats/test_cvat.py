@@ -7,7 +7,7 @@ from PIL import Image
 from tests.data.formats.exports import cvat
 from tests.each import each
 from wsss_zoo.data.formats import read_annotations
-from wsss_zoo.files.outlines import polygon_mask
+from wsss_zoo.files.shapes.outlines import polygon_mask
 
 
 def read_shapes(path, shapes):

@@ -7,7 +7,7 @@ import pytest
 from tests.data.formats.exports import labelme, labelme_shape, png, save_image
 from tests.each import each
 from wsss_zoo.data.formats import read_annotations
-from wsss_zoo.files.outlines import polygon_mask
+from wsss_zoo.files.shapes.outlines import polygon_mask
 
 SQUARE = [[10, 10], [30, 10], [30, 30], [10, 30]]
 

@@ -6,8 +6,8 @@ import pytest
 from tests.data.formats.exports import labelstudio, result, save_image, task
 from tests.each import each
 from wsss_zoo.data.formats import read_annotations
-from wsss_zoo.files.outlines import polygon_mask
-from wsss_zoo.files.run_lengths import encode_brush
+from wsss_zoo.files.shapes.outlines import polygon_mask
+from wsss_zoo.files.shapes.run_lengths import encode_brush
 
 TRIANGLE = {"points": [[10, 10], [50, 10], [50, 50]], "closed": True, "polygonlabels": ["cat"]}
 

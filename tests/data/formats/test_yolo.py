@@ -3,7 +3,7 @@ import pytest
 from tests.data.formats.exports import save_image
 from tests.each import each
 from wsss_zoo.data.formats import read_annotations
-from wsss_zoo.files.outlines import polygon_mask
+from wsss_zoo.files.shapes.outlines import polygon_mask
 
 
 def data_set(root, labels, yaml="names: [cat, dog]\ntrain: images/train\nval: images/val\n"):

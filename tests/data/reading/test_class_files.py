@@ -4,7 +4,7 @@ import pytest
 
 from tests.each import each
 from wsss_zoo.data.reading.class_files import check_background, find_class_file, read_class_file
-from wsss_zoo.files.pixels import PixelOptions
+from wsss_zoo.files.images.pixels import PixelOptions
 
 COLORS = {(0, 0, 0): 0, (128, 0, 0): 1, (0, 128, 0): 2}
 

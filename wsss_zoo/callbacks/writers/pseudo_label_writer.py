@@ -121,14 +121,14 @@ class PseudoLabelWriter(MeasuredWriter):
             return
         data = data_of(trainer, "PseudoLabelWriter")
         self._label_options, self._threshold = self._checked_options(pl_module), None
-        check_saliency(self.cam_options.saliency_dir, data.predict_ids())
-        self.segments.check(data.predict_ids())
         check_tags(pl_module, data)
         self._directory = Path(self.out_dir or Path(trainer.default_root_dir) / "pseudo_labels")
         read = label_folders_read(trainer, data)
         read["labels.saliency_dir"] = self.cam_options.saliency_dir
         read["labels.segments_dir"] = self.segments.directory
         check_is_no_input(self._directory, read, self.contents.choose)
+        check_saliency(self.cam_options.saliency_dir, data.predict_ids())
+        self.segments.check(data.predict_ids())
         if not getattr(trainer, "fast_dev_run", False):
             self._leave_out_done(trainer, pl_module, data)
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wsss_zoo.files.outlines import BoolArray, polygon_crop
+from wsss_zoo.files.shapes.outlines import BoolArray, polygon_crop
 
 Kind = Literal["polygon", "mask", "box", "stroke", "point", "tag", "ignore"]
 Points = NDArray[np.float64]

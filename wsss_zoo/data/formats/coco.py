@@ -23,8 +23,8 @@ from wsss_zoo.data.formats.reading import (
 )
 from wsss_zoo.data.formats.segments import Labeled, bridge
 from wsss_zoo.files.atomic import write_atomic
-from wsss_zoo.files.outlines import ring_area
-from wsss_zoo.files.run_lengths import decode_columns, encode_columns
+from wsss_zoo.files.shapes.outlines import ring_area
+from wsss_zoo.files.shapes.run_lengths import decode_columns, encode_columns
 
 #: Folders whose names are splits: Roboflow writes a file into each.
 _SPLITS = {"train", "valid", "val", "test"}

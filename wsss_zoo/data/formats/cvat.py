@@ -26,7 +26,7 @@ from wsss_zoo.data.formats.reading import (
 from wsss_zoo.data.formats.segments import Labeled, bridge
 from wsss_zoo.data.formats.xml_files import read_children, root_tag
 from wsss_zoo.files.atomic import write_atomic
-from wsss_zoo.files.run_lengths import decode_rows, encode_rows
+from wsss_zoo.files.shapes.run_lengths import decode_rows, encode_rows
 
 _LEFT_OUT = {"cuboid", "skeleton"}
 

@@ -8,7 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from wsss_zoo.files.decoding import readable_suffixes
-from wsss_zoo.files.image_header import image_header
+from wsss_zoo.files.images.image_header import image_header
 from wsss_zoo.files.listing import list_files
 from wsss_zoo.files.text import Report, id_problem, normalise, raise_problem
 

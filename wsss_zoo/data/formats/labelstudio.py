@@ -34,7 +34,7 @@ from wsss_zoo.data.formats.segments import Labeled, bridge
 from wsss_zoo.data.formats.xml_files import read_children
 from wsss_zoo.files.atomic import write_atomic
 from wsss_zoo.files.decoding import readable_suffixes
-from wsss_zoo.files.run_lengths import decode_brush, encode_brush
+from wsss_zoo.files.shapes.run_lengths import decode_brush, encode_brush
 from wsss_zoo.files.text import normalise
 
 #: The labelling interface, beside the export: it gives the classes their order.

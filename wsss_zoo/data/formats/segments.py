@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from wsss_zoo.data.formats.annotated_image import Crop
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
-from wsss_zoo.files.outlines import Ring, mask_polygons, polygon_mask, ring_area
+from wsss_zoo.files.shapes.outlines import Ring, mask_polygons, polygon_mask, ring_area
 
 #: Pixels that a simplified polygon may be away from its mask, where a tool takes no masks.
 DEFAULT_TOLERANCE = 0.5

@@ -19,7 +19,7 @@ from wsss_zoo.data.formats.reading import (
 )
 from wsss_zoo.data.formats.segments import Labeled, bridge
 from wsss_zoo.files.atomic import write_atomic
-from wsss_zoo.files.outlines import ring_area
+from wsss_zoo.files.shapes.outlines import ring_area
 from wsss_zoo.files.text import normalise, read_text
 
 #: What the file that names classes and splits may be called.

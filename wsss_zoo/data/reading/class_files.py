@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from wsss_zoo.data.reading.class_entries import ClassEntry, Color, read_json_list, read_lines
+from wsss_zoo.files.images.pixels import AS_STORED, PixelOptions, make_pixel_options
 from wsss_zoo.files.listing import find_one
-from wsss_zoo.files.pixels import AS_STORED, PixelOptions, make_pixel_options
 
 _IGNORED_NAME = "ignore"
 # What tools call pixels that have no class, less underscores; labelme begins its list with it.

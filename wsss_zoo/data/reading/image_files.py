@@ -20,7 +20,7 @@ from wsss_zoo.files.decoding import (
     read_rgb,
     undecided_problem,
 )
-from wsss_zoo.files.pixels import AS_STORED, PixelOptions
+from wsss_zoo.files.images.pixels import AS_STORED, PixelOptions
 
 logger = logging.getLogger(__name__)
 

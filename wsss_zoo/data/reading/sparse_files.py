@@ -14,7 +14,7 @@ from wsss_zoo.data.reading.image_files import ImageFiles, size_problem
 from wsss_zoo.data.reading.shape_files import SHAPE_FILES, Shape, read_shape_files
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array, readable_suffixes
 from wsss_zoo.files.listing import ids_by_name, list_files
-from wsss_zoo.files.outlines import polygon_mask
+from wsss_zoo.files.shapes.outlines import polygon_mask
 from wsss_zoo.files.text import Report, raise_problem
 from wsss_zoo.functional.sparse.drawing import disc_mask, draw_strokes
 

@@ -22,8 +22,8 @@ from wsss_zoo.data.reading.sparse_files import SparseSource, open_sparse_files
 from wsss_zoo.data.reading.splits import find_by_end, read_split
 from wsss_zoo.data.reading.tag_files import TAG_FILES, Tags, read_tag_file
 from wsss_zoo.files.decoding import heif_hint, readable_suffixes
+from wsss_zoo.files.images.pixels import PixelOptions, make_pixel_options
 from wsss_zoo.files.listing import Listing, find_one, ids_by_name, list_files
-from wsss_zoo.files.pixels import PixelOptions, make_pixel_options
 from wsss_zoo.files.text import Report, raise_problem
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import torch
 import wsss_zoo.methods  # noqa: F401  (importing is what makes the methods known)
 from wsss_zoo.arguments.checks import loaded_class, subclasses
 from wsss_zoo.data.reading.class_files import read_class_file
-from wsss_zoo.files.pixels import AS_STORED, PixelOptions, options_from_state
+from wsss_zoo.files.images.pixels import AS_STORED, PixelOptions, options_from_state
 from wsss_zoo.methods.base import BaseMethod, without_start_weights
 from wsss_zoo.runs.checkpoints.checkpoint import data_state, read_checkpoint
 

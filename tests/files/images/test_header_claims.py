@@ -8,8 +8,8 @@ import tifffile
 from PIL import Image
 
 from tests.each import each
-from wsss_zoo.files import header_claims
 from wsss_zoo.files.decoding import examine_image, image_size_of, read_index_mask, read_rgb
+from wsss_zoo.files.images import header_claims
 
 WIDTH, HEIGHT = 60_000, 50_000
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from wsss_zoo.files.pixels import PixelsRefusedError
-from wsss_zoo.files.stored import StoredImage, has_frames
+from wsss_zoo.files.images.pixels import PixelsRefusedError
+from wsss_zoo.files.images.stored import StoredImage, has_frames
 
 # Formats without losses; TIFF and WebP depend on the file.
 _LOSSLESS = {

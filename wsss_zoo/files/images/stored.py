@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from wsss_zoo.files.header_claims import check_claim
-from wsss_zoo.files.pixels import PixelsRefusedError, Range
+from wsss_zoo.files.images.header_claims import check_claim
+from wsss_zoo.files.images.pixels import PixelsRefusedError, Range
 
 # Numbers of TIFF's tags.
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wsss_zoo.files.outlines import BoolArray
+from wsss_zoo.files.shapes.outlines import BoolArray
 
 # Bits of a run's length in Label Studio's code, by the index that stands before it.
 _SIZES = (3, 4, 8, 16)
@@ -162,6 +162,8 @@ def _as_counts(counts: Sequence[Any]) -> NDArray[np.int64]:
         runs = np.array(None)
     if runs.size == 0:
         return np.zeros(0, np.int64)
+    if any(isinstance(count, bool) for count in counts):
+        raise ValueError("the run lengths hold true or false, no whole number; export them again")
     if runs.ndim != 1 or runs.dtype.kind not in "iuf":
         raise ValueError("the run lengths are no list of numbers; export the mask again")
     if not ((runs >= 0) & (runs <= _LONGEST) & (runs == np.floor(runs))).all():

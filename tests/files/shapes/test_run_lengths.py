@@ -3,8 +3,8 @@ import pytest
 from pycocotools import mask as coco
 
 from tests.each import each
-from tests.files.test_outlines import masks
-from wsss_zoo.files.run_lengths import decode_columns, encode_columns
+from tests.files.shapes.test_outlines import masks
+from wsss_zoo.files.shapes.run_lengths import decode_columns, encode_columns
 from wsss_zoo.functional import decode_brush, decode_rows, encode_brush, encode_rows
 
 

@@ -102,7 +102,7 @@ def test_many_crossings_are_shared_out(monkeypatch):
     ring = np.random.default_rng(4).uniform(-5, 45, (60, 2))
     mask = polygon_mask([ring], 40, 40)
     for crossings in (1, 7, 100):
-        monkeypatch.setattr("wsss_zoo.files.outlines._CROSSINGS", crossings)
+        monkeypatch.setattr("wsss_zoo.files.shapes.outlines._CROSSINGS", crossings)
         np.testing.assert_array_equal(polygon_mask([ring], 40, 40), mask)
 
 

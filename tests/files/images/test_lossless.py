@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.each import each
 from wsss_zoo.files.decoding import open_mask, read_index_mask, readable_suffixes
-from wsss_zoo.files.lossless import is_lossless_webp
+from wsss_zoo.files.images.lossless import is_lossless_webp
 
 VALUES = np.random.default_rng(0).integers(0, 4, (32, 48), dtype=np.uint8)
 

@@ -1,0 +1,1 @@
+"""Codes of shapes: outlines and runs of pixels."""
