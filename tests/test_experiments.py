@@ -226,6 +226,8 @@ def step_options(settings, folder: Path) -> list[str]:
         options = [token for pair in pairs if pair[0] not in NO_NETWORK for token in pair]
         options += ["--data.graph_dir", graphs]
     options += of_method(settings["model"]["class_path"])
+    if getattr(wsss_zoo, settings["model"]["class_path"]).supervision == "semi":
+        options += ["--data.labeled_split", "0.5"]
     if "saliency_dir" in settings.get("labels", {}):
         for image_id in ids:
             maps = Path(settings["labels"]["saliency_dir"])

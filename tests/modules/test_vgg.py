@@ -150,7 +150,7 @@ def test_imagenet_weights_are_timms_and_loaded_only_when_asked_for(network, monk
         raise OSError("no network")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(RuntimeError, match="'vgg16': .*; give weights the path"):
+    with pytest.raises(RuntimeError, match=r"'vgg16': .*; give weights the path"):
         Backbone("vgg16", "imagenet", output_stride=8)
 
 

@@ -293,7 +293,8 @@ class ZooCLI(LightningCLI):
         kind = loaded_class(BaseDataModule, data.class_path)
         share = getattr(kind, "semi_share", None)
         given = data.init_args
-        chosen = given.get("labeled_split") is None and given.get("unlabeled_split") is None
+        lists = ("labeled_split", "unlabeled_split", "pseudo_label_dir")
+        chosen = all(given.get(name) is None for name in lists)
         if share is not None and chosen and given.supervision == "semi":
             given.labeled_split = share
             text = "%s chooses a labelled share of %g; another: --data.labeled_split"

@@ -126,3 +126,6 @@ def test_a_tagged_class_without_any_pixel_is_named(tmp_path, caplog):
     # A label of base classes says nothing about novel ones.
     training_set(tmp_path, novel_classes=data.fg_names[:1], **options)
     assert "pixel of" not in caplog.text
+    novel = [name for name, count in zip(data.fg_names[1:], tagged[1:], strict=True) if count][:2]
+    with pytest.raises(ValueError, match=rf"pixel of a novel class: '{novel[0]}' .*for longer"):
+        training_set(tmp_path, novel_classes=novel, **options)

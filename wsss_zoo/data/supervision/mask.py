@@ -196,14 +196,17 @@ def open_pseudo_labels(
     checks = Checks(True, images.check_masks, images.check_files)
     occurs = check_masks(labels, ids, images.source.image_size, checks)
     if occurs is not None:
-        _warn_of_vanished_classes(images, occurs, [tags[i] for i in ids if i in tags])
+        _check_vanished_classes(images, occurs, [tags[i] for i in ids if i in tags])
     return labels
 
 
-def _warn_of_vanished_classes(
+def _check_vanished_classes(
     images: Catalog, occurs: NDArray[np.bool_], tags: Sequence[NDArray[np.uint8]]
 ) -> None:
-    """Name the tagged classes that have no pixel in any pseudo-label; ``occurs`` is (256,)."""
+    """Name tagged classes without a pixel in any pseudo-label; ``occurs`` is (256,).
+
+    ValueError if all novel classes are among them.
+    """
     counts: list[int] = np.stack(tags).sum(0).tolist() if tags else []
     shown = occurs[int(images.background) :]
     vanished = [
@@ -211,6 +214,12 @@ def _warn_of_vanished_classes(
         for name, count, is_shown in zip(images.fg_names, counts, shown, strict=False)
         if count and not is_shown and name in (images.novel_classes or images.fg_names)
     ]
+    if vanished and len(vanished) == len(images.novel_classes):
+        raise ValueError(
+            f"no pseudo-label has a pixel of a novel class: {', '.join(vanished)}; nothing can be "
+            "learnt of them. Train the network that wrote the labels for longer, or make labels "
+            "from activation maps (CAM)"
+        )
     if vanished:
         logger.warning(
             "no pseudo-label has a pixel of %s, so the network cannot learn this; lower the "
