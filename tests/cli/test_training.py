@@ -74,12 +74,12 @@ def test_an_error_in_a_config_names_the_command(tmp_path, capsys, command):
 
 def test_generated_images_choose_a_labelled_share(tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
-    options = [*tiny(train=16), "--trainer.max_steps", "2", "--trainer.default_root_dir", "run"]
+    options = [*tiny(train=160), "--trainer.max_steps", "2", "--trainer.default_root_dir", "run"]
     assert main(["fit", "--model", "FixMatch", *options]) == 0
     assert "Shapes chooses a labelled share of 0.125" in caplog.text
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert config["data"]["init_args"]["labeled_split"] == 0.125
-    assert len((tmp_path / "run" / "labeled_split.txt").read_text().split()) == 2
+    assert len((tmp_path / "run" / "labeled_split.txt").read_text().split()) == 20
     # A run of two steps has its row.
     rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines()))
     assert [row["step"] for row in rows if row["train/loss"]] == ["1"]
