@@ -523,11 +523,11 @@ def whole_run(tmp_path_factory):
     ("length", "step", "stage", "saved"),
     [
         (EPOCHS, 4, "train", 3),
-        (EPOCHS, 6, "train", 3),
-        (EPOCHS, 8, "train", 7),
-        (EPOCHS, 12, "val", 10),
+        pytest.param(*(EPOCHS, 6, "train", 3), marks=pytest.mark.slow),
+        pytest.param(*(EPOCHS, 8, "train", 7), marks=pytest.mark.slow),
+        pytest.param(*(EPOCHS, 12, "val", 10), marks=pytest.mark.slow),
         (STEPS, 6, "train", 3),
-        (STEPS, 12, "val", 10),
+        pytest.param(*(STEPS, 12, "val", 10), marks=pytest.mark.slow),
     ],
 )
 def test_killed_run_resumes_to_the_same_result(tmp_path, length, step, stage, saved, whole_run):

@@ -60,8 +60,8 @@ TRACED = Counted()
 SAME_NETWORK = {"SelfRegulation features", "SimFormer code"}
 
 
-# One network, two passes, matched queries; the slow cases have them all.
-FORMS = ("Supervised", "FixMatch", "SimFormer")
+# One pass and two; the slow cases have all methods.
+FORMS = ("Supervised", "FixMatch")
 
 
 @pytest.mark.parametrize("case", quick([c for c in CASES if c not in SAME_NETWORK], FORMS))
