@@ -13,7 +13,7 @@ ONE = {"crop_size": 16, "image_size": 32, "batch_size": 1, "num_train": 16, "val
 
 def fit(case, folder, **data):
     quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
-    trainer = Trainer(fast_dev_run=True, accelerator="cpu", **quiet)
+    trainer = Trainer(fast_dev_run=True, accelerator="cpu", default_root_dir=folder, **quiet)
     trainer.fit(make_method(case), make_data(case, folder, **(ONE | data)))
 
 

@@ -17,7 +17,8 @@ _SIXTEEN_BITS = PixelOptions(value_range=(0, 2**16 - 1))
 def write_saliency_map(directory: Path, image_id: str, saliency: UInt8Array) -> None:
     """Write a saliency map, (H, W) uint8; it appears complete or not at all."""
     with replacing(label_path(directory, image_id)) as unfinished:
-        Image.fromarray(saliency).save(unfinished, "PNG")
+        # The default level takes five times as long for files that are hardly smaller.
+        Image.fromarray(saliency).save(unfinished, "PNG", compress_level=1)
 
 
 def read_saliency_map(path: Path) -> UInt8Array:
