@@ -34,11 +34,16 @@ def save_network(
     """
     weight = np.tile(np.reshape(WEIGHTS, (1, 3, 1, 1)), (maps, 1, 1, 1)).astype(np.float32)
     constants = [numpy_helper.from_array(weight, "weight")]
+    # A convolution of an image without a batch would be no network: onnxruntime 1.28 and older abort.
+    batch = "float" if len(shape) == 4 else "batch"
     nodes = [
         helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
-        helper.make_node("Conv", ["float", "weight"], ["sum"]),
+        helper.make_node("Conv", [batch, "weight"], ["sum"]),
         helper.make_node("Sigmoid", ["sum"], ["saliency"]),
     ]
+    if batch == "batch":
+        constants.append(numpy_helper.from_array(np.array([0]), "first"))
+        nodes.insert(1, helper.make_node("Unsqueeze", ["float", "first"], ["batch"]))
     last = "saliency"
     if squeeze:
         constants.append(numpy_helper.from_array(np.array([1]), "axis"))
