@@ -34,7 +34,7 @@ def save_network(
     """
     weight = np.tile(np.reshape(WEIGHTS, (1, 3, 1, 1)), (maps, 1, 1, 1)).astype(np.float32)
     constants = [numpy_helper.from_array(weight, "weight")]
-    # A convolution of an image without a batch would be no network: onnxruntime 1.28 and older abort.
+    # Older versions of onnxruntime abort on a convolution of an image without a batch.
     batch = "float" if len(shape) == 4 else "batch"
     nodes = [
         helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
