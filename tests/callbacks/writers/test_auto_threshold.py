@@ -9,7 +9,7 @@ from tests.callbacks.fakes import IDS, ToyCAM, ToyData, ToySegmenter, trainer_in
 from wsss_zoo.callbacks import PseudoLabelWriter
 from wsss_zoo.callbacks.writers import auto_threshold
 from wsss_zoo.callbacks.writers.auto_threshold import THRESHOLDS
-from wsss_zoo.callbacks.writers.cam_labels import CamLabelOptions, cam_pseudo_label
+from wsss_zoo.callbacks.writers.cam_labels import CamLabelOptions, cam_pseudo_label, refine_cams
 from wsss_zoo.cli import main
 from wsss_zoo.files.pseudo_labels import read_label, read_manifest
 from wsss_zoo.functional import score_separation
@@ -22,30 +22,34 @@ def predict(folder, method, data=None, trainer_options=None, **options):
     trainer.predict(method, datamodule=data or ToyData(), return_predictions=False)
 
 
-def cam_of(data, image_id):
-    sample = data.sample(image_id)
-    return sample["image"] * sample["image_labels"][:, None, None], sample["image_labels"]
+def cam_of(data, image_id, par=False):
+    image, tags = (data.sample(image_id)[name] for name in ("image", "image_labels"))
+    cam = image * tags[:, None, None]
+    return refine_cams(cam[None], tags[None], image[None])[0] if par else cam, tags
 
 
-def best_by_a_loop(data, ids):
+def best_by_a_loop(data, ids, par=False):
     total = np.zeros(len(THRESHOLDS))
     for image_id in ids:
-        cam, tags = cam_of(data, image_id)
+        cam, tags = cam_of(data, image_id, par)
         if tags.any():
             total += score_separation(cam.amax(0), torch.tensor(THRESHOLDS)).numpy()
     return THRESHOLDS[int(total.argmax())]
 
 
-def test_labels_are_cut_at_the_threshold_of_the_maps(tmp_path):
+@pytest.mark.parametrize("par", [False, True])
+def test_labels_are_cut_at_the_threshold_of_the_maps(tmp_path, par):
+    """With PAR of the refined maps, which are those that are cut."""
     data = ToyData(masks=False)
-    predict(tmp_path, ToyCAM(), data)
-    folder, expected = tmp_path / "pseudo_labels", best_by_a_loop(data, IDS)
+    predict(tmp_path, ToyCAM(), data, par=par)
+    folder, expected = tmp_path / "pseudo_labels", best_by_a_loop(data, IDS, par)
+    assert (best_by_a_loop(data, IDS) == expected) is not par
     written = json.loads((folder / "threshold.json").read_text())
     assert written["bg_threshold"] == expected
     assert written["images"] == sum(data.image_labels_of(i).any() for i in IDS)
     assert max(written["separation"]) == written["separation"][THRESHOLDS.index(expected)]
     for image_id in IDS:
-        cam, tags = cam_of(data, image_id)
+        cam, tags = cam_of(data, image_id, par)
         label = cam_pseudo_label(cam, tags, CamLabelOptions(bg_threshold=expected))
         np.testing.assert_array_equal(read_label(folder, image_id), label)
     assert read_manifest(folder).options["bg_threshold"] == "auto"

@@ -12,6 +12,7 @@ from torch import Tensor
 from wsss_zoo.callbacks.metrics.label_estimate import sampled_ids
 from wsss_zoo.callbacks.metrics.publishing import sum_over_ranks
 from wsss_zoo.callbacks.outputs import from_outputs
+from wsss_zoo.callbacks.writers.cam_labels import refine_cams
 from wsss_zoo.contract import DataModule
 from wsss_zoo.drawing.threshold_curve import draw_threshold
 from wsss_zoo.files.atomic import read_json, write_atomic, write_json
@@ -58,11 +59,17 @@ def read_threshold(directory: Path) -> float | None:
 
 
 def choose_threshold(
-    trainer: Trainer, module: LightningModule, data: DataModule, count: int = _IMAGES
+    trainer: Trainer,
+    module: LightningModule,
+    data: DataModule,
+    count: int = _IMAGES,
+    *,
+    par: bool = False,
 ) -> ThresholdChoice:
     """Choose the background threshold by the maps of some tagged images of the prediction.
 
-    These are at most ``count`` images, chosen by their ids. Each rank takes a share of them; all
+    These are at most ``count`` images, chosen by their ids. With ``par`` their maps are refined, as
+    those are that will be cut. Each rank takes a share of them; all
     get the same result. Call it once the prediction has begun.
 
     Raises:
@@ -74,7 +81,7 @@ def choose_threshold(
     total = torch.zeros(len(THRESHOLDS) + 1, dtype=torch.int64)
     thresholds = torch.tensor(THRESHOLDS)
     for image_id in chosen[trainer.global_rank :: trainer.world_size]:
-        scores = _strongest_scores(trainer, module, data, image_id)
+        scores = _strongest_scores(trainer, module, data, image_id, par)
         if scores is not None:
             shares = score_separation(scores, thresholds)
             total[:-1] += (shares * _UNIT).round().long()
@@ -97,7 +104,7 @@ def _may_have_tags(data: DataModule, image_id: str) -> bool:
 
 
 def _strongest_scores(
-    trainer: Trainer, module: LightningModule, data: DataModule, image_id: str
+    trainer: Trainer, module: LightningModule, data: DataModule, image_id: str, par: bool
 ) -> Tensor | None:
     """Highest score of each pixel among the tagged classes, (H, W) on the CPU; None without."""
     tags = _tags_of(data, image_id)
@@ -108,7 +115,8 @@ def _strongest_scores(
     batch = trainer.precision_plugin.convert_input(batch)
     batch = trainer.strategy.batch_to_device(batch)
     outputs = trainer.strategy.predict_step(batch, 0)
-    cam = from_outputs(outputs, "cam", module, "predict")[0]
+    cams = from_outputs(outputs, "cam", module, "predict")
+    cam = (refine_cams(cams, batch["image_labels"], batch["image"]) if par else cams)[0]
     return cam[tags.nonzero()[:, 0].to(cam.device)].float().amax(0).cpu()
 
 

@@ -230,7 +230,8 @@ class PseudoLabelWriter(MeasuredWriter):
         if found is not None:
             return found
         count = {} if self._open else {"count": 1}
-        choice = choose_threshold(trainer, module, data_of(trainer, "PseudoLabelWriter"), **count)
+        data, par = data_of(trainer, "PseudoLabelWriter"), self.cam_options.par
+        choice = choose_threshold(trainer, module, data, **count, par=par)
         if self._open and trainer.is_global_zero:
             choice.write(self._directory, Path(trainer.default_root_dir))
         return choice.threshold
