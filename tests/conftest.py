@@ -1,4 +1,6 @@
-"""Order of the tests."""
+"""Order of the tests, and what is said while they run."""
+
+import os
 
 import pytest
 
@@ -22,3 +24,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take the longest."""
     place = {name: index for index, name in enumerate(_FIRST)}
     items.sort(key=lambda item: place.get(item.path.name, len(_FIRST)))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Say which test failed as soon as it did: the summary comes only if the run reaches its end."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        print(f"\nFAILED {report.nodeid} ({report.when})\n{report.longreprtext[-3000:]}", flush=True)
