@@ -54,7 +54,7 @@ SHORTER = {
         ("make_trainer(120", "make_trainer(4"),
     ],
     "02_compare_methods": [
-        ("num_train=600, num_val=90", "num_train=200, num_val=20"),
+        ("num_train=600, num_val=90", "num_train=200, num_val=40"),
         ("range(3)", "range(2)"),
         ("max_steps: 60", "max_steps: 4"),
         ("val_check_interval: 20", "val_check_interval: 2"),
