@@ -1,5 +1,6 @@
 """Order of the tests, and what is said while they run."""
 
+import gc
 import os
 
 import pytest
@@ -18,6 +19,10 @@ _FIRST = [
     "test_export.py",
     "test_command.py",
 ]
+
+# A forked process has the objects of this one, but not its threads: an ONNX session that is garbage
+# would wait for its threads forever.
+os.register_at_fork(after_in_child=gc.freeze)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -33,7 +33,7 @@ class LateLoader(DataLoader[Sample]):
     def __iter__(self) -> Iterator[Sample]:  # type: ignore[override]
         was_enabled = gc.isenabled()
         # What is garbage here may wait for threads when it is freed, such as an ONNX session. A
-        # forked worker has none of these threads: it must not free it. See `_begin_worker`.
+        # forked worker has none of these threads: it must not free it. See `begin_worker`.
         gc.disable()
         try:
             iterator = super().__iter__()
@@ -137,14 +137,14 @@ def _loader(dataset: Dataset[Sample], num_workers: int, **arguments: Any) -> Dat
         pin_memory=torch.cuda.is_available(),
         # Workers would otherwise be seeded from, and so advance, the global generator.
         generator=torch.Generator().manual_seed(0),
-        worker_init_fn=_begin_worker,
+        worker_init_fn=begin_worker,
         # A data set whose samples are no mere tensors says how they become a batch.
         collate_fn=getattr(dataset, "collate", None),
         **arguments,
     )
 
 
-def _begin_worker(worker: int) -> None:
+def begin_worker(worker: int) -> None:
     """Leave to the main process what is its own.
 
     Its objects are never freed here. Ctrl-C, which reaches all processes of a terminal, is ignored:
