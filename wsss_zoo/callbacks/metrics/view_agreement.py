@@ -80,4 +80,4 @@ def agreement(label: UInt8Array, other: UInt8Array) -> float:
 
 def _smaller(image: UInt8Array) -> UInt8Array:
     height, width = (max(1, round(side * SCALE)) for side in image.shape[:2])
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
