@@ -84,7 +84,7 @@ _SWITCHES = {
 }
 
 
-# What Lightning says before every run: of the machine, and of models that it cannot count.
+# What Lightning says before every run: of the machine, and of the checkpoint that was named.
 _NOISE = (
     "Tip: For seamless",
     "GPU available: False",
@@ -92,6 +92,8 @@ _NOISE = (
     "HPU available: False",
     "LOCAL_RANK: 0",
     "Seed set to",
+    "Restoring states from the checkpoint",
+    "Loaded model weights from the checkpoint",
 )
 
 

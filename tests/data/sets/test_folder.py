@@ -382,6 +382,14 @@ def test_masks_of_black_and_white(folder_root, caplog):
     assert "besides index 0" not in caplog.text
 
 
+def test_masks_of_background_alone_hold_no_255(folder_root, caplog):
+    for number in range(4):
+        save_mask(folder_root / "masks" / f"img {number}.png", [0])
+    Folder(str(folder_root), val_fraction=0).setup("fit")
+    assert "besides index 0, first" in caplog.text
+    assert "255" not in caplog.text
+
+
 def test_ids_of_a_list_stay_in_the_root(folder_root):
     listed(folder_root, train=["img 0", "../../secret"])
     with pytest.raises(ValueError, match=r"train\.txt: id '\.\./\.\./secret' leads out of"):
