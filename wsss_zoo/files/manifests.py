@@ -146,11 +146,19 @@ def begin_folder_of(
 
 def find_manifest(path: Path) -> Manifest | None:
     """Read a manifest; None if there is no such file, ValueError if it is none."""
+    content: Any = None
     try:
-        manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        manifest = Manifest(**content)
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, RecursionError) as error:
+        writer = content.get("written_by") if isinstance(content, dict) else None
+        if isinstance(writer, str):
+            raise ValueError(
+                f"{path.parent} was written by {writer[:80]!r} and has no pseudo-labels; give a "
+                "folder of 'wsss-zoo predict'"
+            ) from error
         raise ValueError(f"{path} is no manifest ({error}); delete the folder") from error
     for field, value in vars(manifest).items():
         names = value if field == "class_names" and isinstance(value, list) else []

@@ -107,14 +107,17 @@ LINES = {
     "Supervised": "Supervised trains on 8 images with masks of Shapes; 4 steps (1 epochs of 4); "
     "validation on 2 images after every epoch",
     "CAM": "CAM trains on 8 images with tags of Shapes; 4 steps (1 epochs of 4); validation",
-    "FixMatch": "FixMatch trains on 4 images with masks and 4 images without masks of Shapes; 4 ",
+    "FixMatch": "FixMatch trains on 4 images with masks and 4 images without masks of Shapes; 4 "
+    "steps (1 epochs of 4); no validation",
     "CPC": "CPC trains on 8 images without labels of Shapes; 4 steps (1 epochs of 4); validation",
 }
 
 
 @pytest.mark.parametrize("model", quick(LINES, {"Supervised", "FixMatch"}))
 def test_one_line_before_and_the_next_commands_after(model, tmp_path, caplog, capfd):
-    own = {"FixMatch": ["--data.labeled_split", "0.5"]}.get(model, [])
+    # A check after more epochs than there are is never made.
+    often = ["--trainer.check_val_every_n_epoch", "1000"]
+    own = {"FixMatch": ["--data.labeled_split", "0.5", *often]}.get(model, [])
     if model == "CPC":
         own = ["--model.patch_size", "8", "--model.patch_stride", "8", "--model.val_size", "32"]
     with caplog.at_level(logging.INFO):
