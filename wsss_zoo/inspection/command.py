@@ -168,7 +168,8 @@ def _tile(image_id: str, data: BaseDataModule, found: Inspection) -> Tile:
     if image_id in found.pseudo:
         iou = found.pseudo[image_id][1]
         note = "" if math.isnan(iou) else f"mean IoU {iou:.2f}"
-        return Tile(image_id, image, shown_labels(data).read_mask(image_id), tags, note)
+        label = shown_labels(data).read_mask(image_id)
+        return Tile(image_id, image, label, tags, note=note)
     mask = data.read_mask(image_id) if found.is_masked(image_id) else None
     return Tile(image_id, image, mask, tags, _warning(image_id, found))
 

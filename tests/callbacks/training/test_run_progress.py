@@ -108,7 +108,7 @@ LINES = {
     "validation on 2 images after every epoch",
     "CAM": "CAM trains on 8 images with tags of Shapes; 4 steps (1 epochs of 4); validation",
     "FixMatch": "FixMatch trains on 4 images with masks and 4 images without masks of Shapes; 4 "
-    "steps (1 epochs of 4); no validation",
+    "steps (2 epochs of 2); no validation",
     "CPC": "CPC trains on 8 images without labels of Shapes; 4 steps (1 epochs of 4); validation",
 }
 

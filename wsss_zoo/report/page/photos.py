@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import yaml
@@ -10,9 +10,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsss_zoo.runs.folder import CONFIG
-
-if TYPE_CHECKING:
-    from wsss_zoo.data import BaseDataModule
 
 Photo = tuple[NDArray[Any], NDArray[Any] | None]
 
@@ -47,7 +44,7 @@ def read_masks(
         return {}
 
 
-def _open_data(run: Path) -> "BaseDataModule":
+def _open_data(run: Path) -> Any:  # the data module of any data set
     # Only here: it takes torch.
     from wsss_zoo.runs.data import make_data
 
