@@ -244,8 +244,13 @@ def test_masks_of_label_are_shown_too(folder_root, out, tmp_path, capsys):
     pseudo_labels(folder_root, folder / "masks")
     (folder / "masks" / "manifest.json").unlink()
     (folder / "manifest.json").write_text('{"written_by": "wsss-zoo label"}')
-    assert run(folder_root, out, "--data.pseudo_label_dir", folder, "--data.val_fraction", "0") == 1
+    options = ["--data.val_fraction", "0", "--data.pseudo_label_dir"]
+    assert run(folder_root, out, *options, str(folder)) == 1
     text = capsys.readouterr().out
     assert "pseudo-labels of 4 images, mean IoU 0.6667 over the 3 with a mask" in text
     assert "was written by 'wsss-zoo label'" in text
     assert out.exists()
+    assert run(folder_root, out, *options, str(folder_root / "images")) == 1
+    assert "no label map <id>.png has the name of an image" in capsys.readouterr().out
+    assert run(folder_root, out, *options, "nowhere") == 1
+    assert "nowhere does not exist, or is no folder" in capsys.readouterr().out

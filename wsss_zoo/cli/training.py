@@ -92,6 +92,7 @@ _NOISE = (
     "HPU available: False",
     "LOCAL_RANK: 0",
     "Seed set to",
+    "Loading `train_dataloader` to estimate",
     "`Trainer(val_check_interval=1.0)` was configured",
     "Restoring states from the checkpoint",
     "Loaded model weights from the checkpoint",

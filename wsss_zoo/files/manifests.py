@@ -71,10 +71,15 @@ def read_manifest_of(
     """Read the manifest of a finished folder and check it against the classes of a data set.
 
     Raises:
-        FileNotFoundError: If there is no manifest: the folder is unfinished or somebody else's.
+        FileNotFoundError: If there is no folder, or no manifest: it is unfinished or somebody
+            else's.
         ValueError: If the manifest is damaged, has other names than ``class_names`` (None accepts
             any), or another number of files than the folder.
     """
+    if not directory.is_dir():
+        raise FileNotFoundError(
+            f"{directory} does not exist, or is no folder; 'wsss-zoo predict' writes {contents.name}"
+        )
     manifest = find_manifest(directory / MANIFEST)
     if manifest is None:
         started = " (a run began it: the same command, started again, finishes it)"
