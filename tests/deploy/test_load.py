@@ -131,7 +131,7 @@ def test_what_is_no_photograph(segmenter, image, tmp_path):
     with pytest.raises(OSError, match=r"none\.jpg"):
         segmenter(tmp_path / "none.jpg")
     for thing in (None, 5, b"jpg"):
-        with pytest.raises(TypeError, match="the image is of type .*; give a file, a PIL picture"):
+        with pytest.raises(TypeError, match=r"the image is of type .*; give a file, a PIL picture"):
             segmenter(thing)
 
 

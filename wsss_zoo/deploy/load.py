@@ -222,8 +222,8 @@ def to_rgb(image: Photo, pixels_of_files: PixelOptions = AS_STORED) -> UInt8Arra
         return np.array(upright.convert("RGB"))
     if not isinstance(image, Tensor | np.ndarray):
         raise TypeError(
-            f"the image is of type {type(image).__name__}; give a file, a PIL picture, an array or a "
-            "tensor, or a list of them"
+            f"the image is of type {type(image).__name__}; give a file, a PIL picture, an array or "
+            "a tensor, or a list of them"
         )
     is_tensor = isinstance(image, Tensor)
     pixels = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)

@@ -78,7 +78,7 @@ def read_manifest_of(
     """
     if not directory.is_dir():
         raise FileNotFoundError(
-            f"{directory} does not exist, or is no folder; 'wsss-zoo predict' writes {contents.name}"
+            f"{directory} does not exist, or is no folder; write it with 'wsss-zoo predict'"
         )
     manifest = find_manifest(directory / MANIFEST)
     if manifest is None:
