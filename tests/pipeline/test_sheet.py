@@ -73,6 +73,18 @@ def test_without_masks_the_tags_say_the_classes(tmp_path, monkeypatch):
     assert np.any(tags, axis=0).tolist() == [True] * data.num_fg_classes
 
 
+def test_a_mask_that_no_step_has_read_spoils_no_sheet(tmp_path, monkeypatch):
+    ids = Shapes(**OPTIONS).ids_of("train")[:3]
+    labels = {image_id: np.zeros((32, 32), np.uint8) for image_id in ids}
+    recipe = Recipe("r", (run_step(tmp_path, "maps", labels),), sheet={"images": "maps"})
+
+    def damaged(self, image_id):
+        raise OSError(f"{image_id} cannot be decoded")
+
+    monkeypatch.setattr(Shapes, "read_mask", damaged)
+    assert [row.truth for row in drawn(monkeypatch, recipe, tmp_path)] == [None] * 3
+
+
 def test_a_note_is_kept_where_a_name_is_long():
     image = np.zeros((32, 32, 3), np.uint8)
     row = SheetRow("a very long name of an image " * 3, image, note="mean IoU 0.25")

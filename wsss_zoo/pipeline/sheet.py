@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,10 +54,11 @@ def _chosen(data: "BaseDataModule", folders: Mapping[str, Path]) -> list[tuple[s
     classes: dict[str, set[str]] = {}
     scores: dict[str, float] = {}
     for image_id in spread(common or ids, _COMPARED):
-        truth = data.read_mask(image_id)
+        truth = _truth(image_id, data)
         classes[image_id] = _classes(image_id, truth, data)
-        if judged is not None and truth is not None:
-            scores[image_id] = image_miou(read_label(judged, image_id), truth)
+        label = None if judged is None else read_label(judged, image_id)
+        if label is not None and truth is not None and label.shape == truth.shape:
+            scores[image_id] = image_miou(label, truth)
     typical, worst = typical_and_worst(classes, scores, _ROWS)
     notes = {image_id: f"mean IoU {score:.2f}" for image_id, score in scores.items()}
     return [(image_id, notes.get(image_id, "")) for image_id in [*typical, *reversed(worst)]]
@@ -95,5 +97,12 @@ def _row(
         for field, folder in folders.items()
         if field != "images"
     }
-    image, truth = data.read_image(image_id), data.read_mask(image_id)
+    image, truth = data.read_image(image_id), _truth(image_id, data)
     return SheetRow(image_id, image, truth=truth, note=note, **maps)
+
+
+def _truth(image_id: str, data: "BaseDataModule") -> NDArray[np.uint8] | None:
+    """The mask of an image; None where there is none, or one that no step has needed so far."""
+    with suppress(OSError, ValueError):
+        return data.read_mask(image_id)
+    return None
