@@ -152,11 +152,16 @@ def test_classes_in_another_order(command, run, capsys):
     assert "(background, fox, crane, panda)" in said
 
 
-def test_classes_of_start_weights_in_another_order(run, tmp_path):
+def test_classes_of_start_weights_in_another_order(run, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "wsss_zoo")
     options = ["--model.init_from", str(run / CHECKPOINT), "--trainer.max_steps", "1"]
     with pytest.raises(ValueError, match=r"init_from .* in another order: class 1 is fox, in the"):
         fit(tmp_path / "r", *options, "--data.classes", "[crane, fox, panda]")
-    fit(tmp_path / "r", *options, "--data.classes", CLASSES)
+    # A file that is not there, nor read: the start weights have the backbone.
+    fit(tmp_path / "r", *options, "--data.classes", CLASSES, "--model.weights", "none.pth")
+    assert "model.weights none.pth is left out: model.init_from has the whole" in caplog.text
+    config = yaml.safe_load((tmp_path / "r/config.yaml").read_text())
+    assert config["model"]["init_args"]["weights"] is None
 
 
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])

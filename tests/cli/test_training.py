@@ -72,6 +72,20 @@ def test_an_error_in_a_config_names_the_command(tmp_path, capsys, command):
     assert f"wsss-zoo {command} --help lists all options" in error
 
 
+def test_a_config_that_is_no_file_of_text(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    said = {"run": "is a folder; it has no config.yaml", "a.png": "is no text file; give one of"}
+    for name, words in said.items():
+        with pytest.raises(SystemExit):
+            main(["predict", "--config", str(tmp_path / name)])
+        assert f"error: --config {tmp_path / name} {words}" in capsys.readouterr().err
+    (tmp_path / "run/config.yaml").touch()
+    with pytest.raises(SystemExit):
+        main(["predict", f"--config={tmp_path / 'run'}"])
+    assert f"give its file, --config {tmp_path / 'run/config.yaml'}" in capsys.readouterr().err
+
+
 def test_generated_images_choose_a_labelled_share(tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     options = [*tiny(train=160), "--trainer.max_steps", "2", "--trainer.default_root_dir", "run"]

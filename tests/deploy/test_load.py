@@ -40,6 +40,7 @@ def test_mask_and_probabilities_are_those_of_the_method(segmenter, image):
     assert len(np.unique(result.mask)) > 1
     assert result.class_names == NAMES
     assert sum(result.shares.values()) == pytest.approx(1)
+    assert {type(share) for share in result.shares.values()} == {float}
     assert all(result.shares[NAMES[i]] == (result.mask == i).mean() for i in np.unique(result.mask))
 
 
@@ -129,6 +130,9 @@ def test_what_is_no_photograph(segmenter, image, tmp_path):
             segmenter(given)
     with pytest.raises(OSError, match=r"none\.jpg"):
         segmenter(tmp_path / "none.jpg")
+    for thing in (None, 5, b"jpg"):
+        with pytest.raises(TypeError, match=r"the image is of type .*; give a file, a PIL picture"):
+            segmenter(thing)
 
 
 def test_what_is_no_option(checkpoint, tmp_path):

@@ -1,6 +1,8 @@
+import math
+
 import pytest
 
-from wsss_zoo.drawing.choice import StreamedChoice, choose_typical, spread
+from wsss_zoo.drawing.choice import StreamedChoice, choose_typical, spread, typical_and_worst
 
 CLASSES = {f"{n:02d}": {"cow"} if n < 17 else set() for n in range(20)} | {"20": {"dog", "cat"}}
 
@@ -48,3 +50,17 @@ def test_images_that_come_one_by_one():
     unscored = [(name, classes, float("nan")) for name, classes, _ in images]
     assert streamed(3, unscored) == ["c", "d", "b"]
     assert streamed(2, [(name, {0, 1}, 0.5) for name in "abcd"]) == ["a", "b"]
+
+
+def test_typical_and_worst_images():
+    classes = {str(n): ["cow"] for n in range(9)} | {"9": ["dog"], "10": []}
+    scores = {str(n): 1 - n / 20 for n in range(9)} | {"9": math.nan}
+    typical, worst = typical_and_worst(classes, scores, 6)
+    assert worst == ["8", "7"]
+    assert "9" in typical
+    assert len(typical) == 4
+    assert not {*typical} & {*worst}
+    assert typical_and_worst(classes, scores, 2)[1] == []
+    assert typical_and_worst({}, {}, 12) == ([], [])
+    few = {"a": [], "b": [], "c": []}
+    assert typical_and_worst(few, {"a": 0.5, "b": 0.25}, 12) == (["a", "c"], ["b"])

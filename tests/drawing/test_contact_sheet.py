@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -77,3 +79,12 @@ def test_long_names_and_odd_shapes_stay_inside():
 def test_no_images():
     with pytest.raises(ValueError, match="needs at least one image"):
         draw_contact_sheet([], NAMES, title="t")
+
+
+def test_a_note_is_no_warning():
+    tile = Tile("a", photo(), tags=["cat"])
+    plain, noted = (
+        draw_contact_sheet([each], NAMES, title="t") for each in (tile, replace(tile, note="IoU 1"))
+    )
+    assert RED not in colors(noted)
+    assert (np.asarray(plain) != np.asarray(noted)).any()

@@ -99,6 +99,13 @@ def test_damaged_manifest_is_named(tmp_path):
             find_manifest(tmp_path / MANIFEST)
 
 
+def test_manifest_of_another_command(tmp_path):
+    """Nothing is to be deleted: the masks are somebody's result."""
+    (tmp_path / MANIFEST).write_text('{"written_by": "wsss-zoo label", "count": 3}')
+    with pytest.raises(ValueError, match="was written by 'wsss-zoo label' and has no pseudo-la"):
+        find_manifest(tmp_path / MANIFEST)
+
+
 def test_ids_that_lead_out():
     assert checked_id("a/b.c") == "a/b.c"
     with pytest.raises(ValueError, match="would lead out of its folder"):

@@ -235,3 +235,22 @@ def test_pseudo_labels_are_shown(folder_root, out, tmp_path, capsys):
     plate = row(text.partition("pseudo-labels of")[2], "plate")
     assert plate[:2] == ["plate", "2"]
     assert out.exists()
+
+
+def test_masks_of_label_are_shown_too(folder_root, out, tmp_path, capsys):
+    from tests.inspection.test_inspection import pseudo_labels
+
+    folder = tmp_path / "labelled"
+    pseudo_labels(folder_root, folder / "masks")
+    (folder / "masks" / "manifest.json").unlink()
+    (folder / "manifest.json").write_text('{"written_by": "wsss-zoo label"}')
+    options = ["--data.val_fraction", "0", "--data.pseudo_label_dir"]
+    assert run(folder_root, out, *options, str(folder)) == 1
+    text = capsys.readouterr().out
+    assert "pseudo-labels of 4 images, mean IoU 0.6667 over the 3 with a mask" in text
+    assert "was written by 'wsss-zoo label'" in text
+    assert out.exists()
+    assert run(folder_root, out, *options, str(folder_root / "images")) == 1
+    assert "no label map <id>.png has the name of an image" in capsys.readouterr().out
+    assert run(folder_root, out, *options, "nowhere") == 1
+    assert "nowhere does not exist, or is no folder" in capsys.readouterr().out

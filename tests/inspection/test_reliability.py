@@ -101,7 +101,7 @@ def test_command(folders, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("damage", "error", "message"),
     [
-        (lambda f: shutil.rmtree(f[0]), FileNotFoundError, "early has no manifest.json"),
+        (lambda f: shutil.rmtree(f[0]), FileNotFoundError, "early does not exist, or is no folder"),
         (lambda f: (f[2] / "manifest.json").unlink(), FileNotFoundError, "late has no manifest"),
         (
             lambda f: write_labels(f[1], 1, IDS, class_names=["background", "cat"]),

@@ -69,6 +69,17 @@ COMMANDS = {
 }
 
 
+class StderrHandler(logging.Handler):
+    """Prints records on the stderr of the moment: above a progress bar, where one is drawn."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        try:
+            print(self.format(record), file=sys.stderr)
+        except Exception:  # as the handlers of logging: it never stops a run
+            self.handleError(record)
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command.
 
@@ -81,7 +92,7 @@ def main(args: Sequence[str] | None = None) -> int:
         Exit code; 0 for success, 1 for a failure. Wrong arguments end the process with code 2.
     """
     if args is None:
-        logging.basicConfig(format="%(message)s")
+        logging.basicConfig(format="%(message)s", handlers=[StderrHandler()])
         logging.getLogger("wsss_zoo").setLevel(logging.INFO)
     arguments = list(sys.argv[1:] if args is None else args)
     name = arguments[0] if arguments else "--help"

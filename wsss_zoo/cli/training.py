@@ -84,7 +84,7 @@ _SWITCHES = {
 }
 
 
-# What Lightning says before every run: of the machine, and of models that it cannot count.
+# What Lightning says before every run: of the machine, and of the checkpoint that was named.
 _NOISE = (
     "Tip: For seamless",
     "GPU available: False",
@@ -92,6 +92,10 @@ _NOISE = (
     "HPU available: False",
     "LOCAL_RANK: 0",
     "Seed set to",
+    "Loading `train_dataloader` to estimate",
+    "`Trainer(val_check_interval=1.0)` was configured",
+    "Restoring states from the checkpoint",
+    "Loaded model weights from the checkpoint",
 )
 
 
@@ -107,6 +111,18 @@ def _validates_as_asked(setting: Setting | None) -> bool:
         return True
     path = Path(setting.source.partition(":")[0])
     return not any(run_folder.is_config_of(path, name) for name in SUBCOMMANDS)
+
+
+def _check_config_file(path: Path) -> None:
+    """Refuse a folder, and a file that is no text, in words that name it."""
+    if path.is_dir():
+        own = path / run_folder.CONFIG
+        remedy = f"give its file, --config {own}" if own.exists() else f"it has no {own.name}"
+        raise ValueError(f"--config {path} is a folder; {remedy}")
+    try:
+        path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--config {path} is no text file; give one of YAML") from error
 
 
 class ZooParser(OneLineErrors, LightningArgumentParser):
@@ -202,6 +218,8 @@ class ZooCLI(LightningCLI):
         # For help, or without its config file, nothing is missing yet.
         partial = {"config", "print_config", "help", "-h", "model.help", "data.help"} & set(given)
         try:
+            for path in filter(Path.exists, map(Path, self._configs)):
+                _check_config_file(path)
             if not partial:
                 check_name("model", given.get("model"), BaseMethod)
                 check_name("data", given.get("data"), BaseDataModule)
@@ -263,11 +281,16 @@ class ZooCLI(LightningCLI):
         """Choose the run's folder; warn before a run is replaced."""
         options, subcommand = self.options, str(self.subcommand)
         options.ckpt_path = self._ckpt_path
+        arguments = options.model.init_args
         if self._ckpt_path and subcommand != "fit":
             # The checkpoint has all weights; those that the run began with may be gone.
-            arguments = options.model.init_args
             for name in filter(is_start_weights, list(vars(arguments))):
                 arguments[name] = None
+        elif arguments.get("init_from") and arguments.get("weights"):
+            # Nothing is downloaded that is not used, and no configuration records it.
+            text = "model.weights %s is left out: model.init_from has the whole network"
+            log.info(text, arguments.weights)
+            arguments.weights = None
         own = options.trainer.default_root_dir
         check_output_folder(
             Path(own or Path("runs", short_name(options.model.class_path))),

@@ -185,7 +185,7 @@ class BaseDataModule(Catalog, LightningDataModule):
     def __str__(self) -> str:
         """Say what the data set holds: classes, and images by split; no image is read."""
         name = " ".join([type(self).__name__, str(getattr(self, "root", ""))]).strip()
-        splits = dict.fromkeys((self.train_split, self.val_split, self.test_split))
+        splits = dict.fromkeys((self.train_split, self.val_split, self.own_test_split()))
         try:
             lines = [f"{name}: {self.num_classes} classes ({', '.join(self.class_names)})"]
             lines += [f"  {split}: {len(self.ids_of(split))} images" for split in splits if split]

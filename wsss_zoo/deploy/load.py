@@ -101,6 +101,7 @@ class LoadedSegmenter:
 
         Raises:
             OSError: If a file is missing or no image.
+            TypeError: If it is nothing of these.
             ValueError: If an array or tensor has another shape, type or range.
         """
         if isinstance(image, Tensor) and image.ndim == 4:
@@ -149,7 +150,7 @@ class Segmentation:
         """Share of the pixels of each class that is in the mask, in [0, 1], largest first."""
         counts = np.bincount(self.mask.ravel(), minlength=256)
         present = [index for index in np.argsort(-counts, kind="stable") if counts[index]]
-        return {self._name(index): counts[index] / self.mask.size for index in present}
+        return {self._name(index): float(counts[index] / self.mask.size) for index in present}
 
     def overlay(self, opacity: float = 0.5) -> Image.Image:
         """Draw the mask over the photograph, with an opacity in [0, 1]."""
@@ -206,6 +207,8 @@ class Segmentation:
 def to_rgb(image: Photo, pixels_of_files: PixelOptions = AS_STORED) -> UInt8Array:
     """Convert a photograph to RGB, (H, W, 3) uint8, upright; see `LoadedSegmenter`."""
     if isinstance(image, str | Path):
+        if not Path(image).is_file():
+            raise FileNotFoundError(f"{image} does not exist, or is no file; give a photograph")
         return read_any_size(str(image), pixels_of_files)
     if isinstance(image, Image.Image):
         if image.mode[0] in "IF":
@@ -217,6 +220,11 @@ def to_rgb(image: Photo, pixels_of_files: PixelOptions = AS_STORED) -> UInt8Arra
             white = Image.new("RGBA", upright.size, "white")
             upright = Image.alpha_composite(white, upright.convert("RGBA"))
         return np.array(upright.convert("RGB"))
+    if not isinstance(image, Tensor | np.ndarray):
+        raise TypeError(
+            f"the image is of type {type(image).__name__}; give a file, a PIL picture, an array or "
+            "a tensor, or a list of them"
+        )
     is_tensor = isinstance(image, Tensor)
     pixels = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
     if is_tensor and pixels.ndim == 3:

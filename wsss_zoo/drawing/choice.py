@@ -44,6 +44,30 @@ def choose_typical(
     return [image_id for image_id in classes if image_id in kept]
 
 
+def typical_and_worst(
+    classes: Mapping[str, Collection[str]], scores: Mapping[str, float], count: int
+) -> tuple[list[str], list[str]]:
+    """Choose typical images, so that every class occurs, and those of the lowest scores.
+
+    Args:
+        classes: Classes of each image, in the order of the list.
+        scores: Score of some images; those that are missing or nan are not the worst.
+        count: Number of images. A third of them are the worst, none of one or two.
+
+    Returns:
+        The typical ids in the order of ``classes``, and the worst, the lowest first.
+
+    >>> classes = {"a": ["cow"], "b": ["cow"], "c": ["dog"], "d": []}
+    >>> typical_and_worst(classes, {"a": 0.9, "b": 0.2, "c": 0.8}, 3)
+    (['a', 'c'], ['b'])
+    """
+    count = min(count, len(classes))
+    known = [image_id for image_id in classes if not math.isnan(scores.get(image_id, math.nan))]
+    worst = sorted(known, key=lambda image_id: scores[image_id])[: count // 3]
+    chosen = choose_typical(classes, count, worst)
+    return [image_id for image_id in chosen if image_id not in {*worst}], worst
+
+
 def spread(ids: Sequence[str], count: int) -> list[str]:
     """Choose ids at even distances, the first and the last among them.
 

@@ -28,6 +28,7 @@ class Tile:
     mask: UInt8Array | None = None  # class index per pixel, 255 = ignored, (H, W)
     tags: Sequence[str] | None = None  # names of the tagged classes
     warning: str = ""  # what looks wrong; shown in red
+    note: str = ""  # what else is said of it, before the tags
 
 
 def draw_contact_sheet(
@@ -94,6 +95,8 @@ def _tag_line(tile: Tile) -> tuple[str, tuple[int, int, int]]:
         text = f"tags: {', '.join(tile.tags) or 'none of the classes'}"
     else:
         text = "unlabelled" if tile.mask is None else "mask, no tags"
+    if tile.note:
+        text = f"{tile.note}; {text}"
     if tile.warning:
         return tile.warning if tile.tags is None else f"{tile.warning}; {text}", _WRONG
     return text, _FAINT if tile.tags is None else _INK

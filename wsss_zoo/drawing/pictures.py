@@ -44,6 +44,7 @@ class SheetRow:
         image_labels: Tags, 1 where a class is present, (K,); marked in the column of the scores.
         pseudo_label: Class index per pixel, 255 = ignored, (H, W).
         preds: Predicted class index per pixel, (H, W).
+        note: What is said of the image beside its name.
     """
 
     image_id: str
@@ -54,6 +55,7 @@ class SheetRow:
     image_labels: NDArray[Any] | None = None
     pseudo_label: UInt8Array | None = None
     preds: UInt8Array | None = None
+    note: str = ""
 
 
 # Title of each column, and the field that it shows.
@@ -115,7 +117,7 @@ def draw_sheet(
                 sheet.paste(panel, box)
                 places.append({"image_id": row.image_id, "field": _COLUMNS[title], "box": box})
             if title == "image":
-                caption = shorten(row.image_id, column_width)
+                caption = _caption(row, column_width)
                 draw.text((middle, top + height + 1), caption, _INK, font(11), anchor="ma")
         left += column_width + _GAP
     sheet.paste(legend, (0, sheet.height - legend.height))
@@ -123,6 +125,15 @@ def draw_sheet(
     described = {"class_names": list(class_names), "colors": colors, "panels": places}
     sheet.info[PANELS] = json.dumps(described)
     return sheet
+
+
+def _caption(row: SheetRow, width: int) -> str:
+    """The name of an image, shortened so that what is said of it stays."""
+    if not row.note:
+        return shorten(row.image_id, width)
+    note = shorten(row.note, width)
+    room = width - round(font(11).getlength(f", {note}"))
+    return f"{shorten(row.image_id, room)}, {note}" if room > 20 else note
 
 
 def save_sheet(sheet: Image.Image, path: Path) -> None:

@@ -373,7 +373,7 @@ def _naming(path: str) -> Iterator[None]:
     except FileNotFoundError:
         target = f", a broken link to {Path(path).readlink()}" if Path(path).is_symlink() else ""
         raise FileNotFoundError(
-            f"{path} is missing{target}; restore the file or remove its line in the split list"
+            f"{path} is missing{target}; restore the file, or remove its line in a split list"
         ) from None
     except Image.DecompressionBombError as error:
         raise OSError(
@@ -385,5 +385,5 @@ def _naming(path: str) -> Iterator[None]:
         reason = "the file is empty, 0 bytes" if empty else str(error) or type(error).__name__
         raise OSError(
             f"{path} cannot be decoded ({reason}); replace the file, or remove it and its "
-            "line in the split list"
+            "line in a split list"
         ) from error

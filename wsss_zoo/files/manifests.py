@@ -71,10 +71,15 @@ def read_manifest_of(
     """Read the manifest of a finished folder and check it against the classes of a data set.
 
     Raises:
-        FileNotFoundError: If there is no manifest: the folder is unfinished or somebody else's.
+        FileNotFoundError: If there is no folder, or no manifest: it is unfinished or somebody
+            else's.
         ValueError: If the manifest is damaged, has other names than ``class_names`` (None accepts
             any), or another number of files than the folder.
     """
+    if not directory.is_dir():
+        raise FileNotFoundError(
+            f"{directory} does not exist, or is no folder; write it with 'wsss-zoo predict'"
+        )
     manifest = find_manifest(directory / MANIFEST)
     if manifest is None:
         started = " (a run began it: the same command, started again, finishes it)"
@@ -146,11 +151,19 @@ def begin_folder_of(
 
 def find_manifest(path: Path) -> Manifest | None:
     """Read a manifest; None if there is no such file, ValueError if it is none."""
+    content: Any = None
     try:
-        manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        manifest = Manifest(**content)
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, RecursionError) as error:
+        writer = content.get("written_by") if isinstance(content, dict) else None
+        if isinstance(writer, str):
+            raise ValueError(
+                f"{path.parent} was written by {writer[:80]!r} and has no pseudo-labels; give a "
+                "folder of 'wsss-zoo predict'"
+            ) from error
         raise ValueError(f"{path} is no manifest ({error}); delete the folder") from error
     for field, value in vars(manifest).items():
         names = value if field == "class_names" and isinstance(value, list) else []

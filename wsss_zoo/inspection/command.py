@@ -12,14 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from wsss_zoo.data import BaseDataModule, Folder
-from wsss_zoo.data.supervision.mask import label_files, label_folders
 from wsss_zoo.drawing.choice import choose_typical, spread
 from wsss_zoo.drawing.contact_sheet import Tile, draw_contact_sheet
 from wsss_zoo.files.atomic import replacing
 from wsss_zoo.files.decoding import IGNORE_INDEX
 from wsss_zoo.files.outputs import check_output_file
 from wsss_zoo.importing.report import lines_of_import
-from wsss_zoo.inspection.inspection import ImageRecord, Inspection, inspect_data
+from wsss_zoo.inspection.inspection import ImageRecord, Inspection, inspect_data, shown_labels
 from wsss_zoo.inspection.oddities import find_oddities
 from wsss_zoo.inspection.sparse_counts import KINDS, SparseCounts
 
@@ -168,9 +167,9 @@ def _tile(image_id: str, data: BaseDataModule, found: Inspection) -> Tile:
     image, tags = data.read_image(image_id), found.tags.get(image_id)
     if image_id in found.pseudo:
         iou = found.pseudo[image_id][1]
-        label = label_files(label_folders(data.pseudo_label_dir), data.num_classes)
         note = "" if math.isnan(iou) else f"mean IoU {iou:.2f}"
-        return Tile(image_id, image, label.read_mask(image_id), tags, note)
+        label = shown_labels(data).read_mask(image_id)
+        return Tile(image_id, image, label, tags, note=note)
     mask = data.read_mask(image_id) if found.is_masked(image_id) else None
     return Tile(image_id, image, mask, tags, _warning(image_id, found))
 

@@ -287,15 +287,22 @@ def _check_needed_masks(
             data.check_images([i for i in ids if i in source.images], masks=True)
 
 
+def shown_labels(data: BaseDataModule) -> ImageFiles:
+    """Index the label maps of ``pseudo_label_dir``; in a folder of ``wsss-zoo label`` its masks."""
+    given = label_folders(data.pseudo_label_dir)
+    inner = [folder / "masks" for folder in given]
+    folders = [m if m.is_dir() else f for f, m in zip(given, inner, strict=True)]
+    return label_files(folders, data.num_classes)
+
+
 def _read_pseudo_labels(
     data: BaseDataModule, ids: Sequence[str], errors: list[str]
 ) -> dict[str, tuple[NDArray[np.int64], float]]:
     """Read the pseudo-labels of images, and compare them with the masks."""
-    folders = label_folders(data.pseudo_label_dir)
-    for folder in folders:
+    for folder in label_folders(data.pseudo_label_dir):
         with _collecting(errors):
             read_manifest(folder, data.class_names)
-    labels = label_files(folders, data.num_classes)
+    labels = shown_labels(data)
     found: dict[str, tuple[NDArray[np.int64], float]] = {}
     for image_id in ids:
         if image_id not in labels.masks:
@@ -311,6 +318,9 @@ def _read_pseudo_labels(
                 continue
             pixels = np.bincount(label.ravel(), minlength=256)
             found[image_id] = pixels, math.nan if mask is None else image_miou(label, mask)
+    if not labels.masks.keys() & {*ids}:
+        given = ", ".join(map(str, label_folders(data.pseudo_label_dir)))
+        errors.append(f"{given}: no label map <id>.png has the name of an image of the data set")
     return found
 
 

@@ -2,21 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import yaml
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wsss_zoo.arguments.given import given_settings
 from wsss_zoo.files.atomic import read_json, write_atomic
-from wsss_zoo.pipeline.recipe import Recipe, Step
-from wsss_zoo.runs.folder import CONFIG, DONE
-
-if TYPE_CHECKING:
-    from wsss_zoo.callbacks import SheetRow
-    from wsss_zoo.data import BaseDataModule
+from wsss_zoo.pipeline.recipe import Recipe
+from wsss_zoo.pipeline.sheet import draw_step_sheet
+from wsss_zoo.runs.folder import DONE
 
 SUMMARY, SHEET = "summary.json", "sheet.png"
 # Files of a step that hold measured numbers.
@@ -87,48 +82,6 @@ def step_metrics(folder: Path) -> dict[str, float]:
         if (folder / name).exists():
             metrics |= json.loads((folder / name).read_text(encoding="utf-8"))["metrics"]
     return metrics
-
-
-def draw_step_sheet(recipe: Recipe, root: Path, path: Path) -> None:
-    """Draw the images that one step of the recipe's ``sheet`` predicted, with files of others.
-
-    Args:
-        recipe: The recipe.
-        root: Folder of the steps' folders.
-        path: PNG file to write.
-    """
-    from wsss_zoo.callbacks import draw_sheet
-
-    step = next(step for step in recipe.steps if step.name == recipe.sheet["images"])
-    data = _data_of(step, root)
-    rows = [_row(image_id, data, recipe, root) for image_id in data.predict_ids()]
-    draw_sheet(rows, data.class_names).save(path)
-
-
-def _data_of(step: Step, root: Path) -> "BaseDataModule":
-    """Make the data module of a finished predict step, set up for its images."""
-    from wsss_zoo.runs.data import make_data
-
-    config = yaml.safe_load((root / step.name / CONFIG).read_text(encoding="utf-8"))
-    # A linked run may name any class; one of the user's own must be in the recipe or typed, too.
-    settings = json.dumps({"data": step.settings.get("data")})
-    asked = given_settings(["--config", settings, *step.overrides]).get("data")
-    data = make_data(config["data"], None if asked is None else str(asked.value))
-    data.setup("predict")
-    return data
-
-
-def _row(image_id: str, data: "BaseDataModule", recipe: Recipe, root: Path) -> "SheetRow":
-    from wsss_zoo.callbacks import SheetRow
-    from wsss_zoo.files.pseudo_labels import read_cam, read_label
-
-    folders = {field: root / step / "pseudo_labels" for field, step in recipe.sheet.items()}
-    maps: dict[str, Any] = {
-        field: read_cam(folder, image_id)[0] if field == "cam" else read_label(folder, image_id)
-        for field, folder in folders.items()
-        if field != "images"
-    }
-    return SheetRow(image_id, data.read_image(image_id), truth=data.read_mask(image_id), **maps)
 
 
 def _numbers(recipe: Recipe, results: dict[str, Any]) -> Table:

@@ -1,5 +1,7 @@
 import io
 import logging
+import re
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +14,7 @@ from tests.tiny import images
 from wsss_zoo.callbacks.training import run_progress
 from wsss_zoo.callbacks.training.run_progress import RunProgress
 from wsss_zoo.cli import ZooCLI, main
+from wsss_zoo.cli.main import StderrHandler
 from wsss_zoo.runs.next_steps import next_steps
 
 SMALL = {"image_size": 32, "crop_size": 32, "num_train": 8}
@@ -104,14 +107,17 @@ LINES = {
     "Supervised": "Supervised trains on 8 images with masks of Shapes; 4 steps (1 epochs of 4); "
     "validation on 2 images after every epoch",
     "CAM": "CAM trains on 8 images with tags of Shapes; 4 steps (1 epochs of 4); validation",
-    "FixMatch": "FixMatch trains on 4 images with masks and 4 images without masks of Shapes; 4 ",
+    "FixMatch": "FixMatch trains on 4 images with masks and 4 images without masks of Shapes; 4 "
+    "steps (2 epochs of 2); no validation",
     "CPC": "CPC trains on 8 images without labels of Shapes; 4 steps (1 epochs of 4); validation",
 }
 
 
 @pytest.mark.parametrize("model", quick(LINES, {"Supervised", "FixMatch"}))
 def test_one_line_before_and_the_next_commands_after(model, tmp_path, caplog, capfd):
-    own = {"FixMatch": ["--data.labeled_split", "0.5"]}.get(model, [])
+    # A check after more epochs than there are is never made.
+    often = ["--trainer.check_val_every_n_epoch", "1000"]
+    own = {"FixMatch": ["--data.labeled_split", "0.5", *often]}.get(model, [])
     if model == "CPC":
         own = ["--model.patch_size", "8", "--model.patch_stride", "8", "--model.val_size", "32"]
     with caplog.at_level(logging.INFO):
@@ -155,3 +161,25 @@ def test_no_bar_if_the_user_wants_none(tmp_path):
         "Supervised", tmp_path, "--trainer.fast_dev_run=1", "--trainer.enable_progress_bar=false"
     )
     assert not any(isinstance(each, ProgressBar) for each in cli.trainer.callbacks)
+
+
+def test_the_sanity_check_draws_nothing():
+    console = screen()
+    bar = RunProgress(console)
+    bar.on_validation_start(run_of(0, sanity_checking=True, num_val_batches=[2]), None)
+    bar.on_validation_end(run_of(0, sanity_checking=True), None)
+    assert console.file.getvalue() == ""
+
+
+def test_log_lines_stand_above_the_bar(monkeypatch):
+    """Not behind it: while it is drawn, stderr is its console."""
+    console = screen()
+    monkeypatch.setattr(sys, "stderr", console.file)
+    handler = StderrHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    bar = RunProgress(console)
+    bar.on_train_start(run_of(0), None)
+    handler.handle(logging.makeLogRecord({"msg": "a line"}))
+    bar.on_train_end(run_of(8), None)
+    drawn = console.file.getvalue()
+    assert re.search(r"(\n|\r\x1b\[2K)a line\s*\n", drawn), drawn

@@ -48,6 +48,15 @@ def test_images_without_tags_are_named_before_the_first_image(tmp_path):
     assert method.seen == IDS
 
 
+def test_tags_rule_out_classes_in_favour_of_a_background(tmp_path):
+    data = ToyData()
+    data.background = False
+    method = gated()
+    with pytest.raises(ValueError, match=r"evaluation\.gate_by_tags needs a background class, but"):
+        predict(tmp_path, method, data)
+    assert method.seen == []
+
+
 def test_a_mask_gives_tags_too():
     writer, data = PseudoLabelWriter(), SomeTags()
     assert data.image_labels_of(IDS[2]) is None

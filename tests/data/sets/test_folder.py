@@ -222,7 +222,7 @@ def test_tags_and_pseudo_labels_need_no_mask(folder_root, tmp_path, train_split)
     names = "".join(f"img {number},cup\n" for number in range(6))
     (folder_root / "image_labels.csv").write_text("id,classes\n" + names)
     for number in range(6):
-        write_label(tmp_path / "labels", f"img {number}", np.zeros((40, 60), dtype=np.uint8))
+        write_label(tmp_path / "labels", f"img {number}", np.ones((40, 60), dtype=np.uint8))
     manifest = Manifest("CAM", ["background", "cup", "plate"], 6, "", "", {}, "train")
     write_manifest(tmp_path / "labels", manifest)
     data = Folder(
@@ -380,6 +380,15 @@ def test_masks_of_black_and_white(folder_root, caplog):
     save_mask(folder_root / "masks" / "img 3.png", [2])
     Folder(str(folder_root), val_fraction=0).setup("fit")
     assert "besides index 0" not in caplog.text
+
+
+def test_masks_of_background_alone_hold_no_255(folder_root, caplog):
+    for number in range(4):
+        mask = Image.fromarray(np.zeros((40, 60), np.uint8))
+        mask.save(folder_root / "masks" / f"img {number}.png")
+    Folder(str(folder_root), val_fraction=0).setup("fit")
+    assert "besides index 0, first" in caplog.text
+    assert "255" not in caplog.text
 
 
 def test_ids_of_a_list_stay_in_the_root(folder_root):

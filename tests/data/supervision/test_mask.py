@@ -129,3 +129,12 @@ def test_a_tagged_class_without_any_pixel_is_named(tmp_path, caplog):
     novel = [name for name, count in zip(data.fg_names[1:], tagged[1:], strict=True) if count][:2]
     with pytest.raises(ValueError, match=rf"pixel of a novel class: '{novel[0]}' .*for longer"):
         training_set(tmp_path, novel_classes=novel, **options)
+
+
+def test_labels_of_background_alone_are_refused(tmp_path):
+    labels = write_labels(tmp_path / "p", IDS, 0)
+    message = r"the 12 pseudo-labels show background alone, first: .*train_000000\.png; .* longer"
+    with pytest.raises(ValueError, match=message):
+        training_set(tmp_path, pseudo_label_dir=labels, labeled_split=None)
+    # Beside true masks they are a regulariser.
+    training_set(tmp_path, pseudo_label_dir=labels)

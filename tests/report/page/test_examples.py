@@ -14,6 +14,7 @@ from wsss_zoo.files.pseudo_labels import voc_palette, write_label
 from wsss_zoo.report.comparison import compare
 from wsss_zoo.report.find_runs import find_runs
 from wsss_zoo.report.page import examples as module
+from wsss_zoo.report.page import photos
 from wsss_zoo.report.page.examples import collect_examples
 
 
@@ -140,3 +141,37 @@ def test_a_damaged_description_of_panels(tmp_path, text):
     sheet.info["wsss_zoo panels"] = text
     save_sheet(sheet, run / "pictures" / "val_epoch000.png")
     assert "cannot be read" in collect(tmp_path).notes[0]
+
+
+def test_every_class_and_the_worst_last(tmp_path):
+    """Of 12 images of cats one has a dog, and one prediction is wrong."""
+    ids = [f"{number:02}" for number in range(12)]
+    truths = {image_id: label(2 if image_id == "08" else 1) for image_id in ids}
+    image = np.full((120, 160, 3), 99, dtype=np.uint8)
+    for name, wrong in (("a", "03"), ("b", "03")):
+        run = write_run(tmp_path / name, lr=len(name + wrong) + ord(name))
+        preds = truths | {wrong: label(0)}
+        rows = [SheetRow(i, image, truth=truths[i], preds=preds[i]) for i in ids]
+        (run / "pictures").mkdir()
+        save_sheet(draw_sheet(rows, NAMES), run / "pictures/val_epoch000.png")
+    assert [e.image_id for e in collect(tmp_path).images] == ["00", "08", "11", "03"]
+
+
+def test_every_class_and_the_worst_of_label_folders(tmp_path, monkeypatch):
+    ids = [f"{number:02}" for number in range(12)]
+    run = write_run(tmp_path / "a")
+    write_labels(run, 1, ids)
+    write_label(run / "pseudo_labels", "05", label(0))
+    write_label(run / "pseudo_labels", "07", label(2))
+    truth = {i: label(2 if i == "07" else 1) for i in ids}
+
+    class Data:
+        read_mask = staticmethod(truth.get)
+
+    monkeypatch.setattr(photos, "_open_data", lambda run: Data())
+    monkeypatch.setattr(module, "read_photos", lambda run, ids: ({}, "gone"))
+    assert [e.image_id for e in collect(tmp_path).images] == ["00", "07", "11", "05"]
+    # Without the data the labels say which classes there are.
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "read_photos", lambda run, ids: ({}, "gone"))
+    assert "07" in [e.image_id for e in collect(tmp_path).images]

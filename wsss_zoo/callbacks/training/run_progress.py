@@ -88,6 +88,8 @@ class RunProgress(ProgressBar):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the images of a validation, below the steps if there are any."""
+        if trainer.sanity_checking:
+            return
         self._begin("validation", "validation image", sum(_sizes(trainer.num_val_batches)), 0)
 
     def on_validation_batch_end(
@@ -145,7 +147,7 @@ class RunProgress(ProgressBar):
             )
             self._progress.start()
         known = total if total < float("inf") else None
-        self._tasks[task] = self._progress.add_task("", total=known, unit=unit, text="")
+        self._tasks[task] = self._progress.add_task(unit, total=known, unit=unit, text="")
         self._move(task, done)
 
     def _move(self, task: str, done: int, text: str | None = None) -> None:

@@ -50,7 +50,11 @@ def summary(trainer: Trainer, method: LightningModule) -> str:
     if trainer.enable_validation and data is not None:
         batches = trainer.val_dataloaders
         count = len(getattr(batches, "dataset", None) or [])
-        words += [f"validation on {count} images {_every(trainer)}"] if count else []
+        every = _every(trainer)
+        if count and every is not None:
+            words.append(f"validation on {count} image{'s' * (count != 1)} {every}")
+        elif count:
+            words.append("no validation")
     return "; ".join(words)
 
 
@@ -74,9 +78,13 @@ def _length(trainer: Trainer) -> str:
     return f"{done}{int(total)} steps ({total / epoch:.3g} epochs of {epoch})"
 
 
-def _every(trainer: Trainer) -> str:
+def _every(trainer: Trainer) -> str | None:
+    """Say when the training is validated; None if it ends before."""
     epochs = trainer.check_val_every_n_epoch
     if epochs is None:
         steps = int(trainer.val_check_batch or 0) // trainer.accumulate_grad_batches
         return f"every {steps} steps"
+    batches = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
+    if epochs * trainer.num_training_batches > batches:
+        return None
     return "after every epoch" if epochs == 1 else f"after every {epochs} epochs"

@@ -46,9 +46,15 @@ def check_is_no_input(
 def check_tags(module: LightningModule, data: DataModule) -> None:
     """Check that all images have tags, where the method or ``evaluation.gate_by_tags`` asks.
 
-    A mask gives tags too. ValueError if images have neither; the first three are named.
+    A mask gives tags too. ValueError if images have neither; the first three are named. Nor are
+    classes ruled out by tags without a background.
     """
     is_gated = getattr(getattr(module, "evaluation", None), "gate_by_tags", False)
+    if is_gated and not getattr(data, "background", True):
+        raise ValueError(
+            f"evaluation.gate_by_tags needs a background class, but {type(data).__name__} has "
+            "none; leave the option out"
+        )
     if not is_gated and getattr(module, "output", None) != "classification":
         return
     ids = data.predict_ids()

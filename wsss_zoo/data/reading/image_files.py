@@ -158,7 +158,24 @@ class ImageFiles:
             for note, ids in notes_of(facts.items()).items():
                 logger.warning("%s: %d, first: %s", note, len(ids), self.images[ids[0]])
         if checks.masks:
-            check_masks(self, image_ids, lambda image_id: facts[image_id].size, checks)
+            occurs = check_masks(self, image_ids, lambda image_id: facts[image_id].size, checks)
+            if occurs is not None and image_ids and len(self.index_map) > 1:
+                _warn_of_background_alone(occurs, [self.masks[i] for i in image_ids])
+
+
+def _warn_of_background_alone(occurs: NDArray[np.bool_], masks: Sequence[str]) -> None:
+    """Log that no mask has any class besides index 0: it is seldom meant, but no error."""
+    if occurs[1:IGNORE_INDEX].any():
+        return
+    remedy = "choose images that show the classes, or correct the masks"
+    if occurs[IGNORE_INDEX]:
+        remedy = (
+            "if 255 stands for a class and not for ignored pixels, give --data.binary_masks true "
+            "(black and white masks in a Folder), or give it that colour in classes.txt ('cat 255 "
+            "255 255')"
+        )
+    text = "none of the %d masks has a class besides index 0, first: %s; %s"
+    logger.warning(text, len(masks), masks[0], remedy)
 
 
 def notes_of(facts: Iterable[tuple[str, ImageFacts]]) -> dict[str, list[str]]:
@@ -187,8 +204,6 @@ def check_masks(
     checks: Checks,
 ) -> NDArray[np.bool_] | None:
     """Check the masks of images of known size, (height, width); see `ImageSource.check`.
-
-    That no mask has any class besides index 0 is only logged: it is seldom meant, but no error.
 
     Returns:
         Which values occur in the masks, (256,), or None where they are not decoded.
@@ -223,14 +238,6 @@ def check_masks(
         text = "%s: %d of %d, first: %s; %s"
         first = files.masks[mixed[0]]
         logger.warning(text, MIXED_WHITE, len(mixed), len(found), first, MIXED_WHITE_REMEDY)
-    if image_ids and not occurs[1:IGNORE_INDEX].any() and len(files.index_map) > 1:
-        logger.warning(
-            "none of the %d masks has a class besides index 0, first: %s; if 255 stands for a "
-            "class and not for ignored pixels, give --data.binary_masks true (black and white "
-            "masks in a Folder), or give it that colour in classes.txt ('cat 255 255 255')",
-            len(image_ids),
-            files.masks[image_ids[0]],
-        )
     return occurs
 
 

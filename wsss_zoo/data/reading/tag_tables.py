@@ -138,11 +138,9 @@ def _lacks_header(
         cells[1] in classes and all(map(_is_flag, table.column(1)))
     )  # fmt: skip
     if is_row:
-        columns = "classes" if len(cells) == 2 else "and the name of each column's class"
-        report(
-            f"{table.at(table.header_line)} has tags; add a header line before it: "
-            f"image_id,{columns}"
-        )
+        columns = ",classes" if len(cells) == 2 else " and the class of each column"
+        place = table.at(table.header_line)
+        report(f"{place} has tags; add a header line before it: image_id{columns}")
     return is_row
 
 

@@ -147,7 +147,7 @@ class Folder(BaseDataModule):
             own = sorted(path.stem for path in (self.root / "splits").glob("*.txt"))
             raise FileNotFoundError(
                 f"split {split!r}: neither {self._list(split)} nor a list file of that path "
-                f"exists; there are {', '.join([*own, *_DEFAULT_SPLITS])}"
+                f"exists; there are {', '.join(dict.fromkeys([*own, *_DEFAULT_SPLITS]))}"
             )
         lists = [name for name in ("train", "val", "test") if self._list(name).is_file()]
         listed = {image_id for name in lists for image_id in self.ids_of(name)}

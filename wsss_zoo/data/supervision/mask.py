@@ -154,7 +154,8 @@ def make_images_with_masks(
     tags = images.labels_of(ids, from_masks=weak_shot)
     pseudo = None
     if pseudo_ids:
-        pseudo = open_pseudo_labels(images, dict(pseudo_files or {}), pseudo_ids, tags)
+        files, alone = dict(pseudo_files or {}), not true_ids
+        pseudo = open_pseudo_labels(images, files, pseudo_ids, tags, alone=alone)
     repeat = options.repeat_labeled and true_ids and pseudo_ids
     times = -(-len(pseudo_ids) // len(true_ids)) if repeat else 1
     return MaskedImages(
@@ -188,14 +189,24 @@ def label_files(folders: Sequence[Path], num_classes: int) -> ImageFiles:
 
 
 def open_pseudo_labels(
-    images: Catalog, files: dict[str, str], ids: Sequence[str], tags: Labels
+    images: Catalog, files: dict[str, str], ids: Sequence[str], tags: Labels, *, alone: bool = False
 ) -> ImageFiles:
-    """Check and open the pseudo-labels of images; warn of classes that no label shows."""
+    """Check and open the pseudo-labels of images; warn of classes that no label shows.
+
+    ValueError if they show no novel class, or are ``alone`` (nothing else is labelled) and show
+    nothing besides background.
+    """
     images.check_images(ids, masks=False)
     labels = ImageFiles({}, files, range(images.num_classes))
     checks = Checks(True, images.check_masks, images.check_files)
     occurs = check_masks(labels, ids, images.source.image_size, checks)
     if occurs is not None:
+        if alone and images.background and not occurs[1:IGNORE_INDEX].any():
+            raise ValueError(
+                f"the {len(ids)} pseudo-labels show background alone, first: {files[ids[0]]}; a "
+                "network learns nothing from them. Train the network that wrote them for longer, "
+                "or lower the thresholds (labels.bg_threshold, fg_conf or conf_thresh)"
+            )
         _check_vanished_classes(images, occurs, [tags[i] for i in ids if i in tags])
     return labels
 
