@@ -127,6 +127,11 @@ from wsss_zoo.functional.sparse.simulation import (
     simulate_scribbles,
 )
 from wsss_zoo.functional.tags import gate_by_tags, mask_to_image_labels
+from wsss_zoo.functional.views.complementary_dropout import (
+    complementary_dropout,
+    complementary_factors,
+    draw_complementary_factors,
+)
 from wsss_zoo.functional.views.cutmix import cutmix, draw_cutmix_boxes, draw_cutmix_masks
 from wsss_zoo.functional.views.ensemble import cells_to_crop, crop_to_cells, ensemble_update
 from wsss_zoo.functional.views.patches import image_patches
@@ -164,5 +169,6 @@ __all__ += ["simulate_points", "simulate_scribbles"]
 __all__ += ["gate_by_tags", "mask_to_image_labels"]
 __all__ += ["cells_to_crop", "crop_to_cells", "cutmix", "draw_cutmix_boxes", "draw_cutmix_masks"]
 __all__ += ["ensemble_update", "image_patches", "sliding_windows"]
+__all__ += ["complementary_dropout", "complementary_factors", "draw_complementary_factors"]
 __all__ += ["decode_brush", "decode_rows", "encode_brush", "encode_rows", "mask_polygons"]
 __all__ += ["polygon_mask"]

@@ -13,7 +13,7 @@ from torch import nn
 
 from tests.each import each
 from wsss_zoo.modules import Backbone, Segmenter
-from wsss_zoo.modules.vgg import VGG16
+from wsss_zoo.modules.backbones.vgg import VGG16
 
 CHANNELS = [64, 128, 256, 512, 512]
 STRIDES = [1, 2, 4, 8, 8]
