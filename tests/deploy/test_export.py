@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.checkpoints import NAMES, save_checkpoint, with_opinions
+from tests.methods.zoo import DILATED
 from wsss_zoo import CAM, CPS, MeanTeacher, Supervised
 from wsss_zoo.arguments.checks import subclasses
 from wsss_zoo.cli import main
@@ -74,7 +75,8 @@ def test_onnx(tmp_path, options):
 
 def make(name):
     torch.manual_seed(0)
-    return with_opinions(subclasses(BaseMethod)[name](3, backbone="test_resnet")).eval()
+    own = DILATED if name == "UniMatchV2" else {}
+    return with_opinions(subclasses(BaseMethod)[name](3, backbone="test_resnet", **own)).eval()
 
 
 # Those of the others are exported that evaluate by the same function, on a network of the same
@@ -82,7 +84,11 @@ def make(name):
 LIKE = {
     "SelfRegulation": "Supervised",
     **dict.fromkeys(
-        ("CPS", "MeanTeacher", "PiModel", "PseudoSeg", "TemporalEnsembling", "UniMatch"), "FixMatch"
+        (
+            *("CPS", "MeanTeacher", "PiModel", "PseudoSeg", "TemporalEnsembling", "UniMatch"),
+            "UniMatchV2",
+        ),
+        "FixMatch",
     ),
 }
 

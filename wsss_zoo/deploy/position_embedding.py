@@ -24,10 +24,10 @@ def free_grids(network: nn.Module) -> Iterator[None]:
         network: The network to export.
     """
     with ExitStack() as stack:
-        for name, module in list(sys.modules.items()):
-            if name.startswith("timm.models.") and hasattr(module, _NAME):
-                stack.callback(setattr, module, _NAME, getattr(module, _NAME))
-                setattr(module, _NAME, resample_position_embedding)
+        for name, file in list(sys.modules.items()):
+            if name.startswith("timm.models.") and hasattr(file, _NAME):
+                stack.callback(setattr, file, _NAME, getattr(file, _NAME))
+                setattr(file, _NAME, resample_position_embedding)
         for module in network.modules():
             embed = getattr(module, "patch_embed", None)
             if hasattr(module, "blocks") and isinstance(embed, nn.Module):

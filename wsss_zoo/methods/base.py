@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule
-from pytorch_lightning.utilities.rank_zero import rank_zero_info
+from pytorch_lightning.utilities import rank_zero_info
 from pytorch_lightning.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import Tensor
 
@@ -183,14 +183,14 @@ class BaseMethod(LightningModule):
             )
 
     def _say_padding(self, data: Any) -> None:
-        crop = getattr(data, "crop_size", None)
-        patches = {backbone.strides[-1] for backbone in self._backbones() if backbone.plain}
-        for patch in patches if crop else ():
-            if crop % patch:
-                text = "data.crop_size %d is no multiple of the %d pixels of a patch: crops are "
-                text += "padded to %d; take that or %d to save it"
-                above = -(-crop // patch) * patch
-                rank_zero_info(text % (crop, patch, above, max(above - patch, patch)))
+        crop = int(getattr(data, "crop_size", None) or 0)
+        for patch in {backbone.strides[-1] for backbone in self._backbones() if backbone.plain}:
+            above = -(-crop // patch) * patch
+            if above != crop:
+                rank_zero_info(
+                    f"data.crop_size {crop} is no multiple of the {patch} pixels of a patch: crops "
+                    f"are padded to {above}; take that or {max(above - patch, patch)} to save it"
+                )
 
     def _refuse_no_background(self, module: str) -> None:
         method = type(self).__name__

@@ -1,8 +1,8 @@
 """The losses of a mask transformer's layers, shared by the methods that train one.
 
 The functions take proposals of N images, L layers and Q queries, with masks (N, L, Q, h, w) of
-``Proposals.stride``. ``mask`` is the class index per pixel of the padded image, (N, H, W) int64;
-pixels of 255 belong to no class. ``targets`` are its `class_targets`, ``matches`` those of
+``MaskTransformer.stride``. ``mask`` is the class index per pixel of the padded image, (N, H, W)
+int64; pixels of 255 belong to no class. ``targets`` are its `class_targets`, ``matches`` those of
 `match_layers`.
 """
 
@@ -145,8 +145,8 @@ def resized_labels(mask: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
     return mask[:, rows[:, None], columns]
 
 
-def padded(maps: Tensor, proposals: Proposals, value: int) -> Tensor:
+def padded(maps: Tensor, proposals: Proposals, value: int, stride: float = 4) -> Tensor:
     """Pad maps (N, H, W) at the right and bottom to the size of the enlarged proposals."""
-    wanted = [round(proposals.stride * side) for side in proposals.mask_logits.shape[-2:]]
+    wanted = [round(stride * side) for side in proposals.mask_logits.shape[-2:]]
     below, right = (side - own for side, own in zip(wanted, maps.shape[-2:], strict=True))
     return F.pad(maps, (0, right, 0, below), value=value)

@@ -18,7 +18,7 @@ _UNDECAYED = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.Embedding)
 
 
 class Proposals(NamedTuple):
-    """Proposals of the L layers of a `MaskTransformer` for a batch, with h and w at `stride`."""
+    """Proposals of a `MaskTransformer`'s L layers for a batch, with h and w at its `stride`."""
 
     #: Class logits (N, L, Q, K + 1), the last for "no object"; the final layer is last.
     class_logits: Tensor
@@ -26,8 +26,6 @@ class Proposals(NamedTuple):
     mask_logits: Tensor
     #: Pixel embeddings (N, E, h, w); the mask logits are their products with the queries'.
     pixel_embeddings: Tensor
-    #: Side of a cell of the masks in pixels: 4, and for plain ViTs a quarter of a patch.
-    stride: float = 4
 
 
 class MaskTransformer(nn.Module):
@@ -78,7 +76,8 @@ class MaskTransformer(nn.Module):
         self.backbone = Backbone(backbone, weights, output_stride, freeze_backbone_bn)
         #: Feature pyramid of a plain ViT; None for backbones with one of their own.
         self.pyramid = SimplePyramid(self.backbone) if self.backbone.plain else None
-        self.stride = self.backbone.strides[-1] / 4 if self.backbone.plain else 4
+        #: Side of a cell of the masks in pixels: 4, and for plain ViTs a quarter of a patch.
+        self.stride: float = self.backbone.strides[-1] / 4 if self.backbone.plain else 4
         self.pixel_decoder = PixelDecoder(self.pyramid or self.backbone, channels)
         self.decoder = TransformerDecoder(
             self.backbone.channels[-1],
@@ -100,7 +99,6 @@ class MaskTransformer(nn.Module):
             class_logits.view(*shape, class_logits.shape[-1]),
             mask_logits.view(*shape, *mask_logits.shape[-2:]),
             embeddings,
-            self.stride,
         )
 
     def scores(self, image: Tensor) -> Tensor:

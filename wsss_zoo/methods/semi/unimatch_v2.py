@@ -27,7 +27,8 @@ class UniMatchV2(FixMatch):
 
     Args:
         backbone: Name of a timm model.
-        architecture: Decoder; "deeplabv3plus" and "unet" do not take plain ViTs.
+        architecture: Decoder: "dpt", "linear" or "largefov"; of backbones that are no plain ViTs
+            "deeplabv3plus" or "unet" too.
         output_stride: Stride of the last feature map in pixels; that of the patches for plain ViTs.
         intact_share: Share of the pairs of views that keep all channels, in [0, 1].
 
@@ -110,7 +111,7 @@ class UniMatchV2(FixMatch):
         # One draw over all channels has the same intact pairs in every map.
         width = widths[0] if plain else sum(widths)
         drawn = draw_complementary_factors(pairs, width, self.hparams["intact_share"], device)
-        factors = [drawn] * len(places) if plain else drawn.split(widths, 1)
+        factors = [drawn] * len(places) if plain else torch.split(drawn, widths, 1)
         shared = list(features)
         for place, own in zip(places, factors, strict=True):
             whole = torch.cat([own.new_ones(count, own.shape[1]), own])

@@ -109,8 +109,9 @@ class SimFormer(ProposalMethod):
         """Add the losses of both images of each pair, and those of the pair."""
         both: list[BaseMaskBatch] = [batch, batch["reference"]]
         proposals: Proposals = self.model(torch.cat([side["image"] for side in both]))
-        mask = padded(torch.cat([side["mask"] for side in both]), proposals, 255)
-        valid = padded(torch.cat([side["valid"] for side in both]), proposals, False)
+        stride = self.model.stride
+        mask = padded(torch.cat([side["mask"] for side in both]), proposals, 255, stride)
+        valid = padded(torch.cat([side["valid"] for side in both]), proposals, False, stride)
         tags = torch.cat([side["image_labels"] for side in both])
         losses = self._mask_losses(proposals, mask, valid, tags)
         labels = resized_labels(mask, proposals.mask_logits.shape[-2:])

@@ -89,7 +89,7 @@ def read_tokens(model: Any, tokens: Tensor, size: tuple[int, int]) -> tuple[Tens
     rows, columns = (side // patch for side in size)
     if tokens.ndim != 3 or tokens.shape[1] != prefix + rows * columns:
         return None
-    cells = tokens[:, prefix:].transpose(1, 2).unflatten(2, (rows, columns))
+    cells = tokens[:, prefix:].transpose(1, 2).reshape(len(tokens), -1, rows, columns)
     return tokens[:, :prefix], cells
 
 

@@ -110,7 +110,7 @@ def _find_extractor(name: str, output_stride: int) -> tuple[Any, dict[str, Any]]
     for options in ({"dynamic_img_size": True}, {"strict_img_size": False}, *dilated, {}):
         torch.set_rng_state(state)
         try:
-            model = timm.create_model(name, features_only=True, **options)
+            model: Any = timm.create_model(name, features_only=True, **options)
         except Exception as error:
             reason = f"timm makes no feature extractor of it ({_first_line(error)})"
             continue
@@ -192,7 +192,7 @@ def _check_stride(name: str, model: Any, output_stride: int) -> None:
 
 def _can_dilate(name: str) -> bool:
     try:
-        model = timm.create_model(name, features_only=True, output_stride=16)
+        model: Any = timm.create_model(name, features_only=True, output_stride=16)
     except Exception:
         return False
     return bool(model.feature_info.reduction()[-1] == 16)

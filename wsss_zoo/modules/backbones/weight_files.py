@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -106,8 +107,9 @@ def _converted(
     if convert is None:
         return state
     try:
-        # Some take tensors out of what they are given.
-        converted: dict[str, Tensor] = convert(dict(state), _Unflattened(module))
+        with warnings.catch_warnings(action="ignore"):  # of torch, on timm's resizing
+            # Some take tensors out of what they are given.
+            converted: dict[str, Tensor] = convert(dict(state), _Unflattened(module))
     except Exception as error:
         raise ValueError(
             f"weights file {path} is not of the backbone {name}: timm cannot convert it "

@@ -1,6 +1,6 @@
 """ViTDet's simple feature pyramid: four grids from the last map of a plain ViT."""
 
-from timm.layers import LayerNorm2d
+from timm.layers.norm import LayerNorm2d
 from torch import Tensor, nn
 
 from wsss_zoo.modules.backbones.backbone import Backbone
