@@ -122,7 +122,8 @@ class BaseMethod(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Refuse a data module with other classes; the data module itself checks the regime."""
-        if self.hparams.get("freeze_backbone_bn") or self.average is not None:
+        frozen = self.hparams.get("freeze_backbone_bn") or self.hparams.get("freeze_backbone")
+        if frozen or self.average is not None:
             # Lightning's advice on layers that do not train; these are meant not to.
             warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
         data = find_data(self.trainer)

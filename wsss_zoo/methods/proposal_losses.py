@@ -23,6 +23,7 @@ from wsss_zoo.functional import (
     summed_complementary_loss,
     target_masks,
 )
+from wsss_zoo.functional.tensors import resized_labels
 from wsss_zoo.methods.ranks import mean_over_ranks
 from wsss_zoo.modules import Proposals
 
@@ -134,15 +135,6 @@ def enlarged(mask_logits: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
     """Enlarge mask logits (M, h, w) to the padded image's `size`, bilinear, in float32 at least."""
     logits = mask_logits[:, None].to(torch.promote_types(mask_logits.dtype, torch.float32))
     return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=False)[:, 0]
-
-
-def resized_labels(mask: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
-    """Resize labels (N, H, W) int64 by the nearest pixel."""
-    rows, columns = (
-        (torch.arange(new, device=mask.device) * old).div(new, rounding_mode="floor")
-        for new, old in zip(size, mask.shape[-2:], strict=True)
-    )
-    return mask[:, rows[:, None], columns]
 
 
 def padded(maps: Tensor, proposals: Proposals, value: int, stride: float = 4) -> Tensor:

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from wsss_zoo.contract import BaseMaskBatch, WeakShotBatch, find_data
 from wsss_zoo.functional import DistillationKind, class_targets
+from wsss_zoo.functional.tensors import resized_labels
 from wsss_zoo.methods.options import check_not_negative
-from wsss_zoo.methods.proposal_losses import complementary_losses, padded, resized_labels
+from wsss_zoo.methods.proposal_losses import complementary_losses, padded
 from wsss_zoo.methods.proposals import ProposalMethod
 from wsss_zoo.methods.weak_shot.pair_losses import Pairing, distillation_loss, sim_net_loss
 from wsss_zoo.modules import Proposals, SimNet
