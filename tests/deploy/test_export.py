@@ -73,10 +73,15 @@ def test_onnx(tmp_path, options):
     assert all(parameter.requires_grad for parameter in trained.method.parameters())
 
 
+# A decoder of proposals that is as small as the network.
+PROPOSALS = {"queries": 7, "channels": 16, "decoder_layers": 2, "feedforward": 24}
+
+
 def make(name):
     torch.manual_seed(0)
-    own = DILATED if name == "UniMatchV2" else {}
-    return with_opinions(subclasses(BaseMethod)[name](3, backbone="test_resnet", **own)).eval()
+    options = PROPOSALS if name in ("MaskFormer", "SimFormer") else {}
+    options = DILATED if name == "UniMatchV2" else options
+    return with_opinions(subclasses(BaseMethod)[name](3, backbone="test_resnet", **options)).eval()
 
 
 # Those of the others are exported that evaluate by the same function, on a network of the same

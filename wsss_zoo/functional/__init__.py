@@ -128,7 +128,7 @@ from wsss_zoo.functional.sparse.simulation import (
     simulate_points,
     simulate_scribbles,
 )
-from wsss_zoo.functional.tags import gate_by_tags, mask_to_image_labels
+from wsss_zoo.functional.tags import gate_by_tags, mask_to_image_labels, reassign_by_tags
 from wsss_zoo.functional.views.complementary_dropout import (
     complementary_dropout,
     complementary_factors,
@@ -169,7 +169,7 @@ __all__ += ["seed_missing_classes", "segment_vote", "superpixel_backend", "super
 __all__ += ["temper", "vote", "vote_counts", "write_back", "youden_threshold"]
 __all__ += ["boxes_to_mask", "draw_strokes", "simulate_blocks", "simulate_boxes"]
 __all__ += ["simulate_points", "simulate_scribbles"]
-__all__ += ["gate_by_tags", "mask_to_image_labels"]
+__all__ += ["gate_by_tags", "mask_to_image_labels", "reassign_by_tags"]
 __all__ += ["cells_to_crop", "crop_to_cells", "cutmix", "draw_cutmix_boxes", "draw_cutmix_masks"]
 __all__ += ["ensemble_update", "image_patches", "sliding_windows"]
 __all__ += ["complementary_dropout", "complementary_factors", "draw_complementary_factors"]
