@@ -111,8 +111,11 @@ def test_grad_cam_layer_is_a_leaf_of_a_map():
     (gradient,) = torch.autograd.grad(last.square().mul(last.detach()).sum(), leaf)
     assert leaf.shape == gradient.shape == (2, 24, 3, 2)
     assert gradient.abs().max() > 0
-    with pytest.raises(ValueError, match=r"'patch_embed' of .* does not give one feature map"):
-        backbone.extract_from(prepared, "patch_embed")
+    normed, last = backbone.extract_from(prepared, "norm")
+    assert torch.equal(normed, last)
+    for layer in ("patch_embed", "head"):
+        with pytest.raises(ValueError, match=f"{layer}' of .* does not give one feature map"):
+            backbone.extract_from(prepared, layer)
 
 
 def test_gradient_checkpointing_changes_no_gradient():

@@ -59,6 +59,14 @@ def test_grad_cam_layer_of_a_network_with_channels_last():
         assert gradient.shape == leaf.shape == sizes[layer]
 
 
+def test_grad_cam_layer_of_a_getter_with_channels_last_inside():
+    backbone = Backbone("hieradet_small", output_stride=32).eval()
+    leaf, last = backbone.extract_from(torch.rand(1, 3, 64, 96), "model.blocks.1")
+    assert leaf.shape == (1, 32, 8, 12)
+    (gradient,) = torch.autograd.grad(last.square().sum(), leaf)
+    assert gradient.abs().max() > 0
+
+
 @pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "hieradet_small"])
 def test_frozen_stages_get_no_gradient_and_all_later_ones_do(name):
     backbone = Backbone(name, output_stride=32)

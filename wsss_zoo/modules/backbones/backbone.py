@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from timm.models._features import FeatureGetterNet
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -112,18 +113,20 @@ class Backbone(nn.Module):
             return last, last
         leaves: list[Tensor] = []
 
+        problem = f"layer {layer!r} of {self.name} does not give one feature map; take another"
+
         def cut(module: nn.Module, inputs: Any, output: Any) -> Tensor:
             map_, restore = self._as_map(module, output, (prepared.shape[-2], prepared.shape[-1]))
             if map_ is None:
-                raise ValueError(
-                    f"layer {layer!r} of {self.name} does not give one feature map; take another"
-                )
+                raise ValueError(problem)
             leaves.append(map_.detach().requires_grad_())
             # A copy, because an in-place activation may follow and would change the leaf.
             return restore(leaves[-1]).clone()
 
         with self.model.get_submodule(layer).register_forward_hook(cut):
             last = self.extract(prepared)[-1]
+        if not leaves:
+            raise ValueError(problem)
         return leaves[-1], last
 
     def _as_map(
@@ -140,7 +143,14 @@ class Backbone(nn.Module):
             return cells, lambda cells: write_tokens(prefix, cells)
         if output.ndim != 4:
             return None, _same
-        if is_channels_last(self.model) and not isinstance(module, nn.Conv2d):
+        last = is_channels_last(self.model) and not isinstance(module, nn.Conv2d)
+        if isinstance(self.model, FeatureGetterNet):  # of either order inside
+            first, last = (
+                size[0] * output.shape[axis + 1] == size[1] * output.shape[axis] for axis in (2, 1)
+            )
+            if first == last:
+                return None, _same
+        if last:
             return output.permute(0, 3, 1, 2), lambda map_: map_.permute(0, 2, 3, 1)
         return output, _same
 

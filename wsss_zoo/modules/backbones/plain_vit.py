@@ -87,8 +87,9 @@ def read_tokens(model: Any, tokens: Tensor, size: tuple[int, int]) -> tuple[Tens
     """
     patch, prefix = patch_size(model), int(getattr(model, "num_prefix_tokens", 0))
     rows, columns = (side // patch for side in size)
-    if tokens.ndim != 3 or tokens.shape[1] != prefix + rows * columns:
+    if tokens.ndim != 3 or tokens.shape[1] - rows * columns not in (0, prefix):
         return None
+    prefix = tokens.shape[1] - rows * columns  # none is left where the final norm is applied
     cells = tokens[:, prefix:].transpose(1, 2).reshape(len(tokens), -1, rows, columns)
     return tokens[:, :prefix], cells
 
