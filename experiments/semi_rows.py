@@ -22,6 +22,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     "fixmatch_tags": ("fixmatch", ["--model.gate_by_tags", "true"]),
     "fixmatch_student": ("fixmatch", ["--model.labels_from", "student"]),
     "unimatch": ("unimatch", []),
+    "unimatch_v2": ("unimatch_v2", []),
     "unimatch_tags": ("unimatch", ["--model.gate_by_tags", "true"]),
     "mean_teacher": ("mean_teacher", []),
     "cps": ("cps", ["--model.cutmix", "false", "--model.unlabeled_weight", "1.5"]),

@@ -30,7 +30,10 @@ METHODS = ("Supervised", "CAM", "SimFormer")
 OTHERS = ("FixMatch", "CoAttention", "MaskFormer")
 # They differ from one of these in training alone, as it should stay.
 LIKE = {"SelfRegulation": "Supervised"} | dict.fromkeys(
-    ("PiModel", "TemporalEnsembling", "MeanTeacher", "UniMatch", "CPS", "PseudoSeg", "Sparse"),
+    (
+        *("PiModel", "TemporalEnsembling", "MeanTeacher", "UniMatch", "UniMatchV2", "CPS"),
+        *("PseudoSeg", "Sparse"),
+    ),
     "FixMatch",
 )
 RUNS = ("whole", "stopped")

@@ -80,6 +80,8 @@ def own_options(path: Path) -> list[str]:
 
 def of_method(method: str) -> list[str]:
     """What a method needs besides, to train and to be quick."""
+    if method == "UniMatchV2":
+        return ["--model.architecture", "deeplabv3plus", "--model.output_stride", "16"]
     if method == "CoAttention":
         return ["--model.convs", "1"]
     if method not in ("MaskFormer", "SimFormer"):

@@ -15,6 +15,10 @@ SMALL = {
     "MaskFormer": [],
     "FixMatch": ["--model.gate_by_tags", "true"],
     "UniMatch": ["--data.strong_views", "2", "--model.gate_by_tags", "true"],
+    "UniMatchV2": [
+        *["--data.strong_views", "2", "--model.gate_by_tags", "true"],
+        *["--model.architecture", "deeplabv3plus", "--model.output_stride", "16"],
+    ],
     "MeanTeacher": ["--model.gate_by_tags", "true"],
     "CPS": ["--model.gate_by_tags", "true"],
     "PseudoSeg": [],

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         Supervised,
         TemporalEnsembling,
         UniMatch,
+        UniMatchV2,
     )
     from wsss_zoo.modules.evaluation import Evaluation
 
@@ -51,7 +52,7 @@ __all__ = ["ADE20K", "COCO", "VOC2012", "Augmentation", "BaseDataModule", "COCOS
 __all__ += ["Cityscapes", "Folder", "PascalContext", "Shapes"]
 __all__ += ["CAM", "CPC", "CPS", "BaseMethod", "CoAttention", "FixMatch", "GATCorrector"]
 __all__ += ["MaskFormer", "MeanTeacher", "PiModel", "PseudoSeg", "SelfRegulation", "SimFormer"]
-__all__ += ["Sparse", "Supervised", "TemporalEnsembling", "UniMatch"]
+__all__ += ["Sparse", "Supervised", "TemporalEnsembling", "UniMatch", "UniMatchV2"]
 __all__ += ["ClassificationMetrics", "PredictionVisualizer", "PretextMetrics", "PseudoLabelWriter"]
 __all__ += ["Evaluation", "SegmentationMetrics", "load"]
 

@@ -227,6 +227,7 @@ FIGURES: dict[str, Callable[[Example], FlowChart]] = {
         supervised,
         semi_figures.temporal_ensembling,
         semi_figures.unimatch,
+        semi_figures.unimatch_v2,
     )
 }
 

@@ -1,5 +1,7 @@
 """Draw the figures of the semi-supervised methods."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from figure_example import Example, colored, photo
@@ -136,6 +138,31 @@ def unimatch(example: Example) -> FlowChart:
         preds = chart.picture(3.8, y, colored(shown), "prediction")
         loss = chart.box(5.7, y, f"$L_{{s{view + 1}}}$", "loss", 0.7)
         for start, end in ((strong, network), (network, preds), (preds, loss)):
+            chart.arrow(start, end)
+        chart.arrow(target, loss, label=True, sides="br", bend=-0.2)
+    return chart
+
+
+def unimatch_v2(example: Example) -> FlowChart:
+    """Draw one label for two strong views with complementary channels."""
+    chart = FlowChart(8.4, 4.4)
+    confidence, label = example.labels(example.weak)
+    weak = chart.picture(0.7, 0.85, photo(example.weak[0]), "weak view")
+    average = chart.box(2.1, 0.85, "average of\nthe weights", "memory", 1.1)
+    target = chart.picture(7.55, 0.85, colored(label[0], confidence[0] >= SURE), "label where sure")
+    chart.arrow(weak, average)
+    chart.arrow(average, target, label=True)
+    drops = ("channels b", "all other\nchannels")
+    for view, y in enumerate((2.3, 3.7)):
+        strong = chart.picture(0.7, y, photo(example.strong[0, view]), f"strong view {view + 1}")
+        encoder = chart.box(2.05, y, "encoder", "network", 0.85)
+        kept = chart.box(3.25, y, drops[view], "step", 0.95)
+        decoder = chart.box(4.4, y, "decoder", "network", 0.85)
+        shown = example.labels(example.strong[:1, view])[1][0]
+        preds = chart.picture(5.6, y, colored(shown), "prediction")
+        loss = chart.box(6.75, y, f"$L_{view + 1}$", "loss", 0.6)
+        path = (strong, encoder, kept, decoder, preds, loss)
+        for start, end in pairwise(path):
             chart.arrow(start, end)
         chart.arrow(target, loss, label=True, sides="br", bend=-0.2)
     return chart

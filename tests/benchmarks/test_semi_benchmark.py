@@ -23,14 +23,17 @@ from wsss_zoo.methods import (
     Supervised,
     TemporalEnsembling,
     UniMatch,
+    UniMatchV2,
 )
 
 BACKBONE, CLASSES, CROP, BATCH, ROUNDS = "tf_efficientnet_lite0", 7, 160, 4, 12
+DILATED = {"architecture": "deeplabv3plus", "output_stride": 16}
 METHODS = {
     "fixmatch": (FixMatch, {}),
     "fixmatch_average": (FixMatch, {"labels_from": "average"}),
     "unimatch": (UniMatch, {}),
     "unimatch_average": (UniMatch, {"labels_from": "average"}),
+    "unimatch_v2": (UniMatchV2, DILATED),
     "cps": (CPS, {"cutmix": False}),
     "cps_cutmix": (CPS, {}),
     "mean_teacher": (MeanTeacher, {}),
@@ -72,6 +75,9 @@ def passes(name, method, batch):
     if name.endswith("average") or name == "mean_teacher":
         average = method.average
         average(weak)
+    if name == "unimatch_v2":
+        method.average(weak)
+        return loss(network(torch.cat([image, strong.flatten(0, 1)])))
     if name == "pi_model":
         return loss(network(torch.cat([image, weak, strong[:, 0]])))
     if name in ("fixmatch_average", "mean_teacher", "temporal_ensembling"):
@@ -153,6 +159,7 @@ HELD = {
     "fixmatch_average": 2,
     "unimatch": 5,
     "unimatch_average": 5,
+    "unimatch_v2": 3,
     "cps": 4,
     "cps_cutmix": 4,
     "mean_teacher": 2,

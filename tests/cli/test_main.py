@@ -492,7 +492,8 @@ def test_no_weights_without_a_network(monkeypatch, capsys, tmp_path):
     assert time.monotonic() - start < 10
     (said,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
     assert (
-        "timm could not load ImageNet weights for 'resnet18': http://127.0.0.1:1 cannot be" in said
+        "timm could not load pretrained weights for 'resnet18': http://127.0.0.1:1 cannot be"
+        in said
     )
     assert "give weights the path of a downloaded" in said
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.checkpoints import NAMES, save_checkpoint, with_opinions
+from tests.methods.zoo import DILATED
 from wsss_zoo import CAM, CPS, MeanTeacher, Supervised
 from wsss_zoo.arguments.checks import subclasses
 from wsss_zoo.cli import main
@@ -79,6 +80,7 @@ PROPOSALS = {"queries": 7, "channels": 16, "decoder_layers": 2, "feedforward": 2
 def make(name):
     torch.manual_seed(0)
     options = PROPOSALS if name in ("MaskFormer", "SimFormer") else {}
+    options = DILATED if name == "UniMatchV2" else options
     return with_opinions(subclasses(BaseMethod)[name](3, backbone="test_resnet", **options)).eval()
 
 
@@ -87,7 +89,11 @@ def make(name):
 LIKE = {
     "SelfRegulation": "Supervised",
     **dict.fromkeys(
-        ("CPS", "MeanTeacher", "PiModel", "PseudoSeg", "TemporalEnsembling", "UniMatch"), "FixMatch"
+        (
+            *("CPS", "MeanTeacher", "PiModel", "PseudoSeg", "TemporalEnsembling", "UniMatch"),
+            "UniMatchV2",
+        ),
+        "FixMatch",
     ),
 }
 

@@ -17,6 +17,7 @@ STEPS, BATCH = 2, 4
 OPTIONS = {
     "FixMatch": {"cutmix_prob": 0.0},
     "UniMatch": {"cutmix_prob": 0.0, "feature_dropout": 0.0},
+    "UniMatchV2": {"cutmix_prob": 0.0, "intact_share": 1.0},
     "CPS": {"cutmix": False},
     # From the start, so that the first step has something to follow.
     "TemporalEnsembling": {"warm_fill": True},

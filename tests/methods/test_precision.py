@@ -70,7 +70,7 @@ def watched_by(mode):
 
 def without_dropout(method):
     """It draws in the order of the memory; UniMatch's own is none of the network's."""
-    method.hparams["feature_dropout"] = 0.0
+    method.hparams |= {"feature_dropout": 0.0, "intact_share": 1.0}
     for module in method.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0

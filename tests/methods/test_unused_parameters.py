@@ -23,6 +23,11 @@ OPTIONS = {
     "SelfRegulation": [{"exits": 2}, {"exit_head": "full"}, {"warmup_steps": 2}],
     "FixMatch": [{"conf_thresh": 1.0, "labels_from": "average"}, {"loss": "ohem"}],
     "UniMatch": [{"conf_thresh": 1.0}],
+    "UniMatchV2": [
+        {"conf_thresh": 1.0},
+        {"backbone": "test_vit", "architecture": "dpt", "layer_decay": 0.5},
+        {"backbone": "test_vit2", "architecture": "linear", "freeze_backbone": True},
+    ],
     "PseudoSeg": [{"conf_thresh": 1.0}, {"use_tags": False, "label": "hard"}],
     "Sparse": [
         {"conf_thresh": 1.0},

@@ -11,6 +11,9 @@ from wsss_zoo import BaseMethod, Shapes, methods
 
 TINY = {"backbone": "test_efficientnet"}
 SEMI = TINY | {"ema_decay": 0.6, "evaluate": "average"}
+# Of a network that the defaults of UniMatchV2 do not fit.
+DILATED = {"architecture": "deeplabv3plus", "output_stride": 16, "lr": 1e-4, "head_lr_mult": 10.0}
+VIT = {"backbone": "test_vit", "output_stride": 16}
 PROPOSALS = {"queries": 7, "channels": 16, "decoder_layers": 2, "feedforward": 24}
 # A third of a region's pixels is clean.
 GRAPHS = {"in_channels": 5, "quorum": 0.3}
@@ -28,6 +31,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "MeanTeacher": ("MeanTeacher", SEMI),
     "FixMatch": ("FixMatch", SEMI | {"conf_thresh": 0.2}),
     "UniMatch": ("UniMatch", SEMI | {"conf_thresh": 0.2}),
+    "UniMatchV2": ("UniMatchV2", SEMI | DILATED | {"conf_thresh": 0.2}),
     "CPS": ("CPS", SEMI),
     "PseudoSeg": ("PseudoSeg", SEMI),
     "Sparse": ("Sparse", SEMI | {"conf_thresh": 0.2}),
@@ -51,6 +55,9 @@ STEPS: dict[str, tuple[str, dict[str, Any]]] = CASES | {
     "MeanTeacher of CPS": ("MeanTeacher", TINY | {"student_view": "weak", "teacher_mode": "train"}),
     "FixMatch average": ("FixMatch", SEMI | {"labels_from": "average", "loss": "ohem"}),
     "UniMatch average": ("UniMatch", SEMI | {"labels_from": "average", "gate_by_tags": True}),
+    "UniMatchV2 ViT": ("UniMatchV2", VIT | {"conf_thresh": 0.2, "layer_decay": 0.9}),
+    "UniMatchV2 frozen": ("UniMatchV2", VIT | {"freeze_backbone": True, "loss": "ohem"}),
+    "CAM ViT": ("CAM", {"backbone": "test_vit", "pooling": "max"}),
     "CPS unmixed": ("CPS", SEMI | {"cutmix": False, "gate_by_tags": True}),
     "PseudoSeg hard": ("PseudoSeg", SEMI | {"label": "hard", "gate_by_tags": True}),
     "Sparse without teacher": ("Sparse", TINY | {"teacher": False, "reduction": "pixel"}),
@@ -98,7 +105,7 @@ def make_data(case: str, folder: Path, **options: Any) -> Shapes:
     supervision = getattr(methods, name).supervision
     sizes = {"image_size": 64, "crop_size": 64, "num_train": 16, "num_val": 2, "batch_size": 2}
     regime = REGIMES.get(supervision, {})
-    if name == "UniMatch" or own.get("views") == "two_strong":
+    if name in ("UniMatch", "UniMatchV2") or own.get("views") == "two_strong":
         regime = regime | {"strong_views": 2}
     settings = sizes | {"num_workers": 0, "supervision": supervision} | regime | options
     data = Shapes(**settings)

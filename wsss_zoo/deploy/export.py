@@ -93,7 +93,7 @@ def export_segmenter(
 
     Raises:
         ImportError: If a package for ONNX is missing.
-        ValueError: If the file and PyTorch disagree.
+        ValueError: If PyTorch cannot export the network, or the file and PyTorch disagree.
     """
     network = copy.deepcopy(trained.method).eval().requires_grad_(False)
     images = [example_image(*size) for size in _SIZES]
@@ -103,7 +103,16 @@ def export_segmenter(
     export: Callable[[nn.Module, Path, dict[str, str]], Run]
     export = export_onnx if format == "onnx" else export_program
     with replacing(out, _SUFFIXES[format]) as unfinished:
-        run = export(network, unfinished, _metadata(trained))
+        try:
+            run = export(network, unfinished, _metadata(trained))
+        except ImportError:
+            raise
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ValueError(
+                f"PyTorch cannot export this network to {format} ({reason}); nothing was written; "
+                "try the other format"
+            ) from error
         found = _compare(run, images, expected)
         # Also refuses NaN.
         if not found.largest <= tolerance * max(1.0, found.magnitude):

@@ -12,6 +12,8 @@ import torch
 from timm.layers import padding
 from torch import Tensor, nn
 
+from wsss_zoo.deploy.position_embedding import free_grids
+
 Run = Callable[[Tensor], Tensor]
 
 _OPSET = 18
@@ -38,7 +40,7 @@ def export_onnx(network: nn.Module, path: Path, metadata: dict[str, str]) -> Run
             f"ONNX needs a package that is missing ({error.name}): pip install 'wsss_zoo[export]'"
         ) from error
     axes = {0: "batch", 2: "height", 3: "width"}
-    with _quiet():
+    with _quiet(), free_grids(network):
         # Not dynamo=True: it freezes sizes that the padding to a stride depends on.
         torch.onnx.export(
             network,
@@ -65,7 +67,7 @@ def export_program(network: nn.Module, path: Path, metadata: dict[str, str]) -> 
     size = torch.export.Dim.AUTO
     # Else the program is specialised to the example: a batch > 1, sides that the stride divides.
     free = _config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
-    with _quiet(), _integer_padding(), free, torch.no_grad():
+    with _quiet(), _integer_padding(), free_grids(network), free, torch.no_grad():
         program = torch.export.export(
             network,
             (example_image(*EXAMPLE),),

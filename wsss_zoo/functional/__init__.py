@@ -14,6 +14,7 @@ from wsss_zoo.functional.cams.cam import (
     grad_cam,
     multi_scale_cam,
 )
+from wsss_zoo.functional.cams.confident_label import confident_cam_label
 from wsss_zoo.functional.cams.saliency_label import saliency_label
 from wsss_zoo.functional.cams.threshold import score_separation
 from wsss_zoo.functional.co_attention.attention import (
@@ -69,6 +70,7 @@ from wsss_zoo.functional.losses.pair_similarity import (
 )
 from wsss_zoo.functional.losses.pseudo_label_loss import cps_loss, fixmatch_loss, soft_label_loss
 from wsss_zoo.functional.losses.self_regulation import feature_regulation_loss, self_regulation_loss
+from wsss_zoo.functional.losses.token_contrast import token_contrast_loss
 from wsss_zoo.functional.losses.tree_energy import tree_energy_loss, tree_filter
 from wsss_zoo.functional.measures.boundary import boundary_counts, boundary_f_score
 from wsss_zoo.functional.measures.confusion import (
@@ -127,12 +129,18 @@ from wsss_zoo.functional.sparse.simulation import (
     simulate_scribbles,
 )
 from wsss_zoo.functional.tags import gate_by_tags, mask_to_image_labels, reassign_by_tags
+from wsss_zoo.functional.views.complementary_dropout import (
+    complementary_dropout,
+    complementary_factors,
+    draw_complementary_factors,
+)
 from wsss_zoo.functional.views.cutmix import cutmix, draw_cutmix_boxes, draw_cutmix_masks
 from wsss_zoo.functional.views.ensemble import cells_to_crop, crop_to_cells, ensemble_update
 from wsss_zoo.functional.views.patches import image_patches
 from wsss_zoo.functional.views.windows import sliding_windows
 
 __all__ = ["calibrated_fusion", "cam_to_label", "class_activation_map", "classifier_grad_cam"]
+__all__ += ["confident_cam_label", "token_contrast_loss"]
 __all__ += ["grad_cam", "multi_scale_cam", "saliency_label", "score_separation"]
 __all__ += ["co_attend", "co_attention", "co_attention_affinity", "co_attention_loss"]
 __all__ += ["contrastive_features", "exclusive_labels", "merge_co_attention_views"]
@@ -164,5 +172,6 @@ __all__ += ["simulate_points", "simulate_scribbles"]
 __all__ += ["gate_by_tags", "mask_to_image_labels", "reassign_by_tags"]
 __all__ += ["cells_to_crop", "crop_to_cells", "cutmix", "draw_cutmix_boxes", "draw_cutmix_masks"]
 __all__ += ["ensemble_update", "image_patches", "sliding_windows"]
+__all__ += ["complementary_dropout", "complementary_factors", "draw_complementary_factors"]
 __all__ += ["decode_brush", "decode_rows", "encode_brush", "encode_rows", "mask_polygons"]
 __all__ += ["polygon_mask"]

@@ -43,6 +43,15 @@ def at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
+def resized_labels(labels: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+    """Resize maps (N, H, W) of any type to `size` = (h, w) by the nearest pixel, rounded down."""
+    rows, columns = (
+        (torch.arange(new, device=labels.device) * old).div(new, rounding_mode="floor")
+        for new, old in zip(size, labels.shape[-2:], strict=True)
+    )
+    return labels[:, rows[:, None], columns]
+
+
 def _listed(tensors: dict[str, Tensor]) -> str:
     *others, last = (f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
     return f"{', '.join(others)} and {last}" if others else last

@@ -16,6 +16,7 @@ from wsss_zoo.methods.semi.pi_model import PiModel
 from wsss_zoo.methods.semi.pseudoseg import PseudoSeg
 from wsss_zoo.methods.semi.temporal_ensembling import TemporalEnsembling
 from wsss_zoo.methods.semi.unimatch import UniMatch
+from wsss_zoo.methods.semi.unimatch_v2 import UniMatchV2
 from wsss_zoo.methods.sparse.sparse import Sparse
 from wsss_zoo.methods.tags.cam import CAM
 from wsss_zoo.methods.tags.co_attention import CoAttention
@@ -43,4 +44,5 @@ __all__ = [
     "Supervised",
     "TemporalEnsembling",
     "UniMatch",
+    "UniMatchV2",
 ]

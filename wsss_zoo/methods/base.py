@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities import rank_zero_info
 from pytorch_lightning.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import Tensor
 
@@ -37,6 +38,10 @@ class BaseMethod(LightningModule):
         optimizer: "sgd" (momentum 0.9), "nesterov" (the same with Nesterov's momentum), "adam" or
             "adamw".
         init_from: Checkpoint of a whole network to start from, of this method or another.
+        layer_decay: Factor in (0, 1] on the learning rate of each block of a plain ViT against the
+            next deeper one; of other backbones of each stage. 1 for equal rates.
+        grad_checkpointing: Compute the backbone's activations again in the backward pass, in place
+            of keeping them: a third more time for much less memory.
 
     Raises:
         ValueError: If an option is out of range, or none of the choices of its `Literal` type.
@@ -63,9 +68,13 @@ class BaseMethod(LightningModule):
         weight_decay: float = 0.01,
         optimizer: Optimizer = "adamw",
         init_from: str | None = None,
+        layer_decay: float = 1.0,
+        grad_checkpointing: bool = False,
         _class_path: str | None = None,
     ) -> None:
         super().__init__()
+        if not 0 < layer_decay <= 1:
+            raise ValueError(f"layer_decay is {layer_decay}; give a factor in (0, 1]")
         # Collects the arguments of all subclasses too. The command line and a checkpoint name the
         # class among them; where nobody does or it is this very one, it is no hyper-parameter.
         self.save_hyperparameters(ignore=self.fixed_options)
@@ -87,7 +96,14 @@ class BaseMethod(LightningModule):
     @property
     def image_mean(self) -> tuple[float, float, float]:
         """Mean colour of the backbone in [0, 1]: what crops are padded with."""
-        return next(module for module in self.modules() if isinstance(module, Backbone)).image_mean
+        return self._backbones()[0].image_mean
+
+    def _backbones(self) -> list[Backbone]:
+        """List the backbones that train, and no copies of them."""
+        averages = [module for module in self.modules() if isinstance(module, WeightAverage)]
+        copies = {id(part) for average in averages for part in average.modules()}
+        found = [module for module in self.modules() if isinstance(module, Backbone)]
+        return [backbone for backbone in found if id(backbone) not in copies] or found
 
     def start_from(self, checkpoint: str | None) -> None:
         """Load the whole network from another method's checkpoint; None leaves it as it is.
@@ -106,7 +122,8 @@ class BaseMethod(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Refuse a data module with other classes; the data module itself checks the regime."""
-        if self.hparams.get("freeze_backbone_bn") or self.average is not None:
+        frozen = self.hparams.get("freeze_backbone_bn") or self.hparams.get("freeze_backbone")
+        if frozen or self.average is not None:
             # Lightning's advice on layers that do not train; these are meant not to.
             warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
         data = find_data(self.trainer)
@@ -115,6 +132,10 @@ class BaseMethod(LightningModule):
             self._refuse_no_background(module)
         if stage == "fit":
             self._check_crop_size(data)
+            self._say_padding(data)
+            if self.hparams.get("grad_checkpointing"):
+                for backbone in self._backbones():
+                    backbone.set_grad_checkpointing()
         own = self.hparams.get("num_classes")
         given = getattr(data, "num_classes", own)
         if own is not None and given != own:
@@ -162,6 +183,16 @@ class BaseMethod(LightningModule):
                 "least 2"
             )
 
+    def _say_padding(self, data: Any) -> None:
+        crop = int(getattr(data, "crop_size", None) or 0)
+        for patch in {backbone.strides[-1] for backbone in self._backbones() if backbone.plain}:
+            above = -(-crop // patch) * patch
+            if above != crop:
+                rank_zero_info(
+                    f"data.crop_size {crop} is no multiple of the {patch} pixels of a patch: crops "
+                    f"are padded to {above}; take that or {max(above - patch, patch)} to save it"
+                )
+
     def _refuse_no_background(self, module: str) -> None:
         method = type(self).__name__
         if self.needs_background:
@@ -176,8 +207,11 @@ class BaseMethod(LightningModule):
             )
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Group backbones at ``lr``, and all else that is trained at ``head_lr_mult * lr``."""
-        backbones = [module for module in self.modules() if isinstance(module, Backbone)]
+        """Group backbones at ``lr``, and all else that is trained at ``head_lr_mult * lr``.
+
+        With ``layer_decay`` the deepest layer of a backbone has ``lr``.
+        """
+        backbones = self._backbones()
         inside = {id(parameter) for module in backbones for parameter in module.parameters()}
         lr = self.hparams["lr"]
         groups: list[dict[str, Any]] = [
@@ -187,7 +221,21 @@ class BaseMethod(LightningModule):
         for parameter in self.parameters():
             if parameter.requires_grad:
                 groups[id(parameter) not in inside]["params"].append(parameter)
+        decay = self.hparams.get("layer_decay", 1.0)
+        if decay < 1:
+            groups = [*self._decayed_groups(backbones, decay), groups[1]]
         return [group for group in groups if group["params"]]
+
+    def _decayed_groups(self, backbones: list[Backbone], decay: float) -> list[dict[str, Any]]:
+        """Group trained parameters of backbones by their distance from the deepest layer."""
+        groups: dict[int, dict[str, Any]] = {}
+        for backbone in backbones:
+            for distance, layer in enumerate(reversed(backbone.layers())):
+                lr = self.hparams["lr"] * decay**distance
+                own = {"name": f"backbone layer -{distance}", "lr": lr, "params": []}
+                group = groups.setdefault(distance, own)
+                group["params"] += [parameter for parameter in layer if parameter.requires_grad]
+        return list(groups.values())
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the chosen optimiser over `parameter_groups`, and its schedule."""

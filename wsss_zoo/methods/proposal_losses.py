@@ -1,8 +1,8 @@
 """The losses of a mask transformer's layers, shared by the methods that train one.
 
-The functions take proposals of N images, L layers and Q queries, with masks (N, L, Q, h, w) at
-stride 4. ``mask`` is the class index per pixel at four times their side, (N, 4 h, 4 w) int64;
-pixels of 255 belong to no class. ``targets`` are its `class_targets`, ``matches`` those of
+The functions take proposals of N images, L layers and Q queries, with masks (N, L, Q, h, w) of
+``MaskTransformer.stride``. ``mask`` is the class index per pixel of the padded image, (N, H, W)
+int64; pixels of 255 belong to no class. ``targets`` are its `class_targets`, ``matches`` those of
 `match_layers`.
 """
 
@@ -23,6 +23,7 @@ from wsss_zoo.functional import (
     summed_complementary_loss,
     target_masks,
 )
+from wsss_zoo.functional.tensors import resized_labels
 from wsss_zoo.methods.ranks import mean_over_ranks
 from wsss_zoo.modules import Proposals
 
@@ -99,7 +100,7 @@ def mask_losses(
     """Sum the focal and the dice loss of the proposals matched with masks over the layers."""
     image, layer, query, _, place = matches.masked
     truth = target_masks(targets, mask)[image, place]
-    logits = enlarged(mask_logits[image, layer, query])
+    logits = enlarged(mask_logits[image, layer, query], mask.shape[-2:])
     # Filled on the device: it would be waited for to copy the number there.
     own = torch.full((), float(sum(targets.mask_counts)), device=mask.device)
     number = mean_over_ranks(own).clamp_min(1)
@@ -115,12 +116,12 @@ def complementary_losses(
         mask_logits: (N, L, Q, h, w).
         matches: Of the same proposals.
         mask: Base classes.
-        valid: False on padding, (N, 4 h, 4 w) bool.
+        valid: False on padding, (N, H, W) bool.
         tau: Floor of the union of the novel proposals, a logit.
         classes: Number of classes K.
     """
     image, layer, query = matches.unmasked[:3]
-    logits = enlarged(mask_logits[image, layer, query])
+    logits = enlarged(mask_logits[image, layer, query], mask.shape[-2:])
     places, counts = [place for place, _ in matches.groups], [count for _, count in matches.groups]
     free = valid & ~covered_pixels(mask, classes)
     targets = torch.stack([free[place] for place in places]) if places else free[:0]
@@ -130,25 +131,14 @@ def complementary_losses(
     return total / mean_over_ranks(images).clamp_min(1e-5)
 
 
-def enlarged(mask_logits: Tensor) -> Tensor:
-    """Enlarge mask logits (M, h, w) to four times the side, bilinear, in float32 at least."""
-    height, width = mask_logits.shape[-2:]
-    size = (4 * height, 4 * width)
+def enlarged(mask_logits: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+    """Enlarge mask logits (M, h, w) to the padded image's `size`, bilinear, in float32 at least."""
     logits = mask_logits[:, None].to(torch.promote_types(mask_logits.dtype, torch.float32))
-    return F.interpolate(logits, size, mode="bilinear", align_corners=False)[:, 0]
+    return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=False)[:, 0]
 
 
-def resized_labels(mask: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
-    """Resize labels (N, H, W) int64 by the nearest pixel."""
-    rows, columns = (
-        (torch.arange(new, device=mask.device) * old).div(new, rounding_mode="floor")
-        for new, old in zip(size, mask.shape[-2:], strict=True)
-    )
-    return mask[:, rows[:, None], columns]
-
-
-def padded(maps: Tensor, proposals: Proposals, value: int) -> Tensor:
+def padded(maps: Tensor, proposals: Proposals, value: int, stride: float = 4) -> Tensor:
     """Pad maps (N, H, W) at the right and bottom to the size of the enlarged proposals."""
-    height, width = proposals.mask_logits.shape[-2:]
-    below, right = 4 * height - maps.shape[-2], 4 * width - maps.shape[-1]
+    wanted = [round(stride * side) for side in proposals.mask_logits.shape[-2:]]
+    below, right = (side - own for side, own in zip(wanted, maps.shape[-2:], strict=True))
     return F.pad(maps, (0, right, 0, below), value=value)

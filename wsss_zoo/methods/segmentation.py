@@ -20,21 +20,26 @@ class SegmentationMethod(BaseMethod, ABC):
 
     Args:
         num_classes: Number of classes C, background included.
-        backbone: Name of a timm model that can dilate.
+        backbone: Name of a timm model; see `Backbone` for what it gives. "deeplabv3plus" takes
+            those that can dilate.
         architecture: "deeplabv3plus" (Chen et al., "Encoder-Decoder with Atrous Separable
             Convolution for Semantic Image Segmentation", ECCV 2018), "largefov" (Chen et al.,
             "DeepLab: Semantic Image Segmentation with Deep Convolutional Nets, Atrous Convolution,
-            and Fully Connected CRFs", TPAMI 2018) or "unet" (Ronneberger et al., "U-Net:
-            Convolutional Networks for Biomedical Image Segmentation", MICCAI 2015).
-        weights: Weights of the backbone: null, "imagenet" (timm downloads them) or the path of a
-            file.
-        output_stride: Stride of the last feature map, in pixels.
+            and Fully Connected CRFs", TPAMI 2018), "unet" (Ronneberger et al., "U-Net:
+            Convolutional Networks for Biomedical Image Segmentation", MICCAI 2015), "dpt" (Ranftl
+            et al., "Vision Transformers for Dense Prediction", ICCV 2021) or "linear" (DINO's
+            probe). Plain ViTs take "dpt", "linear" and "largefov".
+        weights: Weights of the backbone: null, "imagenet" (timm downloads those that it has by
+            default; for DINOv2 they are of LVD-142M) or the path of a file.
+        output_stride: Stride of the last feature map, in pixels; the side of a patch for plain
+            ViTs, 32 for networks that cannot dilate.
         freeze_backbone_bn: Keep the running BatchNorm statistics of the backbone. Only with
             pretrained weights. With few small crops per batch this decides more than the method.
         loss: Loss on masks: "ce", or "ohem" over the hardest pixels (Shrivastava et al., CVPR
             2016).
         ohem_thresh: Probability of the true class in [0, 1] below which a pixel is hard.
         ohem_min_kept: Number of pixels of a batch to keep at least.
+        freeze_backbone: Train the decoder alone; the backbone keeps its weights, in eval mode.
     """
 
     core = "network."
@@ -50,6 +55,7 @@ class SegmentationMethod(BaseMethod, ABC):
         loss: Literal["ce", "ohem"] = "ce",
         ohem_thresh: float = 0.7,
         ohem_min_kept: int = 100_000,
+        freeze_backbone: bool = False,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
@@ -60,7 +66,10 @@ class SegmentationMethod(BaseMethod, ABC):
         """Make a network from the options, freshly initialised."""
         names = ("num_classes", "backbone", "architecture", "weights", "output_stride")
         options = [self.hparams[name] for name in (*names, "freeze_backbone_bn")]
-        return Segmenter(*options)
+        network = Segmenter(*options)
+        if self.hparams["freeze_backbone"]:
+            network.backbone.freeze()
+        return network
 
     def forward(self, image: Tensor) -> Tensor:
         """Compute logits (N, C, H, W) of an image (N, 3, H, W) in [0, 1]."""

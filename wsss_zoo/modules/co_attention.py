@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss_zoo.functional import co_attend, co_attention, contrastive_features
-from wsss_zoo.modules.backbone import Backbone
+from wsss_zoo.modules.backbones.backbone import Backbone
 
 # Initial scale of W_P for unit features: a position attends to a few similar ones.
 _COSINE_SCALE = 10.0

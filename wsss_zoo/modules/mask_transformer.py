@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from wsss_zoo.functional import semantic_inference
-from wsss_zoo.modules.backbone import Backbone
+from wsss_zoo.modules.backbones.backbone import Backbone
+from wsss_zoo.modules.decoders.simple_pyramid import SimplePyramid
 from wsss_zoo.modules.pixel_decoder import PixelDecoder
 from wsss_zoo.modules.transformer_decoder import TransformerDecoder
 
@@ -17,7 +18,7 @@ _UNDECAYED = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.Embedding)
 
 
 class Proposals(NamedTuple):
-    """Proposals of the L layers of a `MaskTransformer` for a batch, with h and w at stride 4."""
+    """Proposals of a `MaskTransformer`'s L layers for a batch, with h and w at its `stride`."""
 
     #: Class logits (N, L, Q, K + 1), the last for "no object"; the final layer is last.
     class_logits: Tensor
@@ -37,7 +38,8 @@ class MaskTransformer(nn.Module):
 
     Args:
         num_classes: Number of classes K >= 1, background included if there is one.
-        backbone: Name of a timm model with feature maps of stride 4 and deeper; see `Backbone`.
+        backbone: Name of a timm model with feature maps of stride 4 and deeper, or of a plain ViT,
+            whose pyramid is a `SimplePyramid`; see `Backbone`.
         weights: Weights of the backbone: None, "imagenet" or a path.
         queries: Number of queries Q, at least 1.
         channels: Channels E of queries and pixel embeddings, a multiple of 8 and of `heads`.
@@ -72,7 +74,11 @@ class MaskTransformer(nn.Module):
         if num_classes < 1:
             raise ValueError(f"num_classes is {num_classes}; give the number of classes")
         self.backbone = Backbone(backbone, weights, output_stride, freeze_backbone_bn)
-        self.pixel_decoder = PixelDecoder(self.backbone, channels)
+        #: Feature pyramid of a plain ViT; None for backbones with one of their own.
+        self.pyramid = SimplePyramid(self.backbone) if self.backbone.plain else None
+        #: Side of a cell of the masks in pixels: 4, and for plain ViTs a quarter of a patch.
+        self.stride: float = self.backbone.strides[-1] / 4 if self.backbone.plain else 4
+        self.pixel_decoder = PixelDecoder(self.pyramid or self.backbone, channels)
         self.decoder = TransformerDecoder(
             self.backbone.channels[-1],
             *(channels, queries, decoder_layers, heads, feedforward, dropout),
@@ -85,7 +91,7 @@ class MaskTransformer(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Proposals:
-        """Compute every layer's proposals for images (N, 3, H, W) in [0, 1], at stride 4."""
+        """Compute every layer's proposals for images (N, 3, H, W) in [0, 1]."""
         layers, embeddings = self._decode(image)
         class_logits, mask_logits = self._heads(torch.cat(layers, 1), embeddings)
         shape = (len(image), len(layers), -1)
@@ -104,7 +110,8 @@ class MaskTransformer(nn.Module):
         layers, embeddings = self._decode(image)
         class_logits, mask_logits = self._heads(layers[-1], embeddings)
         height, width = image.shape[-2:]
-        padded = [4 * side for side in mask_logits.shape[-2:]]
+        stride = self.backbone.strides[-1]
+        padded = [(side + stride - 1) // stride * stride for side in (height, width)]
         masks = F.interpolate(mask_logits.float(), padded, mode="bilinear", align_corners=False)
         return semantic_inference(class_logits, masks[..., :height, :width])
 
@@ -116,7 +123,8 @@ class MaskTransformer(nn.Module):
     def _decode(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
         """Compute each layer's queries (N, Q, E) and the pixel embeddings (N, E, h, w)."""
         features = self.backbone(image)
-        return self.decoder(features[-1]), self.pixel_decoder(features)
+        maps = features if self.pyramid is None else self.pyramid(features)
+        return self.decoder(features[-1]), self.pixel_decoder(maps)
 
     def _heads(self, queries: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Compute logits of classes (N, M, K + 1) and masks (N, M, h, w) from queries (N, M, E)."""

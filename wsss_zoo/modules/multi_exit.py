@@ -6,12 +6,12 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss_zoo.modules.backbone import Backbone
+from wsss_zoo.modules.backbones.backbone import Backbone
 from wsss_zoo.modules.segmenter import Segmenter, UNet
 
 ExitHead = Literal["light", "full"]
 _FULL, _LIGHT = 256, 64
-# Side in pixels of the cells on which light heads are compared.
+# Largest side in pixels of the cells on which light heads are compared.
 _CELL = 4
 
 
@@ -29,7 +29,7 @@ class MultiExit(nn.Module):
             those of the network; None for all.
         head: "full", as in the authors' code: two 3x3 convolutions of 256 channels with BatchNorm
             and ReLU and a 1x1, compared at the size of the image. "light": 1x1 to 64 channels, one
-            3x3 of 64, 1x1, compared on cells of 4 x 4 pixels.
+            3x3 of 64, 1x1, compared on cells of 4 x 4 pixels (2 x 2 with patches of 14).
         projections: Also project the deeper exits' feature maps to the shallowest one's channels.
 
     Zhang et al., "Self-Regulation for Semantic Segmentation", ICCV 2021. The class layer reads the
@@ -57,7 +57,12 @@ class MultiExit(nn.Module):
             )
         self.inner = count - 1
         channels = channels[-self.inner :]
-        self.cell = 1 if head == "full" else _CELL
+        stride = network.backbone.strides[-1]
+        #: Side in pixels of the cells on which feature maps are compared: of whole cells is the
+        #: padded image.
+        self.light_cell = next(c for c in range(_CELL, 0, -1) if stride % c == 0)
+        #: That on which exits are compared.
+        self.cell = 1 if head == "full" else self.light_cell
         self.heads = nn.ModuleList(_head(width, num_classes, head) for width in channels)
         self.class_layers = nn.ModuleList(nn.Linear(num_classes, num_classes) for _ in range(count))
         deeper = [*channels[1:], network.decoder.out_channels] if projections else []

@@ -3,7 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss_zoo.modules.backbone import Backbone
+from wsss_zoo.modules.backbones.backbone import Backbone
+from wsss_zoo.modules.decoders.simple_pyramid import SimplePyramid
 
 _FINEST = 4
 # Equals the paper's 32 groups at 256 channels. Groups of one channel fail on maps of one pixel.
@@ -18,7 +19,8 @@ class PixelDecoder(nn.Module):
     are not resized. The last layer is a 3x3 convolution with bias.
 
     Args:
-        backbone: The backbone, with a feature map of stride 4 and a deeper one.
+        backbone: The backbone, with a feature map of stride 4 and a deeper one; or the pyramid of a
+            plain ViT, of which all maps are used: its finest has a quarter of a patch.
         channels: Channels E of the result, a multiple of 8.
 
     Cheng et al., "Per-Pixel Classification is Not All You Need for Semantic Segmentation"
@@ -27,19 +29,13 @@ class PixelDecoder(nn.Module):
     group has 8 channels, which is the same at the paper's 256.
     """
 
-    def __init__(self, backbone: Backbone, channels: int = 256) -> None:
+    def __init__(self, backbone: Backbone | SimplePyramid, channels: int = 256) -> None:
         super().__init__()
         if channels < 1 or channels % _GROUP:
             raise ValueError(f"channels is {channels}; give a multiple of {_GROUP}, such as 256")
-        if _FINEST not in backbone.strides[:-1]:
-            raise ValueError(
-                f"the mask transformer needs a feature map of stride {_FINEST} and a deeper one, "
-                f"but {backbone.name} has strides {backbone.strides}; take another backbone, such "
-                "as resnet50"
-            )
         self.out_channels = channels
         #: Indices of the used feature maps, shallow to deep.
-        self.inputs = tuple(range(backbone.strides.index(_FINEST), len(backbone.strides)))
+        self.inputs = tuple(range(_first_map(backbone), len(backbone.channels)))
         *shallower, deepest = (backbone.channels[place] for place in self.inputs)
         #: 1x1 convolutions of all maps except the deepest, shallow to deep.
         self.lateral = nn.ModuleList(_conv(width, channels, 1) for width in shallower)
@@ -52,7 +48,7 @@ class PixelDecoder(nn.Module):
         init_conv(self.last)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """Compute pixel embeddings (N, E, H/4, W/4) from feature maps, shallow to deep."""
+        """Compute pixel embeddings (N, E, h, w), as large as the shallowest used map."""
         *shallower, deepest = (features[place] for place in self.inputs)
         current: Tensor = self.smooth[-1](deepest)
         for i in reversed(range(len(shallower))):
@@ -60,6 +56,18 @@ class PixelDecoder(nn.Module):
             current = self.smooth[i](lateral + F.interpolate(current, lateral.shape[-2:]))
         embeddings: Tensor = self.last(current)
         return embeddings
+
+
+def _first_map(backbone: Backbone | SimplePyramid) -> int:
+    if isinstance(backbone, SimplePyramid):
+        return 0
+    if _FINEST not in backbone.strides[:-1]:
+        raise ValueError(
+            f"the mask transformer needs a feature map of stride {_FINEST} and a deeper one, "
+            f"but {backbone.name} has strides {backbone.strides}; take another backbone, such "
+            "as resnet50"
+        )
+    return backbone.strides.index(_FINEST)
 
 
 def init_conv(conv: nn.Conv2d) -> None:

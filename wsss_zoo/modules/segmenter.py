@@ -1,15 +1,18 @@
-"""Segmentation networks on any backbone: DeepLabV3+, DeepLab-LargeFOV and U-Net."""
+"""Segmentation networks on any backbone, with one of five decoders."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch.nn.functional as F
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3PlusDecoder
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 from torch import Tensor, nn
 
-from wsss_zoo.modules.backbone import Backbone
+from wsss_zoo.modules.backbones.backbone import Backbone
+from wsss_zoo.modules.decoders.batch_norm import accept_single_values
+from wsss_zoo.modules.decoders.dpt import DPT
+from wsss_zoo.modules.decoders.linear_head import LinearHead
 
-Architecture = Literal["deeplabv3plus", "largefov", "unet"]
+Architecture = Literal["deeplabv3plus", "largefov", "unet", "dpt", "linear"]
 _UNET_CHANNELS = (256, 128, 64, 32, 16)
 
 
@@ -23,8 +26,9 @@ class Segmenter(nn.Module):
         num_classes: Number of classes C, background included, at least 1.
         backbone: Name of a timm model; see `Backbone`. It must fit the decoder.
         architecture: "deeplabv3plus" (Chen et al., ECCV 2018; decoder of
-            segmentation_models_pytorch), "largefov" (Chen et al., TPAMI 2018; see `LargeFOV`) or
-            "unet" (Ronneberger et al., MICCAI 2015; see `UNet`).
+            segmentation_models_pytorch), "largefov" (Chen et al., TPAMI 2018; see `LargeFOV`),
+            "unet" (Ronneberger et al., MICCAI 2015; see `UNet`), "dpt" (Ranftl et al., ICCV 2021;
+            see `DPT`) or "linear" (see `LinearHead`). Plain ViTs take the last two and "largefov".
         weights: Weights of the backbone: None, "imagenet" or a path.
         output_stride: Stride of the last feature map, in pixels.
         freeze_backbone_bn: Keep the backbone's running BatchNorm statistics in training.
@@ -46,16 +50,7 @@ class Segmenter(nn.Module):
         if num_classes < 1:
             raise ValueError(f"num_classes is {num_classes}; count the classes with background")
         self.backbone = Backbone(backbone, weights, output_stride, freeze_backbone_bn)
-        if architecture == "deeplabv3plus":
-            self.decoder: DeepLabV3Plus | LargeFOV | UNet = DeepLabV3Plus(self.backbone)
-        elif architecture == "largefov":
-            self.decoder = LargeFOV(self.backbone.channels[-1])
-        elif architecture == "unet":
-            self.decoder = UNet(self.backbone)
-        else:
-            raise ValueError(
-                f"architecture is {architecture!r}; give 'deeplabv3plus', 'largefov' or 'unet'"
-            )
+        self.decoder = _make_decoder(architecture, self.backbone)
         self.head = nn.Conv2d(self.decoder.out_channels, num_classes, kernel_size=1)
 
     def features(self, image: Tensor) -> list[Tensor]:
@@ -80,6 +75,31 @@ class Segmenter(nn.Module):
         return self.decode(self.features(image), (image.shape[-2], image.shape[-1]))
 
 
+def _make_decoder(
+    architecture: Architecture, backbone: Backbone
+) -> "DeepLabV3Plus | LargeFOV | UNet | DPT | LinearHead":
+    if architecture == "deeplabv3plus":
+        return DeepLabV3Plus(backbone)
+    if architecture == "largefov":
+        return LargeFOV(backbone.channels[-1])
+    if architecture == "unet":
+        return UNet(backbone)
+    if architecture == "dpt":
+        return DPT(backbone)
+    if architecture == "linear":
+        return LinearHead(backbone)
+    *names, last = map(repr, get_args(Architecture))
+    raise ValueError(f"architecture is {architecture!r}; give {', '.join(names)} or {last}")
+
+
+def _refuse_plain(backbone: Backbone, decoder: str) -> None:
+    if backbone.plain:
+        raise ValueError(
+            f"{decoder} needs maps of growing stride, but all maps of {backbone.name} lie on the "
+            "grid of its patches; take architecture 'dpt' or 'linear'"
+        )
+
+
 class DeepLabV3Plus(nn.Module):
     """DeepLabV3+ decoder: atrous spatial pyramid on the last map, fused with the map of stride 4.
 
@@ -95,13 +115,14 @@ class DeepLabV3Plus(nn.Module):
 
     def __init__(self, backbone: Backbone, out_channels: int = 256) -> None:
         super().__init__()
+        _refuse_plain(backbone, "DeepLabV3+")
         self.out_channels = out_channels
         stride = backbone.strides[-1]
         if stride not in (8, 16) or 4 not in backbone.strides:
             raise ValueError(
                 "DeepLabV3+ needs feature maps of stride 4 and of output stride 8 or 16; "
-                f"{backbone.name} has strides {backbone.strides}: set output_stride to 16, or take "
-                "architecture 'largefov'"
+                f"{backbone.name} has strides {backbone.strides}: set output_stride to 16, if it "
+                "can dilate, or take architecture 'dpt', 'unet' or 'largefov'"
             )
         self._shallow = backbone.strides.index(4)
         #: Indices of the used feature maps.
@@ -117,7 +138,7 @@ class DeepLabV3Plus(nn.Module):
             aspp_separable=True,
             aspp_dropout=0.5,
         )
-        _accept_single_values(self.layers)
+        accept_single_values(self.layers)
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """Decode feature maps, shallow to deep, into one map (N, out_channels, H/4, W/4)."""
@@ -170,6 +191,7 @@ class UNet(nn.Module):
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
+        _refuse_plain(backbone, "U-Net")
         count = len(backbone.channels)
         self._first_stride = backbone.strides[0]
         #: Indices of the used feature maps.
@@ -198,21 +220,3 @@ class UNet(nn.Module):
     def forward(self, features: list[Tensor]) -> Tensor:
         """Decode feature maps, shallow to deep, into one map (N, out_channels, H, W)."""
         return self.blocks(features)[-1]
-
-
-class _BatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm that uses its running statistics where a batch has one value per channel."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        if self.training and input.numel() == input.shape[1]:
-            return F.batch_norm(
-                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-            )
-        return super().forward(input)
-
-
-def _accept_single_values(module: nn.Module) -> None:
-    for parent in list(module.modules()):
-        for name, child in parent.named_children():
-            if type(child) is nn.BatchNorm2d:
-                setattr(parent, name, _BatchNorm2d(child.num_features, child.eps, child.momentum))

@@ -1,8 +1,7 @@
-"""Loading of weights from files into a backbone or a whole network."""
+"""Reading of weights files, and loading of a whole network."""
 
 import logging
 import zipfile
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -87,43 +86,6 @@ def _read(path: Path) -> Any:
     )
 
 
-def load_backbone_weights(module: nn.Module, path: str | Path) -> None:
-    """Load a backbone's weights from a classifier's file, or from a checkpoint that contains it.
-
-    Names match up to a common prefix ("module.", "backbone.model.", ...) and up to "." against "_",
-    since timm's feature extractors flatten "stages.0" to "stages_0". Superfluous tensors, such as
-    the classifier's head, are skipped and logged.
-
-    Args:
-        module: The timm network; for an encoder of segmentation_models_pytorch its ``model``.
-        path: The file; see `read_state_dict`.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file lacks a tensor of the backbone, or holds one of another shape.
-    """
-    state = read_state_dict(path)
-    wanted = {canonical(name): name for name in module.state_dict()}
-    given = {canonical(name): name for name in state}
-    prefix = _prefix(wanted, given)
-    sources = {name: given.get(prefix + key) for key, name in wanted.items()}
-    found = {name: state[source] for name, source in sources.items() if source is not None}
-    # Files converted from other frameworks have no batch counters, which nothing reads.
-    lacking = [name for name in module.state_dict() if name not in found]
-    missing = [name for name in lacking if not name.endswith("num_batches_tracked")]
-    if missing:
-        raise ValueError(
-            f"weights file {path} lacks {len(missing)} of {len(wanted)} tensors of the backbone "
-            f"({_some(missing)}); it holds {_some(list(state))}: give a file made for this backbone"
-        )
-    _check_shapes(module, found, path)
-    module.load_state_dict(found, strict=False)
-    extra = [name for name in state if name not in sources.values()]
-    if extra:
-        text = "%s: %d tensors have no place in the backbone: %s"
-        logger.warning(text, path, len(extra), _some(extra))
-
-
 def load_network_weights(
     module: nn.Module, path: str | Path, core: str = "", copies: str | None = None
 ) -> None:
@@ -146,7 +108,7 @@ def load_network_weights(
     if missing or extra:
         raise ValueError(
             f"checkpoint {path} is of another network: it lacks {len(missing)} tensors "
-            f"({_some(missing)}) and has {len(extra)} too many ({_some(extra)}); "
+            f"({some_names(missing)}) and has {len(extra)} too many ({some_names(extra)}); "
             "give a checkpoint of the same backbone and architecture"
         )
     shared = {
@@ -154,12 +116,12 @@ def load_network_weights(
         for name, value in state.items()
         if name in own and (name.startswith(core) or value.shape == own[name].shape)
     }
-    _check_shapes(module, shared, path)
+    check_shapes(module, shared, path)
     module.load_state_dict(shared, strict=False)
     copied = () if copies is None else (copies,)
     fresh = [name for name in own if name not in shared and not name.startswith(copied)]
     if fresh:
-        logger.warning("%s: %d tensors start afresh: %s", path, len(fresh), _some(fresh))
+        logger.warning("%s: %d tensors start afresh: %s", path, len(fresh), some_names(fresh))
 
 
 def canonical(name: str) -> str:
@@ -167,15 +129,8 @@ def canonical(name: str) -> str:
     return name.replace(".", "_")
 
 
-def _prefix(wanted: dict[str, str], given: dict[str, str]) -> str:
-    """Find the prefix of the file's names under which most wanted names exist."""
-    probe = next(iter(wanted))
-    candidates = [name.removesuffix(probe) for name in given if name.endswith(probe)]
-    found = Counter({prefix: sum(prefix + key in given for key in wanted) for prefix in candidates})
-    return found.most_common(1)[0][0] if found else ""
-
-
-def _check_shapes(module: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
+def check_shapes(module: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
+    """Raise a ValueError that names the first tensor of another shape than the module's."""
     own = module.state_dict()
     for name, value in state.items():
         if value.shape != own[name].shape:
@@ -185,7 +140,8 @@ def _check_shapes(module: nn.Module, state: dict[str, Tensor], path: str | Path)
             )
 
 
-def _some(names: list[str], count: int = 3) -> str:
+def some_names(names: list[str], count: int = 3) -> str:
+    """Write the first names, for a message."""
     if not names:
         return "none"
     return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

@@ -5,6 +5,7 @@ import torch
 
 from tests.each import each
 from tests.methods.semi_batches import TINY, changed, quiet, semi_batch
+from tests.methods.zoo import DILATED
 from wsss_zoo.methods import (
     CPS,
     FixMatch,
@@ -13,6 +14,7 @@ from wsss_zoo.methods import (
     Supervised,
     TemporalEnsembling,
     UniMatch,
+    UniMatchV2,
 )
 from wsss_zoo.modules import Segmenter
 
@@ -21,6 +23,7 @@ METHODS = {
     "fixmatch of the average": (FixMatch, {"conf_thresh": 0.2, "labels_from": "average"}),
     "unimatch": (UniMatch, {"conf_thresh": 0.2}),
     "unimatch of the average": (UniMatch, {"conf_thresh": 0.2, "labels_from": "average"}),
+    "unimatch v2": (UniMatchV2, DILATED | {"conf_thresh": 0.2}),
     "cps": (CPS, {"cutmix": False}),
     "cps + cutmix": (CPS, {"cutmix": True}),
     "mean teacher": (MeanTeacher, {}),

@@ -254,3 +254,22 @@ def test_maps_are_merged_on_the_backbones_own_grid(stride):
     merged = F.interpolate(cam[:1] + cam[1:].flip(-1), (stride, 5 * stride), mode="bilinear")[0]
     expected = merged / (merged.max() + 1e-5)
     torch.testing.assert_close(learner.predict_step(batch, 0)["cam"][0, :1], expected)
+
+
+@pytest.mark.parametrize("backbone", ["test_vit", TINY])
+def test_max_pooling_scores_the_strongest_position(backbone):
+    learner, batch = method(backbone=backbone, pooling="max", scales=(1.0,)), sample(48, 64)
+    with torch.no_grad():
+        features = learner.backbone(batch["image"])[-1]
+        cam = class_activation_map(features, learner.classifier.weight)
+        torch.testing.assert_close(learner(batch["image"]), cam.flatten(2).max(2)[0])
+        output = learner.predict_step(batch, 0)
+    torch.testing.assert_close(output["scores"], learner(batch["image"]))
+
+
+def test_grad_cam_of_the_last_map_of_a_vit_is_its_cam():
+    cams = []
+    for kind in ("cam", "grad_cam"):
+        learner = method(backbone="test_vit", pooling="max", cam_kind=kind)
+        cams.append(learner.predict_step(sample(48, 64), 0)["cam"].detach())
+    torch.testing.assert_close(*cams, rtol=1e-4, atol=1e-5)

@@ -84,7 +84,7 @@ class GATCorrector(BaseMethod):
     supervision = "graphs"
     output = "segmentation"
     needs_background = True
-    fixed_options = ("head_lr_mult",)
+    fixed_options = ("head_lr_mult", "layer_decay", "grad_checkpointing")
 
     def __init__(
         self,

@@ -28,6 +28,6 @@ class MaskFormer(ProposalMethod):
     def training_step(self, batch: MaskBatch, batch_idx: int) -> Tensor:
         """Compute the class and mask losses of all layers."""
         proposals = self.model(batch["image"])
-        mask = padded(batch["mask"], proposals, 255)
+        mask = padded(batch["mask"], proposals, 255, self.model.stride)
         targets = class_targets(mask, self.hparams["num_classes"])
         return self.total_loss(self.layer_losses(proposals, mask, targets)[0])

@@ -147,14 +147,15 @@ class SelfRegulation(SegmentationMethod):
     def _feature_loss(
         self, inner: list[Tensor], decoded: Tensor, mask: Tensor, padded: tuple[int, int]
     ) -> Tensor:
-        """SR-F on feature maps, on cells of 4 x 4 pixels."""
+        """SR-F on feature maps, on cells of 4 x 4 pixels, or fewer where patches ask for it."""
         students, teacher = self.exits.project(inner, decoded)
-        valid = mask_of_cells(mask, padded, 4) != 255
+        cell = self.exits.light_cell
+        valid = mask_of_cells(mask, padded, cell) != 255
         height, width = valid.shape[-2:]
         # The teacher's mean over each cell: with all exits it is at least as fine as they are.
         teacher = teacher.to(torch.promote_types(teacher.dtype, torch.float32))
         teacher = F.adaptive_avg_pool2d(teacher, (height, width))
         loss = feature_regulation_loss(
-            to_cells(students, padded, 4), teacher, valid, self.hparams["tau"]
+            to_cells(students, padded, cell), teacher, valid, self.hparams["tau"]
         )
         return share_of_global_mean(loss, valid.sum())

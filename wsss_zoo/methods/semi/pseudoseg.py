@@ -15,6 +15,7 @@ from wsss_zoo.functional import (
     masked_cross_entropy,
     soft_label_loss,
 )
+from wsss_zoo.functional.tensors import resized_labels
 from wsss_zoo.methods.optimizer import split_groups
 from wsss_zoo.methods.options import check_not_negative, check_shares
 from wsss_zoo.methods.ranks import mean_over_ranks, share_of_global_mean
@@ -168,9 +169,8 @@ class PseudoSeg(SemiMethod):
         self._log_labels(label, confidence >= thresh, unlabeled)
         logits = self._decode(self.network.features(strong.flatten(0, 1)))
         valid = self._padded(unlabeled["strong_valid"].flatten(0, 1), False)
-        stride, views = valid.shape[-1] // logits.shape[-1], strong.shape[1]
         # The first pixel of each cell, as the nearest resizing of the authors' code takes it.
-        valid = valid[:, ::stride, ::stride]
+        valid, views = resized_labels(valid, logits.shape[-2:]), strong.shape[1]
         probs, label, confidence = (
             value.repeat_interleave(views, 0) for value in (probs, label, confidence)
         )
@@ -183,11 +183,8 @@ class PseudoSeg(SemiMethod):
     def _log_labels(self, label: Tensor, kept: Tensor, unlabeled: UnlabeledBatch) -> None:
         """Log the labels (M, h, w) at the size of the crop."""
         height, width = unlabeled["valid"].shape[1:]
-        stride = self._padded(unlabeled["valid"], False).shape[1] // label.shape[1]
-        label, kept = (
-            value.repeat_interleave(stride, 1).repeat_interleave(stride, 2)[:, :height, :width]
-            for value in (label, kept)
-        )
+        padded = self._padded(unlabeled["valid"], False).shape[-2:]
+        label, kept = (resized_labels(value, padded)[:, :height, :width] for value in (label, kept))
         self.log_pseudo_labels(unlabeled, label, kept)
 
     def _decode(self, features: list[Tensor]) -> Tensor:

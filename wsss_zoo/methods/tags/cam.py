@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss_zoo.contract import ImageLabelsBatch
-from wsss_zoo.functional import grad_cam, multi_scale_cam
+from wsss_zoo.functional import class_activation_map, grad_cam, multi_scale_cam
 from wsss_zoo.methods.tags.base import TagMethod
 from wsss_zoo.modules import Backbone, rescale
 
@@ -15,22 +15,25 @@ from wsss_zoo.modules import Backbone, rescale
 class CAM(TagMethod):
     """Image classifier from tags, with maps of where each tagged class is.
 
-    Backbone, global average pooling, linear layer without bias; multi-label soft margin loss. In
-    prediction each scale is one batched pass of [image, mirror]; `multi_scale_cam` merges them.
+    Backbone, linear layer without bias, pooling over the positions; multi-label soft margin loss.
+    In prediction each scale is one batched pass of [image, mirror]; `multi_scale_cam` merges them.
     Grad-CAM maps are merged likewise. They are multiplied by their number of positions, so that on
     the last feature map they equal the CAM.
 
     Args:
-        backbone: Name of a timm model that can dilate.
+        backbone: Name of a timm model; with a plain ViT the maps are those of its patch tokens.
         weights: Weights of the backbone: null, "imagenet" (timm downloads them) or the path of a
             file.
-        output_stride: Stride of the last feature map, in pixels.
+        output_stride: Stride of the last feature map, in pixels; the side of a patch for plain
+            ViTs, 32 for networks that cannot dilate.
         freeze_backbone_bn: Keep the running BatchNorm statistics of the backbone, as IRN does.
         frozen_stages: Number of feature maps, from the shallow end, up to which nothing is trained;
             IRN's ResNet has 3.
         cam_kind: "cam", or "grad_cam" of ``grad_cam_layer``.
         grad_cam_layer: Module of the backbone, as in its ``named_modules()``; null is the last
             feature map.
+        pooling: Score of a class in an image: the "mean" over the positions, or the "max", as ToCo
+            (Ru et al., CVPR 2023) has it; for ViTs that are not pretrained it finds much more.
 
     Raises:
         ValueError: If an option is out of range, or there is no such layer.
@@ -58,6 +61,7 @@ class CAM(TagMethod):
         scales: tuple[float, ...] = (1.0, 0.5, 1.5, 2.0),
         cam_kind: Literal["cam", "grad_cam"] = "cam",
         grad_cam_layer: str | None = None,
+        pooling: Literal["mean", "max"] = "mean",
         **shared: Any,
     ) -> None:
         super().__init__(num_classes, scales, **shared)
@@ -107,6 +111,8 @@ class CAM(TagMethod):
         return self(image)[0] if scores is None else scores, cam
 
     def _score(self, features: Tensor) -> Tensor:
+        if self.hparams["pooling"] == "max":
+            return class_activation_map(features, self.classifier.weight).amax((2, 3))
         scores: Tensor = self.classifier(features.mean((2, 3)))
         return scores
 

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from wsss_zoo.contract import BaseMaskBatch, WeakShotBatch, find_data
 from wsss_zoo.functional import DistillationKind, class_targets
+from wsss_zoo.functional.tensors import resized_labels
 from wsss_zoo.methods.options import check_not_negative
-from wsss_zoo.methods.proposal_losses import complementary_losses, padded, resized_labels
+from wsss_zoo.methods.proposal_losses import complementary_losses, padded
 from wsss_zoo.methods.proposals import ProposalMethod
 from wsss_zoo.methods.weak_shot.pair_losses import Pairing, distillation_loss, sim_net_loss
 from wsss_zoo.modules import Proposals, SimNet
@@ -109,8 +110,9 @@ class SimFormer(ProposalMethod):
         """Add the losses of both images of each pair, and those of the pair."""
         both: list[BaseMaskBatch] = [batch, batch["reference"]]
         proposals: Proposals = self.model(torch.cat([side["image"] for side in both]))
-        mask = padded(torch.cat([side["mask"] for side in both]), proposals, 255)
-        valid = padded(torch.cat([side["valid"] for side in both]), proposals, False)
+        stride = self.model.stride
+        mask = padded(torch.cat([side["mask"] for side in both]), proposals, 255, stride)
+        valid = padded(torch.cat([side["valid"] for side in both]), proposals, False, stride)
         tags = torch.cat([side["image_labels"] for side in both])
         losses = self._mask_losses(proposals, mask, valid, tags)
         labels = resized_labels(mask, proposals.mask_logits.shape[-2:])

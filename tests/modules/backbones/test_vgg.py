@@ -13,7 +13,7 @@ from torch import nn
 
 from tests.each import each
 from wsss_zoo.modules import Backbone, Segmenter
-from wsss_zoo.modules.vgg import VGG16
+from wsss_zoo.modules.backbones.vgg import VGG16
 
 CHANNELS = [64, 128, 256, 512, 512]
 STRIDES = [1, 2, 4, 8, 8]
@@ -169,7 +169,9 @@ def test_other_output_strides_are_refused(output_stride):
 
 
 def test_vgg_with_batch_norm_is_refused_by_name():
-    with pytest.raises(ValueError, match=r"'vgg16_bn' cannot .* output stride 8"):
+    with pytest.raises(
+        ValueError, match="'vgg16_bn' cannot dilate; set output_stride to 32, not 8"
+    ):
         Backbone("vgg16_bn", output_stride=8)
 
 

@@ -1,0 +1,1 @@
+"""Feature extractors: any timm network under one interface."""

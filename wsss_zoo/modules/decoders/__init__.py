@@ -1,0 +1,1 @@
+"""Decoders of feature maps beside those of the segmenter."""
