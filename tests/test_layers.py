@@ -25,14 +25,15 @@ MAY_IMPORT = {
     "runs": "contract files modules data methods arguments",
     "inspection": "functional files data drawing importing",
     "deploy": "contract functional files modules data drawing methods callbacks arguments runs",
-    "pipeline": "__init__ files data callbacks arguments runs",
+    "recipes": "arguments",
+    "pipeline": "__init__ files data callbacks arguments runs recipes",
     "report": "files arguments runs",
-    "cli": "__init__ files modules data methods callbacks arguments runs",
+    "cli": "__init__ files modules data methods callbacks arguments runs recipes",
     "__main__": "cli",
     "__init__": "modules data methods callbacks deploy",
 }
 # Rooms and files that import no torch; of `cli`, all but the commands of Lightning.
-WITHOUT_TORCH = ["arguments", "files", "data/formats", "importing", "pipeline", "cli"]
+WITHOUT_TORCH = ["arguments", "files", "data/formats", "importing", "pipeline", "recipes", "cli"]
 WITHOUT_TORCH += ["runs/folder.py", "runs/metrics_csv.py"]
 # Importing one of these is importing torch.
 HEAVY = {"torch", "torchvision", "torchmetrics", "timm", "pytorch_lightning", "lightning_fabric"}

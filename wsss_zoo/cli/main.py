@@ -47,6 +47,10 @@ COMMANDS = {
         "run a recipe of several steps; finished steps are skipped",
         "wsss_zoo.pipeline.command.run_recipe",
     ),
+    "recipes": Command(
+        "list the recipes that come with the package, or print one",
+        "wsss_zoo.recipes.command.list_recipes",
+    ),
     "compare": Command(
         "compare runs: tables, and a page with curves and pictures",
         "wsss_zoo.report.command.compare_runs",
