@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "wsss_zoo"
 # What each room may import of the package besides itself, the lowest floor first.
 MAY_IMPORT = {
     "contract": "",
+    "version": "",
     "functional": "files",
     "files": "",
     "modules": "functional",
@@ -26,11 +27,13 @@ MAY_IMPORT = {
     "inspection": "functional files data drawing importing",
     "deploy": "contract functional files modules data drawing methods callbacks arguments runs",
     "recipes": "arguments",
-    "pipeline": "__init__ files data callbacks arguments runs recipes",
+    "pipeline": "version files data callbacks arguments runs recipes",
     "report": "files arguments runs",
+    "training": "functional files modules data callbacks arguments runs recipes inspection deploy "
+    "pipeline report",
     "cli": "__init__ files modules data methods callbacks arguments runs recipes",
     "__main__": "cli",
-    "__init__": "modules data methods callbacks deploy",
+    "__init__": "version modules data methods callbacks deploy training",
 }
 # Rooms and files that import no torch; of `cli`, all but the commands of Lightning.
 WITHOUT_TORCH = ["arguments", "files", "data/formats", "importing", "pipeline", "recipes", "cli"]

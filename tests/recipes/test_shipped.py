@@ -95,7 +95,7 @@ def test_the_command_lists_and_prints(capsys):
     assert "tags_folder" in printed
     assert "FixMatch on your own folder" in printed
     assert main(["recipes", "tags_folder"]) == 0
-    assert list(yaml.safe_load(capsys.readouterr().out)["steps"])[0] == "cam"
+    assert next(iter(yaml.safe_load(capsys.readouterr().out)["steps"])) == "cam"
     with pytest.raises(SystemExit):
         main(["recipes", "cam"])
     assert "add --kind pipeline" in capsys.readouterr().err

@@ -23,7 +23,11 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "fit": Command("train a method on a data set"),
+    "train": Command(
+        "from a folder of images and labels to a segmenter",
+        "wsss_zoo.training.command.train_folder",
+    ),
+    "fit": Command("train one method on a data set"),
     "validate": Command("measure a trained method on the validation split"),
     "test": Command("measure a trained method on the test split"),
     "predict": Command("write pseudo-labels for the images of a split"),

@@ -18,7 +18,6 @@ import yaml
 from rich.console import Console
 from rich.markup import escape
 
-from wsss_zoo import __version__
 from wsss_zoo.arguments.command_parser import usage_errors
 from wsss_zoo.files.atomic import read_json, write_atomic, write_json
 from wsss_zoo.files.outputs import check_output_folder
@@ -27,6 +26,7 @@ from wsss_zoo.pipeline.recipe import MAPS, Recipe, Step, fill, read_recipe
 from wsss_zoo.pipeline.time_left import time_left
 from wsss_zoo.recipes.shipped import find_recipe
 from wsss_zoo.runs.folder import CHECKPOINT, DONE, METRICS, STARTED
+from wsss_zoo.version import __version__
 
 console = Console(highlight=False, soft_wrap=True)
 
