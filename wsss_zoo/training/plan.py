@@ -86,10 +86,12 @@ class Plan:
 
 def plan_from(content: Mapping[str, Any]) -> Plan:
     """Make a plan from what its folder keeps."""
-    values = dict(content["plan"])
-    choice = {key: tuple(v) if isinstance(v, list) else v for key, v in values["choice"].items()}
-    own = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-    return Plan(**{**own, "choice": Choice(**choice)})
+    values = _with_tuples(content["plan"])
+    return Plan(**(values | {"choice": Choice(**_with_tuples(values["choice"]))}))
+
+
+def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
 
 
 def recipe_digest(text: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from wsss_zoo.arguments.command_parser import run_command
@@ -176,10 +177,11 @@ def run_plan(request: Request, plan: Plan, out: Path, *, onnx: bool = False) -> 
             f"{out / RECIPE} has none of the steps {', '.join(plan.choice.candidates)}; keep one"
         )
     data = open_data(request)
+    final: Content | None = None
     if plan.folds and len(candidates) > 1:
         confusions, final = _by_folds(content, candidates, data, plan.folds, out)
     else:
-        confusions, final = _by_held_out(candidates, data, out)
+        confusions = _by_held_out(candidates, data, out)
     scores = compare_candidates(confusions) if confusions else []
     wanted = plan.choice.unmeasured
     unmeasured = wanted if wanted in candidates else candidates[-1]
@@ -206,9 +208,7 @@ def run_plan(request: Request, plan: Plan, out: Path, *, onnx: bool = False) -> 
     return Trained(out, run, tuple(scores), chosen, tuple(lines))
 
 
-def _by_held_out(
-    candidates: Sequence[str], data: Folder, out: Path
-) -> tuple[dict[str, Counts], None]:
+def _by_held_out(candidates: Sequence[str], data: Folder, out: Path) -> dict[str, Counts]:
     """Train all candidates, and measure them on the held-out images."""
     _run(out / RECIPE, out)
     ids = [
@@ -217,8 +217,8 @@ def _by_held_out(
         if image_id in data.files.masks
     ]
     if not ids:
-        return {}, None
-    return {name: _measure(out / name, data, ids) for name in candidates}, None
+        return {}
+    return {name: _measure(out / name, data, ids) for name in candidates}
 
 
 def _by_folds(
@@ -249,7 +249,7 @@ def _by_folds(
         for name in candidates:
             parts[name].append(_measure(root / name, data, held_out))
     train, _, labeled = _write_lists(out, usable, masked, [])
-    joined = {name: _join(counts) for name, counts in parts.items()}
+    joined = {name: np.concatenate(counts) for name, counts in parts.items()}
     return joined, with_split(content, train, None, labeled)
 
 
@@ -264,12 +264,6 @@ def _write_lists(
 
 def _measure(run: Path, data: Folder, ids: Sequence[str]) -> Counts:
     return count_confusions(load(run / CHECKPOINT), data, ids)
-
-
-def _join(parts: Sequence[Counts]) -> Counts:
-    import numpy as np
-
-    return np.concatenate(list(parts))
 
 
 def _run(recipe: Path, root: Path) -> None:

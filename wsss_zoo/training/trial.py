@@ -68,7 +68,9 @@ def try_recipe(content: Content, folder: Path, ids: Sequence[str]) -> dict[str, 
     try:
         write_split(folder / "images.txt", list(ids))
         path = folder / "trial.yaml"
-        write_atomic(path, yaml.safe_dump(_shortened(content, folder / "images.txt")))
+        write_atomic(
+            path, yaml.safe_dump(_shortened(content, folder / "images.txt"), sort_keys=False)
+        )
         with _output_to(log):
             code = run_recipe(path, root=folder / "steps")
         if code >= 128 and code != _KILLED:

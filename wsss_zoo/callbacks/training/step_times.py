@@ -71,7 +71,7 @@ class StepTimes(Callback):
     def _write(self, trainer: Trainer, *, out_of_memory: bool) -> None:
         if not trainer.is_global_zero:
             return
-        gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
+        gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
         content = {"ends": self._ends, "memory": peak_memory(), "gpu_memory": gpu}
         path = Path(trainer.default_root_dir) / STEP_TIMES
         write_json(path, content | {"out_of_memory": out_of_memory})
@@ -88,6 +88,6 @@ def peak_memory() -> int:
 
 
 def _now() -> float:
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.monotonic()
