@@ -78,16 +78,14 @@ class Labels:
         return lines
 
 
-def count_labels(found: Inspection) -> Labels:
-    """Count the labels of an inspected data set, whose training split is ``found.train``."""
+def count_labels(found: Inspection, val: str = "val") -> Labels:
+    """Count the labels of an inspected data set, of its training split and its split ``val``."""
     train = found.splits.get(found.train, [])
     masked = {i for i in train if found.is_masked(i)}
-    sparse = ((found.sparse.images if found.sparse else frozenset()) & set(train)) - masked
-    sparse |= {i for i in masked if found.sparse and i in found.sparse.images}
+    sparse = (found.sparse.images if found.sparse else frozenset[str]()) & set(train)
     only_masked = masked - sparse
     rows = [i for i in train if i in found.tags]
     tagged = {i for i in rows if i not in masked and i not in sparse}
-    held_out = {i for split in found.held_out for i in found.splits.get(split, [])}
     sides = [min(record.size) for record in found.records.values() if record.size]
     return Labels(
         tuple(found.fg_names),
@@ -95,7 +93,7 @@ def count_labels(found: Inspection) -> Labels:
         sparse=len(sparse),
         tagged=len(tagged),
         unlabelled=len(train) - len(only_masked) - len(sparse) - len(tagged),
-        held_out=sum(found.is_masked(i) for i in held_out),
+        held_out=sum(found.is_masked(i) for i in found.splits.get(val, [])),
         mask_classes=Counter(name for i in masked for name in found.classes_in_mask(i)),
         tag_classes=Counter(name for i in rows for name in set(found.tags[i])),
         tag_rows=len(rows),

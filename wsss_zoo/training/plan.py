@@ -134,7 +134,8 @@ def make_plan(request: Request, out: Path, state: Mapping[str, Any]) -> Plan:
         OSError: If files are missing, or the disk is too full.
     """
     found = inspect_folder(request)
-    labels, machine = count_labels(found), this_machine()
+    val = str(request.data.get("val_split", "val"))
+    labels, machine = count_labels(found, val), this_machine()
     choice = choose_recipe(labels)
     settings = fit_settings(
         labels, machine, request.quality, backbone=request.backbone, weights=request.weights
@@ -145,7 +146,7 @@ def make_plan(request: Request, out: Path, state: Mapping[str, Any]) -> Plan:
     ids = _trial_images(found, 2 * max(8, settings.batch_size))
     changes: list[str] = []
     while True:
-        content = _recipe(request, choice, settings, "val" if labels.held_out else found.train)
+        content = _recipe(request, choice, settings, val if labels.held_out else found.train)
         try:
             costs = try_recipe(content, out / TRIAL, ids)
             _check_memory(costs, machine)

@@ -46,7 +46,7 @@ def make_recipe(
     options |= {"crop_size": settings.crop_size, "num_workers": settings.num_workers, **data}
     if choice.novel_classes:
         options["novel_classes"] = list(choice.novel_classes)
-    common["trainer"] = {**settings.trainer, "check_val_every_n_epoch": None, **trainer}
+    common["trainer"] = {**settings.trainer, **trainer}
     common["channels_last"] = True
     needed = needed_steps(steps, choice.candidates)
     steps = {name: step for name, step in steps.items() if name in needed}
@@ -65,6 +65,7 @@ def make_recipe(
         steps[f"{PICTURES}{name}"] = {
             "command": "predict",
             "from": name,
+            "optional": True,
             "data": {"init_args": shown},
         }
     return {"common": common, "steps": steps}
@@ -140,6 +141,8 @@ def _set_fit(step: Content, choice: Choice, settings: Settings, count: int) -> N
         arguments["freeze_backbone_bn"] = False
     if "gate_by_tags" in arguments:
         arguments["gate_by_tags"] = choice.gate_by_tags
+    if "crop_size" in data:
+        data["crop_size"] = min(data["crop_size"], settings.crop_size)
     share = data.get("batch_size", _SHIPPED_BATCH) / _SHIPPED_BATCH
     data["batch_size"] = max(2, round(share * settings.batch_size))
     if settings.accumulate > 1:
@@ -152,6 +155,7 @@ def _set_steps(step: Content, count: int) -> None:
     trainer["max_steps"] = count
     batches = count * trainer.get("accumulate_grad_batches", 1)
     trainer["val_check_interval"] = max(1, batches // VALIDATIONS)
+    trainer["check_val_every_n_epoch"] = None
 
 
 def _group(step: Content, name: str) -> Content:

@@ -15,8 +15,9 @@ from wsss_zoo.data.reading.splits import write_split
 from wsss_zoo.deploy.export import export_checkpoint
 from wsss_zoo.deploy.label import label
 from wsss_zoo.deploy.load import LoadedSegmenter, load
-from wsss_zoo.files.atomic import write_atomic, write_json
+from wsss_zoo.files.atomic import read_json, write_atomic, write_json
 from wsss_zoo.files.durations import parse_duration
+from wsss_zoo.files.manifests import sha256_file
 from wsss_zoo.pipeline.command import run_recipe
 from wsss_zoo.report.command import write_report
 from wsss_zoo.runs.folder import CHECKPOINT
@@ -191,21 +192,27 @@ def run_plan(request: Request, plan: Plan, out: Path, *, onnx: bool = False) -> 
         write_atomic(path, yaml.safe_dump(only_for(final, [chosen]), sort_keys=False))
         _run(path, out)
     run = out / chosen
-    _command(
-        "label", label, [str(data.root / "images"), *_checkpoint(run), "--out", f"{out}/masks"]
-    )
+    result = {"chosen": chosen, "scores": [asdict(score) for score in scores]}
+    _write_masks(data.root / "images", run, out, result)
     lines = _result_lines(scores, chosen, plan.folds if final else 0)
     if not scores:
         lines += estimate_lines(data, out / "masks" / "masks")
     if onnx:
-        place = str(out / MODEL)
-        _command(
-            "export", export_checkpoint, [*_checkpoint(run), "--format", "onnx", "--out", place]
-        )
-    result = {"chosen": chosen, "scores": [asdict(score) for score in scores], "lines": lines}
-    write_json(out / RESULT, result)
+        place = ["--format", "onnx", "--out", str(out / MODEL)]
+        _command("export", export_checkpoint, [*_checkpoint(run), *place])
+    write_json(out / RESULT, read_json(out / RESULT) | {"lines": lines})
     write_report(out, out / REPORT, "\n".join([*plan.lines, plan.choice.reason, *lines]))
     return Trained(out, run, tuple(scores), chosen, tuple(lines))
+
+
+def _write_masks(images: Path, run: Path, out: Path, result: dict[str, Any]) -> None:
+    """Write masks of all images; replace those of another checkpoint of this training."""
+    digest = sha256_file(run / CHECKPOINT)
+    known = read_json(out / RESULT).get("checkpoint_sha256", digest)
+    write_json(out / RESULT, result | {"checkpoint_sha256": digest})
+    replaced = [] if known == digest else ["--overwrite", "true"]
+    place = ["--out", str(out / "masks")]
+    _command("label", label, [str(images), *_checkpoint(run), *place, *replaced])
 
 
 def _by_held_out(candidates: Sequence[str], data: Folder, out: Path) -> dict[str, Counts]:
