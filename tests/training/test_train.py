@@ -281,20 +281,15 @@ def test_folds_then_all_masks(shapes_folder, no_trial, here, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["tags", "masks_and_tags", "novel", "sparse"])
+@pytest.mark.parametrize("kind", ["tags", "masks_and_tags", "sparse"])
 def test_other_labels(kind, shapes_folder, here, capsys):
     """With the trial: each step of each recipe runs."""
     numbers = {
         "tags": {"images": 12, "tags": 12},
         "masks_and_tags": {"images": 24, "masks": 12, "tags": 12},
-        "novel": {"images": 16, "masks": 16, "tags": 16},
         "sparse": {"images": 12, "masks": 2},
     }[kind]
     folder = shapes_folder(**numbers)
-    if kind == "novel":
-        for path in (folder / "masks").glob("*.png"):
-            mask = np.array(Image.open(path))
-            Image.fromarray(np.where(mask == 1, 255, mask).astype(np.uint8)).save(path)
     if kind == "sparse":
         (folder / "sparse").mkdir()
         for number in range(4, 12):
@@ -312,6 +307,39 @@ def test_other_labels(kind, shapes_folder, here, capsys):
     else:
         assert "% mIoU on" in printed
     assert len(list(Path("runs/photos/masks/masks").glob("*.png"))) == numbers["images"]
+
+
+@pytest.mark.slow
+def test_novel_classes_are_tried(shapes_folder, here, capsys):
+    """Each step but the one that needs labels of a trained network; then that candidate fails."""
+    folder = shapes_folder(images=16, masks=16, tags=16)
+    for path in (folder / "masks").glob("*.png"):
+        mask = np.array(Image.open(path))
+        Image.fromarray(np.where(mask == 1, 255, mask).astype(np.uint8)).save(path)
+    assert main(["train", str(folder), "--plan", "--quality", "draft", *TINY]) == 0
+    assert "recipe:   simformer" in capsys.readouterr().out
+    assert "retrain" in here
+
+
+def test_a_candidate_that_fails_is_left_out(shapes_folder, no_trial, monkeypatch, capsys):
+    folder = shapes_folder(images=12, masks=10)
+
+    def call(command, recipe, step, lock):
+        return 1 if step.name == "fixmatch" else main(command[3:])
+
+    monkeypatch.setattr(pipeline, "_call", call)
+    options = ["--quality", "draft", *TINY]
+    main(["train", str(folder), "--plan", *options])
+    path = Path("runs/photos/recipe.yaml")
+    content = yaml.safe_load(path.read_text())
+    content["steps"].pop("longer")
+    content["steps"].pop("pictures_longer")
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    few_steps("runs/photos", steps=1)
+    assert main(["train", str(folder), *options]) == 0
+    printed = capsys.readouterr().out
+    assert "fixmatch failed, see above: left out" in printed
+    assert "supervised: " in printed.split("result:")[1]
 
 
 @pytest.mark.slow

@@ -53,9 +53,12 @@ def make_recipe(
     fits = [step for step in steps.values() if step["command"] == "fit"]
     longest = max(_steps(step, common_steps) for step in fits)
     for name, step in steps.items():
+        step.pop("optional", None)
         if step["command"] != "fit":
-            step.pop("optional", None)
             continue
+        if name in choice.candidates[1:]:
+            # Without it there are others.
+            step["optional"] = True
         count = max(1, round(_steps(step, common_steps) * settings.steps / longest))
         _set_fit(step, choice, settings, count)
         if choice.own_masks and name != "cam":

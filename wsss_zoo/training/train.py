@@ -20,7 +20,7 @@ from wsss_zoo.files.durations import parse_duration
 from wsss_zoo.files.manifests import sha256_file
 from wsss_zoo.pipeline.command import run_recipe
 from wsss_zoo.report.command import write_report
-from wsss_zoo.runs.folder import CHECKPOINT
+from wsss_zoo.runs.folder import CHECKPOINT, DONE
 from wsss_zoo.training.estimate import estimate_lines
 from wsss_zoo.training.held_out import (
     Counts,
@@ -184,8 +184,9 @@ def run_plan(request: Request, plan: Plan, out: Path, *, onnx: bool = False) -> 
     else:
         confusions = _by_held_out(candidates, data, out)
     scores = compare_candidates(confusions) if confusions else []
+    finished = candidates if final else _finished(out, candidates)
     wanted = plan.choice.unmeasured
-    unmeasured = wanted if wanted in candidates else candidates[-1]
+    unmeasured = wanted if wanted in finished else finished[-1]
     chosen = best_score(scores).name if scores else unmeasured
     if final is not None:
         path = out / "final.yaml"
@@ -195,6 +196,8 @@ def run_plan(request: Request, plan: Plan, out: Path, *, onnx: bool = False) -> 
     result = {"chosen": chosen, "scores": [asdict(score) for score in scores]}
     _write_masks(data.root / "images", run, out, result)
     lines = _result_lines(scores, chosen, plan.folds if final else 0)
+    known = [score.name for score in scores] or finished
+    lines += [f"{name} failed, see above: left out" for name in candidates if name not in known]
     if not scores:
         lines += estimate_lines(data, out / "masks" / "masks")
     if onnx:
@@ -225,7 +228,7 @@ def _by_held_out(candidates: Sequence[str], data: Folder, out: Path) -> dict[str
     ]
     if not ids:
         return {}
-    return {name: _measure(out / name, data, ids) for name in candidates}
+    return {name: _measure(out / name, data, ids) for name in _finished(out, candidates)}
 
 
 def _by_folds(
@@ -253,10 +256,14 @@ def _by_folds(
         write_atomic(root / RECIPE, yaml.safe_dump(recipe, sort_keys=False))
         print(f"fold {number} of {count}: {len(held_out)} of {len(masked)} masks are held out")
         _run(root / RECIPE, root)
-        for name in candidates:
+        for name in _finished(root, candidates):
             parts[name].append(_measure(root / name, data, held_out))
     train, _, labeled = _write_lists(out, usable, masked, [])
-    joined = {name: np.concatenate(counts) for name, counts in parts.items()}
+    # A candidate that failed in a fold was not measured on all images.
+    whole = {
+        name: counts for name, counts in parts.items() if len(counts) == len(parts[candidates[0]])
+    }
+    joined = {name: np.concatenate(counts) for name, counts in whole.items()}
     return joined, with_split(content, train, None, labeled)
 
 
@@ -267,6 +274,11 @@ def _write_lists(
     for path, ids in zip(paths, (train, val, labeled), strict=True):
         write_split(path, list(ids))
     return str(paths[0]), str(paths[1]), str(paths[2])
+
+
+def _finished(root: Path, candidates: Sequence[str]) -> list[str]:
+    """List the candidates whose training did not fail."""
+    return [name for name in candidates if (root / name / DONE).exists()]
 
 
 def _measure(run: Path, data: Folder, ids: Sequence[str]) -> Counts:

@@ -18,7 +18,7 @@ from wsss_zoo.data.reading.splits import write_split
 from wsss_zoo.files.atomic import read_json, write_atomic
 from wsss_zoo.pipeline.command import run_recipe
 from wsss_zoo.runs.folder import CHECKPOINT, DONE
-from wsss_zoo.training.recipe import VALIDATIONS, Content, with_steps
+from wsss_zoo.training.recipe import PICTURES, VALIDATIONS, Content, with_steps
 
 #: Steps of each training that are tried.
 STEPS = 5
@@ -158,7 +158,10 @@ def _shortened(content: Content, images: Path) -> Content:
         "callbacks": [{"class_path": "wsss_zoo.callbacks.StepTimes"}],
     }
     common["data"]["init_args"] |= {"train_split": str(images), "predict_split": str(images)}
-    for step in short["steps"].values():
+    novel = common["data"]["init_args"].get("novel_classes")
+    for name, step in short["steps"].items():
+        if not name.startswith(PICTURES):
+            step.pop("optional", None)
         trainer = step.get("trainer") or {}
         if "val_check_interval" in trainer:
             batches = STEPS * trainer.get("accumulate_grad_batches", 1)
@@ -166,6 +169,9 @@ def _shortened(content: Content, images: Path) -> Content:
         arguments = (step.get("data") or {}).get("init_args") or {}
         for key in ("train_split", "predict_split"):
             arguments.pop(key, None)
+        if novel:
+            # After a few steps no label has a novel class, which is an error. Masks cost the same.
+            arguments.pop("pseudo_label_dir", None)
     return short
 
 
