@@ -189,8 +189,9 @@ def run_plan(request: Request, plan: Plan, out: Path, *, onnx: bool = False) -> 
     unmeasured = wanted if wanted in finished else finished[-1]
     chosen = best_score(scores).name if scores else unmeasured
     if final is not None:
-        path = out / "final.yaml"
-        write_atomic(path, yaml.safe_dump(only_for(final, [chosen]), sort_keys=False))
+        path, last = out / "final.yaml", only_for(final, [chosen])
+        last["steps"][chosen].pop("optional", None)
+        write_atomic(path, yaml.safe_dump(last, sort_keys=False))
         _run(path, out)
     run = out / chosen
     result = {"chosen": chosen, "scores": [asdict(score) for score in scores]}
