@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "wsss_zoo"
 # What each room may import of the package besides itself, the lowest floor first.
 MAY_IMPORT = {
     "contract": "",
+    "version": "",
     "functional": "files",
     "files": "",
     "modules": "functional",
@@ -25,14 +26,17 @@ MAY_IMPORT = {
     "runs": "contract files modules data methods arguments",
     "inspection": "functional files data drawing importing",
     "deploy": "contract functional files modules data drawing methods callbacks arguments runs",
-    "pipeline": "__init__ files data drawing callbacks arguments runs",
+    "recipes": "arguments",
+    "pipeline": "version files data drawing callbacks arguments runs recipes",
     "report": "files drawing arguments runs",
-    "cli": "__init__ files modules data methods callbacks arguments runs",
+    "training": "functional files modules data callbacks arguments runs recipes inspection deploy "
+    "pipeline report",
+    "cli": "__init__ files modules data methods callbacks arguments runs recipes",
     "__main__": "cli",
-    "__init__": "modules data methods callbacks deploy",
+    "__init__": "version modules data methods callbacks deploy training",
 }
 # Rooms and files that import no torch; of `cli`, all but the commands of Lightning.
-WITHOUT_TORCH = ["arguments", "files", "data/formats", "importing", "pipeline", "cli"]
+WITHOUT_TORCH = ["arguments", "files", "data/formats", "importing", "pipeline", "recipes", "cli"]
 WITHOUT_TORCH += ["runs/folder.py", "runs/metrics_csv.py"]
 # Importing one of these is importing torch.
 HEAVY = {"torch", "torchvision", "torchmetrics", "timm", "pytorch_lightning", "lightning_fabric"}

@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from wsss_zoo.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from wsss_zoo.callbacks import (
         ClassificationMetrics,
@@ -45,8 +47,8 @@ if TYPE_CHECKING:
         UniMatchV2,
     )
     from wsss_zoo.modules.evaluation import Evaluation
+    from wsss_zoo.training.train import train
 
-__version__ = "0.1.0"
 
 __all__ = ["ADE20K", "COCO", "VOC2012", "Augmentation", "BaseDataModule", "COCOStuff10K"]
 __all__ += ["Cityscapes", "Folder", "PascalContext", "Shapes"]
@@ -54,10 +56,10 @@ __all__ += ["CAM", "CPC", "CPS", "BaseMethod", "CoAttention", "FixMatch", "GATCo
 __all__ += ["MaskFormer", "MeanTeacher", "PiModel", "PseudoSeg", "SelfRegulation", "SimFormer"]
 __all__ += ["Sparse", "Supervised", "TemporalEnsembling", "UniMatch", "UniMatchV2"]
 __all__ += ["ClassificationMetrics", "PredictionVisualizer", "PretextMetrics", "PseudoLabelWriter"]
-__all__ += ["Evaluation", "SegmentationMetrics", "load"]
+__all__ += ["Evaluation", "SegmentationMetrics", "load", "train"]
 
 # Imported on first use: `wsss-zoo --help` need not wait seconds for torch.
-_HOMES = ("methods", "data", "callbacks", "modules.evaluation", "deploy.load")
+_HOMES = ("methods", "data", "callbacks", "modules.evaluation", "deploy.load", "training.train")
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,8 @@
     A Markdown file of the repository without its links to files.
 ``<!-- insert: methods -->``, ``<!-- insert: labels -->``, ``<!-- insert: measured -->``
     The table of all methods; the labels that the page's method needs; its measured numbers.
+``<!-- insert: recipes -->``
+    Which recipe ``wsss-zoo train`` takes for which labels.
 ``<!-- insert: batches -->``
     The keys of each batch, from the contract.
 ``<!-- insert: api LAYER -->``
@@ -29,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from batch_table import batch_table
 from method_table import ROOT, measured, methods_table, paper_scale
+from recipe_table import recipe_table
 
 # Code is left unchanged.
 _EQUATION = re.compile(
@@ -48,6 +51,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         "methods": lambda _: methods_table("", "../results.md"),
         "measured": lambda _: _measured(page.meta),
         "labels": lambda _: str(page.meta["labels"]),
+        "recipes": lambda _: recipe_table(),
         "batches": lambda _: batch_table(),
         "api": _api,
     }

@@ -10,6 +10,7 @@ from wsss_zoo.callbacks.training.compiled_training import CompiledTraining
 from wsss_zoo.callbacks.training.finite_loss import FiniteLoss
 from wsss_zoo.callbacks.training.run_progress import RunProgress
 from wsss_zoo.callbacks.training.run_summary import RunSummary
+from wsss_zoo.callbacks.training.step_times import StepTimes
 from wsss_zoo.callbacks.training.validation_interval import ValidationInterval
 from wsss_zoo.callbacks.writers.pseudo_label_writer import PseudoLabelWriter
 from wsss_zoo.drawing.pictures import SheetRow, draw_sheet
@@ -27,6 +28,7 @@ __all__ = [
     "RunSummary",
     "SegmentationMetrics",
     "SheetRow",
+    "StepTimes",
     "ValidationInterval",
     "draw_sheet",
 ]

@@ -23,7 +23,11 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "fit": Command("train a method on a data set"),
+    "train": Command(
+        "from a folder of images and labels to a segmenter",
+        "wsss_zoo.training.command.train_folder",
+    ),
+    "fit": Command("train one method on a data set"),
     "validate": Command("measure a trained method on the validation split"),
     "test": Command("measure a trained method on the test split"),
     "predict": Command("write pseudo-labels for the images of a split"),
@@ -46,6 +50,10 @@ COMMANDS = {
     "pipeline": Command(
         "run a recipe of several steps; finished steps are skipped",
         "wsss_zoo.pipeline.command.run_recipe",
+    ),
+    "recipes": Command(
+        "list the recipes that come with the package, or print one",
+        "wsss_zoo.recipes.command.list_recipes",
     ),
     "compare": Command(
         "compare runs: tables, and a page with curves and pictures",

@@ -43,6 +43,7 @@ from wsss_zoo.files.images.pixels import options_from_state
 from wsss_zoo.files.outputs import check_output_folder
 from wsss_zoo.methods.base import BaseMethod, is_start_weights
 from wsss_zoo.modules.evaluation import Evaluation
+from wsss_zoo.recipes.shipped import with_shipped_configs
 from wsss_zoo.runs import folder as run_folder
 from wsss_zoo.runs.checkpoints.checkpoint import (
     check_checkpoint_fits,
@@ -211,6 +212,10 @@ class ZooCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and reject what LightningCLI would accept silently."""
+        try:
+            args = [args[0], *with_shipped_configs(args[1:])] if args else args
+        except FileNotFoundError as error:
+            parser.error(str(error))
         given = given_settings(args[1:])
         self._configs = [g[-1].removeprefix("--config=") for g in option_groups(args[1:])
                          if option_key(g[0]) == "config"]  # fmt: skip

@@ -18,14 +18,15 @@ import yaml
 from rich.console import Console
 from rich.markup import escape
 
-from wsss_zoo import __version__
 from wsss_zoo.arguments.command_parser import usage_errors
 from wsss_zoo.files.atomic import read_json, write_atomic, write_json
 from wsss_zoo.files.outputs import check_output_folder
 from wsss_zoo.pipeline.linked_runs import link_finished_runs
 from wsss_zoo.pipeline.recipe import MAPS, Recipe, Step, fill, read_recipe
 from wsss_zoo.pipeline.time_left import time_left
+from wsss_zoo.recipes.shipped import find_recipe
 from wsss_zoo.runs.folder import CHECKPOINT, DONE, METRICS, STARTED
+from wsss_zoo.version import __version__
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -57,7 +58,7 @@ def run_recipe(
     (--cam.trainer.max_steps 100).
 
     Args:
-        recipe: YAML file, see experiments/pipelines.
+        recipe: YAML file, or the name of one that wsss-zoo recipes lists.
         root: Folder of the steps' folders; default runs/pipelines/RECIPE.
         use: STEP=FOLDER: take the finished run in FOLDER in place of running the step (it is
             linked, never written to); may be given several times.
@@ -67,7 +68,7 @@ def run_recipe(
         0, or the exit code of the step that failed.
     """
     with usage_errors():
-        steps = read_recipe(recipe, other_options)
+        steps = read_recipe(find_recipe(str(recipe), "pipeline"), other_options)
     root = root or Path("runs", "pipelines", steps.name)
     check_output_folder(root)
     root.mkdir(parents=True, exist_ok=True)

@@ -115,7 +115,7 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         ValueError: If it is no recipe or an option is for no step; the message names the place.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"there is no recipe {path}; see experiments/pipelines")
+        raise FileNotFoundError(f"there is no recipe {path}; wsss-zoo recipes lists them")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:

@@ -43,7 +43,8 @@ def report(recipe: Recipe, root: Path, console: Console, *, changed: bool) -> No
     content = json.dumps(results, indent=1) + "\n"
     if not summary.exists() or summary.read_text(encoding="utf-8") != content:
         write_atomic(summary, content)
-    console.print(_numbers(recipe, results))
+    if results["report"]:
+        console.print(_numbers(recipe, results))
     console.print(_times(results))
     console.print(f"numbers: {summary}", markup=False)
     if sheet.exists():

@@ -89,6 +89,15 @@ def compare_runs(
     return 0
 
 
+def write_report(folder: Path, html: Path, note: str, *, num_images: int = 8) -> None:
+    """Write the page of all runs in a folder, with a note of several lines at its top."""
+    from wsss_zoo.report.page import page
+    from wsss_zoo.report.page.examples import collect_examples
+
+    _, comparison = _compare([folder], (), None, 0.95)
+    write_text(html, page(comparison, collect_examples(comparison, num_images), note=note))
+
+
 def table(args: Sequence[str]) -> str:
     """Make the Markdown table that ``wsss-zoo compare ARGS`` prints with ``--markdown``."""
     given = parse_options("compare", compare_runs, args)

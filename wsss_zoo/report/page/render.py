@@ -21,8 +21,10 @@ from wsss_zoo.report.tables import caption
 _COLORS = 8
 
 
-def page(comparison: Comparison, examples: Examples, command: str = "") -> str:
+def page(comparison: Comparison, examples: Examples, command: str = "", note: str = "") -> str:
     """Render the comparison as one self-contained HTML page, made by ``command``.
+
+    The lines of ``note`` stand at the top.
 
     All that comes from runs is escaped. The content security policy lets only the page's own script
     run, and lets it load only what the page holds.
@@ -49,6 +51,7 @@ def page(comparison: Comparison, examples: Examples, command: str = "") -> str:
         options=differing_options(comparison),
         footnotes=comparison.footnotes(),
         command=command,
+        note=note.splitlines(),
         style=Markup(_resource("page.css")),
         script=Markup(script),
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

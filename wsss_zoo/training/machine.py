@@ -1,0 +1,68 @@
+"""What a training runs on: GPUs, cores, memory."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What there is of a machine.
+
+    Args:
+        gpus: Number of GPUs.
+        gpu_memory: Memory of the smallest GPU, bytes; 0 without any.
+        cores: Cores that this process may use.
+        memory: Main memory that is free, bytes.
+    """
+
+    gpus: int
+    gpu_memory: int
+    cores: int
+    memory: int
+
+    def line(self) -> str:
+        """Say what there is."""
+        cores = f"{self.cores} core{'s' * (self.cores != 1)}"
+        free = f"{self.memory / _GIB:.1f} GB of memory free"
+        if not self.gpus:
+            return f"no GPU, {cores}, {free}"
+        plural = "s" * (self.gpus != 1)
+        return f"{self.gpus} GPU{plural} of {self.gpu_memory / _GIB:.0f} GB, {cores}, {free}"
+
+
+def this_machine() -> Machine:
+    """Look at the machine that this process runs on."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    sizes = [torch.cuda.get_device_properties(index).total_memory for index in range(gpus)]
+    return Machine(gpus, min(sizes, default=0), _cores(), free_memory())
+
+
+def free_memory() -> int:
+    """Measure the main memory that is free, bytes: that of the machine, or of its container."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")]
+    for line in _lines("/proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            found = [int(line.split()[1]) * 1024]
+    limit, used = (_lines(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
+    if limit and used and limit[0].isdecimal():
+        # Pages of files count as used, but are given back.
+        files = [int(line.split()[1]) for line in _lines("/sys/fs/cgroup/memory.stat")
+                 if line.startswith(("inactive_file ", "active_file "))]  # fmt: skip
+        found.append(int(limit[0]) - int(used[0]) + sum(files))
+    return max(0, min(found))
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
