@@ -25,7 +25,7 @@ def pixel_entropy(probs: Tensor) -> Tensor:
     tensor([1., 0.])
     """
     _check_classes(probs)
-    return -torch.special.xlogy(probs, probs).sum(0) / math.log(len(probs))
+    return torch.special.entr(probs).sum(0) / math.log(len(probs))
 
 
 def pixel_margin(probs: Tensor) -> Tensor:
