@@ -14,7 +14,6 @@ A finished measurement is kept in OUT and not repeated.
 """
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

@@ -29,4 +29,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Say which test failed as soon as it did: the summary comes only if the run reaches its end."""
     if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
-        print(f"\nFAILED {report.nodeid} ({report.when})\n{report.longreprtext[-3000:]}", flush=True)
+        print(
+            f"\nFAILED {report.nodeid} ({report.when})\n{report.longreprtext[-3000:]}", flush=True
+        )

@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "inspection": "functional files data drawing importing",
     "deploy": "contract functional files modules data drawing methods callbacks arguments runs",
     "pipeline": "__init__ files data callbacks arguments runs",
+    "labeling": "functional files modules data drawing methods arguments runs deploy pipeline",
     "report": "files arguments runs",
     "cli": "__init__ files modules data methods callbacks arguments runs",
     "__main__": "cli",

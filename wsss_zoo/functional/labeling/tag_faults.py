@@ -54,7 +54,9 @@ def tag_faults(
     """
     shown, tagged = np.asarray(presence, dtype=np.float64), np.asarray(image_labels) > 0
     if shown.shape != tagged.shape or shown.ndim != 2:
-        raise ValueError(f"presence {shown.shape} and image_labels {tagged.shape}; give both (N, K)")
+        raise ValueError(
+            f"presence {shown.shape} and image_labels {tagged.shape}; give both (N, K)"
+        )
     if not ((shown >= 0) & (shown <= 1)).all():
         raise ValueError("presence has values outside [0, 1]; give probabilities")
     confidence = np.where(tagged, shown, 1 - shown)

@@ -122,4 +122,6 @@ def _logs(probs: Tensor) -> Tensor:
 
 def _check_classes(probs: Tensor) -> None:
     if probs.ndim < 1 or len(probs) < 2:
-        raise ValueError(f"probs has shape {tuple(probs.shape)}; give (C, ...) of 2 or more classes")
+        raise ValueError(
+            f"probs has shape {tuple(probs.shape)}; give (C, ...) of 2 or more classes"
+        )

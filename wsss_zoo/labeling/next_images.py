@@ -1,0 +1,1 @@
+"""``wsss-zoo next``"""
