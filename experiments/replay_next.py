@@ -282,7 +282,9 @@ def report(
         areas = np.array([area(found) for found in runs])
         gain = 100 * (areas - chance)
         error = gain.std(ddof=1) / len(gain) ** 0.5 if len(gain) > 1 else float("nan")
-        cells = " ".join(f"{m:5.1f} ± {s:3.1f}" for m, s in zip(scores.mean(0), scores.std(0)))
+        cells = " ".join(
+            f"{m:5.1f} ± {s:3.1f}" for m, s in np.stack([scores.mean(0), scores.std(0)], 1)
+        )
         print(f"{name:18} {cells}  {100 * areas.mean():6.2f}  {gain.mean():+5.2f} ({error:.2f})")
         summary[name] = {"miou": scores.mean(0).tolist(), "area": 100 * float(areas.mean())}
         summary[name] |= {"to random": float(gain.mean()), "standard error": float(error)}

@@ -1,4 +1,4 @@
-"""``wsss-zoo audit``: which given masks and tags are probably wrong, by networks that never saw them."""
+"""``wsss-zoo audit``: which given masks and tags are probably wrong."""
 
 import csv
 import io
