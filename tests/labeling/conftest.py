@@ -12,12 +12,13 @@ from PIL import Image
 from tests.checkpoints import with_opinions
 from tests.forked import ForkedCommand
 from tests.tiny import NETWORK, QUIET
+from wsss_zoo import Shapes
 from wsss_zoo.cli import main
 from wsss_zoo.data.sets import shapes_scene
 from wsss_zoo.pipeline import command as pipeline
 
 SIZE = 48
-NAMES = ["background", "disk", "square", "triangle", "cross"]
+NAMES = list(Shapes.known_classes)
 TRAIN = [f"t{n:02}" for n in range(12)]
 VAL = ["v0", "v1", "v2"]
 MASKED = TRAIN[:8]

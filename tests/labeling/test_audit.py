@@ -1,6 +1,7 @@
 """`wsss-zoo audit` as a user calls it."""
 
 import csv
+import os
 import shutil
 
 import numpy as np
@@ -55,8 +56,6 @@ def test_folder_is_judged_by_folds(trained, tmp_path, forked, capfd, monkeypatch
     assert rows_of(out) == rows
     mask = trained.root / "masks" / "t00.png"
     kept = mask.stat()
-    import os
-
     os.utime(mask, ns=(kept.st_atime_ns, kept.st_mtime_ns + 10**9))
     try:
         with pytest.raises(RuntimeError, match="ended with exit code 3"):

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import torch
 from PIL import Image
 
 from tests.each import each
-from tests.labeling.conftest import MASKED, OPTIONS, SIZE, TRAIN, VAL, train
+from tests.labeling.conftest import MASKED, NAMES, SIZE, TRAIN, VAL, train
 from tests.tiny import tiny
 from wsss_zoo.cli import main
 from wsss_zoo.labeling.next_images import calibrate
@@ -41,8 +43,7 @@ def test_lists_unlabelled_images_and_writes_prelabels(trained, tmp_path, capsys)
     for image_id in listed:
         shapes = json.loads((out / "labelme" / f"{image_id}.json").read_text())
         assert (out / "labelme" / shapes["imagePath"]).resolve().is_file()
-        assert {shape["label"] for shape in shapes["shapes"]} <= {"disk", "square", "triangle",
-                                                                  "cross"}  # fmt: skip
+        assert {shape["label"] for shape in shapes["shapes"]} <= set(NAMES[1:])
         with Image.open(out / "masks" / f"{image_id}.png") as mask:
             assert mask.size == (SIZE, SIZE)
     assert "pre-labels for labelme" in capsys.readouterr().out
@@ -76,8 +77,6 @@ def test_fewer_images_than_asked_and_newer_masks_are_said(copied, caplog):
     shutil.copy(copied.root / "masks" / "t00.png", copied.root / "masks" / "t08.png")
     newer = (copied.root / "masks" / "t08.png").stat().st_mtime
     checkpoint = copied.run / "checkpoints" / "last.ckpt"
-    import os
-
     os.utime(checkpoint, (newer - 1, newer - 1))
     assert main(["next", str(copied.run), "--root", str(copied.root)]) == 0
     assert "only 3 images are without masks" in caplog.text
@@ -172,7 +171,7 @@ def test_run_of_another_data_set_is_refused(copied, capsys):
         options, capsys
     )
     names = (copied.root / "classes.txt").read_text()
-    (copied.root / "classes.txt").write_text(names.replace("cross", "star"))
+    (copied.root / "classes.txt").write_text(names.replace(NAMES[-1], "star"))
     assert "it is a run of another data set" in problem_of(options, capsys)
 
 
@@ -199,7 +198,4 @@ def test_class_that_a_run_names_is_not_imported(copied, capsys):
     assert "antigravity" in path.read_text()
     options = ["next", str(copied.run), "--root", str(copied.root), "--forecast"]
     assert "nothing is imported" in problem_of(options, capsys)
-    import sys
-
     assert "antigravity" not in sys.modules
-    assert OPTIONS

@@ -64,7 +64,7 @@ COMMANDS = {
         "wsss_zoo.labeling.next_images.choose_next",
     ),
     "audit": Command(
-        "find given masks and tags that are probably wrong", "wsss_zoo.labeling.audit.audit"
+        "find given masks and tags that are probably wrong", "wsss_zoo.labeling.audit.audit_labels"
     ),
     "simulate": Command(
         "draw the scribbles, points, boxes or blocks of a benchmark from masks",

@@ -54,7 +54,7 @@ class _Found:
     presence: dict[str, NDArray[np.float64]]
 
 
-def audit(
+def audit_labels(
     run_or_data: Path,
     *,
     folds: int = 3,

@@ -307,4 +307,3 @@ def _print_forecast(found: Forecast, count: int, console: Console) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-__all__ = ["LabelKind", "NextImage", "calibrate", "choose_next", "rank_pool"]
