@@ -1,6 +1,7 @@
 """Plant faults into the masks and tags of PASCAL VOC's animals, and let `wsss-zoo audit` find them.
 
 python experiments/planted_faults.py --data.root DIR --out DIR --model.weights FILE [options]
+(what it printed is kept in planted_faults.txt)
 
 Images, masks and tags of ``train`` are copied into a folder for `Folder`. A tenth of the masks gets
 a fault, a third of each kind: the largest class becomes another one; the largest object becomes

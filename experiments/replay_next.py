@@ -1,6 +1,7 @@
 """Replay the choice of `wsss-zoo next` on PASCAL VOC's animals against a random choice.
 
 python experiments/replay_next.py --data.root DIR --model.weights FILE --out DIR [--seeds 5]
+(what it printed is kept in replay_next.txt)
 
 Masks of ``train`` are hidden and shown again in two rounds, 28 -> 55 -> 109. Protocol, cheap on
 purpose: the encoder is frozen (ImageNet weights), its last feature map of each image is computed
@@ -30,7 +31,7 @@ from wsss_zoo.files.atomic import read_json, replacing, write_json
 from wsss_zoo.functional import confusion_matrix, mean_iou
 from wsss_zoo.functional.labeling.learning_curve import fit_learning_curve
 from wsss_zoo.functional.labeling.tag_faults import class_presence
-from wsss_zoo.functional.labeling.uncertainty import pixel_entropy
+from wsss_zoo.functional.labeling.uncertainty import pixel_entropy, pixel_margin, view_disagreement
 from wsss_zoo.labeling.ranking import rank_images
 from wsss_zoo.modules import Backbone
 
@@ -48,6 +49,7 @@ class Frozen:
     maps: dict[str, Tensor]  # (D, h, w) float16
     masks: dict[str, NDArray[np.uint8]]
     tags: NDArray[np.uint8]  # (N, K)
+    mirrored: dict[str, Tensor]  # maps of the mirrored images, mirrored back
 
     def rows(self, image_id: str) -> tuple[Tensor, Tensor]:
         """Cells of an image (M, D), and the share of each class in them (M, C), known ones only."""
@@ -71,19 +73,23 @@ def freeze(root: str, weights: str, cache: Path) -> tuple[Frozen, Frozen]:
     splits = {split: data.ids_of(split) for split in ("train", "val")}
     if not cache.exists():
         backbone = Backbone("tf_efficientnet_lite0", weights, output_stride=16).eval()
-        maps = {}
+        maps: dict[str, list[Tensor]] = {}
         with torch.inference_mode():
             for image_id in [i for ids in splits.values() for i in ids]:
                 image = torch.from_numpy(data.read_image(image_id)).permute(2, 0, 1)[None] / 255
-                maps[image_id] = backbone(image)[-1][0].half()
+                prepared = backbone.prepare(image)
+                both = torch.cat([prepared, prepared.flip(-1)])
+                straight, mirrored = backbone.extract(both)[-1].half()
+                maps[image_id] = [straight, mirrored.flip(-1)]
         with replacing(cache) as unfinished:
             torch.save(maps, unfinished)
     maps = torch.load(cache, weights_only=True)
+    straight, mirrored = ({i: pair[n] for i, pair in maps.items()} for n in (0, 1))
     found = []
     for ids in splits.values():
         tags = data.labels_of(ids, from_masks=True)
         masks = {i: data.read_mask(i) for i in ids}
-        found.append(Frozen(ids, maps, masks, np.stack([tags[i] for i in ids])))
+        found.append(Frozen(ids, straight, masks, np.stack([tags[i] for i in ids]), mirrored))
     return found[0], found[1]
 
 
@@ -135,6 +141,8 @@ class View:
 
     features: NDArray[np.float64]
     entropy: NDArray[np.float64]
+    margin: NDArray[np.float64]
+    disagreement: NDArray[np.float64]  # of the image and its mirror image
     presence: NDArray[np.float64]
     tags: NDArray[np.uint8]
     labeled_features: NDArray[np.float64]
@@ -152,6 +160,16 @@ def by_next(view: View, count: int, rng: np.random.Generator) -> list[int]:
 def by_next_tags(view: View, count: int, rng: np.random.Generator) -> list[int]:
     """Choose as the command does where images are tagged."""
     return _ranked(view, count, presence=view.tags)
+
+
+def by_margin(view: View, count: int, rng: np.random.Generator) -> list[int]:
+    """Choose as the command does, with the margin in place of the entropy."""
+    return _ranked(view, count, uncertainty=view.margin)
+
+
+def by_views(view: View, count: int, rng: np.random.Generator) -> list[int]:
+    """Choose as the command does, with the disagreement of two views in place of the entropy."""
+    return _ranked(view, count, uncertainty=view.disagreement)
 
 
 def by_random(view: View, count: int, rng: np.random.Generator) -> list[int]:
@@ -190,6 +208,8 @@ STRATEGIES: dict[str, Strategy] = {
     "random": by_random,
     "next": by_next,
     "next, with tags": by_next_tags,
+    "next, by margin": by_margin,
+    "next, by views": by_views,
     "entropy": by_entropy,
     "coverage": by_coverage,
     "coverage and need": by_need,
@@ -203,9 +223,13 @@ def look(probe: Probe, data: Frozen, labeled: list[str]) -> tuple[list[str], Vie
     left = [image_id for image_id in data.ids if image_id not in known]
     means = {i: data.maps[i].float().mean((1, 2)).numpy() for i in data.ids}
     probs = [probe.logits(data.maps[i]).softmax(0) for i in left]
+    others = [probe.logits(data.mirrored[i]).softmax(0) for i in left]
+    pairs = [torch.stack(pair) for pair in zip(probs, others, strict=True)]
     view = View(
         np.stack([means[i] for i in left]),
         np.array([float(pixel_entropy(p).mean()) for p in probs]),
+        np.array([float(pixel_margin(p).mean()) for p in probs]),
+        np.array([float(view_disagreement(pair).mean()) for pair in pairs]),
         np.stack([class_presence(p.numpy()) for p in probs]),
         data.tags[[place[i] for i in left]],
         np.stack([means[i] for i in labeled]),

@@ -1,15 +1,20 @@
 """`wsss-zoo audit` as a user calls it."""
 
 import csv
-import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from tests.labeling.conftest import MASKED, OPTIONS, TRAIN, VAL, train, write_folder
+import wsss_zoo
+from tests.checkpoints import save_checkpoint
+from tests.labeling.conftest import MASKED, NAMES, OPTIONS, TRAIN, VAL, write_folder
+from wsss_zoo import CAM
 from wsss_zoo.cli import main
+from wsss_zoo.labeling import audit, mask_faults
 from wsss_zoo.pipeline import command as pipeline
 
 pytestmark = pytest.mark.filterwarnings(
@@ -30,15 +35,33 @@ def problem_of(args, capsys):
     return capsys.readouterr().err
 
 
-def test_folder_is_judged_by_folds(trained, tmp_path, forked, capfd, monkeypatch):
+@pytest.fixture
+def untrained(monkeypatch, trained):
+    """In place of the trainings: one network for all folds; gives their lists."""
+    lists = {}
+
+    def stand_in(config, subsets, data, out, options=()):
+        lists.update(subsets)
+        path = trained.run / "checkpoints" / "last.ckpt"
+        if config["model"]["class_path"] == "CAM":
+            torch.manual_seed(0)
+            method = CAM(len(NAMES), backbone="test_resnet")
+            path = Path(save_checkpoint(out / "cam.ckpt", method, NAMES))
+        return dict.fromkeys(subsets, path)
+
+    monkeypatch.setattr(audit, "train_on_subsets", stand_in)
+    return lists
+
+
+def test_masks_and_tags_of_a_folder_are_ranked(trained, tmp_path, untrained, capsys):
     out = tmp_path / "out"
     command = ["audit", str(trained.root), "--folds", "2", "--count", "3", "--out", str(out)]
-    assert main([*command, *FOLDER_OPTIONS]) == 0
+    assert main(command) == 0
     rows = rows_of(out)
     for kind in ("class", "object", "outline"):
         assert {row["image_id"] for row in rows if row["kind"] == kind} == {*MASKED, *VAL}
     assert {row["image_id"] for row in rows if row["kind"] == "tag"} == {"t00", "t01", "t08"}
-    lists = [set(path.read_text().split()) for path in sorted((out / "lists").iterdir())]
+    lists = [set(ids) for ids in untrained.values()]
     assert set.union(*lists) == {*MASKED, *VAL}
     assert not set.intersection(*lists)
     suspects = (out / "suspects.txt").read_text().split()
@@ -46,57 +69,73 @@ def test_folder_is_judged_by_folds(trained, tmp_path, forked, capfd, monkeypatch
     assert set((out / "trusted.txt").read_text().split()) == set(TRAIN) - set(suspects)
     with Image.open(out / "audit.png") as sheet:
         assert sheet.size[1] > 100
-    printed = capfd.readouterr().out
-    assert "11 masks and the tags of 3 images were judged" in printed
-    # Again nothing is trained; after a correction everything is.
+    assert "11 masks and the tags of 3 images were judged" in capsys.readouterr().out
+
+
+def test_scores_are_those_of_the_functions(trained, tmp_path, untrained):
+    main(["audit", str(trained.root), "--folds", "2", "--out", str(tmp_path)])
+    segmenter = wsss_zoo.load(trained.run / "checkpoints" / "last.ckpt", device="cpu")
+    found = {(row["image_id"], row["kind"]): float(row["score"]) for row in rows_of(tmp_path)}
+    for image_id in MASKED[:3]:
+        probs = segmenter(trained.root / "images" / f"{image_id}.png").probs
+        mask = np.array(Image.open(trained.root / "masks" / f"{image_id}.png"))
+        for kind, fault in mask_faults(probs, mask).items():
+            assert found[image_id, kind] == pytest.approx(fault.score, abs=1e-4)
+
+
+def test_tags_alone_are_judged_by_a_classifier(tmp_path, untrained, capsys):
+    root = write_folder(tmp_path / "photos", masked=[], tagged=tuple(TRAIN))
+    shutil.rmtree(root / "masks")
+    out = tmp_path / "photos_audit"
+    assert main(["audit", str(root), "--folds", "2", "--count", "4"]) == 0
+    rows = rows_of(out)
+    assert {row["kind"] for row in rows} == {"tag"}
+    assert sorted(row["image_id"] for row in rows) == TRAIN
+    assert "0 masks and the tags of 12 images" in capsys.readouterr().out
+    assert (out / "audit.png").is_file()
+
+
+@pytest.mark.slow
+def test_folds_are_trained_once_and_again_after_a_correction(copied, tmp_path, forked, monkeypatch):
+    out = tmp_path / "out"
+    command = ["audit", str(copied.root), "--folds", "2", "--out", str(out), *FOLDER_OPTIONS]
+    assert main(command) == 0
+    rows = rows_of(out)
     calls = []
     monkeypatch.setattr(pipeline, "_call", lambda *given: calls.append(given) or 3)
-    assert main([*command, *FOLDER_OPTIONS]) == 0
+    assert main(command) == 0
     assert not calls
     assert rows_of(out) == rows
-    mask = trained.root / "masks" / "t00.png"
-    kept = mask.stat()
-    os.utime(mask, ns=(kept.st_atime_ns, kept.st_mtime_ns + 10**9))
-    try:
-        with pytest.raises(RuntimeError, match="ended with exit code 3"):
-            main([*command, *FOLDER_OPTIONS])
-    finally:
-        os.utime(mask, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    shutil.copy(copied.root / "masks" / "t01.png", copied.root / "masks" / "t00.png")
+    with pytest.raises(RuntimeError, match="ended with exit code 3"):
+        main(command)
     assert len(calls) == 1
 
 
-def test_run_is_repeated_without_what_has_seen_its_labels(trained, tmp_path, monkeypatch, capsys):
-    start = str(trained.run / "checkpoints" / "last.ckpt")
-    run = train(trained.root, tmp_path / "run", "FixMatch", "--model.init_from", start,
-                "--data.unlabeled_batch_size", "1")  # fmt: skip
+@pytest.mark.slow
+def test_classifiers_of_tags_are_trained(tmp_path, forked):
+    root = write_folder(tmp_path / "photos", masked=[], tagged=tuple(TRAIN))
+    shutil.rmtree(root / "masks")
+    assert main(["audit", str(root), "--folds", "2", *FOLDER_OPTIONS]) == 0
+    assert len(rows_of(tmp_path / "photos_audit")) == len(TRAIN)
+
+
+def test_run_is_repeated_without_what_has_seen_its_labels(copied, monkeypatch):
+    path = copied.run / "config.yaml"
+    text = path.read_text().replace("Supervised", "FixMatch")
+    path.write_text(text.replace("init_from: null", "init_from: start.ckpt"))
+    assert "start.ckpt" in path.read_text()
     called = []
-
-    def call(command, recipe, step, lock):
-        called.append(step.settings)
-        return 3
-
-    monkeypatch.setattr(pipeline, "_call", call)
+    monkeypatch.setattr(pipeline, "_call", lambda *given: called.append(given[2].settings) or 3)
     with pytest.raises(RuntimeError, match="exit code 3"):
-        main(["audit", str(run), "--folds", "2"])
+        main(["audit", str(copied.run), "--folds", "2", "--root", str(copied.root)])
     settings = called[0]
     assert settings["model"]["class_path"].endswith("FixMatch")
     assert "init_from" not in settings["model"]["init_args"]
     data = settings["data"]["init_args"]
-    assert data["labeled_split"].startswith(str(run / "audit" / "lists"))
+    assert data["labeled_split"].startswith(str(copied.run / "audit" / "lists"))
     assert (data["val_split"], data["train_split"]) == (None, "train")
     assert settings["trainer"]["max_steps"] == 2
-
-
-def test_tags_alone_are_judged_by_a_classifier(tmp_path, forked, capfd):
-    root = write_folder(tmp_path / "photos", masked=[], tagged=tuple(TRAIN))
-    shutil.rmtree(root / "masks")
-    out = tmp_path / "photos_audit"
-    assert main(["audit", str(root), "--folds", "2", "--count", "4", *FOLDER_OPTIONS]) == 0
-    rows = rows_of(out)
-    assert {row["kind"] for row in rows} == {"tag"}
-    assert sorted(row["image_id"] for row in rows) == TRAIN
-    assert "0 masks and the tags of 12 images" in capfd.readouterr().out
-    assert (out / "audit.png").is_file()
 
 
 def test_bad_input_is_refused(trained, tmp_path, capsys):

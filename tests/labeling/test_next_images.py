@@ -11,10 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.each import each
-from tests.labeling.conftest import MASKED, NAMES, SIZE, TRAIN, VAL, train
+from tests.checkpoints import save_checkpoint
+from tests.labeling.conftest import MASKED, NAMES, SIZE, TRAIN, VAL
 from tests.tiny import tiny
+from wsss_zoo import CAM
 from wsss_zoo.cli import main
+from wsss_zoo.functional import confusion_matrix, mean_iou
+from wsss_zoo.labeling import forecast
 from wsss_zoo.labeling.next_images import calibrate
 from wsss_zoo.labeling.opened_run import open_run
 
@@ -115,16 +118,43 @@ def test_temperature_makes_held_out_masks_most_probable(trained):
     assert nearest < min(losses.values()) * 1.02
 
 
-def test_forecast_comes_from_a_quarter_a_half_and_all(trained, tmp_path, forked, capfd):
-    options = ["--count", "4", "--forecast", "--out", str(tmp_path / "o")]
-    options += ["--trainer.max_steps", "1"]
+def test_forecast_comes_from_a_quarter_a_half_and_all(trained, tmp_path, monkeypatch, capsys):
+    lists = {}
+
+    def stand_in(config, subsets, data, out, options):
+        lists.update(subsets)
+        assert options == ["--trainer.max_steps", "1"]
+        return dict.fromkeys(subsets, trained.run / "checkpoints" / "last.ckpt")
+
+    monkeypatch.setattr(forecast, "train_on_subsets", stand_in)
+    options = ["--count", "4", "--forecast", "--out", str(tmp_path), "--trainer.max_steps", "1"]
     assert main(["next", str(trained.run), *options]) == 0
-    printed = capfd.readouterr().out
-    assert "    2 masks: val mIoU" in printed
-    assert "    4 masks: val mIoU" in printed
-    assert "    8 masks: val mIoU" in printed
-    assert "4 more masks: " in printed
-    assert "points of val mIoU" in printed
+    assert (len(lists["quarter"]), len(lists["half"])) == (2, 4)
+    assert set(lists["quarter"]) < set(lists["half"]) < set(MASKED)
+    printed = capsys.readouterr().out.splitlines()
+    found = [line for line in printed if "masks: " in line]
+    assert [line.split()[0] for line in found] == ["2", "4", "8", "4"]
+    # One network, three times: its val mIoU, no gain, and the error of equal scores.
+    opened = open_run(trained.run)
+    confusion = sum(
+        confusion_matrix(
+            torch.from_numpy(opened.segmenter(opened.data.read_image(i)).mask).long(),
+            torch.from_numpy(opened.data.read_mask(i)).long(),
+            len(NAMES),
+            255,
+        )
+        for i in VAL
+    )
+    assert f"val mIoU {100 * mean_iou(confusion):.1f} ±" in found[0]
+    assert found[3].startswith("4 more masks: +0.0 ±")
+
+
+@pytest.mark.slow
+def test_networks_of_the_forecast_are_trained(trained, tmp_path, forked, capfd):
+    options = ["--forecast", "--out", str(tmp_path), "--trainer.max_steps", "1"]
+    assert main(["next", str(trained.run), *options]) == 0
+    assert "20 more masks: " in (printed := capfd.readouterr().out)
+    assert "a guess" in printed
 
 
 def problem_of(args, capsys):
@@ -185,10 +215,10 @@ def test_nothing_left_and_too_few_for_a_forecast_are_said(copied, capsys):
     assert "all 12 training images have masks" in problem_of(options, capsys)
 
 
-@each("model", ["CAM"])
-def test_run_that_makes_no_masks_is_refused(trained, tmp_path, capsys, model):
-    run = train(trained.root, tmp_path / "run", model, "--data.train_split", "tagged")
-    assert "a segmenter is needed" in problem_of(["next", str(run)], capsys)
+def test_run_that_makes_no_masks_is_refused(copied, capsys):
+    path = copied.run / "checkpoints" / "last.ckpt"
+    save_checkpoint(path, CAM(len(NAMES), backbone="test_resnet"), NAMES)
+    assert "a segmenter is needed" in problem_of(["next", str(copied.run)], capsys)
 
 
 def test_class_that_a_run_names_is_not_imported(copied, capsys):

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -70,7 +69,7 @@ def choose_next(
     run: Path,
     *,
     count: int = 20,
-    kind: Literal["masks", "tags", "scribbles"] = "masks",
+    kind: LabelKind = "masks",
     forecast: bool = False,
     to: Tool | None = None,
     image_url: str = "/data/local-files/?d=",
@@ -305,5 +304,3 @@ def _print_notes(opened: OpenedRun, pool: Pool, count: int) -> None:
 def _print_forecast(found: Forecast, count: int, console: Console) -> None:
     for line in found.lines(count):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
