@@ -95,6 +95,15 @@ def test_tags_alone_are_judged_by_a_classifier(tmp_path, untrained, capsys):
     assert (out / "audit.png").is_file()
 
 
+def test_run_of_a_tag_method_is_judged_by_its_tags(copied, untrained):
+    path = copied.run / "config.yaml"
+    path.write_text(path.read_text().replace("wsss_zoo.Supervised", "CAM").replace(
+        "class_path: Supervised", "class_path: CAM"))  # fmt: skip
+    options = ["--folds", "2", "--root", str(copied.root)]
+    assert main(["audit", str(copied.run), *options]) == 0
+    assert {row["image_id"] for row in rows_of(copied.run / "audit")} == {"t00", "t01", "t08"}
+
+
 @pytest.mark.slow
 def test_folds_are_trained_once_and_again_after_a_correction(copied, tmp_path, forked, monkeypatch):
     out = tmp_path / "out"
@@ -147,6 +156,8 @@ def test_bad_input_is_refused(trained, tmp_path, capsys):
         ("--root", root): "is itself the data set",
         ("--step", "3"): "unrecognized argument --step",
         ("--data.crop", "3"): "crop",
+        ("--data", "VOC2012"): "follow from the run or the folder",
+        ("--data.train_split", "val"): "follow from the run or the folder",
         ("--out", f"{root}/classes.txt"): "cannot be written",
     }
     for options, message in cases.items():

@@ -33,7 +33,12 @@ from wsss_zoo.functional.labeling.mask_faults import Fault
 from wsss_zoo.functional.labeling.tag_faults import class_presence
 from wsss_zoo.labeling.opened_run import find_run, read_run
 from wsss_zoo.labeling.predictions import predict
-from wsss_zoo.labeling.subsets import check_options, check_repeatable, train_on_subsets
+from wsss_zoo.labeling.subsets import (
+    check_options,
+    check_repeatable,
+    supervision_of_run,
+    train_on_subsets,
+)
 from wsss_zoo.labeling.suspects import Kind, Suspect, mask_faults, rank_suspects, worst_images
 from wsss_zoo.runs.checkpoints.segmenter import load_method
 from wsss_zoo.runs.data import make_data
@@ -102,11 +107,14 @@ def audit_labels(
         config, directory = _settings_of(run_or_data, root, other_options)
         directory = out or directory
         data = make_data(config["data"])
+        data.prepare_data()
         data.check_classes()
         masked, tagged = _labeled(data)
         if not masked:
-            config = _with_method(config, "CAM", run_or_data)
+            config = _with_tag_method(config)
         check_repeatable(config)
+        if supervision_of_run(config) == "image_labels":
+            masked = []
         judged = masked or tagged
         if not 2 <= folds <= len(judged):
             raise ValueError(
@@ -173,13 +181,11 @@ def _value(text: Any) -> Any:
     return yaml.safe_load(text) if isinstance(text, str) else text
 
 
-def _with_method(config: dict[str, Any], name: str, run_or_data: Path) -> dict[str, Any]:
-    """Take a method of tags for a data set without masks; a run has its own."""
-    model = config["model"]
-    if model.get("init_args") is not _NETWORK:
+def _with_tag_method(config: dict[str, Any]) -> dict[str, Any]:
+    """Judge a folder without masks by CAM; a run has its own method."""
+    if config["model"].get("init_args") is not _NETWORK:
         return config
-    arguments = {**_NETWORK, "lr": 1e-4}
-    return {**config, "model": {"class_path": name, "init_args": arguments}}
+    return {**config, "model": {"class_path": "CAM", "init_args": {**_NETWORK, "lr": 1e-4}}}
 
 
 def _labeled(data: BaseDataModule) -> tuple[list[str], list[str]]:

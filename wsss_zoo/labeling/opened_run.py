@@ -57,6 +57,7 @@ def open_run(run: Path, *, root: str | None = None, device: str | None = None) -
     config = read_run(folder, root)
     segmenter = load(checkpoint, device=device)
     data = make_data(config["data"])
+    data.prepare_data()
     data.check_classes()
     _check_same(folder, segmenter, data)
     data.adopt_pixels(segmenter.labeler.pixels)
@@ -95,6 +96,12 @@ def read_run(folder: Path, root: str | None = None) -> dict[str, Any]:
                 f"root is {root}, but {config['data'].get('class_path')} has no folder"
             )
         config["data"] = {**config["data"], "init_args": options | {"root": root}}
+    options = config["data"].get("init_args") or {}
+    labeled = folder / "labeled_split.txt"
+    if options.get("labeled_split") is not None and labeled.is_file():
+        # A share of the images was drawn by the run's own seed.
+        options = {**options, "labeled_split": str(labeled.absolute())}
+        config["data"] = {**config["data"], "init_args": options}
     return config
 
 

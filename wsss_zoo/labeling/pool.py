@@ -8,7 +8,6 @@ import numpy as np
 
 from wsss_zoo.data import BaseDataModule, Folder
 from wsss_zoo.data.reading.image_files import ImageFiles
-from wsss_zoo.data.reading.splits import read_split
 from wsss_zoo.labeling.opened_run import OpenedRun
 
 LabelKind = Literal["masks", "tags", "scribbles"]
@@ -42,7 +41,7 @@ def find_pool(opened: OpenedRun, kind: LabelKind) -> Pool:
     """
     data = opened.data
     ids = _training_ids(data)
-    masked = _masked(opened, ids)
+    masked = _masked(data, ids)
     done = set(masked)
     if kind == "tags" and not data.tags_show_masks:
         done |= data.read_tags(ids).keys()
@@ -71,12 +70,9 @@ def _training_ids(data: BaseDataModule) -> list[str]:
     return [image_id for image_id in ids if image_id not in held_out]
 
 
-def _masked(opened: OpenedRun, ids: Sequence[str]) -> list[str]:
-    data = opened.data
+def _masked(data: BaseDataModule, ids: Sequence[str]) -> list[str]:
     if data.labeled_split is not None:
-        # A share of the images was drawn by the run's own seed.
-        path = opened.folder / "labeled_split.txt"
-        known = set(read_split(path) if path.is_file() else data.labeled_ids())
+        known = set(data.labeled_ids())
         return [image_id for image_id in ids if image_id in known]
     if isinstance(data, Folder):
         return [image_id for image_id in ids if image_id in data.files.masks]

@@ -24,6 +24,7 @@ _TRAINER = (
     "accelerator", "devices", "precision", "max_steps", "max_epochs", "accumulate_grad_batches",
     "gradient_clip_val", "limit_train_batches", "log_every_n_steps", "enable_progress_bar",
 )  # fmt: skip
+_DECIDED = ("data", "model", "data.train_split", "data.val_split", "data.labeled_split")
 _GROUPS = ("data", "model", "trainer", *_KEPT)
 
 
@@ -75,16 +76,22 @@ def train_on_subsets(
 def check_options(options: Sequence[str]) -> None:
     """Refuse options that are neither of the command nor of its trainings."""
     for option, *_ in option_groups(options):
-        if not option.startswith("--") or option_key(option).partition(".")[0] not in _GROUPS:
+        key = option_key(option).replace("init_args.", "")
+        if not option.startswith("--") or key.partition(".")[0] not in _GROUPS:
             raise ValueError(
                 f"unrecognized argument {option}; options of the trainings begin with --data., "
                 "--model. or --trainer."
+            )
+        if key in _DECIDED:
+            raise ValueError(
+                f"{option} cannot be given: data set, method and lists of the trainings follow "
+                "from the run or the folder; leave it out"
             )
 
 
 def check_repeatable(config: Mapping[str, Any]) -> None:
     """Refuse a run whose training on fewer labels would not be a list of images."""
-    kind = _supervision(config)
+    kind = supervision_of_run(config)
     options = config["data"].get("init_args") or {}
     if kind not in ("mask", "semi", "image_labels"):
         raise ValueError(
@@ -99,7 +106,8 @@ def check_repeatable(config: Mapping[str, Any]) -> None:
         )
 
 
-def _supervision(config: Mapping[str, Any]) -> str:
+def supervision_of_run(config: Mapping[str, Any]) -> str:
+    """Look up what the method of a run learns from; ValueError if it is none of wsss_zoo's."""
     class_path = str((config.get("model") or {}).get("class_path"))
     kind = loaded_class(BaseMethod, class_path)
     if kind is None:
@@ -114,7 +122,7 @@ def _settings(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
     model, data = config["model"], config["data"]
     given = {k: v for k, v in (data.get("init_args") or {}).items() if k != "supervision"}
     lists = {"train_split": str(path), "labeled_split": None}
-    if _supervision(config) == "semi":
+    if supervision_of_run(config) == "semi":
         lists = {"labeled_split": str(path)}
     given |= lists | {"val_split": None, "allow_overlap": True}
     arguments = model.get("init_args") or {}
