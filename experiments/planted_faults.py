@@ -6,16 +6,16 @@ python experiments/planted_faults.py --data.root DIR --out DIR --model.weights F
 Images, masks and tags of ``train`` are copied into a folder for `Folder`. A tenth of the masks gets
 a fault, a third of each kind: the largest class becomes another one; the largest object becomes
 background; all objects are grown or shrunk by 4 % of sqrt(H W). A tenth of the images, chosen
-independently, gets a wrong tag: one is removed, or replaced by another class. Then it runs
-``wsss-zoo audit`` with the further options, such as --trainer.max_steps and --model.weights.
+independently, gets a wrong tag: one is removed, or replaced by another class.
+
+--judge probe is the cheap protocol: in place of the networks of the command, the linear classifier
+of replay_next.py on a frozen encoder, in the same three folds, with the same scores and ranking.
+--judge command runs ``wsss-zoo audit`` with the further options, such as --trainer.max_steps 400.
 
 For each kind it prints the AUROC of its score, planted against all other images, and how many of
-the 20 highest were planted with it; and how many of the first 20 and 44 images of suspects.txt have
-any fault. What is left to chance is in the last column: the share of the kind.
-
-mIoU regained: the linear classifier of replay_next.py, frozen encoder, is trained on the planted
-masks, without as many as are planted of the most suspicious, of random ones, of the planted ones,
-and on the true masks.
+the 20 highest were planted with it; then how many of the first images of all kinds in turn have any
+fault. mIoU regained: val mIoU of the linear classifier, trained on the planted masks without as
+many as are planted of the most suspicious, of random ones, of the planted ones, and on true masks.
 """
 
 import argparse
@@ -33,6 +33,8 @@ from scipy.stats import rankdata
 from wsss_zoo import VOC2012
 from wsss_zoo.cli import main as wsss_zoo_main
 from wsss_zoo.files.atomic import read_json, write_json
+from wsss_zoo.functional import assign_folds, class_presence
+from wsss_zoo.labeling.suspects import Suspect, mask_faults, rank_suspects, worst_images
 
 CLASSES = replay_next.CLASSES
 SHARE = 0.1
@@ -132,41 +134,87 @@ def auroc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
     return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (~positive).sum()))
 
 
-def judge(out: Path, planted: dict[str, str], ids: list[str]) -> dict[str, dict[str, float]]:
-    """Compare ``audit.csv`` and ``suspects.txt`` with what was planted; print and return it."""
+def audit_by_probe(given: argparse.Namespace, out: Path) -> list[Suspect]:
+    """Rank the labels of the folder by the linear classifier of other folds."""
+    train, _ = replay_next.freeze(given.data_root, given.model_weights, out / "features.pt")
+    train.masks = read_masks(out, train.ids)
+    tags = read_tags(out)
+    in_masks = np.stack([np.isin(range(1, 7), train.masks[i]) for i in train.ids])
+    fold = assign_folds(in_masks, 3)
+    faults, presence = {}, {}
+    for n in range(3):
+        probe = replay_next.Probe(
+            train, [i for i, f in zip(train.ids, fold, strict=True) if f != n]
+        )
+        for image_id in (i for i, f in zip(train.ids, fold, strict=True) if f == n):
+            mask = train.masks[image_id]
+            probs = probe.enlarged(train.maps[image_id], mask.shape).softmax(0).numpy()
+            faults[image_id] = mask_faults(probs, mask)
+            presence[image_id] = class_presence(probs)
+    return rank_suspects(faults, presence, tags, ["background", *CLASSES])
+
+
+def audit_by_command(given: argparse.Namespace, out: Path, options: list[str]) -> list[Suspect]:
+    """Run ``wsss-zoo audit`` and read its table."""
+    command = ["audit", str(out / "data"), "--out", str(out / "audit")]
+    wsss_zoo_main([*command, "--model.weights", given.model_weights, *options])
     with (out / "audit" / "audit.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    results = {}
+        return [
+            Suspect(row["image_id"], row["kind"], float(row["score"]), int(row["rank"]))
+            for row in csv.DictReader(file)
+        ]
+
+
+def read_masks(out: Path, ids: list[str]) -> dict[str, Mask]:
+    """Read the masks of the folder."""
+    return {i: np.array(Image.open(out / "data" / "masks" / f"{i}.png")) for i in ids}
+
+
+def read_tags(out: Path) -> dict[str, NDArray[np.int64]]:
+    """Read the tags of the folder, (K,) each."""
+    rows = csv.DictReader((out / "data" / "image_labels.csv").open(newline=""))
+    return {
+        row["id"]: np.array([name in row["classes"].split(";") for name in CLASSES], dtype=np.int64)
+        for row in rows
+    }
+
+
+def judge(
+    suspects: list[Suspect], planted: dict[str, str], ids: list[str]
+) -> dict[str, dict[str, float]]:
+    """Compare the ranking with what was planted; print and return it."""
+    results: dict[str, dict[str, float]] = {}
     print(f"{'kind':8} planted  AUROC  in the first 20  by chance")
     for kind in (*MASK_KINDS, "tag"):
-        found = {row["image_id"]: float(row["score"]) for row in rows if row["kind"] == kind}
+        found = {s.image_id: s.score for s in suspects if s.kind == kind}
         prefix = "tag:" if kind == "tag" else ""
         positive = np.array([planted.get(prefix + i) == kind for i in ids])
         scores = np.array([found[i] for i in ids])
         first = np.argsort(-scores, kind="stable")[:20]
-        results[kind] = {"planted": int(positive.sum()), "auroc": auroc(scores, positive)}
-        results[kind]["first 20"] = int(positive[first].sum())
-        chance = 20 * positive.mean()
-        r = results[kind]
-        print(f"{kind:8} {r['planted']:7}  {r['auroc']:.3f}  {r['first 20']:15}  {chance:9.1f}")
+        result = {"planted": int(positive.sum()), "auroc": auroc(scores, positive)}
+        result |= {"first 20": int(positive[first].sum()), "by chance": 20 * positive.mean()}
+        print(
+            f"{kind:8} {result['planted']:7}  {result['auroc']:.3f}  {result['first 20']:15}  "
+            f"{result['by chance']:9.1f}"
+        )
+        results[kind] = result
     any_fault = {key.removeprefix("tag:") for key in planted}
-    worst = (out / "audit" / "suspects.txt").read_text().split()
-    for count in (20, len(worst)):
-        hits = sum(i in any_fault for i in worst[:count])
-        share = len(any_fault) / len(ids)
+    worst = list(worst_images(suspects, len(ids)))
+    for count in (20, len(any_fault)):
+        hits, share = sum(i in any_fault for i in worst[:count]), len(any_fault) / len(ids)
         print(f"of the first {count} images {hits} have a fault; by chance {count * share:.1f}")
         results[f"first {count} of all"] = {"faulty": hits, "by chance": count * share}
     return results
 
 
-def regain(given: argparse.Namespace, out: Path, planted: dict[str, str]) -> dict[str, float]:
+def regain(
+    given: argparse.Namespace, out: Path, planted: dict[str, str], suspects: list[Suspect]
+) -> dict[str, float]:
     """Val mIoU of the linear classifier on planted masks less some of them."""
     train, val = replay_next.freeze(given.data_root, given.model_weights, out / "features.pt")
-    true = dict(train.masks)
-    masks = {i: np.array(Image.open(out / "data" / "masks" / f"{i}.png")) for i in train.ids}
+    true, masks = train.masks, read_masks(out, train.ids)
     faulty = [i for i in train.ids if planted.get(i) in MASK_KINDS]
-    rows = csv.DictReader((out / "audit" / "audit.csv").open(newline=""))
-    order = list(dict.fromkeys(row["image_id"] for row in rows if row["kind"] in MASK_KINDS))
+    order = list(worst_images([s for s in suspects if s.kind != "tag"], len(train.ids)))
     chance = np.random.default_rng(0).permutation(train.ids).tolist()
     left_out = {"nothing": [], "random": chance, "suspects": order, "planted": faulty}
     found = {}
@@ -187,6 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     for name in ("--data.root", "--model.weights", "--out"):
         parser.add_argument(name, required=True, dest=name.removeprefix("--").replace(".", "_"))
+    parser.add_argument("--judge", choices=["probe", "command"], default="probe")
     parser.add_argument("--seed", type=int, default=0)
     given, options = parser.parse_known_args()
     out = Path(given.out)
@@ -194,12 +243,12 @@ def main() -> None:
     if not (out / "planted.json").exists():
         write_json(out / "planted.json", plant(data, out / "data", given.seed))
     planted = read_json(out / "planted.json")
-    count = sum(kind in MASK_KINDS for kind in planted.values())
-    command = ["audit", str(out / "data"), "--out", str(out / "audit"), "--count", str(count)]
-    wsss_zoo_main([*command, "--model.weights", given.model_weights, *options])
-    results = judge(out, planted, data.ids_of("train"))
-    write_json(out / "results.json", results)
-    write_json(out / "regained.json", regain(given, out, planted))
+    by_command = given.judge == "command"
+    suspects = audit_by_command(given, out, options) if by_command else audit_by_probe(given, out)
+    print(f"judged by the {given.judge} {' '.join(options)}".rstrip())
+    results = judge(suspects, planted, data.ids_of("train"))
+    regained = regain(given, out, planted, suspects)
+    write_json(out / f"{given.judge}.json", {"found": results, "val miou": regained})
 
 
 if __name__ == "__main__":

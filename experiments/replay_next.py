@@ -122,16 +122,20 @@ class Probe:
         x = (features.float() - self.mean[:, None, None]) / self.std[:, None, None]
         return torch.einsum("cd,dhw->chw", self.weight, x) + self.bias[:, None, None]
 
+    def enlarged(self, features: Tensor, size: tuple[int, ...]) -> Tensor:
+        """Logits (C, H, W) of an image of `size` = (H, W)."""
+        logits = self.logits(features)
+        padded = [16 * side for side in logits.shape[1:]]
+        large = F.interpolate(logits[None], size=padded, mode="bilinear")[0]
+        return large[:, : size[0], : size[1]]
+
     def measure(self, data: Frozen) -> NDArray[np.int64]:
         """Confusion matrix of each image, (N, C, C)."""
         found = []
         for image_id in data.ids:
             mask = torch.from_numpy(data.masks[image_id]).long()
-            logits = self.logits(data.maps[image_id])
-            size = [16 * side for side in logits.shape[1:]]
-            preds = F.interpolate(logits[None], size=size, mode="bilinear")[0].argmax(0)
-            preds = preds[: mask.shape[0], : mask.shape[1]]
-            found.append(confusion_matrix(preds, mask, len(logits), 255).numpy())
+            logits = self.enlarged(data.maps[image_id], mask.shape)
+            found.append(confusion_matrix(logits.argmax(0), mask, len(logits), 255).numpy())
         return np.stack(found)
 
 
