@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "deploy": "contract functional files modules data drawing methods callbacks arguments runs",
     "recipes": "arguments",
     "pipeline": "version files data drawing callbacks arguments runs recipes",
+    "labeling": "functional files modules data drawing methods arguments runs deploy pipeline",
     "report": "files drawing arguments runs",
     "training": "functional files modules data callbacks arguments runs recipes inspection deploy "
     "pipeline report",

@@ -67,6 +67,13 @@ COMMANDS = {
         "show the contents and errors of a data set",
         "wsss_zoo.inspection.command.inspect_data_set",
     ),
+    "next": Command(
+        "choose the images to label next, and forecast what they bring",
+        "wsss_zoo.labeling.next_images.choose_next",
+    ),
+    "audit": Command(
+        "find given masks and tags that are probably wrong", "wsss_zoo.labeling.audit.audit_labels"
+    ),
     "simulate": Command(
         "draw the scribbles, points, boxes or blocks of a benchmark from masks",
         "wsss_zoo.inspection.simulate.simulate_labels",

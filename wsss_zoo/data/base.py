@@ -101,7 +101,7 @@ class BaseDataModule(Catalog, LightningDataModule):
         strong_views: Strong views of each unlabelled image, of each image in ``sparse``.
         crop_tags: In ``weak_shot``, take tags from the crop (SimFormer's code), not the image.
         audit: Give unlabelled and sparse batches their true masks as ``audit_mask``, for logging
-            only.
+            only. It has nothing to do with ``wsss-zoo audit``, which looks for wrong labels.
         check_masks: Decode every mask in setup to find unknown class indices.
         check_files: Open every image and mask in setup to find what cannot be read or does not
             fit. False only checks that they exist; for hundreds of thousands of images.

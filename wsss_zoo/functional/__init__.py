@@ -27,6 +27,23 @@ from wsss_zoo.functional.co_attention.attention import (
 from wsss_zoo.functional.co_attention.loss import co_attention_loss, exclusive_labels
 from wsss_zoo.functional.crf.dense_crf import dense_crf
 from wsss_zoo.functional.crf.pixel_adaptive import pixel_adaptive_refinement
+from wsss_zoo.functional.labeling.coverage import class_needs, image_needs, k_center_greedy
+from wsss_zoo.functional.labeling.folds import assign_folds
+from wsss_zoo.functional.labeling.learning_curve import LearningCurve, fit_learning_curve
+from wsss_zoo.functional.labeling.mask_faults import (
+    Fault,
+    missing_object,
+    sloppy_outline,
+    swapped_class,
+)
+from wsss_zoo.functional.labeling.tag_faults import class_presence, tag_faults
+from wsss_zoo.functional.labeling.uncertainty import (
+    fit_temperature,
+    pixel_entropy,
+    pixel_margin,
+    scale_probs,
+    view_disagreement,
+)
 from wsss_zoo.functional.losses.boxes import box_projection_loss, color_pair_loss
 from wsss_zoo.functional.losses.candidate import absent_class_loss, candidate_cross_entropy
 from wsss_zoo.functional.losses.consistency import (
@@ -167,6 +184,10 @@ __all__ += ["kept_edges", "label_loss", "majority", "nearest_clean", "noise_thre
 __all__ += ["pool_regions", "prune_edges", "region_adjacency", "region_loss"]
 __all__ += ["seed_missing_classes", "segment_vote", "superpixel_backend", "superpixels"]
 __all__ += ["temper", "vote", "vote_counts", "write_back", "youden_threshold"]
+__all__ += ["Fault", "LearningCurve", "assign_folds", "class_needs", "class_presence"]
+__all__ += ["fit_learning_curve", "fit_temperature", "image_needs", "k_center_greedy"]
+__all__ += ["missing_object", "pixel_entropy", "pixel_margin", "scale_probs", "sloppy_outline"]
+__all__ += ["swapped_class", "tag_faults", "view_disagreement"]
 __all__ += ["boxes_to_mask", "draw_strokes", "simulate_blocks", "simulate_boxes"]
 __all__ += ["simulate_points", "simulate_scribbles"]
 __all__ += ["gate_by_tags", "mask_to_image_labels", "reassign_by_tags"]

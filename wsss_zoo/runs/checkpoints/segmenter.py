@@ -63,6 +63,14 @@ def load_segmenter(
     return TrainedSegmenter(method.eval(), shown, background, names is not None, pixels)
 
 
+def load_method(path: str, model: str | None = None) -> BaseMethod:
+    """Load the method of a checkpoint, of any purpose, in eval mode; see `load_segmenter`."""
+    checkpoint = read_checkpoint(path, model)
+    options = checkpoint.get("hyper_parameters", {})
+    kind = _method_class(path, str(options.get("_class_path", "")) or None, model)
+    return _with_weights(path, kind, options, checkpoint["state_dict"]).eval()
+
+
 def _method_class(path: str, held: str | None, asked: str | None) -> type[BaseMethod]:
     known = ", ".join(subclasses(BaseMethod))
     class_path = asked if held is None or (asked and "." in asked) else held
