@@ -47,10 +47,10 @@ $(MIN)/.installed: pyproject.toml tests/minimum_versions.py
 	touch $@
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --timeout 3600
 
 bench: setup
-	$(BIN)/python -m pytest tests/benchmarks -m benchmark -p no:cacheprovider -p no:xdist \
+	$(BIN)/python -m pytest tests/benchmarks -m benchmark --timeout 0 -p no:cacheprovider -p no:xdist \
 		--measurements runs/bench.json
 
 lint: setup
