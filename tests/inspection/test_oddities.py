@@ -94,3 +94,12 @@ def test_images_that_cannot_be_read_are_not_equal():
 def test_files_that_are_not_read():
     found = inspection([], unread=["mask"])
     assert find_oddities(found) == {"files and folders that are not read": ["mask"]}
+
+
+def test_tags_that_nearly_all_training_images_have():
+    records = [record(str(i)) for i in range(20)]
+    tags = {str(i): ["cat", "dog"] if i else ["dog"] for i in range(20)}
+    odd = find_oddities(inspection(records, tags=tags))
+    assert [v for k, v in odd.items() if k.startswith("tags that say little: ")] == [
+        ["'cat' is in 95 %", "'dog' is in 100 %"]
+    ]

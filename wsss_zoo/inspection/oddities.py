@@ -7,6 +7,7 @@ import numpy as np
 from wsss_zoo.data.reading.class_files import is_background_name
 from wsss_zoo.data.reading.image_files import MIXED_WHITE, MIXED_WHITE_REMEDY, mixed_white, notes_of
 from wsss_zoo.data.sets.folder import BACKGROUND_REMEDY
+from wsss_zoo.data.supervision.image_labels import COMMON_REMEDY, common_classes
 from wsss_zoo.files.decoding import IGNORE_INDEX
 from wsss_zoo.inspection.inspection import ImageRecord, Inspection
 
@@ -43,6 +44,8 @@ def find_oddities(found: Inspection) -> dict[str, list[str]]:
             seen |= {n for i, n in enumerate(found.class_names) if found.sparse.pixels[i]}
         absent = [name for name in found.fg_names if name not in seen]
         oddities[f"classes that occur nowhere in {found.train}"] += absent
+        tagged = {i: found.classes_of(i) for i in found.splits[found.train] if i in found.tags}
+        oddities[f"tags that say little: {COMMON_REMEDY}"] += common_classes(tagged, found.fg_names)
     _compare_splits(found, oddities)
     if found.sparse is not None:
         for image_id, count in found.sparse.contradictions.items():

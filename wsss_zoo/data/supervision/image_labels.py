@@ -1,5 +1,7 @@
 """Supervision ``image_labels``: images with tags."""
 
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +13,15 @@ from wsss_zoo.data.supervision.extra_images import JoinedSource, read_extra_imag
 from wsss_zoo.data.supervision.images import PlainImages
 from wsss_zoo.data.supervision.options import TrainingOptions
 from wsss_zoo.data.transforms.crops import Labels
+
+logger = logging.getLogger(__name__)
+
+# A class of more of the images is seen nearly always: nothing tells it from what is beside it.
+_MOST, _FEW_IMAGES = 0.9, 20
+COMMON_REMEDY = (
+    "a tag that nearly every image has says little about where its class is; mark some pixels of "
+    "it (points or scribbles), draw masks of some images, or add images without it"
+)
 
 
 @dataclass(eq=False)
@@ -44,8 +55,27 @@ def make_tagged_images(images: Catalog, options: TrainingOptions) -> TaggedImage
     ids = images.tagged_ids()
     images.check_images(ids, masks=False)
     tags = images.complete_labels(ids)
+    names = images.class_names[-len(next(iter(tags.values()))) :] if tags else []
+    by_image = {i: [names[k] for k in tags[i].nonzero()[0]] for i in tags}
+    common = common_classes(by_image, names)
+    if common:
+        logger.warning("%s of the training images: %s", ", ".join(common), COMMON_REMEDY)
     crops, strong = options.crops, options.photometric == "all"
     if not options.extra_roots:
         return TaggedImages(ids, images.source, crops, strong, tags)
     source, extra_tags = read_extra_images(images, options.extra_roots, ids)
     return DomainImages([*ids, *extra_tags], source, crops, strong, tags | extra_tags)
+
+
+def common_classes(tags: Mapping[str, Collection[str]], names: Sequence[str]) -> list[str]:
+    """List the classes that more than 90 % of at least 20 images are tagged with.
+
+    >>> common_classes({str(i): {"shoes", "hat"} if i % 2 else {"shoes"} for i in range(20)},
+    ...     ["hat", "shoes"])
+    ["'shoes' is in 100 %"]
+    """
+    if len(tags) < _FEW_IMAGES:
+        return []
+    counts = {name: sum(name in given for given in tags.values()) for name in names}
+    shares = {name: count / len(tags) for name, count in counts.items()}
+    return [f"{name!r} is in {100 * s:.0f} %" for name, s in shares.items() if s > _MOST]
