@@ -3,7 +3,7 @@
 import gc
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
@@ -11,6 +11,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from wsss_zoo.data.loading.sampler import EpochSampler, JoinedSampler
 from wsss_zoo.data.transforms.crops import Sample
+
+_T_co = TypeVar("_T_co", covariant=True)
 
 
 class Order(NamedTuple):
@@ -22,7 +24,7 @@ class Order(NamedTuple):
     batches_done: Callable[[], int]
 
 
-class LateLoader(DataLoader[Sample]):
+class LateLoader(DataLoader[_T_co]):
     """A loader that begins an epoch when its first batch is asked for.
 
     Lightning opens the loader's iterator before it knows the epoch and the position of a
@@ -30,7 +32,7 @@ class LateLoader(DataLoader[Sample]):
     """
 
     # A generator: torch declares an iterator class of its own.
-    def __iter__(self) -> Iterator[Sample]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         was_enabled = gc.isenabled()
         # What is garbage here may wait for threads when it is freed, such as an ONNX session. A
         # forked worker has none of these threads: it must not free it. See `begin_worker`.
