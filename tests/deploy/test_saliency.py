@@ -208,6 +208,16 @@ def test_superpixels_of_a_folder_make_labels_vote(photos, tmp_path, capsys):
         main([*args, "0"])
 
 
+def test_maps_that_cannot_be_written_are_refused_first(photos, tmp_path, network, capsys):
+    (tmp_path / "file").touch()
+    out = ["--out", str(tmp_path / "file" / "maps")]
+    for args in (["superpixels"], ["saliency", "--model_path", network]):
+        for source in ([str(photos)], SHAPES):
+            with pytest.raises(SystemExit):
+                main([args[0], *source, *args[1:], *out, *FIXED])
+            assert "cannot be written: " in capsys.readouterr().err
+
+
 def test_segments_from_the_command_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["superpixels", *SHAPES, "--out", "segments", "--num_segments", "20", *FIXED]) == 0

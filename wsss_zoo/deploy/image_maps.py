@@ -14,6 +14,7 @@ from wsss_zoo.deploy.image_folder import GivenImages, ImageFolder, SplitImages, 
 from wsss_zoo.deploy.prediction import TrainerOptions, predict_images
 from wsss_zoo.files.decoding import UInt8Array
 from wsss_zoo.files.map_folder import MapFolder
+from wsss_zoo.files.outputs import check_output_folder
 
 
 class MapModule(LightningModule):
@@ -67,6 +68,7 @@ def open_images(
     Raises:
         ValueError: If there are no images, not exactly one source of them, or nowhere to write.
         FileNotFoundError: If files of the data module are missing.
+        OSError: If the folder cannot be written.
     """
     if (folder is None) == (data is None):
         given = "both are" if data is not None else "neither is"
@@ -75,11 +77,13 @@ def open_images(
         assert data is not None
         if out is None:
             raise ValueError("--out is missing: with --data, name the folder to write")
+        check_output_folder(out)
         split = SplitImages(data, num_workers)
         _check_apart(out, {Path(path).parent for path in split.files.values() if path})
         return split, out
     out = out or folder.absolute().with_name(f"{folder.absolute().name}_{suffix}")
     _check_apart(out, {folder})
+    check_output_folder(out)
     images = ImageFolder(folder, out, num_workers=num_workers)
     if not images.files and not images.problems:
         raise ValueError(f"there are no images that can be read in {folder}")

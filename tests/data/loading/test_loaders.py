@@ -43,8 +43,8 @@ def test_garbage_of_the_main_process_is_freed_by_no_worker(tmp_path):
     finally:
         gc.enable()
     assert all(row["enabled"].all() and row["pid"].item() != os.getpid() for row in rows)
-    assert not (tmp_path / "freed").exists()
     gc.collect()
+    # Once, and here; whoever else collects in this process may have done it before.
     assert (tmp_path / "freed").read_text().split() == [str(os.getpid())]
 
 

@@ -130,6 +130,9 @@ def test_which_file(tmp_path):
         "0 sky\n1 cat\n2 dog\n255 void",
         '"sky",\n"cat",\n\'dog\'',
         "sky,\ncat,\ndog,\n",
+        "cat (1)\nsky (0)\ndog (2)",
+        "1.0 cat\n0.0 sky\n2.0 dog",
+        "sky // above\ncat\ndog",
     ],
 )
 def test_numbers_comments_and_markers_are_followed(tmp_path, lines):
@@ -158,6 +161,8 @@ def test_colors_and_numbers(tmp_path, lines):
     [
         [{"id": 1, "name": "cat"}, {"id": 0, "name": "sky"}, {"id": 2, "name": "dog"}],
         [{"index": 2, "name": "dog"}, {"index": 0, "name": "sky"}, {"index": 1, "name": "cat"}],
+        [{"id": "1", "name": "cat"}, {"id": "0", "name": "sky"}, {"id": "2", "name": "dog"}],
+        [{"id": 1.0, "name": "cat"}, {"id": 0.0, "name": "sky"}, {"id": 2.0, "name": "dog"}],
         {"1": "cat", "2": "dog", "0": "sky"},
         {"dog": 2, "sky": 0, "cat": 1},
         {"classes": ["sky", "cat", "dog"]},
@@ -205,6 +210,9 @@ def test_ids_in_json_are_followed(tmp_path, content):
         ("item {\nid: 1\n}", "has the line 'item {', which is neither a name"),
         ("nc: 2\nnames: ['sky', 'cat']", "which is neither a name"),
         ("- sky\n- cat", r"line 1 is '- sky', which begins like no class name"),
+        ("0x00 sky\n0x01 cat", "which begins like no class name"),
+        ("| id | name |\n| 0 | sky |", "which begins like no class name"),
+        ("sky (812)\ncat (40)", "gives 'sky' 812, but names no class 0"),
         ("// mine\nsky", "which begins like no class name.* Comments begin with #"),
         ('["sky", "cat"]', r"classes\.txt holds JSON; call it classes\.json"),
     ],
@@ -220,6 +228,7 @@ def test_lists_that_say_something_else_are_refused(tmp_path, content, message):
         ([{"id": 7, "name": "sky"}, {"id": 9, "name": "cat"}], "'cat' 9, but names no class 0"),
         ([{"id": 0, "name": "sky"}, {"name": "cat"}], "has numbers, but none for 'cat'"),
         ([{"trainId": 0, "name": "sky"}], "gives 'sky' the field 'trainId', which is not read"),
+        ([{"gray": 1, "name": "sky"}, {"gray": 0, "name": "cat"}], "each class as 'gray' .1 for"),
         ([{"id": 0, "index": 1, "name": "sky"}], r"gives 'sky' the numbers \[0, 1\]; keep one"),
         ({"classes": ["sky"], "version": 3}, "says 'version', which is not read"),
         ({"classes": ["sky"], "value_range": [0]}, r"classes\.json: value_range is \[0\]"),

@@ -37,6 +37,9 @@ def read(tmp_path, content, report=None, ids=IDS):
         "id,classes,\na,cat\nb,cat;dog,\nc,\n",
         "id,classes\na,cat,\nb,cat;dog,,\nc,,\n",
         "id,cat,dog,\na,1,0,\nb,1,1,\nc,,,\n",
+        # A comment before the header, and a separator that also stands between classes.
+        "# of 2024\n# by hand\nid,classes\na,cat\nb,cat;dog\nc,\n",
+        "id|classes\na|cat\nb|cat;dog\nc|\n",
         # Other separators of classes, and paths for ids.
         "id,classes\na,cat\nb,cat|dog\nc,\n",
         'id,classes\na,cat\nb,"cat, dog"\nc,\n',

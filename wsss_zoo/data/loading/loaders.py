@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 from wsss_zoo.data.loading.sampler import EpochSampler, JoinedSampler
 from wsss_zoo.data.transforms.crops import Sample
 
+_T_co = TypeVar("_T_co", covariant=True)
+
 
 class Order(NamedTuple):
     """What the order of training images depends on; see `EpochSampler`."""
@@ -22,10 +24,7 @@ class Order(NamedTuple):
     batches_done: Callable[[], int]
 
 
-_Item = TypeVar("_Item")
-
-
-class LateLoader(DataLoader[_Item]):
+class LateLoader(DataLoader[_T_co]):
     """A loader that begins an epoch when its first batch is asked for.
 
     Lightning opens the loader's iterator before it knows the epoch and the position of a

@@ -17,11 +17,12 @@ _COLOR_LAST = re.compile(rf"(?P<name>.*[^\s,;:]){_SEPARATOR}(?P<color>{_COLOR})[
 _COLOR_FIRST = re.compile(
     rf"(?:(?P<number>\d+){_SEPARATOR})?(?P<color>{_COLOR}){_SEPARATOR}(?P<name>.*[^\d\s,;:].*)"
 )
-_NUMBER_FIRST = re.compile(r"[(\[]?(\d+)[)\]]?(?:\s+-\s+|\.\s+|[\s,;:=]+)(.*\D.*)")
-_NUMBER_LAST = re.compile(r"(.*[^\d\s,;:=])[\s,;:=]+(\d+)")
+_NUMBER_FIRST = re.compile(r"[(\[]?(\d+)(?:\.0+)?[)\]]?(?:\s+-\s+|\.\s+|[\s,;:=]+)(.*\D.*)")
+_NUMBER_LAST = re.compile(r"(.*[^\d\s,;:=])[\s,;:=]+[(\[]?(\d+)(?:\.0+)?[)\]]?")
 # A colour is no comment.
-_COMMENT = re.compile(r"\s+#(?![0-9a-fA-F]{6}\b).*$")
-_NO_NAMES = ("//", ";", "%", "--", "- ", "* ")
+_COMMENT = re.compile(r"\s+(?:#(?![0-9a-fA-F]{6}\b)|//).*$")
+# Comments and lists of other languages, tables of Markdown, hexadecimal numbers.
+_NO_NAMES = ("//", ";", "%", "--", "- ", "* ", "|", "0x")
 _NAME_WORDS = {"name", "names", "class", "classes", "label", "labels", "category", "categories"}
 _HEADING_WORDS = {
     *_NAME_WORDS,
@@ -150,7 +151,31 @@ def read_json_list(path: Path) -> tuple[list[ClassEntry], Mapping[str, Any]]:
         return _from_pairs(content, path), others
     if not isinstance(content, list):
         raise ValueError(f'{path} must hold ["class", ...] or {{"class": [r, g, b], ...}}')
-    return [_json_entry(entry, path) for entry in content], others
+    entries = [_json_entry(entry, path) for entry in content]
+    _refuse_other_numbers([dict(e) for e in content if isinstance(e, _Pairs)], path)
+    return entries, others
+
+
+def _refuse_other_numbers(fields: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Refuse a field that may be the value in the masks under a name that is not read."""
+    for key in dict.fromkeys(key for entry in fields for key in entry):
+        numbers = [_whole(entry.get(key)) for entry in fields]
+        if key in _NUMBER_FIELDS or None in numbers or len({*numbers}) < max(2, len(numbers)):
+            continue
+        if numbers != list(range(len(numbers))):
+            raise ValueError(
+                f"{path} has a number for each class as {key!r} ({numbers[0]} for "
+                f"{fields[0]['name']!r}), which is not read; call it 'id' if it is the value in "
+                "the masks, else delete it"
+            )
+
+
+def _whole(value: object) -> int | None:
+    """Read a whole number, also one in quotes or written 1.0; None if it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    text = re.fullmatch(r"\s*(-?\d+)(?:\.0*)?\s*", str(value))
+    return int(text[1]) if text else None
 
 
 class _Pairs(list[tuple[str, Any]]):
@@ -180,10 +205,11 @@ def _json_entry(entry: object, path: Path) -> ClassEntry:
         raise ValueError(f"{path}: {shown!r} is neither a class name nor has a name")
     name, numbers = normalise(fields["name"]), set()
     for key, value in fields.items():
-        if type(value) is not int:
+        number = _whole(value)
+        if number is None:
             continue
         if key in _NUMBER_FIELDS:
-            numbers.add(value)
+            numbers.add(number)
         elif _NUMBER_LIKE.search(key):
             raise ValueError(
                 f"{path} gives {name!r} the field {key!r}, which is not read; delete it, or call "

@@ -50,9 +50,10 @@ def read_tag_table(
 ) -> dict[str, list[str]]:
     """Read the names of the classes in each image from a CSV file; see `read_tag_file`.
 
-    Accepted without a word: a byte-order mark, Excel's first line ``sep=;``, empty columns at the
-    end, a first column of row numbers (pandas' index), lists as pandas writes them (``['cat',
-    'dog']``). Several rows of one image add up, which is logged.
+    Accepted without a word: a byte-order mark, comments before the header (``# of 2024``), Excel's
+    first line ``sep=;``, empty columns at the end, a first column of row numbers (pandas' index),
+    lists as pandas writes them (``['cat', 'dog']``). Several rows of one image add up, which is
+    logged.
 
     Args:
         path: The file.
@@ -86,10 +87,11 @@ def read_tag_table(
 
 
 def _read_table(path: Path) -> _Table:
-    text = read_text(path)
+    text = re.sub(r"\A(?:\n*#[^\n,;\t|]*\n)+", "", read_text(path))
     first_line = text.lstrip("\n").partition("\n")[0]
     told = _SEP.fullmatch(first_line)
-    guessed = next((char for char in first_line if char in ",;\t"), ",")
+    marks = ",;\t" if re.search("[,;\t]", first_line) else "|,"
+    guessed = next((char for char in first_line if char in marks), ",")
     delimiter = told[1] if told else guessed
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
