@@ -318,8 +318,8 @@ def _read_pseudo_labels(
                 continue
             pixels = np.bincount(label.ravel(), minlength=256)
             found[image_id] = pixels, math.nan if mask is None else image_miou(label, mask)
-    if not labels.masks.keys() & {*ids}:
-        given = ", ".join(map(str, label_folders(data.pseudo_label_dir)))
+    given = ", ".join(map(str, label_folders(data.pseudo_label_dir)))
+    if given and not labels.masks.keys() & {*ids}:
         errors.append(f"{given}: no label map <id>.png has the name of an image of the data set")
     return found
 
