@@ -152,6 +152,11 @@ def test_stages_without_the_number_fold_away(tmp_path):
     assert [comparison.is_folded(row) for row in comparison.rows] == [True, False]
     text = printed(comparison, 80)
     assert "stages without val/miou: p/teacher" in text
+    assert "left out" not in text
+    (tmp_path / "p" / "check" / "metrics.csv").write_text("epoch,step,val/miou\n0,39,0.5\n")
+    text = printed(compare(find_runs([tmp_path]), ["val/miou", "train/loss"]), 80)
+    assert "left out, as no row here has them: train/loss" in text
+    assert "train/" not in text.partition("stages without")[0].partition("left out")[0]
     page = page_of(tmp_path, metrics=["val/miou"], section="results")
     table, _, rest = page.partition("</table>")
     assert "p/check" in table

@@ -18,6 +18,7 @@ from wsss_zoo.report.runs import Run
 from wsss_zoo.report.statistics import Estimate, estimate
 
 _SHOWN_PROBLEMS = 20
+_NONE = "-"  # in place of a mean
 # Columns of a terminal that the name of a group gets before numbers are left out.
 _NAME_WIDTH = 24
 # Attributes of a run that stand in the JSON as they are.
@@ -32,6 +33,11 @@ def print_comparison(comparison: Comparison, console: Console, rows: int = 60) -
     notes = [" ".join(str(numbers[note]) for note in row.notes) for row in shown_rows]
     header = _header(comparison)[:-1]
     cells = [_cells(comparison, row)[:-1] for row in shown_rows]
+    # Numbers of folded stages alone would be empty columns.
+    first = 3 if comparison.baseline is None else 4
+    some = [n for n in range(len(header)) if n < first or any(row[n] != _NONE for row in cells)]
+    empty = [name for n, name in enumerate(header) if n not in some]
+    header, cells = [header[n] for n in some], [[row[n] for n in some] for row in cells]
     fitting = _fitting(header, cells, console.width - (6 if any(notes) else 0))
     # Names and notes are the user's: as Text, no bracket of theirs is markup.
     table = Table()
@@ -49,6 +55,8 @@ def print_comparison(comparison: Comparison, console: Console, rows: int = 60) -
     used = {note for row in shown_rows for note in row.notes}
     for note in filter(used.__contains__, numbers):
         console.print(_text(f"{numbers[note]}: {note}", "dim"))
+    if empty:
+        console.print(_text(f"left out, as no row here has them: {', '.join(empty)}", "dim"))
     if fitting < len(header):
         left_out = ", ".join(header[fitting:])
         console.print(_text(f"left out, as the terminal is narrow: {left_out}", "dim"))
@@ -230,7 +238,7 @@ def _cells(comparison: Comparison, row: Row) -> list[str]:
 def _mean(cell: Estimate | None, metric: str, *, signed: bool = False) -> str:
     """Show a mean and its standard deviation; a difference (signed) says where it has none."""
     if cell is None:
-        return "" if signed else "-"
+        return "" if signed else _NONE
     spread = " (1 seed)" if signed else ""
     if cell.spread is not None:
         spread = f" ± {shown(cell.spread, metric)}"
