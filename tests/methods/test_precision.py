@@ -10,10 +10,13 @@ from torch.utils._pytree import tree_leaves
 from tests.methods.short_fits import short_fit
 from tests.methods.zoo import CASES, PLAIN, STEPS, quick
 from wsss_zoo import modules
+from wsss_zoo.functional import complementary_dropout
 
 HALF = (torch.bfloat16, torch.float16)
 # Where networks are: their layers, and what runs them piece by piece.
 NETWORKS = (modules.__path__[0], torch.nn.modules.module.__file__)
+# Factors of 0, 1 and 2 are exact.
+NETWORKS += (complementary_dropout.__code__.co_filename,)
 # What moves or compares values takes no precision from them.
 NO_ARITHMETIC = {
     *("_to_copy", "detach", "alias", "clone", "view", "unsqueeze", "slice", "select", "split"),
@@ -70,7 +73,7 @@ def watched_by(mode):
 
 def without_dropout(method):
     """It draws in the order of the memory; UniMatch's own is none of the network's."""
-    method.hparams |= {"feature_dropout": 0.0, "intact_share": 1.0}
+    method.hparams.update(feature_dropout=0.0, intact_share=1.0)
     for module in method.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0

@@ -1,5 +1,6 @@
 """Position embeddings of ViTs in a form that exporters can follow to any image size."""
 
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -55,7 +56,8 @@ def resample_position_embedding(
         (1, prefix tokens + h' w', D).
     """
     prefix, grid = posemb[:, :num_prefix_tokens], posemb[:, num_prefix_tokens:].float()
-    side = round(grid.shape[1] ** 0.5)
+    # A tracer gives tensors for sizes; those of a parameter are constants.
+    side = math.isqrt(int(posemb.shape[1]) - num_prefix_tokens)
     rows, columns = (side, side) if old_size is None else (int(old_size[0]), int(old_size[1]))
     grid = grid.reshape(rows, columns, -1)
     down = resampling_matrix(rows, new_size[0], posemb.device)
