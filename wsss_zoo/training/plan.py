@@ -294,9 +294,10 @@ def _in_time(
         changed, seconds = fit_to_time(content, fixed, variable, budget)
     except TooLittleTimeError as error:
         least = error.needed * rounds + (request.seconds - budget * rounds)
+        less = "" if request.quality == "draft" else ", or --quality draft"
         raise ValueError(
             f"--time {duration(request.seconds)} is too short for even a few steps of each "
-            f"training, which take about {duration(least)}; give more time, or --quality draft"
+            f"training, which take about {duration(least)}; give more time{less}"
         ) from error
     said = [] if changed is content else [f"fewer steps, to be done in {duration(request.seconds)}"]
     return changed, seconds, said
