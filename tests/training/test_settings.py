@@ -80,7 +80,7 @@ def test_the_recipe_has_what_was_chosen(tmp_path):
     assert fixmatch["trainer"] == {"max_steps": 1000, "val_check_interval": 250} | EVERY
     assert content["common"]["data"]["init_args"]["root"] == "photos"
     path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
     assert [step.name for step in read_recipe(path).steps] == list(content["steps"])
 
 

@@ -22,6 +22,7 @@ from wsss_zoo.training.recipe import Content, make_recipe
 from wsss_zoo.training.request import PLAN, RECIPE, TRIAL, Request
 from wsss_zoo.training.settings import Settings, fit_settings, smaller
 from wsss_zoo.training.trial import (
+    STEPS,
     OutOfMemoryError,
     StepCost,
     TooLittleTimeError,
@@ -145,6 +146,9 @@ def make_plan(request: Request, out: Path, state: Mapping[str, Any]) -> Plan:
     folds = count_folds(request, choice, labels)
     ids = _trial_images(found, 2 * max(8, settings.batch_size))
     changes: list[str] = []
+    print(
+        f"{choice.recipe}: trying {STEPS} steps of each training, for time and memory", flush=True
+    )
     while True:
         content = _recipe(request, choice, settings, val if labels.held_out else found.train)
         try:
@@ -290,9 +294,10 @@ def _in_time(
         changed, seconds = fit_to_time(content, fixed, variable, budget)
     except TooLittleTimeError as error:
         least = error.needed * rounds + (request.seconds - budget * rounds)
+        less = "" if request.quality == "draft" else ", or --quality draft"
         raise ValueError(
             f"--time {duration(request.seconds)} is too short for even a few steps of each "
-            f"training, which take about {duration(least)}; give more time, or --quality draft"
+            f"training, which take about {duration(least)}; give more time{less}"
         ) from error
     said = [] if changed is content else [f"fewer steps, to be done in {duration(request.seconds)}"]
     return changed, seconds, said
