@@ -9,6 +9,8 @@ WORKERS ?= 2
 TESTS ?= tests wsss_zoo
 export OMP_NUM_THREADS ?= 1
 export WANDB_MODE ?= offline
+# Processes that the tests start read compiled modules, and so does the next run.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: setup demo test test-min test-slow bench lint docs clean
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from tests.forked import wait_for
 from wsss_zoo.cli import main, training
 
 assert training
@@ -63,13 +64,16 @@ def _answer(client: socket.socket) -> None:
         files = [int.from_bytes(ancillary[0][2][at : at + 4], sys.byteorder) for at in (0, 4, 8)]
         given = b""
         while len(given) < int.from_bytes(head, "big"):
-            given += client.recv(1 << 16)
+            more = client.recv(1 << 16)
+            if not more:
+                return  # the shell is gone
+            given += more
         pid = os.fork()
         if not pid:
             _run(files, *json.loads(given))
         for file in files:
             os.close(file)
-        client.sendall(bytes([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 255]))
+        client.sendall(bytes([wait_for(pid, 600) & 255]))
 
 
 def _run(files: list[int], args: list[str], folder: str, environment: dict[str, str]) -> None:

@@ -1,5 +1,6 @@
 """Order of the tests, and what is said while they run."""
 
+import gc
 import os
 
 import pytest
@@ -19,6 +20,10 @@ _FIRST = [
     "test_command.py",
 ]
 
+# A forked process has the objects of this one, but not its threads: an ONNX session that is garbage
+# would wait for its threads forever.
+os.register_at_fork(after_in_child=gc.freeze)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take the longest."""
@@ -27,8 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Say which test failed as soon as it did: the summary comes only if the run reaches its end."""
+    """Say at once which test failed: a summary comes only at the end."""
     if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
-        print(
-            f"\nFAILED {report.nodeid} ({report.when})\n{report.longreprtext[-3000:]}", flush=True
-        )
+        text = report.longreprtext[-3000:]
+        print(f"\nFAILED {report.nodeid} ({report.when})\n{text}", flush=True)

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,28 @@ import torch
 
 from wsss_zoo.cli import main
 from wsss_zoo.pipeline import command as pipeline
+
+
+def wait_for(pid: int, seconds: float = 300) -> int:
+    """Wait for the end of a child; gives how it ended: exit code, or minus a signal.
+
+    Args:
+        pid: The child.
+        seconds: After these it is killed.
+
+    Raises:
+        TimeoutError: If it was killed.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > end:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise TimeoutError(f"the forked process {pid} did not end within {seconds} seconds")
+        time.sleep(0.005)
 
 
 class ForkedCommand:
@@ -65,16 +88,15 @@ class ForkedCommand:
 
     def poll(self) -> int | None:
         """Return the exit code, or None while the process runs."""
-        return self._ended(os.WNOHANG)
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
 
     def wait(self) -> int | None:
-        """Wait for the end, and return the exit code."""
-        return self._ended(0)
-
-    def _ended(self, options: int) -> int | None:
+        """Wait for the end, and return the exit code; TimeoutError after five minutes."""
         if self.returncode is None:
-            pid, status = os.waitpid(self.pid, options)
-            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+            self.returncode = wait_for(self.pid)
         return self.returncode
 
     def send_signal(self, number: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Callback, Trainer, seed_everything
 
+from tests.forked import wait_for
 from tests.methods.zoo import make_data, make_method
 from wsss_zoo.callbacks import (
     ClassificationMetrics,
@@ -102,7 +103,7 @@ def in_child(function):
         finally:
             sys.stderr.flush()
             os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return wait_for(child)
 
 
 def killed(case, folder, step, **settings):

@@ -138,7 +138,8 @@ for arguments in (["--help"], ["methods"]):
 print("loaded:", *sorted({HEAVY} & set(sys.modules)))
 """
     command = [sys.executable, "-c", code]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    options = {"capture_output": True, "text": True, "timeout": 300}
+    printed = subprocess.run(command, check=True, **options).stdout
     assert printed.splitlines()[-1] == "loaded:"
     assert "wsss-zoo fit" in printed
     assert "UniMatch" in printed

@@ -49,24 +49,26 @@ assert final[0] < final[1]
 # What makes the quick test quick: every cell runs, on fewer images and for fewer steps.
 SHORTER = {
     "01_quickstart": [
-        ("num_train=600, num_val=150", "num_train=150, num_val=60"),
-        ("make_trainer(200", "make_trainer(8"),
-        ("make_trainer(120", "make_trainer(8"),
+        ("num_train=600, num_val=150", "num_train=60, num_val=50"),
+        ("make_trainer(200", "make_trainer(4"),
+        ("make_trainer(120", "make_trainer(4"),
     ],
     "02_compare_methods": [
-        ("num_train=600, num_val=90", "num_train=400, num_val=40"),
-        ("max_steps: 60", "max_steps: 6"),
-        ("val_check_interval: 20", "val_check_interval: 3"),
-        ('"--trainer.max_steps", "40"', '"--trainer.max_steps", "4"'),
+        ("num_train=600, num_val=90", "num_train=200, num_val=40"),
+        ("range(3)", "range(2)"),
+        ("max_steps: 60", "max_steps: 4"),
+        ("val_check_interval: 20", "val_check_interval: 2"),
+        ('"--trainer.max_steps", "40"', '"--trainer.max_steps", "2"'),
     ],
     "03_your_own_data": [
-        ("--trainer.max_steps 120", "--trainer.max_steps 6"),
-        ("--trainer.val_check_interval 40", "--trainer.val_check_interval 3"),
+        ("while number < 160", "while number < 48"),
+        ("--trainer.max_steps 120", "--trainer.max_steps 4"),
+        ("--trainer.val_check_interval 40", "--trainer.val_check_interval 2"),
     ],
     "04_write_a_method": [
-        ("num_train=600, num_val=150", "num_train=200, num_val=60"),
-        ("max_steps: 150", "max_steps: 6"),
-        ("val_check_interval: 50", "val_check_interval: 3"),
+        ("num_train=600, num_val=150", "num_train=100, num_val=20"),
+        ("max_steps: 150", "max_steps: 4"),
+        ("val_check_interval: 50", "val_check_interval: 2"),
     ],
 }
 MACHINE = re.compile(r"(?<![\w.<])/(?:home|root|work|tmp|mnt|data|usr|opt|var|Users)/|[A-Z]:\\")

@@ -39,6 +39,7 @@ def _as_in_a_child():
 
 def check_kill(case, tmp_path, step=5, **settings):
     """Six batches, with three in the checkpoint: all of it happens within the epoch, or two."""
+    settings["data"] = SMALL | settings.get("data", {})
     whole = train(case, tmp_path / "whole", **settings)
     killed(case, tmp_path / "cut", step, **settings)
     assert differences(whole, train(case, tmp_path / "cut", **settings)) == []
@@ -202,7 +203,8 @@ class Twice(Callback):
 
 
 def test_a_second_interrupt_stops_at_once(tmp_path, monkeypatch):
-    before = signal.getsignal(signal.SIGINT)
+    # As in a terminal: what a shell starts in the background ignores Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         train("Supervised", tmp_path, Twice(monkeypatch), data=SMALL)
     signal.signal(signal.SIGINT, before)

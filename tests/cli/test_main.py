@@ -99,7 +99,7 @@ def test_help_names_every_command_and_is_quick(capsys):
         assert f"{name} " in printed
         assert command.summary in printed
     code = "import sys, wsss_zoo.cli as c; c.main([]); assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, timeout=300)
 
 
 def test_flags_and_lists_as_they_were_typed(tmp_path, capsys):
@@ -146,7 +146,8 @@ def test_methods_are_listed_with_what_they_need():
     """Without torch, which takes seconds to import."""
     code = "import sys, wsss_zoo.cli as c; c.main(['methods']); assert 'torch' not in sys.modules"
     command = [sys.executable, "-c", code]
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    options = {"capture_output": True, "text": True, "timeout": 300}
+    lines = subprocess.run(command, check=True, **options).stdout.splitlines()
     assert any("CAM" in line and "tags for every image" in line for line in lines)
     assert any("Supervised" in line and "masks" in line for line in lines)
     assert any("UniMatch" in line and "a few masks, many images" in line for line in lines)

@@ -72,9 +72,14 @@ def test_onnx(tmp_path, options):
     assert all(parameter.requires_grad for parameter in trained.method.parameters())
 
 
+# A decoder of proposals that is as small as the network.
+PROPOSALS = {"queries": 7, "channels": 16, "decoder_layers": 2, "feedforward": 24}
+
+
 def make(name):
     torch.manual_seed(0)
-    return with_opinions(subclasses(BaseMethod)[name](3, backbone="test_resnet")).eval()
+    options = PROPOSALS if name in ("MaskFormer", "SimFormer") else {}
+    return with_opinions(subclasses(BaseMethod)[name](3, backbone="test_resnet", **options)).eval()
 
 
 # Those of the others are exported that evaluate by the same function, on a network of the same

@@ -236,7 +236,7 @@ def test_two_processes_write_what_one_does(tmp_path, network, monkeypatch):
     args += ["--num_workers", "0", "--trainer.accelerator", "cpu"]
     assert main([*args, "--trainer.devices", "1", "--out", "one"]) == 0
     two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--out", "two"]
-    subprocess.run([sys.executable, "-m", "wsss_zoo", *args, *two], check=True)
+    subprocess.run([sys.executable, "-m", "wsss_zoo", *args, *two], check=True, timeout=300)
     one, two_maps = (
         {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
         for name in ("one", "two")

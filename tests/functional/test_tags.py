@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.each import each
-from wsss_zoo.functional import gate_by_tags, mask_to_image_labels
+from wsss_zoo.functional import gate_by_tags, mask_to_image_labels, reassign_by_tags
 
 
 @each("known", [None, [True, False, True]])
@@ -30,6 +30,31 @@ def test_background_and_tagged_classes_share_the_probability():
 
 def test_image_without_any_tag_is_background():
     assert gate_by_tags(torch.randn(1, 3, 2, 2), torch.zeros(1, 2)).argmax(1).eq(0).all()
+
+
+@each("known", [None, [True, False, True]])
+def test_reassigning_equals_the_loop(known):
+    torch.manual_seed(0)
+    logits = torch.randn(3, 4, 2, 5)
+    tags = torch.tensor([[1, 0, 1], [0, 0, 0], [0, 0, 1]])
+    has = None if known is None else torch.tensor(known)
+    expected = logits.softmax(1)
+    for image in range(3):
+        if known is None or known[image]:
+            shown = 1 + tags[image].nonzero()[:, 0]
+            background = expected[image, 0].clone() if len(shown) else torch.ones(2, 5)
+            kept = expected[image, shown] / expected[image, shown].sum(0)
+            expected[image] = 0
+            expected[image, 0], expected[image, shown] = background, kept * (1 - background)
+    given = reassign_by_tags(logits, tags, has)
+    torch.testing.assert_close(given.softmax(1), expected)
+    if known:
+        torch.testing.assert_close(given[1], logits[1])
+
+
+def test_reassigning_to_a_class_of_hardly_any_probability():
+    logits = torch.tensor([0.0, 100.0, -100.0]).view(1, 3, 1, 1)
+    assert reassign_by_tags(logits, torch.tensor([[0, 1]])).argmax(1).item() == 2
 
 
 def test_tags_of_other_classes():

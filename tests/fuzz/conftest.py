@@ -8,7 +8,7 @@ EXAMPLES = int(os.environ.get("WSSS_ZOO_FUZZ", "0"))
 
 settings.register_profile(
     "wsss_zoo",
-    max_examples=EXAMPLES or 25,
+    max_examples=EXAMPLES or 15,
     derandomize=EXAMPLES == 0,
     deadline=None,
     # Files are overwritten by each example, so that a folder for all of them is enough.

@@ -539,3 +539,15 @@ def test_broken_images(photos, tmp_path):
     (photos / "a.jpg").write_bytes(b"")
     with pytest.raises(ValueError, match=r"a\.jpg cannot be read as an image"):
         run(photos, tmp_path / "root")
+
+
+def test_linked_images_outside_name_an_option_of_this_command(photos, tmp_path):
+    labelme(photos / "a.json", [labelme_shape("cat", CAT)])
+    elsewhere = tmp_path / "disk" / "a.jpg"
+    elsewhere.parent.mkdir()
+    (photos / "a.jpg").rename(elsewhere)
+    (photos / "a.jpg").symlink_to(elsewhere)
+    with pytest.raises(ValueError, match="leads out of") as caught:
+        run(photos, tmp_path / "root")
+    assert "or name the folder that they are in as --images" in str(caught.value)
+    assert "outside_links" not in str(caught.value)

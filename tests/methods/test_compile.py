@@ -60,8 +60,8 @@ TRACED = Counted()
 SAME_NETWORK = {"SelfRegulation features", "SimFormer code"}
 
 
-# One pass and two; the slow cases have all methods.
-FORMS = ("Supervised", "FixMatch")
+# Two networks, and passes with and without gradients; the slow cases have all methods.
+FORMS = ("FixMatch",)
 
 
 @pytest.mark.parametrize("case", quick([c for c in CASES if c not in SAME_NETWORK], FORMS))

@@ -132,7 +132,7 @@ def test_bf16_trains_like_float32_with_losses_in_float32(case, plain_fit, traine
         assert value.dtype not in HALF
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", quick(CASES, PLAIN))
 def test_float64_trains(case, trainer, tmp_path):
     """In numbers of their own: PyTorch draws others in double precision."""
     double = short_fit(case, trainer, tmp_path, precision="64-true")
@@ -159,7 +159,9 @@ def channels_last(method):
     method.to(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("case", CONVOLUTIONS)
+@pytest.mark.parametrize(
+    "case", quick(CONVOLUTIONS, [*PLAIN, "Supervised largefov", "Supervised unet"])
+)
 def test_channels_last_gives_the_same_and_stays(case, plain_fit, trainer, tmp_path):
     plain, last = plain_fit(case), short_fit(case, trainer, tmp_path, channels_last)
     torch.testing.assert_close(last.losses[0], plain.losses[0], rtol=1e-4, atol=0)

@@ -365,9 +365,10 @@ def finish(recipe, root):
 
 
 def kill_when(recipe, root, happened):
-    process = start(recipe, root)
+    process, end = start(recipe, root), time.monotonic() + 300
     while not happened():
         assert process.poll() is None, (root.parent / "log").read_text()[-3000:]
+        assert time.monotonic() < end, (root.parent / "log").read_text()[-3000:]
         time.sleep(0.002)
     process.kill()
 

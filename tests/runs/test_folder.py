@@ -33,7 +33,8 @@ def test_two_at_once_get_two_folders(tmp_path):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)
+        assert not thread.is_alive()
     assert sorted(claimed) == [tmp_path / f"version_{number}" for number in range(8)]
 
 

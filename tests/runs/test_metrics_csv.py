@@ -34,7 +34,8 @@ def test_a_line_that_a_kill_cut_short_is_left_out():
 def test_reading_needs_no_torch():
     code = "import sys, wsss_zoo.runs.metrics_csv; print({'torch', 'pytorch_lightning'} & set(sys.modules))"
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    options = {"capture_output": True, "text": True, "timeout": 300}
+    done = subprocess.run(command, check=True, **options)
     assert done.stdout == "set()\n"
 
 

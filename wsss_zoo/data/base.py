@@ -1,5 +1,6 @@
 """The data layer's base: splits, supervision and loaders of every data set."""
 
+import hashlib
 import logging
 import os
 import warnings
@@ -30,6 +31,7 @@ from wsss_zoo.data.supervision.training_set import (
     TrainingSet,
     make_training_set,
     training_ids,
+    training_lists,
 )
 from wsss_zoo.data.transforms.crops import Sample
 from wsss_zoo.data.transforms.joint import Augmentation
@@ -242,7 +244,18 @@ class BaseDataModule(Catalog, LightningDataModule):
         """Return what checkpoints need of the data to be used without them."""
         state: dict[str, Any] = {"class_names": self.class_names, "background": self.background}
         pixels = self.pixels.state()
-        return state | ({"pixels": pixels} if pixels else {})
+        state |= {"pixels": pixels} if pixels else {}
+        return state | ({} if self._train is None else {"order": self.training_order()})
+
+    def training_order(self) -> dict[str, Any]:
+        """Return what the batches of an epoch depend on, by what it is called; after ``setup``."""
+        assert self._train is not None
+        order = {"data.seed": self.seed, "data.batch_size": self.batch_size}
+        if self.supervision in ("semi", "sparse"):
+            order["data.unlabeled_batch_size"] = self.unlabeled_batch_size
+        ids = [part.encode() for part in training_lists(self._train)]
+        digests = " ".join(hashlib.sha256(part).hexdigest()[:16] for part in ids)
+        return order | {"the number of processes": self._ranks()[0], "the list of images": digests}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Show values and bands of images as the network was trained with, unless stated."""

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from wsss_zoo.contract import FindDone, done_ids
 from wsss_zoo.data.base import BaseDataModule
+from wsss_zoo.data.loading.loaders import LateLoader, begin_worker
 from wsss_zoo.data.loading.sampler import EpochSampler
 from wsss_zoo.data.reading.image_files import ImageFiles, ImageReader
 from wsss_zoo.data.transforms.crops import Position, index_and_visit
@@ -61,11 +62,12 @@ class GivenImages(LightningDataModule):
         done = done_ids(self.resumed_by)
         self.left = {i: path for i, path in self.files.items() if i not in done}
         ranks, rank = self.trainer.world_size, self.trainer.global_rank
-        return DataLoader(
+        return LateLoader(
             self._dataset(),
             batch_size=None,
             sampler=EpochSampler(len(self.left), shuffle=False, num_replicas=ranks, rank=rank),
             num_workers=self.num_workers,
+            worker_init_fn=begin_worker,
         )
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, index: int) -> Any:

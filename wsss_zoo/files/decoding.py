@@ -23,7 +23,7 @@ from wsss_zoo.files.images.pixels import (
     scale,
     suggest_range,
 )
-from wsss_zoo.files.images.stored import StoredImage, formats, has_frames, open_stored
+from wsss_zoo.files.images.stored import StoredImage, formats, has_frames, open_stored, refuse_stack
 
 UInt8Array = NDArray[np.uint8]
 #: The only class index that is ignored.
@@ -86,7 +86,7 @@ def read_rgb(path: str, options: PixelOptions = AS_STORED) -> UInt8Array:
 
     Raises:
         ValueError: If nothing says which value is white, which bands are colours, or a band of
-            opacity is none; the message names the option.
+            opacity is none; the message names the option. If a TIFF has several pages of one size.
         OSError: If the file cannot be decoded.
     """
     with _naming(path), open_stored(path) as stored:
@@ -234,6 +234,7 @@ def _mask_values(stored: StoredImage) -> NDArray[Any]:
 
 def _is_plain(stored: StoredImage, options: PixelOptions) -> bool:
     """Tell whether Pillow's own conversion shows what the file says."""
+    refuse_stack(stored)
     if stored.kind == "c":
         raise PixelsRefusedError(
             f"{stored.path} has complex numbers as pixels; save their magnitude, or what else is "

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from wsss_zoo.files.text import Report, id_problem, normalise, raise_problem
 
+# What the commands that read a data set offer against a link that leads out of it.
+_OUTSIDE_LINKS = ", or allow it with outside_links (--data.outside_links true)"
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -26,6 +29,7 @@ def list_files(
     suffixes: Iterable[str],
     *,
     root: Path | None = None,
+    allow: str = _OUTSIDE_LINKS,
     report: Report = raise_problem,
 ) -> Listing:
     """Find files below a directory by id: the path without suffix, relative to it, in NFC.
@@ -37,18 +41,19 @@ def list_files(
         directory: Folder to list, sub-folders included; one that does not exist holds nothing.
         suffixes: Lower-case suffixes that count, such as ``.jpg``; case in the files is ignored.
         root: Folder that symbolic links must not lead out of; None lets them lead anywhere.
+        allow: How a message says what else helps against a link that leads out of it.
         report: What to do with a problem; the default raises ValueError.
     """
     wanted = set(suffixes)
     found: dict[str, str] = {}
     others: list[str] = []
     boundary = None if root is None else os.path.realpath(root)
-    problem = _link_problem(directory, boundary) if directory.is_symlink() else None
+    problem = _link_problem(directory, boundary, allow) if directory.is_symlink() else None
     if problem:
         report(problem)
     if problem or not directory.is_dir():
         return Listing({}, [])
-    for name, path in _walk(directory, "", boundary, report):
+    for name, path in _walk(directory, "", boundary, allow, report):
         stem, dot, suffix = name.rpartition(".")
         if dot + suffix.lower() not in wanted:
             others.append(path)
@@ -78,21 +83,21 @@ def ids_by_name(files: dict[str, str]) -> dict[str, str]:
 
 
 def _walk(
-    directory: str | Path, prefix: str, boundary: str | None, report: Report
+    directory: str | Path, prefix: str, boundary: str | None, allow: str, report: Report
 ) -> Iterator[tuple[str, str]]:
     with os.scandir(directory) as entries:
         visible = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
     for entry in visible:
-        problem = _link_problem(Path(entry.path), boundary) if entry.is_symlink() else None
+        problem = _link_problem(Path(entry.path), boundary, allow) if entry.is_symlink() else None
         if problem:
             report(problem)
         elif entry.is_dir():
-            yield from _walk(entry.path, f"{prefix}{entry.name}/", boundary, report)
+            yield from _walk(entry.path, f"{prefix}{entry.name}/", boundary, allow, report)
         elif entry.is_file():
             yield prefix + entry.name, entry.path
 
 
-def _link_problem(link: Path, boundary: str | None) -> str | None:
+def _link_problem(link: Path, boundary: str | None, allow: str) -> str | None:
     # Path.resolve raises on a loop of links before Python 3.13.
     target = Path(os.path.realpath(link))
     if not target.exists():
@@ -102,6 +107,6 @@ def _link_problem(link: Path, boundary: str | None) -> str | None:
     if boundary is not None and not target.is_relative_to(boundary):
         return (
             f"{link} is a link that leads out of the data root, to {target}; copy or move the "
-            "files there, or allow it with outside_links (--data.outside_links true)"
+            f"files there{allow}"
         )
     return None

@@ -143,7 +143,7 @@ from wsss_zoo.functional.sparse.simulation import (
     simulate_points,
     simulate_scribbles,
 )
-from wsss_zoo.functional.tags import gate_by_tags, mask_to_image_labels
+from wsss_zoo.functional.tags import gate_by_tags, mask_to_image_labels, reassign_by_tags
 from wsss_zoo.functional.views.cutmix import cutmix, draw_cutmix_boxes, draw_cutmix_masks
 from wsss_zoo.functional.views.ensemble import cells_to_crop, crop_to_cells, ensemble_update
 from wsss_zoo.functional.views.patches import image_patches
@@ -182,7 +182,7 @@ __all__ += ["missing_object", "pixel_entropy", "pixel_margin", "scale_probs", "s
 __all__ += ["swapped_class", "tag_faults", "view_disagreement"]
 __all__ += ["boxes_to_mask", "draw_strokes", "simulate_blocks", "simulate_boxes"]
 __all__ += ["simulate_points", "simulate_scribbles"]
-__all__ += ["gate_by_tags", "mask_to_image_labels"]
+__all__ += ["gate_by_tags", "mask_to_image_labels", "reassign_by_tags"]
 __all__ += ["cells_to_crop", "crop_to_cells", "cutmix", "draw_cutmix_boxes", "draw_cutmix_masks"]
 __all__ += ["ensemble_update", "image_patches", "sliding_windows"]
 __all__ += ["decode_brush", "decode_rows", "encode_brush", "encode_rows", "mask_polygons"]

@@ -45,3 +45,30 @@ def gate_by_tags(
         absent = absent & has_image_labels[:, None]
     background = torch.zeros_like(absent[:, :1])
     return logits.masked_fill(torch.cat([background, absent], 1)[:, :, None, None], -torch.inf)
+
+
+def reassign_by_tags(
+    logits: Tensor, image_labels: Tensor, has_image_labels: Tensor | None = None
+) -> Tensor:
+    """Give the probability of the classes without a tag to the tagged ones, in proportion.
+
+    After a softmax, each foreground class that an image is known not to show has probability 0,
+    the background keeps its own, and the tagged classes share the rest as they did before. After
+    `gate_by_tags` the background takes part in this share: an object that was confused with a
+    class without a tag becomes background.
+
+    Args:
+        logits: Scores of the background (index 0) and K classes, (N, C, H, W) with C = K + 1.
+        image_labels: Presence of each foreground class, (N, K), 0 or 1. Without any, all pixels
+            are background.
+        has_image_labels: Whether an image's tags are known, (N,) bool; None if all are. The
+            other images keep their logits.
+
+    >>> logits = torch.tensor([0.4, 0.5, 0.1]).log().view(1, 3, 1, 1)
+    >>> reassign_by_tags(logits, torch.tensor([[0, 1]])).softmax(1).flatten()
+    tensor([0.4000, 0.0000, 0.6000])
+    """
+    gated = gate_by_tags(logits, image_labels, has_image_labels)
+    left = gated[:, 1:].logsumexp(1, keepdim=True)
+    gain = torch.where(left == -torch.inf, 0, logits[:, 1:].logsumexp(1, keepdim=True) - left)
+    return torch.cat([gated[:, :1], gated[:, 1:] + gain], 1)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsss_zoo.functional import dense_crf, gate_by_tags, sliding_windows
+from wsss_zoo.functional import dense_crf, reassign_by_tags, sliding_windows
 from wsss_zoo.functional.crf.pixel_adaptive import refine_scores
 from wsss_zoo.functional.views.windows import LastWindow
 
@@ -94,7 +94,7 @@ class Evaluation:
         tags: Tensor = batch["image_labels"]
 
         def gated_forward(image: Tensor) -> Tensor:
-            return gate_by_tags(forward(image), tags.repeat(len(image) // len(tags), 1))
+            return reassign_by_tags(forward(image), tags.repeat(len(image) // len(tags), 1))
 
         return gated_forward
 

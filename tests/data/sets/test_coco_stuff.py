@@ -135,3 +135,9 @@ def test_missing_files(root):
     (root / "imageLists" / "test.txt").unlink()
     with pytest.raises(FileNotFoundError, match=r"'val': .* has train, and no list file"):
         COCOStuff10K(str(root)).setup("validate")
+
+
+def test_lists_of_coco_2017_name_the_same_images(root, tmp_path):
+    path = tmp_path / "labeled.txt"
+    path.write_text("images/train2017/000000000077.jpg\n000000000081\n000000000349.png\n")
+    assert COCOStuff10K(str(root)).split_ids(str(path)) == [*IDS["train"], *IDS["test"]]

@@ -360,7 +360,8 @@ def test_opacity_is_noted(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif"])
 def test_frames_are_noted(tmp_path, suffix):
-    first, second = Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8), "blue")
+    size = (8, 4) if suffix == "tif" else (8, 8)
+    first, second = Image.new("RGB", (8, 8), "red"), Image.new("RGB", size, "blue")
     path = tmp_path / f"a.{suffix}"
     first.save(path, save_all=True, append_images=[second])
     assert examine_image(str(path)).notes == (SEVERAL_FRAMES,)
@@ -372,6 +373,63 @@ def test_smaller_copies_are_no_frames(tmp_path):
         file.write(values, photometric="rgb")
         file.write(values[::2, ::2], photometric="rgb", subfiletype=1)
     assert examine_image(str(tmp_path / "a.tif")).notes == ()
+
+
+_STACK = RNG.integers(0, 256, (3, 8, 8)).astype(np.uint8)
+
+
+@each(
+    "options",
+    [
+        {},
+        {"photometric": "minisblack", "metadata": None},
+        {"imagej": True, "metadata": {"axes": "ZYX"}},
+        {"imagej": True, "metadata": {"axes": "CYX"}},
+        {"ome": True, "metadata": {"axes": "TYX"}},
+        {"volumetric": True, "tile": (16, 16, 16)},
+        {"compression": "zlib"},
+    ],
+)
+@each("action", [read_rgb, examine_image])
+def test_stacks_are_refused(tmp_path, options, action):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, _STACK, **({"photometric": "minisblack"} | options))
+    with pytest.raises(ValueError, match=r"a\.tif is a stack of 3 pages of 8 x 8 pixels"):
+        action(str(path))
+    with pytest.raises(ValueError, match="has several frames; a mask is one image"):
+        read_index_mask(str(path))
+
+
+def test_a_stack_that_imagej_describes_in_one_page_is_refused(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, _STACK, imagej=True, truncate=True, photometric="minisblack")
+    with Image.open(path) as image:
+        assert image.n_frames == 1
+    with pytest.raises(ValueError, match="is a stack of 3 pages"):
+        read_rgb(str(path))
+
+
+def test_stacks_of_colours_and_of_many_bands_are_refused(tmp_path):
+    path, colors = tmp_path / "a.tif", RNG.integers(0, 256, (2, 8, 8, 3)).astype(np.uint8)
+    tifffile.imwrite(path, colors, photometric="rgb")
+    with pytest.raises(ValueError, match="is a stack of 2 pages"):
+        read_rgb(str(path))
+    bands = RNG.integers(0, 256, (2, 5, 8, 8)).astype(np.uint8)
+    tifffile.imwrite(path, bands, photometric="minisblack", planarconfig="separate")
+    with pytest.raises(ValueError, match="is a stack of 2 pages"):
+        read_rgb(str(path), PixelOptions(bands=(1, 2, 3)))
+
+
+def test_one_page_of_any_writer_is_no_stack(tmp_path):
+    values, path = RNG.integers(0, 256, (64, 64, 3)).astype(np.uint8), tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as file:
+        file.write(values, photometric="rgb", subifds=1)
+        file.write(values[::2, ::2], photometric="rgb", subfiletype=1)
+    np.testing.assert_array_equal(read_rgb(str(path)), values)
+    tifffile.imwrite(path, values, imagej=True)
+    np.testing.assert_array_equal(read_rgb(str(path)), values)
+    tifffile.imwrite(path, values[None], ome=True, photometric="rgb")
+    np.testing.assert_array_equal(read_rgb(str(path)), values)
 
 
 @each("orientation", range(1, 9))

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
@@ -12,12 +11,13 @@ from torch import Tensor
 from wsss_zoo.callbacks.metrics.label_estimate import sampled_ids
 from wsss_zoo.callbacks.metrics.publishing import sum_over_ranks
 from wsss_zoo.callbacks.outputs import from_outputs
+from wsss_zoo.callbacks.views import predict_view, tags_of
 from wsss_zoo.callbacks.writers.cam_labels import refine_cams
 from wsss_zoo.contract import DataModule
 from wsss_zoo.drawing.threshold_curve import draw_threshold
 from wsss_zoo.files.atomic import read_json, write_atomic, write_json
 from wsss_zoo.files.pseudo_labels import THRESHOLD
-from wsss_zoo.functional import mask_to_image_labels, score_separation
+from wsss_zoo.functional import score_separation
 
 THRESHOLDS = tuple(step / 100 for step in range(1, 100))
 # Images whose maps are computed twice; 32 already choose as all do, within a point of mIoU.
@@ -107,26 +107,13 @@ def _strongest_scores(
     trainer: Trainer, module: LightningModule, data: DataModule, image_id: str, par: bool
 ) -> Tensor | None:
     """Highest score of each pixel among the tagged classes, (H, W) on the CPU; None without."""
-    tags = _tags_of(data, image_id)
+    tags = tags_of(data, image_id)
     if tags is None or not tags.any():
         return None
-    pixels = torch.from_numpy(data.read_image(image_id)).permute(2, 0, 1)[None]
-    batch: Any = {"image": pixels.float() / 255, "image_labels": tags[None], "image_id": [image_id]}
-    batch = trainer.precision_plugin.convert_input(batch)
-    batch = trainer.strategy.batch_to_device(batch)
-    outputs = trainer.strategy.predict_step(batch, 0)
+    outputs = predict_view(trainer, data.read_image(image_id), tags, image_id)
     cams = from_outputs(outputs, "cam", module, "predict")
-    cam = (refine_cams(cams, batch["image_labels"], batch["image"]) if par else cams)[0]
+    if par:
+        image = torch.from_numpy(data.read_image(image_id)).permute(2, 0, 1)[None]
+        cams = refine_cams(cams, tags[None].to(cams.device), (image / 255).to(cams.device))
+    cam = cams[0]
     return cam[tags.nonzero()[:, 0].to(cam.device)].float().amax(0).cpu()
-
-
-def _tags_of(data: DataModule, image_id: str) -> Tensor | None:
-    """Tags of an image, (K,) float, from the tag file or its mask, as the loader gives them."""
-    tags = data.image_labels_of(image_id)
-    if tags is not None:
-        return torch.from_numpy(tags).float()
-    mask = data.read_mask(image_id)
-    if mask is None:
-        return None
-    shown = mask_to_image_labels(torch.from_numpy(mask).long()[None], len(data.class_names))
-    return shown[0].float()

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from wsss_zoo.callbacks.metrics.label_estimate import estimate_labels
 from wsss_zoo.callbacks.metrics.label_quality import measure_labels
 from wsss_zoo.callbacks.metrics.publishing import publish_measures
+from wsss_zoo.callbacks.metrics.view_agreement import view_agreement
 from wsss_zoo.callbacks.outputs import from_batch, from_outputs
 from wsss_zoo.callbacks.writers.auto_threshold import choose_threshold, read_threshold
 from wsss_zoo.callbacks.writers.cam_labels import (
@@ -206,6 +208,7 @@ class PseudoLabelWriter(MeasuredWriter):
         report: dict[str, Any] = {"images": len(data.predict_ids()), "metrics": {}}
         report |= measure_labels(trainer, data, self._directory, cams=self.save_cams) or {}
         report["metrics"] |= estimate_labels(trainer, data, self._directory)
+        report["metrics"] |= self._view_agreement(trainer, data)
         chosen = read_threshold(self._directory)
         if chosen is not None:
             report["metrics"]["estimate/bg_threshold"] = chosen
@@ -236,16 +239,40 @@ class PseudoLabelWriter(MeasuredWriter):
             choice.write(self._directory, Path(trainer.default_root_dir))
         return choice.threshold
 
+    def _view_agreement(self, trainer: Trainer, data: DataModule) -> dict[str, float]:
+        """Compare with a smaller view, where labels depend on nothing else than image and tags."""
+        module, cam = trainer.lightning_module, self.cam_options
+        has_cams = getattr(module, "output", None) == "classification"
+        needs_graphs = getattr(module, "supervision", None) == "graphs"
+        if cam.saliency_dir or self.segments.directory or needs_graphs:
+            return {}
+        if not has_cams and not hasattr(module, "evaluation"):
+            return {}
+
+        def label_of(outputs: Any, image: UInt8Array, tags: Tensor) -> UInt8Array:
+            if not has_cams:
+                return self._label_of_preds(module, outputs, 0)[0]
+            cams = from_outputs(outputs, "cam", module, "predict")
+            tags = tags.to(cams.device)
+            if cam.par:
+                pixels = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
+                cams = refine_cams(cams, tags[None], pixels.to(cams.device))
+            return cam_pseudo_label(cams[0], tags, self._cut_options(), image)
+
+        return view_agreement(trainer, data, self._directory, label_of)
+
+    def _cut_options(self) -> CamLabelOptions:
+        if self._threshold is None:
+            return self.cam_options
+        return dataclasses.replace(self.cam_options, bg_threshold=self._threshold)
+
     def _label_of_cam(
         self, trainer: Trainer, image_id: str, cam: Tensor, image_labels: Tensor
     ) -> UInt8Array:
         data = data_of(trainer, "PseudoLabelWriter")
         image = data.read_image(image_id) if self.cam_options.crf else None
         saliency = read_saliency(self.cam_options.saliency_dir, image_id, cam.shape[-2:])
-        options = self.cam_options
-        if self._threshold is not None:
-            options = dataclasses.replace(options, bg_threshold=self._threshold)
-        return cam_pseudo_label(cam, image_labels, options, image, saliency)
+        return cam_pseudo_label(cam, image_labels, self._cut_options(), image, saliency)
 
     def _write_cam(self, image_id: str, cam: Tensor, image_labels: Tensor) -> None:
         present = image_labels.nonzero().flatten()

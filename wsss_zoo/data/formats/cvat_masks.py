@@ -35,7 +35,7 @@ def read(path: Path, reading: Reading) -> Iterator[AnnotatedImage]:
         key = "background" if name.lower() in BACKGROUND_NAMES else name
         reading.colors.setdefault("ignore" if name.lower() in IGNORED_NAMES else key, color)
     folder = label_map.parent / MASKS
-    listing = list_files(folder, (".png",), root=reading.base, report=reading.problem)
+    listing = list_files(folder, (".png",), root=reading.base, allow="", report=reading.problem)
     subsets = _subsets(label_map.parent.joinpath(*_LISTS), reading)
     for image_id, file in listing.files.items():
         image: AnnotatedImage | None = None
@@ -111,7 +111,7 @@ def _read_mask(image_id: str, file: Path, colors: dict[Color, str]) -> Annotated
 
 def _subsets(folder: Path, reading: Reading) -> dict[str, str]:
     found: dict[str, str] = {}
-    for name, file in list_files(folder, (".txt",), root=reading.base).files.items():
+    for name, file in list_files(folder, (".txt",), root=reading.base, allow="").files.items():
         for line in read_text(Path(file)).split("\n"):
             found[normalise(line)] = name
     return found

@@ -16,6 +16,8 @@ from wsss_zoo.files.text import Report, id_problem, normalise, raise_problem
 _PLAIN = {"images", "JPEGImages"}
 # Folders of pictures that are annotations.
 _MASKS = {"SegmentationClass", "SegmentationObject"}
+# What helps against a link that leads out of the folder of the annotations.
+_FOLDER_OF_IMAGES = ", or name the folder that they are in as --images"
 KeyOf = Callable[[str], str]
 _suffixes = cache(readable_suffixes)
 
@@ -77,7 +79,9 @@ class ImageIndex:
     def files(self) -> dict[str, ImageFile]:
         """Files by id, sorted; two of one id are a problem."""
         suffixes = _suffixes()
-        listed = list_files(self.root, (), root=self.root, report=self.report).others
+        listed = list_files(
+            self.root, (), root=self.root, allow=_FOLDER_OF_IMAGES, report=self.report
+        ).others
         files: dict[str, ImageFile] = {}
         for path in map(Path, listed):
             if path.suffix.lower() not in suffixes or self.leaves_out(path):

@@ -87,7 +87,7 @@ class Reading:
 
     def files(self, suffix: str) -> list[tuple[str, Path]]:
         """List the files below the base by id; those of the results are left out."""
-        listing = list_files(self.base, (suffix,), root=self.base, report=self.problem)
+        listing = list_files(self.base, (suffix,), root=self.base, allow="", report=self.problem)
         found = ((image_id, Path(path)) for image_id, path in listing.files.items())
         return [(i, path) for i, path in found if not self.images.leaves_out(path)]
 

@@ -1,5 +1,6 @@
 """Loaders whose order and augmentation are the same in every run, worker and resume."""
 
+import gc
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -30,7 +31,16 @@ class LateLoader(DataLoader[Sample]):
 
     # A generator: torch declares an iterator class of its own.
     def __iter__(self) -> Iterator[Sample]:  # type: ignore[override]
-        yield from super().__iter__()
+        was_enabled = gc.isenabled()
+        # What is garbage here may wait for threads when it is freed, such as an ONNX session. A
+        # forked worker has none of these threads: it must not free it. See `begin_worker`.
+        gc.disable()
+        try:
+            iterator = super().__iter__()
+        finally:
+            if was_enabled:
+                gc.enable()
+        yield from iterator
 
 
 def train_loader(
@@ -127,16 +137,19 @@ def _loader(dataset: Dataset[Sample], num_workers: int, **arguments: Any) -> Dat
         pin_memory=torch.cuda.is_available(),
         # Workers would otherwise be seeded from, and so advance, the global generator.
         generator=torch.Generator().manual_seed(0),
-        worker_init_fn=_leave_interrupts_to_the_main_process,
+        worker_init_fn=begin_worker,
         # A data set whose samples are no mere tensors says how they become a batch.
         collate_fn=getattr(dataset, "collate", None),
         **arguments,
     )
 
 
-def _leave_interrupts_to_the_main_process(worker: int) -> None:
-    """Ignore Ctrl-C, which reaches all processes of a terminal: the step under way needs batches.
+def begin_worker(worker: int) -> None:
+    """Leave to the main process what is its own.
 
-    The main process ends its loader processes.
+    Its objects are never freed here. Ctrl-C, which reaches all processes of a terminal, is ignored:
+    the step under way needs batches, and the main process ends its loader processes.
     """
+    gc.freeze()
+    gc.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -8,7 +8,13 @@ from typing import Any
 from wsss_zoo.data.reading.image_files import Checks, ImageFiles
 from wsss_zoo.data.reading.tag_files import Tags
 from wsss_zoo.data.sets.class_names.coco import COCO_THINGS
-from wsss_zoo.data.sets.coco_annotations import CocoImage, read_annotations, read_tags, write_tags
+from wsss_zoo.data.sets.coco_annotations import (
+    CocoImage,
+    find_numbered,
+    read_annotations,
+    read_tags,
+    write_tags,
+)
 from wsss_zoo.data.sets.coco_masks import build_masks, finished_masks
 from wsss_zoo.data.sets.official import OfficialDataModule, files_in
 from wsss_zoo.files.manifests import sha256_file
@@ -77,6 +83,10 @@ cocodataset.org/#download unpack so)
         """List the images in the split's annotation file that have objects."""
         tags = self._tags_of(_PARTS[split])
         return [image_id for image_id, names in tags.items() if names or self.empty_images]
+
+    def find_id(self, name: str) -> str | None:
+        """Find the id of the image that a list names; lists of COCO 2017 have its number alone."""
+        return find_numbered(name, lambda: self.files.images)
 
     def open_source(self) -> ImageFiles:
         """Index the images, and the masks that are there already."""

@@ -2,9 +2,11 @@
 
 import json
 import re
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from wsss_zoo.data.reading.splits import name_in_path
 from wsss_zoo.data.reading.tag_files import Tags
 from wsss_zoo.data.sets.class_names.coco import COCO_THINGS
 from wsss_zoo.files.atomic import write_atomic
@@ -38,6 +40,26 @@ class CocoImage(NamedTuple):
     def objects(self) -> list[CocoObject]:
         """Parse the objects, in the order of the file."""
         return [CocoObject(*fields) for fields in json.loads(self.packed)]
+
+
+def find_numbered(name: str, list_ids: Callable[[], Container[str]]) -> str | None:
+    """Find the id of the image that a list names; None if it names none.
+
+    COCO 2017 names the same images by their number alone, and gives most of ``val2014`` to
+    ``train2017``: the id is that of the part which has the number.
+
+    Args:
+        name: Name or path of a file, as COCO 2014 or 2017 has it.
+        list_ids: Gives the ids of all images; asked for numbers only.
+
+    >>> find_numbered("images/train2017/000000000042.jpg", lambda: ["COCO_val2014_000000000042"])
+    'COCO_val2014_000000000042'
+    """
+    found = name_in_path(name)
+    if found is None or not re.fullmatch(r"\d{12}", found):
+        return found
+    ids, parts = list_ids(), ("train", "val")
+    return next((i for i in (f"COCO_{part}2014_{found}" for part in parts) if i in ids), found)
 
 
 def read_annotations(path: Path) -> dict[str, CocoImage]:

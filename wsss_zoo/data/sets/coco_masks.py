@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from PIL import Image
 from rich.progress import Progress
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
+from wsss_zoo.data.loading.loaders import LateLoader, begin_worker
 from wsss_zoo.data.sets.coco_annotations import CocoImage, CocoObject
 from wsss_zoo.files.atomic import replacing, write_json
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
@@ -103,11 +104,12 @@ def build_masks(
     logger.info("rasterising %d masks into %s, once", len(images), directory)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / MANIFEST).unlink(missing_ok=True)
-    loader = DataLoader(
+    loader = LateLoader(
         _MaskFiles(directory, images, crowd_as_class),
         batch_size=_IMAGES_A_TASK,
         num_workers=num_workers,
         collate_fn=len,
+        worker_init_fn=begin_worker,
         # Its own, so that building does not advance the global random numbers of training.
         generator=torch.Generator(),
     )

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from wsss_zoo.data.reading.official_masks import OfficialMaskFiles, number_table, variable_shapes
 from wsss_zoo.data.sets.class_names.coco import COCO_STUFF_LABELS, COCO_STUFF_LAST_LABEL
 from wsss_zoo.data.sets.class_names.novel_splits import COCO_STUFF_NOVEL_SPLITS
+from wsss_zoo.data.sets.coco_annotations import find_numbered
 from wsss_zoo.data.sets.official import OfficialDataModule, files_in
 from wsss_zoo.files.decoding import IGNORE_INDEX
 
@@ -55,6 +56,10 @@ class COCOStuff10K(OfficialDataModule):
     ) -> None:
         super().__init__(root, image_labels=image_labels, **kwargs)
         self.png_values = png_values
+
+    def find_id(self, name: str) -> str | None:
+        """Find the id of the image that a list names; lists of COCO 2017 have its number alone."""
+        return find_numbered(name, lambda: self.files.images)
 
     def open_source(self) -> OfficialMaskFiles:
         """Index images and label maps; ValueError if these are of release 1.0."""

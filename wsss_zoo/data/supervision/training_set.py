@@ -57,6 +57,14 @@ def training_ids(train: TrainingSet) -> set[str]:
     return set(images.ids)
 
 
+def training_lists(train: TrainingSet) -> list[str]:
+    """List the ids of each part of a training set, a line an image, in its order."""
+    if isinstance(train, Mapping):
+        return [text for part in train.values() for text in training_lists(part)]
+    images: Any = getattr(train, "images", train)
+    return ["\n".join(images.ids)]
+
+
 def _make_graphs(images: Catalog, options: TrainingOptions) -> Dataset[Sample]:
     # Here, as it takes seconds to import and only one kind of supervision needs it.
     from wsss_zoo.data.supervision.graphs import make_region_graphs

@@ -24,6 +24,7 @@ from wsss_zoo.files.images.pixels import PixelsRefusedError, Range
 # Numbers of TIFF's tags.
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _ORIENTATION, _BANDS, _PLANES, _EXTRA, _FORMAT, _SUBFILE = 274, 277, 284, 338, 339, 254
+_DESCRIPTION, _DEPTH = 270, 32997
 _TAGS = (_BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _BANDS, _PLANES, _EXTRA, _FORMAT)
 _KINDS = {1: "u", 2: "i", 3: "f", 4: "u"}
 # Colours by TIFF's photometric interpretation; of the others the decoder makes RGB.
@@ -183,6 +184,53 @@ def formats() -> tuple[str, ...]:
     return (*common, *(name for name in Image.ID if name not in _NO_IMAGES and name not in common))
 
 
+def refuse_stack(stored: StoredImage) -> None:
+    """Refuse a TIFF with several pages of one size: which of them the image is, nobody says.
+
+    Raises:
+        PixelsRefusedError: For the slices of a volume, channels or times that are pages.
+    """
+    count = _pages_of_the_first_size(stored)
+    if count > 1:
+        height, width = stored.size
+        raise PixelsRefusedError(
+            f"{stored.path} is a stack of {count} pages of {width} x {height} pixels, such as the "
+            "slices of a volume, channels or times; save each as an image of its own, with a mask "
+            "of its own, or the channels as bands of one page"
+        )
+
+
+def _pages_of_the_first_size(stored: StoredImage) -> int:
+    if stored.format != "TIFF":
+        return 1
+    tags = getattr(stored.image, "tag_v2", None)
+    # Asked first, as a second look at the file takes time: pages, or a stack in one (ImageJ).
+    if tags is not None:
+        several = getattr(stored.image, "is_animated", True) or _DEPTH in tags
+        if not several and not str(tags.get(_DESCRIPTION, "")).startswith("ImageJ="):
+            return 1
+    with _tifffile(stored.path) as page:
+        if page is None:
+            return 1
+        alike = [p for p in page.parent.pages if not _is_copy(p) and _size_of(p) == _size_of(page)]
+        return max(len(alike), _stacked(page))
+
+
+def _stacked(page: Any) -> int:
+    """Count the images that stand behind each other in one page, as ImageJ and volumes have it."""
+    described = dict(page.parent.imagej_metadata or {}).get("images", 1)
+    return max(int(described), int(page.imagedepth))
+
+
+def _size_of(page: Any) -> tuple[int, int]:
+    return page.imagelength, page.imagewidth
+
+
+def _is_copy(page: Any) -> bool:
+    """Tell whether a page is a smaller copy, or the transparency of another."""
+    return bool(int(_first(page.tags.valueof(_SUBFILE)) or 0) & 0b101)
+
+
 def _register_heif() -> None:
     try:
         # An extra of the package: telephones save their photographs as HEIC.
@@ -195,8 +243,9 @@ def has_frames(stored: StoredImage) -> bool:
     """Tell whether a file has several images; smaller copies in a TIFF do not count."""
     if stored.format == "TIFF":
         with _tifffile(stored.path) as page:
-            pages = [] if page is None else page.parent.pages
-            return any(not int(_first(p.tags.valueof(_SUBFILE)) or 0) & 0b101 for p in pages[1:])
+            if page is None:
+                return False
+            return _stacked(page) > 1 or any(not _is_copy(p) for p in page.parent.pages[1:])
     return stored.format != "MPO" and bool(getattr(stored.image, "is_animated", False))
 
 

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from wsss_zoo.contract import Supervision, UnlabeledBatch, find_data
-from wsss_zoo.functional import gate_by_tags as remove_untagged
-from wsss_zoo.functional import sigmoid_rampup
+from wsss_zoo.functional import reassign_by_tags, sigmoid_rampup
 from wsss_zoo.methods.options import check_not_negative
 from wsss_zoo.methods.segmentation import SegmentationMethod
 from wsss_zoo.modules import WeightAverage
@@ -85,7 +84,7 @@ class SemiMethod(SegmentationMethod, ABC):
                 "gate_by_tags needs image-level tags, but no unlabelled image has any; add them to "
                 "the tag file or set gate_by_tags to false"
             )
-        return remove_untagged(logits, unlabeled["image_labels"], unlabeled["has_image_labels"])
+        return reassign_by_tags(logits, unlabeled["image_labels"], unlabeled["has_image_labels"])
 
     def pseudo_label(self, logits: Tensor, unlabeled: UnlabeledBatch) -> tuple[Tensor, Tensor]:
         """Label crops by their logits (M, C, H, W), without gradients.

@@ -22,6 +22,7 @@ from wsss_zoo.runs.checkpoints.exact_resume import (
     pause_follows,
     reopen_epoch,
 )
+from wsss_zoo.runs.checkpoints.same_run import check_epoch_goes_on, keep_own_options
 from wsss_zoo.runs.folder import CHECKPOINT, CONFIG
 
 logger = logging.getLogger(__name__)
@@ -87,9 +88,17 @@ class LastCheckpoint(Checkpoint):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Let a finished run that is made longer go on within its last epoch."""
+        """Let a finished run that is made longer go on within its last epoch.
+
+        Options of callbacks that Lightning keeps with their state are those of this run.
+
+        Raises:
+            ValueError: If the rest of an epoch cannot go on with the batches of this run.
+        """
         if trainer.state.fn == TrainerFn.FITTING and "loops" in checkpoint:
             reopen_epoch(checkpoint["loops"]["fit_loop"])
+            check_epoch_goes_on(trainer, checkpoint)
+            keep_own_options(trainer, checkpoint.get("callbacks", {}))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from the step that the run starts or resumes at.
