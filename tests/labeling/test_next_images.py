@@ -132,7 +132,7 @@ def test_forecast_comes_from_a_quarter_a_half_and_all(trained, tmp_path, monkeyp
     assert (len(lists["quarter"]), len(lists["half"])) == (2, 4)
     assert set(lists["quarter"]) < set(lists["half"]) < set(MASKED)
     printed = capsys.readouterr().out.splitlines()
-    found = [line for line in printed if "masks: " in line]
+    found = [line for line in printed if "val mIoU" in line]
     assert [line.split()[0] for line in found] == ["2", "4", "8", "4"]
     # One network, three times: its val mIoU, no gain, and the error of equal scores.
     opened = open_run(trained.run)

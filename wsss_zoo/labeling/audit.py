@@ -145,7 +145,7 @@ def audit_labels(
     _write(directory, suspects, list(worst), data)
     sheet = _tiles(worst, fold_of, checkpoints, data, bool(masked))
     _draw(directory / SHEET, sheet, data, f"{len(worst)} most suspicious of {len(fold_of)} images")
-    console.print(_table(suspects[: max(_SHOWN, 0)]))
+    console.print(_table(suspects[:_SHOWN]))
     for line in _summary(directory, len(masked), len(tags), worst):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0

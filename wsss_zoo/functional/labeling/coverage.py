@@ -74,9 +74,10 @@ def class_needs(counts: ArrayLike) -> NDArray[np.float64]:
     """
     numbers = np.asarray(counts, dtype=np.float64)
     if numbers.ndim != 1 or not len(numbers) or not (numbers >= 0).all():
-        raise ValueError(f"counts is {counts}; give a number >= 0 for each class")
-    needs: NDArray[np.float64] = (1 + numbers) ** -0.5
-    return needs / needs.max()
+        raise ValueError(f"counts is {counts!r}; give a number >= 0 for each class")
+    needs = (1 + numbers) ** -0.5
+    largest: NDArray[np.float64] = needs / needs.max()
+    return largest
 
 
 def image_needs(presence: ArrayLike, counts: ArrayLike) -> NDArray[np.float64]:

@@ -25,7 +25,8 @@ def class_presence(
     pixels = probs[first_fg:].reshape(len(probs) - first_fg, -1)
     count = max(1, round(share * pixels.shape[1]))
     best = np.partition(pixels, -count, axis=1)[:, -count:]
-    return best.mean(1, dtype=np.float64)
+    means: NDArray[np.float64] = best.mean(1, dtype=np.float64)
+    return means
 
 
 def tag_faults(

@@ -25,7 +25,8 @@ def pixel_entropy(probs: Tensor) -> Tensor:
     tensor([1., 0.])
     """
     _check_classes(probs)
-    return torch.special.entr(probs).sum(0) / math.log(len(probs))
+    entropy: Tensor = torch.special.entr(probs).sum(0)
+    return entropy / math.log(len(probs))
 
 
 def pixel_margin(probs: Tensor) -> Tensor:
@@ -42,7 +43,8 @@ def pixel_margin(probs: Tensor) -> Tensor:
     """
     _check_classes(probs)
     first, second = probs.topk(2, 0).values
-    return 1 - (first - second)
+    margin: Tensor = 1 - (first - second)
+    return margin
 
 
 def view_disagreement(views: Tensor) -> Tensor:
