@@ -139,7 +139,10 @@ def test_version(capsys):
 
 def test_unknown_command(capsys):
     assert main(["fitt"]) == 2
-    assert "no command 'fitt' (did you mean fit?); there are: train, fit, val" in capsys.readouterr().err
+    assert (
+        "no command 'fitt' (did you mean fit?); there are: train, fit, val"
+        in capsys.readouterr().err
+    )
 
 
 def test_methods_are_listed_with_what_they_need():
