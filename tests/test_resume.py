@@ -139,6 +139,14 @@ OPTIONS = {
 }
 
 
+@pytest.fixture
+def terminal_interrupts():
+    """Python's own handler of Ctrl-C: what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory):
     """What a run of `Supervised` ends with that nothing stops, made once for all that need it."""
@@ -172,7 +180,9 @@ def test_sigterm_saves_where_the_run_goes_on_exactly(place, tmp_path, whole_run)
     ("hook", "step", "saved"),
     [("on_before_backward", 5, 5), ("on_before_backward", 8, 8), ("on_validation_start", 8, 8)],
 )
-def test_interrupt_saves_as_sigterm_does(hook, step, saved, tmp_path, whole_run, caplog):
+def test_interrupt_saves_as_sigterm_does(
+    hook, step, saved, tmp_path, whole_run, caplog, terminal_interrupts
+):
     trainer = {"max_steps": -1, "max_epochs": 2}
     before = signal.getsignal(signal.SIGINT)
     stop = Stop(hook, step, number=signal.SIGINT)
@@ -202,12 +212,9 @@ class Twice(Callback):
             signal.raise_signal(signal.SIGINT)
 
 
-def test_a_second_interrupt_stops_at_once(tmp_path, monkeypatch):
-    # As in a terminal: what a shell starts in the background ignores Ctrl-C.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def test_a_second_interrupt_stops_at_once(tmp_path, monkeypatch, terminal_interrupts):
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         train("Supervised", tmp_path, Twice(monkeypatch), data=SMALL)
-    signal.signal(signal.SIGINT, before)
     assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["global_step"] == 3
 
 
