@@ -41,7 +41,9 @@ class Forecast:
         for n, score, error in zip(self.labels, self.scores, self.errors, strict=True):
             yield f"{n:5} masks: val mIoU {100 * score:.1f} ± {100 * error:.1f}"
         gain, error = self.gain(more)
-        words = f"{more} more masks: {100 * gain:+.1f} ± {100 * error:.1f} points of val mIoU"
+        # Adding 0.0 makes a rounded -0.0 positive.
+        points = round(100 * gain, 1) + 0.0
+        words = f"{more} more masks: {points:+.1f} ± {100 * error:.1f} points of val mIoU"
         if more > max(self.labels):
             words += " (more than a doubling: a guess)"
         yield words
