@@ -105,6 +105,8 @@ def test_a_configuration_for_ones_own_folder_needs_no_undoing(
 ):
     monkeypatch.chdir(tmp_path)
     options = ["--data.root", str(folder_root), *SMALL]
+    if "unimatch_v2" in path.stem:  # made for a ViT with patches of 14
+        options += ["--model.output_stride", "16"]
     assert main(["fit", "--config", str(path), *options]) == 0
     (run,) = tmp_path.glob("runs/*/*")
     assert (run / "checkpoints" / "last.ckpt").exists()

@@ -294,7 +294,7 @@ def test_folder_of_something_else_is_left_alone(recipe, tmp_path, calls):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["no.yaml"], "there is no recipe no.yaml"),
+        (["no.yaml"], "there is no file no.yaml, and no recipe of that name"),
         (["{}", "--cma.x=1"], "--cma.x=1 is for no step"),
     ],
 )

@@ -57,7 +57,7 @@ def find_recipe(given: str, kind: Kind) -> Path:
         FileNotFoundError: If there is neither; the message proposes a name.
     """
     path = Path(given)
-    if path.is_file():
+    if path.exists():  # who reads it says what is wrong with a folder
         return path
     known = shipped_recipes(kind)
     if given in known:

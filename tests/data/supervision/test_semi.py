@@ -56,5 +56,5 @@ def test_labels_of_other_images_only(tmp_path):
     labels = write_labels(tmp_path / "p", ["other"], 3)
     with pytest.raises(ValueError, match=r"p' has a label of none of the 12 images of train_split"):
         halves(pseudo_label_dir=labels)
-    with pytest.raises(FileNotFoundError, match=r"has no manifest\.json"):
+    with pytest.raises(FileNotFoundError, match="none does not exist, or is no folder"):
         halves(pseudo_label_dir=str(tmp_path / "none"))
