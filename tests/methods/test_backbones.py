@@ -77,7 +77,7 @@ def test_crops_that_patches_do_not_divide_are_told(trainer, tmp_path, caplog, mo
     shrink(monkeypatch)
     options = {"backbone": DINO, "output_stride": 14, "architecture": "linear"}
     data = make_data("Supervised", tmp_path)
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "wsss_zoo"):
         trainer(max_steps=1, limit_val_batches=0).fit(make_method("Supervised", **options), data)
     assert "data.crop_size 64 is no multiple of the 14 pixels of a patch" in caplog.text
     assert "take that or 56" in caplog.text
