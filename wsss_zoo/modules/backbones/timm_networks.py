@@ -114,6 +114,8 @@ def _find_extractor(name: str, output_stride: int) -> tuple[Any, dict[str, Any]]
         except Exception as error:
             reason = f"timm makes no feature extractor of it ({_first_line(error)})"
             continue
+        if "dynamic_img_size" in options and _wants_one_size(model):
+            continue  # Swin of timm 1.0.20 swallows what it does not know
         if _is_plain(model):
             torch.set_rng_state(state)
             return model, options
@@ -123,6 +125,11 @@ def _find_extractor(name: str, output_stride: int) -> tuple[Any, dict[str, Any]]
     if found is None:
         raise ValueError(_refusal(name, output_stride, reason))
     return found
+
+
+def _wants_one_size(model: Any) -> bool:
+    patches = getattr(getattr(model, "model", model), "patch_embed", None)
+    return bool(getattr(patches, "strict_img_size", False))
 
 
 def _is_plain(model: Any) -> bool:
