@@ -5,6 +5,8 @@ import logging
 import sys
 import warnings
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,18 +56,16 @@ def predict_images(
     Returns:
         1 if an image could not be processed, else 0.
     """
-    for message in _QUIET:
-        warnings.filterwarnings("ignore", message)
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    trainer = Trainer(
-        **dataclasses.asdict(options),
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        callbacks=[writer, progress],
-    )
-    trainer.predict(module, datamodule=data, return_predictions=False)
+    with _quiet():
+        trainer = Trainer(
+            **dataclasses.asdict(options),
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            callbacks=[writer, progress],
+        )
+        trainer.predict(module, datamodule=data, return_predictions=False)
     if not trainer.is_global_zero:
         return 0
     parts = [f"{writer.result.directory}: {contents} of {writer.count} images"]
@@ -77,6 +77,21 @@ def predict_images(
     for problem in writer.problems:
         print(problem, file=sys.stderr)
     return 1 if writer.problems else 0
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out what Lightning says of loggers, devices and loaders, here alone."""
+    told = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    level = told.level
+    told.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message in _QUIET:
+                warnings.filterwarnings("ignore", message)
+            yield
+    finally:
+        told.setLevel(level)
 
 
 def _count_suffixes(paths: list[str]) -> str:
