@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from tests.checkpoints import save_checkpoint
-from tests.labeling.conftest import MASKED, NAMES, SIZE, TRAIN, VAL
+from tests.labeling.conftest import MASKED, NAMES, SIZE, TRAIN, VAL, train
 from tests.tiny import tiny
 from wsss_zoo import CAM
 from wsss_zoo.cli import main
@@ -54,6 +54,12 @@ def test_lists_unlabelled_images_and_writes_prelabels(trained, tmp_path, capsys)
     checkpoint = trained.run / "checkpoints" / "last.ckpt"
     assert main(["next", str(checkpoint), "--count", "3", "--out", str(again)]) == 0
     assert (again / "next.csv").read_text() == (out / "next.csv").read_text()
+
+
+def test_a_run_whose_average_of_weights_predicts(trained, tmp_path):
+    run = train(trained.root, tmp_path / "run", "FixMatch", "--model.evaluate", "average")
+    assert main(["next", str(run), "--count", "2", "--out", str(tmp_path / "out")]) == 0
+    assert len(rows_of(tmp_path / "out")) == 2
 
 
 def test_tags_are_known_where_they_are_given(trained, tmp_path):

@@ -1,6 +1,7 @@
 """What a network says of images of a data set: probabilities and the encoder's mean features."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,8 +29,9 @@ def predict(
 ) -> Iterator[Predicted]:
     """Run a segmenter over images of a data set, one by one."""
     method = segmenter.labeler.method
-    backbone = next((part for part in method.modules() if isinstance(part, Backbone)), None)
-    if backbone is None:
+    # Several where an average of the weights predicts, or two networks do.
+    backbones = [part for part in method.modules() if isinstance(part, Backbone)]
+    if not backbones:
         raise ValueError(
             f"{type(method).__name__} has no backbone of wsss_zoo, whose features tell images "
             "apart; give a run of another method"
@@ -39,7 +41,9 @@ def predict(
     def keep(module: Any, inputs: Any, output: list[Tensor]) -> None:
         sums.append(output[-1].float().mean((0, 2, 3)).cpu())
 
-    with backbone.register_forward_hook(keep):
+    with ExitStack() as hooks:
+        for backbone in backbones:
+            hooks.enter_context(backbone.register_forward_hook(keep))
         for image_id in image_ids:
             image = data.read_image(image_id)
             yield Predicted(image_id, image, *_run(segmenter, image, image_id, sums))
