@@ -67,3 +67,7 @@ def test_suspect_is_hashable_and_equal_by_value():
     assert Suspect("a", "tag", 0.5, 1) == Suspect("a", "tag", 0.5, 1)
     with pytest.raises(AttributeError):
         Suspect("a", "tag", 0.5, 1).score = 1
+
+
+def test_a_mask_that_nothing_speaks_against():
+    assert str(Suspect("a", "object", 0.0, 9)) == "no sign of another class"

@@ -45,6 +45,8 @@ class Suspect:
         """Word the suspicion, as on a sheet."""
         if self.kind == "outline":
             return f"outline {self.score:.2f}"
+        if self.kind in ("class", "object") and not self.suspected:
+            return "no sign of another class"
         if self.kind == "class":
             return f"{self.given}, not {self.suspected}? {self.score:.2f}"
         if self.kind == "object":
