@@ -551,3 +551,17 @@ def test_linked_images_outside_name_an_option_of_this_command(photos, tmp_path):
         run(photos, tmp_path / "root")
     assert "or name the folder that they are in as --images" in str(caught.value)
     assert "outside_links" not in str(caught.value)
+
+
+def test_masks_are_added_to_a_folder_with_tags_of_its_own(photos, tmp_path):
+    labelme(photos / "a.json", [labelme_shape("cat", CAT)])
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "classes.txt").write_text("background\ncat\n")
+    (root / "image_labels.csv").write_text("id,classes\na,cat\n")
+    assert run(photos, root) == 0
+    assert set(counts(root)) == {0, 1}
+    assert (root / "image_labels.csv").read_text() == "id,classes\na,cat\n"
+    labelme(photos / "a.json", [labelme_shape("cat", CAT[::2], shape_type="rectangle")])
+    with pytest.raises(ValueError, match=r"image_labels\.csv is not from an import"):
+        run(photos, root)

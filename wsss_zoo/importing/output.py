@@ -46,12 +46,7 @@ class ImportedFolder:
     def check(self, names: list[str]) -> None:
         """Check that files may be written; ValueError if one is not of an earlier import."""
         for name in names:
-            path = self.root / name
-            if not self._is_begun and name not in self._old and os.path.lexists(path):
-                raise ValueError(
-                    f"{path} is not from an import, and would be replaced; choose another folder, "
-                    "or move it away"
-                )
+            self._check_free(name)
         for name, digest in self._old.items():
             path = self.root / name
             if not self._is_begun and path.is_file() and _hash(path.read_bytes()) != digest:
@@ -59,6 +54,14 @@ class ImportedFolder:
                     f"{path} was changed after the import that wrote it; keep it elsewhere and "
                     "delete it here, or choose another folder"
                 )
+
+    def _check_free(self, name: str) -> None:
+        path = self.root / name
+        if not self._is_begun and name not in self._old and os.path.lexists(path):
+            raise ValueError(
+                f"{path} is not from an import, and would be replaced; choose another folder, "
+                "or move it away"
+            )
 
     def has_own(self, name: str) -> bool:
         """Tell whether an earlier import wrote a file."""

@@ -141,7 +141,12 @@ class Import:
         ids = survey.ids + (missing if self.choices.missing == "background" else [])
         names = [f"masks/{image_id}.png" for image_id in ids]
         names += [f"splits/{_split_name(subset)}.txt" for subset in subsets]
-        return [*names, "shapes.json", "boxes.csv", "points.csv", "image_labels.csv"]
+        kinds = {kind for kind, count in survey.kinds.items() if count}
+        names += ["boxes.csv"] if "box" in kinds else []
+        names += ["points.csv"] if "point" in kinds else []
+        names += ["image_labels.csv", "image_labels.json"] if kinds & {"tag", "box"} else []
+        # Of polygons and masks alone nothing else is written: other labels in the folder stay.
+        return names + (["shapes.json"] if kinds - {"polygon", "mask", "ignore"} else [])
 
     def _rest(self, survey: Survey) -> Rest:
         return self.choices.rest or ("unknown" if survey.is_sparse else "background")
