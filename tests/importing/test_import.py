@@ -565,3 +565,18 @@ def test_masks_are_added_to_a_folder_with_tags_of_its_own(photos, tmp_path):
     labelme(photos / "a.json", [labelme_shape("cat", CAT[::2], shape_type="rectangle")])
     with pytest.raises(ValueError, match=r"image_labels\.csv is not from an import"):
         run(photos, root)
+
+
+def test_other_annotations_do_not_delete_the_masks_of_the_first(photos, tmp_path):
+    labelme(photos / "a.json", [labelme_shape("cat", CAT)])
+    root = tmp_path / "root"
+    run(photos, root)
+    second = tmp_path / "second"
+    second.mkdir()
+    labelme(second / "b.json", [labelme_shape("cat", CAT)], image="b.jpg")
+    with pytest.raises(ValueError, match=r"1 masks of an import of other annotations, first masks"):
+        run(second, root, "--images", str(photos))
+    assert set(counts(root)) == {0, 1}
+    (root / "import.json").unlink()
+    assert run(second, root, "--images", str(photos)) == 0
+    assert set(counts(root)) == set(counts(root, "b")) == {0, 1}

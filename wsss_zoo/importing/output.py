@@ -47,6 +47,13 @@ class ImportedFolder:
         """Check that files may be written; ValueError if one is not of an earlier import."""
         for name in names:
             self._check_free(name)
+        before = {name for name in self._old if name.startswith("masks/")}
+        if before and not before & {*names}:
+            raise ValueError(
+                f"{self.root} has {len(before)} masks of an import of other annotations, first "
+                f"{min(before)}, which would be deleted; keep the files of both in one folder and "
+                f"import that, or delete {self.root / MANIFEST} to keep the masks as your own"
+            )
         for name, digest in self._old.items():
             path = self.root / name
             if not self._is_begun and path.is_file() and _hash(path.read_bytes()) != digest:
