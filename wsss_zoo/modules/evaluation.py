@@ -36,7 +36,7 @@ class Evaluation:
         last_window: Shift the last window of a row or column back into the image ("shift"), or cut
             it off ("truncate").
         gate_by_tags: In ``predict`` allow only the background and the classes of an image's tags,
-            in every view. ``validate`` and ``test`` never use tags.
+            in every view; see `reassign_by_tags`. ``validate`` and ``test`` never use tags.
         par: Refine the averaged probabilities by `pixel_adaptive_refinement`, on the device; in
             place of ``crf``.
 

@@ -21,7 +21,7 @@ class SemiMethod(SegmentationMethod, ABC):
 
     Args:
         gate_by_tags: Rule out classes that an unlabelled image's tags do not name, wherever the
-            method predicts what it then learns from.
+            method predicts what it then learns from; the tagged classes get their probability.
         evaluate: Weights that validate, test and predict: "student" or "average".
         ema_decay: Decay of the running average of the weights, in [0, 1).
     """
