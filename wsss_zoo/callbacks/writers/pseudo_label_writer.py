@@ -248,8 +248,8 @@ class PseudoLabelWriter(MeasuredWriter):
         if not has_cams and not hasattr(module, "evaluation"):
             return {}
 
-        def label_of(outputs: Any, image: UInt8Array, tags: Tensor) -> UInt8Array:
-            if not has_cams:
+        def label_of(outputs: Any, image: UInt8Array, tags: Tensor | None) -> UInt8Array:
+            if tags is None or not has_cams:
                 return self._label_of_preds(module, outputs, 0)[0]
             cams = from_outputs(outputs, "cam", module, "predict")
             tags = tags.to(cams.device)
@@ -258,7 +258,7 @@ class PseudoLabelWriter(MeasuredWriter):
                 cams = refine_cams(cams, tags[None], pixels.to(cams.device))
             return cam_pseudo_label(cams[0], tags, self._cut_options(), image)
 
-        return view_agreement(trainer, data, self._directory, label_of)
+        return view_agreement(trainer, data, self._directory, label_of, needs_tags=has_cams)
 
     def _cut_options(self) -> CamLabelOptions:
         if self._threshold is None:
