@@ -580,3 +580,10 @@ def test_other_annotations_do_not_delete_the_masks_of_the_first(photos, tmp_path
     (root / "import.json").unlink()
     assert run(second, root, "--images", str(photos)) == 0
     assert set(counts(root)) == set(counts(root, "b")) == {0, 1}
+
+
+def test_renamed_images_are_told(photos, tmp_path, capsys):
+    labelme(photos / "a.json", [labelme_shape("cat", CAT)], "IMG_7.jpg")
+    run(photos, tmp_path / "root")
+    assert (tmp_path / "root" / "masks" / "a.png").is_file()
+    assert "found by the name of their annotation file: 1, first a.jpg" in capsys.readouterr().out

@@ -260,6 +260,12 @@ class Import:
             notes.append(
                 f"images found by their file name, in another folder: {count}, first {first}"
             )
+        if self.index.renamed:
+            place, found = min(self.index.renamed.items())
+            notes.append(
+                f"images found by the name of their annotation file: {len(self.index.renamed)}, "
+                f"first {found} ({place})"
+            )
         if written.embedded:
             notes.append(f"images that the annotations hold, written out: {written.embedded}")
         if written.with_boxes:

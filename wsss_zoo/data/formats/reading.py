@@ -91,6 +91,20 @@ class Reading:
         found = ((image_id, Path(path)) for image_id, path in listing.files.items())
         return [(i, path) for i, path in found if not self.images.leaves_out(path)]
 
+    def find_renamed(self, image: AnnotatedImage, name: str) -> None:
+        """Look for the image by the name of its annotation file, if that inside is not there.
+
+        Both may have been renamed together, in which case the name inside is the old one.
+        """
+        found = None if self.images.find(image.names) else self.images.find((name,))
+        stems = {
+            PurePosixPath(n).stem.casefold() for n in (image.name, found.name if found else "")
+        }
+        # One name in other capitals is no other name, and an error.
+        if found and len(stems) > 1:
+            self.images.renamed[f"{image.place} names {image.name!r}"] = found.name
+            image.names = (name,)
+
     def add_classes(self, names: Iterable[str]) -> None:
         """Append classes to the tool's order; those that are there already stay where they are."""
         known = set(self.classes)
@@ -229,7 +243,7 @@ def png_mask(code: object) -> Crop:
     if not isinstance(code, str):
         raise TypeError("its mask is no text in base64")
     try:
-        content = base64.b64decode(code, validate=True)
+        content = base64.b64decode("".join(code.split()), validate=True)
         with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
             width, height = image.size
             size_of(height, width)

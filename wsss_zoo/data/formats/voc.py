@@ -49,9 +49,7 @@ def _read_file(file: Path, folder: str, reading: Reading) -> AnnotatedImage:
         place=str(file),
     )
     image.names = tuple(dict.fromkeys((image.name, name)))
-    if reading.images.find(image.names) is None:
-        # Renamed together with its image: the name inside is the old one.
-        image.names = (f"{folder}/{file.stem}" if folder else file.stem,)
+    reading.find_renamed(image, f"{folder}/{file.stem}" if folder else file.stem)
     height, width = root.findtext("size/height"), root.findtext("size/width")
     if height and width and {height.strip(), width.strip()} != {"0"}:
         image.height, image.width = size_of(height, width)
