@@ -75,3 +75,18 @@ def test_a_digest_is_of_the_files(shapes_folder):
     (folder / "splits").mkdir()
     (folder / "splits" / "val.txt").write_text("train_000000\n")
     assert files_digest(folder) != before
+
+
+def test_black_and_white_masks(shapes_folder):
+    """255 means ignored there, unless the user says that it is the object."""
+    folder = shapes_folder(images=6, masks=6)
+    for path in (folder / "masks").glob("*.png"):
+        mask = np.zeros((64, 64), np.uint8)
+        mask[:9] = 255
+        Image.fromarray(mask).save(path)
+    (folder / "classes.txt").write_text("background\ncat\n")
+    found = counted(folder)
+    assert (found.masked, found.ignored, found.mask_classes) == (5, 5, {})
+    request = Request(folder, data={"binary_masks": True})
+    found = count_labels(inspect_folder(request))
+    assert (found.ignored, dict(found.mask_classes)) == (0, {"cat": 5})
