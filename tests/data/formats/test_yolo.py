@@ -167,3 +167,13 @@ def test_lists_that_begin_at_another_folder(tmp_path):
     (root / "train.txt").write_text("data/images/train/a.jpg\n")
     (image,) = read_annotations(root)
     assert image.subset == "train"
+
+
+def test_a_few_lines_that_stand_for_more_than_the_memory_holds(tmp_path):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x]"]
+    for i in range(1, 12):
+        lines.append(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]")
+    yaml = "\n".join([*lines, "names: [*a11]"])
+    with pytest.raises(ValueError, match="is no name") as caught:
+        list(read_annotations(data_set(tmp_path, {"a": ""}, yaml)))
+    assert len(str(caught.value)) < 500

@@ -17,6 +17,12 @@ def read(path: Path, reading: Reading) -> Iterator[AnnotatedImage]:
     Boxes are 1-based and closed: they become [xmin - 1, xmax). Objects that are ``difficult`` count
     as others do. Files that many tools write count from 0, which nothing tells: half a pixel.
     """
+    masks = path / "SegmentationClass"
+    if masks.is_dir():
+        reading.notes[
+            f"{masks.name} is left out, as the masks have no list of classes; copy them into masks/ "
+            "of a folder, or take --data VOC2012 for the data set itself"
+        ] = None
     files = [("", path)] if path.is_file() else reading.files(".xml")
     for image_id, file in files:
         image: AnnotatedImage | None = None

@@ -15,6 +15,7 @@ from wsss_zoo.data.formats.reading import (
     find_size,
     mapping,
     number,
+    shortened,
     whole,
 )
 from wsss_zoo.data.formats.segments import Labeled, bridge
@@ -116,7 +117,9 @@ def _splits(settings: Mapping[str, Any], reading: Reading) -> list[tuple[str, li
         places = settings.get(name) or []
         for place in [places] if isinstance(places, str) else places:
             if not isinstance(place, str):
-                reading.notes[f"split {name} of the YAML file is left out: {place!r}"] = None
+                reading.notes[f"split {name} of the YAML file is left out: {shortened(place)}"] = (
+                    None
+                )
                 continue
             parts = [
                 p for p in PurePosixPath(place.replace("\\", "/")).parts if p not in ("..", "/")
