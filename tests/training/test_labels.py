@@ -5,7 +5,7 @@ from PIL import Image
 
 from wsss_zoo.training.choice import choose_recipe
 from wsss_zoo.training.labels import count_labels
-from wsss_zoo.training.plan import count_folds, inspect_folder
+from wsss_zoo.training.plan import count_folds, inspect_folder, trial_images
 from wsss_zoo.training.request import Request, files_digest
 
 
@@ -90,3 +90,12 @@ def test_black_and_white_masks(shapes_folder):
     request = Request(folder, data={"binary_masks": True})
     found = count_labels(inspect_folder(request))
     assert (found.ignored, dict(found.mask_classes)) == (0, {"cat": 5})
+
+
+def test_the_trial_takes_images_that_the_recipe_trains_on(shapes_folder):
+    found = inspect_folder(Request(shapes_folder(images=12, masks=4, tags=3)))
+    masked = {i for i in found.splits["train"] if found.is_masked(i)}
+    assert len(masked) == 3
+    assert {*trial_images(found, 20, {"train_split": "masked"})} == masked
+    assert {*trial_images(found, 20, {"train_split": "tagged"})} == masked | {*found.tags}
+    assert {*trial_images(found, 20, {})} == {*found.splits["train"]}

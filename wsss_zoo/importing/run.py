@@ -266,6 +266,12 @@ class Import:
                 f"images found by the name of their annotation file: {len(self.index.renamed)}, "
                 f"first {found} ({place})"
             )
+        bare = len(survey.empty - written.labeled)
+        if bare and not self.problems:
+            notes.append(
+                f"images without any shape: {bare}; nothing is written for them, as among boxes, "
+                "points, lines or tags alone it does not say that they are background"
+            )
         if written.embedded:
             notes.append(f"images that the annotations hold, written out: {written.embedded}")
         if written.with_boxes:

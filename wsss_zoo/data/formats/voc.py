@@ -20,8 +20,8 @@ def read(path: Path, reading: Reading) -> Iterator[AnnotatedImage]:
     masks = path / "SegmentationClass"
     if masks.is_dir():
         reading.notes[
-            f"{masks.name} is left out, as the masks have no list of classes; copy them into masks/ "
-            "of a folder, or take --data VOC2012 for the data set itself"
+            f"{masks.name} is left out, as the masks have no list of classes; copy them to "
+            "masks/ of a folder, or take --data VOC2012 for the data set itself"
         ] = None
     files = [("", path)] if path.is_file() else reading.files(".xml")
     for image_id, file in files:
