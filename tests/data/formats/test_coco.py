@@ -198,3 +198,9 @@ def test_empty_rings_are_boxes_and_crowds_are_told(tmp_path):
     assert [s.kind for s in image.shapes] == ["box", "ignore"]
     assert not reading.left_out
     assert "a.json has 1 crowds (iscrowd 1)" in "".join(reading.notes)
+
+
+def test_rings_of_pairs(tmp_path):
+    pairs = np.reshape(SQUARE, (4, 2)).tolist()
+    (shape,) = read_shapes(tmp_path, {"segmentation": [pairs]})
+    assert shape.points[0].tolist() == pairs

@@ -276,3 +276,20 @@ def test_results_have_the_alias_of_a_label(tmp_path):
     reading = Reading(tmp_path, ImageIndex(tmp_path))
     list(read(labelstudio(tmp_path / "export.json", [task([])]), reading))
     assert reading.classes == ["dog", "cat"]
+
+
+def test_several_images_in_a_task(tmp_path):
+    results = [
+        result("polygonlabels", {**TRIANGLE, "polygonlabels": [name]}, name, to_name=f"tag_{name}")
+        for name in ("one", "two")
+    ]
+    file = labelstudio(tmp_path / "export.json", [task(results, data={"a": "1.jpg", "b": "2.jpg"})])
+    reading = Reading(tmp_path, ImageIndex(tmp_path), key="b")
+    with pytest.raises(ValueError, match=r"results are of tag_one, tag_two.*label_config\.xml"):
+        list(read(file, reading))
+    (tmp_path / "label_config.xml").write_text(
+        '<View><Image name="tag_one" value="$a"/><Image name="tag_two" value="$b"/></View>'
+    )
+    (image,) = read(file, reading)
+    assert [shape.label for shape in image.shapes] == ["two"]
+    assert "result for tag_one" in reading.left_out

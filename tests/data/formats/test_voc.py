@@ -78,3 +78,12 @@ def test_masks_beside_boxes_are_told(tmp_path):
     reading = Reading(tmp_path, ImageIndex(tmp_path))
     list(read(tmp_path, reading))
     assert "SegmentationClass is left out" in "".join(reading.notes)
+
+
+def test_rotated_boxes_are_counted(tmp_path):
+    box = "<robndbox><cx>9</cx><cy>9</cy><w>4</w><h>2</h><angle>0.5</angle></robndbox>"
+    file = voc(tmp_path / "a.xml", f"<object><name>cat</name>{box}</object>")
+    reading = Reading(tmp_path, ImageIndex(tmp_path))
+    (image,) = read(file, reading)
+    assert image.shapes == []
+    assert list(reading.left_out) == ["rotated box (robndbox)"]

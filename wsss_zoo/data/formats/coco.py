@@ -207,7 +207,9 @@ def _rings(outline: Any, place: str, reading: Reading) -> list[Points]:
     rings = [ring for ring in rings if ring != []]
     kept = []
     for ring in rings:
-        if isinstance(ring, list) and len(ring) < 6:
+        if isinstance(ring, list) and isinstance(ring[0], list):
+            kept.append(points_of(ring))  # pairs x, y in place of a flat list
+        elif isinstance(ring, list) and len(ring) < 6:
             reading.leave_out(f"ring of {len(ring)} numbers", place)
         elif len(sequence(ring, "a ring")) % 2:
             raise ValueError(f"a ring has {len(ring)} numbers; x and y of its points are even")

@@ -140,8 +140,29 @@ def _read_task(task: Mapping[str, Any], place: str, reading: Reading) -> Annotat
         loose=True,
         annotated=annotated,
     )
-    _add_shapes(image, results, reading)
+    _add_shapes(image, _of_one_image(results, reading), reading)
     return image
+
+
+def _of_one_image(
+    results: Sequence[Mapping[str, Any]], reading: Reading
+) -> Sequence[Mapping[str, Any]]:
+    """Results for the image that ``--key`` names, where a task shows several."""
+    names = {r.get("to_name") for r in results if isinstance(r.get("to_name"), str)}
+    if reading.key is None or len(names) < 2:
+        return results
+    config, elements = reading.base / CONFIG, []
+    if config.is_file():
+        elements = [e for _, child in read_children(config) for e in child.iter()]
+    image = next((e.get("name") for e in elements if e.get("value") == f"${reading.key}"), None)
+    if image is None:
+        raise ValueError(
+            f"its results are of {', '.join(sorted(map(str, names)))}, and nothing says which is "
+            f"{reading.key!r}; copy the labelling interface into {CONFIG} beside the export"
+        )
+    for other in (r for r in results if r.get("to_name") not in (image, None)):
+        reading.leave_out(f"result for {other['to_name']}", reading.key, drawn=False)
+    return [r for r in results if r.get("to_name") in (image, None)]
 
 
 def _results(

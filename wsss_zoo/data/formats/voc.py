@@ -79,6 +79,8 @@ def _shapes(item: ET.Element, place: str, reading: Reading) -> Iterator[Shape]:
         # Corners in any order; the smaller one counts from 1.
         (x0, x1), (y0, y1) = sorted((x0, x1)), sorted((y0, y1))
         yield from reading.shape("box", label, place, box=(x0 - 1, y0 - 1, x1, y1))
+    elif item.find("robndbox") is not None:
+        reading.leave_out("rotated box (robndbox)", place)
     else:
         yield from reading.shape("tag", label, place)
 
