@@ -197,7 +197,7 @@ def test_strokes_and_points_leave_the_rest_unknown(photos, tmp_path):
     assert counts(other, "sub/c") == {0: 2400}
 
 
-def test_boxes(photos, tmp_path):
+def test_boxes(photos, tmp_path, capsys):
     voc(
         photos / "a.xml",
         "<object><name>cat</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>10</xmax>"
@@ -207,6 +207,7 @@ def test_boxes(photos, tmp_path):
     voc(photos / "b.xml", "", "b.jpg")
     root = tmp_path / "root"
     run(photos, root)
+    assert "images without any shape: 1; nothing is written" in capsys.readouterr().out
     assert not (root / "masks").exists()
     assert rows(root / "boxes.csv") == [
         ["image_id", "class", "x0", "y0", "x1", "y1"],
@@ -580,3 +581,10 @@ def test_other_annotations_do_not_delete_the_masks_of_the_first(photos, tmp_path
     (root / "import.json").unlink()
     assert run(second, root, "--images", str(photos)) == 0
     assert set(counts(root)) == set(counts(root, "b")) == {0, 1}
+
+
+def test_renamed_images_are_told(photos, tmp_path, capsys):
+    labelme(photos / "a.json", [labelme_shape("cat", CAT)], "IMG_7.jpg")
+    run(photos, tmp_path / "root")
+    assert (tmp_path / "root" / "masks" / "a.png").is_file()
+    assert "found by the name of their annotation file: 1, first a.jpg" in capsys.readouterr().out

@@ -99,6 +99,10 @@ def test_a_class_in_every_tagged_image_is_said():
         ({"fg_names": ()}, "there is one class, the background"),
         ({}, "there are no training images"),
         ({"unlabelled": 9}, "all 9 images are unlabelled; the least is 2 masks"),
+        (
+            {"masked": 9, "unlabelled": 3, "ignored": 8, "mask_classes": {}},
+            "none of the 9 training masks .*binary_masks true",
+        ),
         ({"unlabelled": 9, "held_out": 3}, "all 3 masks are of held-out images"),
         (
             {"tagged": 9, "tag_classes": {"cat": 9}, "tag_rows": 9},

@@ -5,7 +5,7 @@ from PIL import Image
 
 from wsss_zoo.training.choice import choose_recipe
 from wsss_zoo.training.labels import count_labels
-from wsss_zoo.training.plan import count_folds, inspect_folder
+from wsss_zoo.training.plan import count_folds, inspect_folder, trial_images
 from wsss_zoo.training.request import Request, files_digest
 
 
@@ -75,3 +75,27 @@ def test_a_digest_is_of_the_files(shapes_folder):
     (folder / "splits").mkdir()
     (folder / "splits" / "val.txt").write_text("train_000000\n")
     assert files_digest(folder) != before
+
+
+def test_black_and_white_masks(shapes_folder):
+    """255 means ignored there, unless the user says that it is the object."""
+    folder = shapes_folder(images=6, masks=6)
+    for path in (folder / "masks").glob("*.png"):
+        mask = np.zeros((64, 64), np.uint8)
+        mask[:9] = 255
+        Image.fromarray(mask).save(path)
+    (folder / "classes.txt").write_text("background\ncat\n")
+    found = counted(folder)
+    assert (found.masked, found.ignored, found.mask_classes) == (5, 5, {})
+    request = Request(folder, data={"binary_masks": True})
+    found = count_labels(inspect_folder(request))
+    assert (found.ignored, dict(found.mask_classes)) == (0, {"cat": 5})
+
+
+def test_the_trial_takes_images_that_the_recipe_trains_on(shapes_folder):
+    found = inspect_folder(Request(shapes_folder(images=12, masks=4, tags=3)))
+    masked = {i for i in found.splits["train"] if found.is_masked(i)}
+    assert len(masked) == 3
+    assert {*trial_images(found, 20, {"train_split": "masked"})} == masked
+    assert {*trial_images(found, 20, {"train_split": "tagged"})} == masked | {*found.tags}
+    assert {*trial_images(found, 20, {})} == {*found.splits["train"]}

@@ -260,6 +260,18 @@ class Import:
             notes.append(
                 f"images found by their file name, in another folder: {count}, first {first}"
             )
+        if self.index.renamed:
+            place, found = min(self.index.renamed.items())
+            notes.append(
+                f"images found by the name of their annotation file: {len(self.index.renamed)}, "
+                f"first {found} ({place})"
+            )
+        bare = len(survey.empty - written.labeled)
+        if bare and not self.problems:
+            notes.append(
+                f"images without any shape: {bare}; nothing is written for them, as among boxes, "
+                "points, lines or tags alone it does not say that they are background"
+            )
         if written.embedded:
             notes.append(f"images that the annotations hold, written out: {written.embedded}")
         if written.with_boxes:

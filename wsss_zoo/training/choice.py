@@ -48,6 +48,12 @@ def choose_recipe(labels: Labels) -> Choice:
         )
     if not labels.images:
         raise ValueError("there are no training images; take some off the list of held-out images")
+    if labels.ignored and not (labels.sparse or labels.tag_rows or labels.mask_classes):
+        raise ValueError(
+            f"none of the {labels.masked} training masks has a class besides the background, but "
+            f"{labels.ignored} have pixels of 255, which are ignored; if 255 stands for a class "
+            "(black and white masks), give --data.binary_masks true, else draw some objects"
+        )
     if labels.sparse:
         return _from_sparse(labels)
     if not labels.masked:

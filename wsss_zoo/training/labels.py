@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
+from wsss_zoo.files.decoding import IGNORE_INDEX
 from wsss_zoo.inspection.inspection import Inspection
 
 
@@ -24,6 +25,7 @@ class Labels:
         tag_rows: Training images with a tag row, empty ones too.
         tagged_in_masks: Training images with a mask and a tag of each class.
         side: Median of the shorter sides of the images, pixels.
+        ignored: Training masks of background and ignored pixels (255) alone.
     """
 
     fg_names: tuple[str, ...]
@@ -37,6 +39,7 @@ class Labels:
     tag_rows: int = 0
     tagged_in_masks: Mapping[str, int] = field(default_factory=dict)
     side: int = 320
+    ignored: int = 0
 
     @property
     def images(self) -> int:
@@ -99,4 +102,11 @@ def count_labels(found: Inspection, val: str = "val") -> Labels:
         tag_rows=len(rows),
         tagged_in_masks=Counter(name for i in rows if i in masked for name in set(found.tags[i])),
         side=round(median(sides)) if sides else 0,
+        ignored=sum(_is_ignored(found, i) for i in only_masked),
     )
+
+
+def _is_ignored(found: Inspection, image_id: str) -> bool:
+    pixels = found.records[image_id].pixels
+    has_ignored = pixels is not None and bool(pixels[IGNORE_INDEX])
+    return has_ignored and not found.classes_in_mask(image_id)

@@ -144,7 +144,7 @@ def make_plan(request: Request, out: Path, state: Mapping[str, Any]) -> Plan:
     if settings.weights == "imagenet":
         check_imagenet(settings.backbone)
     folds = count_folds(request, choice, labels)
-    ids = _trial_images(found, 2 * max(8, settings.batch_size))
+    count = 2 * max(8, settings.batch_size)
     changes: list[str] = []
     print(
         f"{choice.recipe}: trying {STEPS} steps of each training, for time and memory", flush=True
@@ -152,6 +152,7 @@ def make_plan(request: Request, out: Path, state: Mapping[str, Any]) -> Plan:
     while True:
         content = _recipe(request, choice, settings, val if labels.held_out else found.train)
         try:
+            ids = trial_images(found, count, content["common"]["data"]["init_args"])
             costs = try_recipe(content, out / TRIAL, ids)
             _check_memory(costs, machine)
             break
@@ -243,8 +244,12 @@ def _recipe(request: Request, choice: Choice, settings: Settings, show: str) -> 
     return make_recipe(shipped(choice.recipe), choice, settings, *own, show)
 
 
-def _trial_images(found: Inspection, count: int) -> list[str]:
-    train = found.splits[found.train]
+def trial_images(found: Inspection, count: int, data: Mapping[str, Any]) -> list[str]:
+    """Pick images of each kind of label that the recipe trains on."""
+    train, split = found.splits[found.train], data.get("train_split")
+    if split in ("tagged", "masked"):  # a mask gives tags too
+        is_tagged_split = split == "tagged"
+        train = [i for i in train if found.is_masked(i) or (is_tagged_split and i in found.tags)]
     sparse = found.sparse.images if found.sparse else frozenset[str]()
     kinds: list[list[str]] = [[], [], [], []]
     for image_id in train:

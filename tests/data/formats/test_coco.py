@@ -8,6 +8,9 @@ from pycocotools import mask as coco_masks
 from tests.data.formats.exports import coco, save_image
 from tests.each import each
 from wsss_zoo.data.formats import read_annotations
+from wsss_zoo.data.formats.coco import read
+from wsss_zoo.data.formats.image_index import ImageIndex
+from wsss_zoo.data.formats.reading import Reading
 
 SQUARE = [10, 10, 30, 10, 30, 30, 10, 30]
 INNER = [14, 14, 20, 14, 20, 20, 14, 20]
@@ -168,3 +171,36 @@ def test_results_are_refused(tmp_path):
     file.write_text(json.dumps([{"image_id": 1, "category_id": 1, "score": 0.5}]))
     with pytest.raises(ValueError, match="list of COCO results"):
         list(read_annotations(file))
+
+
+def test_ids_as_text_and_sizes_of_zero(tmp_path):
+    save_image(tmp_path / "a.jpg")
+    annotation = {"segmentation": [SQUARE], "category_id": "10", "image_id": "1", "iscrowd": "0"}
+    file = coco(tmp_path / "a.json", [annotation], categories=(("10", "dog"), ("2", "cat")))
+    content = json.loads(file.read_text())
+    content["images"][0] |= {"width": 0, "height": 0}
+    file.write_text(json.dumps(content))
+    reading = Reading(tmp_path, ImageIndex(tmp_path))
+    (image,) = read(file, reading)
+    assert [(s.kind, s.label) for s in image.shapes] == [("polygon", "dog")]
+    assert (image.height, image.width) == (40, 60)
+    assert reading.classes == ["cat", "dog"]
+
+
+def test_empty_rings_are_boxes_and_crowds_are_told(tmp_path):
+    code = {"size": [40, 60], "counts": [0, 7, 2393]}
+    annotations = [
+        {"category_id": 1, "segmentation": [[]], "bbox": [5, 6, 10, 10]},
+        {"category_id": 1, "segmentation": code, "iscrowd": 1},
+    ]
+    reading = Reading(tmp_path, ImageIndex(tmp_path))
+    (image,) = read(coco(tmp_path / "a.json", annotations), reading)
+    assert [s.kind for s in image.shapes] == ["box", "ignore"]
+    assert not reading.left_out
+    assert "a.json has 1 crowds (iscrowd 1)" in "".join(reading.notes)
+
+
+def test_rings_of_pairs(tmp_path):
+    pairs = np.reshape(SQUARE, (4, 2)).tolist()
+    (shape,) = read_shapes(tmp_path, {"segmentation": [pairs]})
+    assert shape.points[0].tolist() == pairs

@@ -205,3 +205,13 @@ def test_zip_files(tmp_path):
             list(read_annotations(bad))
     with pytest.raises(FileNotFoundError, match="does not exist"):
         list(read_annotations(tmp_path / "none.zip"))
+
+
+def test_archives_of_a_folder(tmp_path):
+    """As made by hand on a Mac: one folder around the export, resource forks beside it."""
+    file = cvat(tmp_path / "annotations.xml", [("a.jpg", "", "")])
+    with zipfile.ZipFile(tmp_path / "mac.zip", "w") as archive:
+        archive.write(file, "my export/annotations.xml")
+        archive.writestr("__MACOSX/my export/._annotations.xml", b"\0")
+    (image,) = read_annotations(tmp_path / "mac.zip")
+    assert image.place.endswith("my export/annotations.xml, image 'a.jpg'")

@@ -7,6 +7,7 @@ import pytest
 from tests.data.formats.exports import labelme, labelme_shape, png, save_image
 from tests.each import each
 from wsss_zoo.data.formats import read_annotations
+from wsss_zoo.data.formats.image_index import ImageIndex
 from wsss_zoo.files.shapes.outlines import polygon_mask
 
 SQUARE = [[10, 10], [30, 10], [30, 30], [10, 30]]
@@ -176,3 +177,42 @@ def test_unknown_keys_do_no_harm(tmp_path):
     del content["version"], content["flags"], content["imageData"]
     file.write_text(json.dumps(content))
     assert len(read_one(file).shapes) == 1
+
+
+@each(
+    ("given", "name"),
+    [
+        ("..\\y\\a.jpg", "y/a.jpg"),
+        ("../x/a.jpg", "x/a.jpg"),
+        ("old.jpg", "ann/b.jpg"),  # renamed, as its file was
+        ("D:\\y\\b.jpg", "ann/b.jpg"),
+    ],
+)
+def test_images_in_other_folders_and_renamed(tmp_path, given, name):
+    for folder in ("x", "y"):
+        save_image(tmp_path / folder / "a.jpg")
+    save_image(tmp_path / "ann" / "b.jpg")
+    labelme(tmp_path / "ann" / "b.json", [], given)
+    (image,) = read_annotations(tmp_path)
+    index = ImageIndex(tmp_path)
+    found = index.find(image.names)
+    assert found is not None
+    assert found.name == name
+
+
+def test_shapes_of_x_anylabeling(tmp_path):
+    """It writes labelme's files, with kinds of its own and boxes of four corners."""
+    shapes = [labelme_shape("cat", SQUARE, kind) for kind in ("rotation", "quadrilateral")]
+    shapes.append(labelme_shape("cat", SQUARE, "rectangle", direction=0))
+    kinds = [s.kind for s in read_one(labelme(tmp_path / "a.json", shapes)).shapes]
+    assert kinds == ["polygon", "polygon", "box"]
+
+
+def test_other_json_files_and_broken_lines_of_base64(tmp_path):
+    (tmp_path / "package.json").write_text('{"name": 1}')
+    mask = png([[1, 0], [1, 1]])
+    broken = "\n".join(mask[i : i + 20] for i in range(0, len(mask), 20))
+    shape = labelme_shape("cat", [[3, 4], [4, 5]], "mask", mask=broken)
+    labelme(tmp_path / "a.json", [shape])
+    (image,) = read_annotations(tmp_path, "labelme")
+    assert np.argwhere(image.shapes[0].mask).tolist() == [[4, 3], [5, 3], [5, 4]]

@@ -1,11 +1,17 @@
+import base64
+import io
 import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.data.formats.exports import labelstudio, result, save_image, task
 from tests.each import each
 from wsss_zoo.data.formats import read_annotations
+from wsss_zoo.data.formats.image_index import ImageIndex
+from wsss_zoo.data.formats.labelstudio import read
+from wsss_zoo.data.formats.reading import Reading
 from wsss_zoo.files.shapes.outlines import polygon_mask
 from wsss_zoo.files.shapes.run_lengths import encode_brush
 
@@ -224,3 +230,66 @@ def test_nested_json(tmp_path):
     file.write_text(json.dumps({"id": 10**400}))
     with pytest.raises(ValueError, match=r"deep\.json"):
         list(read_annotations(file, "labelstudio"))
+
+
+def test_bitmasks(tmp_path):
+    """A picture of the size of the image, black on transparent ground."""
+    rgba = np.zeros((40, 60, 4), np.uint8)
+    rgba[5:15, 5:25, 3] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(rgba).save(buffer, "PNG")
+    picture = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    value = {"imageDataURL": picture, "bitmasklabels": ["cat"]}
+    (shape,) = read_shapes(tmp_path, result("bitmasklabels", value))
+    assert (shape.kind, shape.label) == ("mask", "cat")
+    np.testing.assert_array_equal(shape.mask, rgba[..., 3] > 0)
+    with pytest.raises(ValueError, match=r"60x40 pixels \(width x height\), the image 60x41"):
+        read_shapes(tmp_path, result("bitmasklabels", value, size=(41, 60)))
+
+
+def test_regions_of_tools_that_are_not_known_leave_no_empty_image(tmp_path):
+    vertices = [{"x": 1, "y": 2}, {"x": 30, "y": 2}]
+    value = {"vertices": vertices, "closed": True, "vectorlabels": ["cat"]}
+    file = labelstudio(tmp_path / "export.json", [task([result("vectorlabels", value)])])
+    reading = Reading(tmp_path, ImageIndex(tmp_path))
+    (image,) = read(file, reading)
+    assert image.shapes == []
+    assert list(reading.left_out) == ["result of the type vectorlabels"]
+    assert reading.lost == 1
+
+
+def test_regions_that_json_min_has_twice(tmp_path):
+    size = {"original_width": 60, "original_height": 40}
+    box = {"x": 10, "y": 25, "width": 50, "height": 25, "rotation": 0, **size}
+    labels = {"tool": [box], "label": [{**box, "labels": ["cat"]}]}
+    entry = {"image": "a.jpg", "id": 1, "annotation_id": 2, **labels}
+    assert [s.label for s in read_one(tmp_path, [entry]).shapes] == ["cat"]
+    (lone,) = read_one(tmp_path, [{**entry, "label": [{**box, "x": 11, "labels": ["cat"]}]}]).shapes
+    assert lone.box == pytest.approx((6.6, 10, 36.6, 20))
+
+
+def test_results_have_the_alias_of_a_label(tmp_path):
+    (tmp_path / "label_config.xml").write_text(
+        '<View><RectangleLabels name="l" toName="i"><Label value="Big dog" alias="dog"/>'
+        '<Label value="cat"/></RectangleLabels></View>'
+    )
+    reading = Reading(tmp_path, ImageIndex(tmp_path))
+    list(read(labelstudio(tmp_path / "export.json", [task([])]), reading))
+    assert reading.classes == ["dog", "cat"]
+
+
+def test_several_images_in_a_task(tmp_path):
+    results = [
+        result("polygonlabels", {**TRIANGLE, "polygonlabels": [name]}, name, to_name=f"tag_{name}")
+        for name in ("one", "two")
+    ]
+    file = labelstudio(tmp_path / "export.json", [task(results, data={"a": "1.jpg", "b": "2.jpg"})])
+    reading = Reading(tmp_path, ImageIndex(tmp_path), key="b")
+    with pytest.raises(ValueError, match=r"results are of tag_one, tag_two.*label_config\.xml"):
+        list(read(file, reading))
+    (tmp_path / "label_config.xml").write_text(
+        '<View><Image name="tag_one" value="$a"/><Image name="tag_two" value="$b"/></View>'
+    )
+    (image,) = read(file, reading)
+    assert [shape.label for shape in image.shapes] == ["two"]
+    assert "result for tag_one" in reading.left_out

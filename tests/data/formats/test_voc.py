@@ -3,6 +3,9 @@ import pytest
 from tests.data.formats.exports import save_image, voc
 from tests.each import each
 from wsss_zoo.data.formats import read_annotations
+from wsss_zoo.data.formats.image_index import ImageIndex
+from wsss_zoo.data.formats.reading import Reading
+from wsss_zoo.data.formats.voc import read
 
 BOX = "<bndbox><xmin>{}</xmin><ymin>2</ymin><xmax>10</xmax><ymax>20</ymax></bndbox>"
 OBJECT = f"<object><name>cat</name><difficult>1</difficult>{BOX}</object>"
@@ -67,3 +70,20 @@ def test_bad_boxes(tmp_path):
             read_one(tmp_path, OBJECT.format(value))
     with pytest.raises(ValueError, match="object 1"):
         read_one(tmp_path, OBJECT.format(1).replace("xmax", "x"))
+
+
+def test_masks_beside_boxes_are_told(tmp_path):
+    voc(tmp_path / "Annotations" / "a.xml", "")
+    (tmp_path / "SegmentationClass").mkdir()
+    reading = Reading(tmp_path, ImageIndex(tmp_path))
+    list(read(tmp_path, reading))
+    assert "SegmentationClass is left out" in "".join(reading.notes)
+
+
+def test_rotated_boxes_are_counted(tmp_path):
+    box = "<robndbox><cx>9</cx><cy>9</cy><w>4</w><h>2</h><angle>0.5</angle></robndbox>"
+    file = voc(tmp_path / "a.xml", f"<object><name>cat</name>{box}</object>")
+    reading = Reading(tmp_path, ImageIndex(tmp_path))
+    (image,) = read(file, reading)
+    assert image.shapes == []
+    assert list(reading.left_out) == ["rotated box (robndbox)"]

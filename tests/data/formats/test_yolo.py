@@ -122,6 +122,8 @@ def test_bad_lines(tmp_path, line, message):
         ("names: 3", "no list of class names"),
         ("names: {a: cat}", "no list of class names"),
         ("names: [[1]]", "no list of class names"),
+        ("names: cat", "no list of class names"),
+        ("names: [cat]\nkpt_shape: [17, 3]", "YOLO pose"),
         ("names: [", "no YAML"),
         ("- 1", "no YAML"),
         ("names: !!python/object:os.system x", "no YAML"),
@@ -139,3 +141,39 @@ def test_an_image_is_needed_for_its_size(tmp_path):
     (root / "images" / "a.jpg").unlink()
     with pytest.raises(ValueError, match=r"a\.txt.*no size of image 'a'"):
         list(read_annotations(root))
+
+
+def test_the_export_of_label_studio(tmp_path):
+    root = data_set(tmp_path, {"a": "0 0 0 1 0 1 1"}, None)
+    (root / "classes.txt").write_text("cat\ndog\n")
+    (root / "notes.json").write_text('{"categories": [{"id": 0, "name": "cat"}], "info": {}}')
+    (image,) = read_annotations(root)
+    assert image.shapes[0].label == "cat"
+
+
+def test_yolo_1_1_of_cvat(tmp_path):
+    """Darknet's layout: images, labels and lists lie together; boxes only."""
+    save_image(tmp_path / "obj_train_data" / "a.jpg")
+    (tmp_path / "obj_train_data" / "a.txt").write_text("1 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "obj.names").write_text("cat\ndog\n")
+    (tmp_path / "obj.data").write_text("classes = 2\nnames = data/obj.names\n")
+    (tmp_path / "train.txt").write_text("data/obj_train_data/a.jpg\n")
+    (image,) = read_annotations(tmp_path)
+    assert [(s.kind, s.label) for s in image.shapes] == [("box", "dog")]
+
+
+def test_lists_that_begin_at_another_folder(tmp_path):
+    root = data_set(tmp_path, {"train/a": ""}, "names: {0: cat}\npath: ./\ntrain: train.txt\n")
+    (root / "train.txt").write_text("data/images/train/a.jpg\n")
+    (image,) = read_annotations(root)
+    assert image.subset == "train"
+
+
+def test_a_few_lines_that_stand_for_more_than_the_memory_holds(tmp_path):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x]"]
+    for i in range(1, 12):
+        lines.append(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]")
+    yaml = "\n".join([*lines, "names: [*a11]"])
+    with pytest.raises(ValueError, match="is no name") as caught:
+        list(read_annotations(data_set(tmp_path, {"a": ""}, yaml)))
+    assert len(str(caught.value)) < 500

@@ -110,6 +110,9 @@ def test_listed_images_without_masks_are_unlabelled(folder_root, caplog):
     listed(folder_root, train=["img 4", "img 5"])
     with pytest.raises(ValueError, match=r"none of the 2 training images .* is masked; add masks"):
         Folder(str(folder_root), **options).setup("fit")
+    (folder_root / "points.csv").write_text("image_id,class,x,y\nimg 4,plate,1,1\n")
+    with pytest.raises(ValueError, match=r"is masked; Sparse learns from .*--model Sparse"):
+        Folder(str(folder_root), **options).setup("fit")
 
 
 @each(

@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 __all__ = ["AnnotatedImage", "Format", "Shape", "read_annotations", "unpacked"]
 
 Format = Literal["labelme", "cvat", "coco", "yolo", "labelstudio", "voc"]
+# Folders that an export consists of; any other one alone in an archive only holds the export.
+_PARTS = {"images", "labels", "annotations", "Annotations", "SegmentationClass"}
 READERS: dict[str, Callable[[Path, Reading], Iterator[AnnotatedImage]]] = {
     "labelme": labelme.read,
     "cvat": cvat.read,
@@ -103,11 +105,21 @@ def unpacked(path: Path) -> Iterator[Path]:
                 _extract(archive, Path(folder), path)
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
             raise ValueError(f"{path} is damaged ({error}); export it again") from error
-        yield Path(folder)
+        yield _inner(Path(folder))
+
+
+def _inner(folder: Path) -> Path:
+    """Go into the one folder that an archive of a folder has."""
+    inside = list(folder.iterdir())
+    if len(inside) == 1 and inside[0].is_dir() and inside[0].name not in _PARTS:
+        return _inner(inside[0])
+    return folder
 
 
 def _extract(archive: zipfile.ZipFile, folder: Path, path: Path) -> None:
     entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    # What macOS packs beside each file.
+    entries = [entry for entry in entries if not entry.filename.startswith("__MACOSX/")]
     if sum(entry.file_size for entry in entries) > shutil.disk_usage(folder).free // 2:
         raise ValueError(f"{path} does not fit on the disk of {folder.parent}; unpack it elsewhere")
     for entry in entries:

@@ -73,7 +73,13 @@ def _read_content(
                     raise ValueError(
                         "it is of panoptic segmentation; give the instance annotations"
                     )
-                by_image.setdefault(item["image_id"], []).append((position, item))
+                by_image.setdefault(_identity(item["image_id"]), []).append((position, item))
+    crowds = sum(isinstance(item, Mapping) and _is_crowd(item) for item in items)
+    if crowds:
+        reading.notes[
+            f"{file.name} has {crowds} crowds (iscrowd 1): their pixels are unknown (255). CVAT "
+            "writes brushed masks as crowds; export 'CVAT for images 1.1' to keep their classes"
+        ] = None
     seen: set[Any] = set()
     folder = file.parent.relative_to(reading.base).as_posix()
     prefix = "" if folder == "." else f"{folder}/"
@@ -82,18 +88,19 @@ def _read_content(
         image: AnnotatedImage | None = None
         place = f"{file}, image {position}"
         with reading.entry(place):
-            if entry["id"] in seen:
-                raise ValueError(f"the image id {entry['id']!r} stands there twice")
-            seen.add(entry["id"])
+            identity = _identity(entry["id"])
+            if identity in seen:
+                raise ValueError(f"the image id {identity!r} stands there twice")
+            seen.add(identity)
             name = clean_name(entry["file_name"])
             place = f"{file}, image {name!r}"
             image = AnnotatedImage(prefix + name, None, None, [], place=place, subset=subset)
             image.names = (image.name, name) if prefix else (name,)
-            if entry.get("height") is None or entry.get("width") is None:
+            if not (entry.get("height") and entry.get("width")):
                 image.height, image.width = find_size(image, reading)
             else:
                 image.height, image.width = size_of(entry["height"], entry["width"])
-            for number_of, item in by_image.get(entry["id"], []):
+            for number_of, item in by_image.get(identity, []):
                 here = f"{place}, annotation {number_of}"
                 with reading.entry(here):
                     image.shapes += _shapes(item, names, image.height, image.width, here, reading)
@@ -113,12 +120,12 @@ def _categories(
     names: dict[Any, str] = {}
     parents: dict[str, set[Any]] = {}
     for category in sequence(content["categories"], "'categories'"):
-        identity, name = category["id"], class_name(category["name"])
+        identity, name = _identity(category["id"]), class_name(category["name"])
         if identity in names:
             raise ValueError(f"the category id {identity!r} stands there twice")
         names[identity] = name
         parents.setdefault(str(category.get("supercategory")), set()).add(identity)
-    used = {item.get("category_id") for item in items if isinstance(item, Mapping)}
+    used = {_identity(item.get("category_id")) for item in items if isinstance(item, Mapping)}
 
     def is_group(identity: Any) -> bool:
         return identity not in used and bool(parents.get(names[identity], set()) - {identity})
@@ -131,13 +138,23 @@ def _categories(
     return names
 
 
+def _identity(value: Any) -> Any:
+    """Make an id comparable: some tools write the same number here as a number, there as text."""
+    is_number = isinstance(value, str) and value.isdecimal() and str(int(value)) == value
+    return int(value) if is_number else value
+
+
+def _is_crowd(item: Mapping[str, Any]) -> bool:
+    return str(item.get("iscrowd")).lower() in ("1", "1.0", "true")
+
+
 def _shapes(
     item: Any, names: Mapping[Any, str], height: int, width: int, place: str, reading: Reading
 ) -> Iterator[Shape]:
-    if item["category_id"] not in names:
-        raise ValueError(f"there is no category with the id {item['category_id']!r}")
-    label = names[item["category_id"]]
-    is_crowd = bool(item.get("iscrowd") or 0)
+    category = _identity(item["category_id"])
+    if category not in names:
+        raise ValueError(f"there is no category with the id {category!r}")
+    label, is_crowd = names[category], _is_crowd(item)
     outline = item.get("segmentation")
     group = item.get("id")
     area = item.get("area")
@@ -158,7 +175,7 @@ def _shapes(
             yield from _regions("polygon", label, is_crowd, place, reading)(
                 points=part, z=z, group=group
             )
-    elif outline:
+    elif any(outline or []):
         pass  # rings that were left out, and counted
     elif item.get("bbox"):
         if is_crowd:
@@ -187,9 +204,12 @@ def _rings(outline: Any, place: str, reading: Reading) -> list[Points]:
     rings = sequence(outline, "segmentation")
     if rings and not isinstance(rings[0], list):
         rings = [rings]  # one ring without the list around it
+    rings = [ring for ring in rings if ring != []]
     kept = []
     for ring in rings:
-        if isinstance(ring, list) and len(ring) < 6:
+        if isinstance(ring, list) and isinstance(ring[0], list):
+            kept.append(points_of(ring))  # pairs x, y in place of a flat list
+        elif isinstance(ring, list) and len(ring) < 6:
             reading.leave_out(f"ring of {len(ring)} numbers", place)
         elif len(sequence(ring, "a ring")) % 2:
             raise ValueError(f"a ring has {len(ring)} numbers; x and y of its points are even")

@@ -103,7 +103,7 @@ def _of_json(file: Path) -> str | None:
         return "labelme"
     if "data" in content and "annotations" in content:
         return "labelstudio"
-    lists = (content.get(key) for key in ("images", "annotations", "categories"))
+    lists = (content.get(key) for key in ("images", "annotations"))
     return "coco" if any(isinstance(value, list) for value in lists) else None
 
 

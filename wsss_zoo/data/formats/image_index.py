@@ -15,7 +15,7 @@ from wsss_zoo.files.text import Report, id_problem, normalise, raise_problem
 #: Folders of images, which are no part of an id.
 _PLAIN = {"images", "JPEGImages"}
 # Folders of pictures that are annotations.
-_MASKS = {"SegmentationClass", "SegmentationObject"}
+_MASKS = ("SegmentationClass", "SegmentationObject")
 # What helps against a link that leads out of the folder of the annotations.
 _FOLDER_OF_IMAGES = ", or name the folder that they are in as --images"
 KeyOf = Callable[[str], str]
@@ -64,6 +64,8 @@ class ImageIndex:
     report: Report = raise_problem
     #: Names that were found by the file's name alone, though the annotations give a folder too.
     by_name_only: set[str] = field(default_factory=set)
+    #: Images that were found by the names of their annotation files, by what these name.
+    renamed: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def below(cls, base: Path, leave_out: tuple[Path, ...], report: Report) -> "ImageIndex":
@@ -87,7 +89,8 @@ class ImageIndex:
             if path.suffix.lower() not in suffixes or self.leaves_out(path):
                 continue
             name = normalise(path.relative_to(self.root).as_posix())
-            if not _MASKS.isdisjoint(name.split("/")[:-1]):
+            # Also those that labelme's converters write, such as SegmentationClassVisualization.
+            if any(folder.startswith(_MASKS) for folder in name.split("/")[:-1]):
                 continue
             image_id = id_of(name)
             problem = id_problem(image_id)

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import posixpath
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from PIL import Image
 from wsss_zoo.data.formats.annotated_image import AnnotatedImage, Crop, Shape, ellipse_crop
 from wsss_zoo.data.formats.reading import (
     Reading,
+    clean_name,
     find_size,
     last_part,
     load_json,
@@ -30,6 +32,8 @@ from wsss_zoo.files.text import read_text
 LABELS = "labels.txt"
 _VERSION = "5.7.0"  # mask shapes exist since 5.3
 _STROKES = {"line", "linestrip"}
+# The last two are of X-AnyLabeling, which writes the same files.
+_POLYGONS = {"polygon", "oriented_rectangle", "rotation", "quadrilateral"}
 
 
 def read(path: Path, reading: Reading) -> Iterator[AnnotatedImage]:
@@ -46,16 +50,20 @@ def read(path: Path, reading: Reading) -> Iterator[AnnotatedImage]:
     for image_id, file in files:
         image: AnnotatedImage | None = None
         with reading.entry(str(file)):
-            image = _read_file(file, image_id.rpartition("/")[0], reading)
+            content = mapping(load_json(file), "it")
+            if file is not path and not {"shapes", "imagePath"} & content.keys():
+                reading.notes[f"{file.name} is left out: no labelme file"] = None
+                continue
+            image = _read_content(content, file, image_id.rpartition("/")[0], reading)
         if image is not None:
             yield image
 
 
-def _read_file(file: Path, folder: str, reading: Reading) -> AnnotatedImage:
-    content = mapping(load_json(file), "it")
+def _read_content(content: Any, file: Path, folder: str, reading: Reading) -> AnnotatedImage:
     if "shapes" not in content:
         raise ValueError("it is no labelme file, as it has no 'shapes'")
-    name = last_part(content["imagePath"]) if content.get("imagePath") else f"{file.stem}"
+    given = content.get("imagePath") or file.stem
+    name = last_part(given)
     image = AnnotatedImage(
         name=f"{folder}/{name}" if folder else name,
         height=None,
@@ -64,12 +72,14 @@ def _read_file(file: Path, folder: str, reading: Reading) -> AnnotatedImage:
         place=str(file),
         embedded=content.get("imageData") or None,
     )
+    image.names = tuple(dict.fromkeys((_led_to(folder, given) or image.name, image.name)))
+    reading.find_renamed(image, f"{folder}/{file.stem}" if folder else file.stem)
     if not isinstance(image.embedded, str | None):
         raise TypeError("'imageData' is no text in base64")
     declared = content.get("imageHeight"), content.get("imageWidth")
     if None not in declared:
         image.height, image.width = size_of(*declared)
-    elif image.embedded and reading.images.find((image.name,)) is None:
+    elif image.embedded and reading.images.find(image.names) is None:
         image.height, image.width = embedded_size(image)
     else:
         image.height, image.width = find_size(image, reading)
@@ -83,11 +93,22 @@ def _read_file(file: Path, folder: str, reading: Reading) -> AnnotatedImage:
     return image
 
 
+def _led_to(folder: str, given: str) -> str | None:
+    """Path that 'imagePath' leads to from the folder of its file; None if it is none."""
+    path = posixpath.normpath(posixpath.join(folder, given.replace("\\", "/")))
+    while path.startswith("../"):  # beside the folder of the annotations; --images tells where
+        path = path.removeprefix("../")
+    try:
+        return clean_name(path)
+    except ValueError:  # an absolute path of another computer
+        return None
+
+
 def _shapes(item: Any, height: int, width: int, place: str, reading: Reading) -> Iterator[Shape]:
     kind = item.get("shape_type") or "polygon"
     label, group = item["label"], item.get("group_id")
     points = points_of(item["points"])
-    if kind in ("polygon", "oriented_rectangle"):
+    if kind in _POLYGONS:
         if len(points) < 3:
             reading.leave_out(f"polygon of {len(points)} points", place)
         else:
@@ -138,7 +159,7 @@ def embedded_size(image: AnnotatedImage) -> tuple[int, int]:
 def embedded_bytes(image: AnnotatedImage) -> bytes:
     """Decode the image file inside an annotation file."""
     try:
-        return base64.b64decode(image.embedded or "", validate=True)
+        return base64.b64decode("".join((image.embedded or "").split()), validate=True)
     except ValueError as error:
         raise ValueError(f"'imageData' is no text in base64 ({error})") from None
 

@@ -26,6 +26,7 @@ from wsss_zoo.data.formats.reading import (
     load_json,
     mapping,
     number,
+    png_mask,
     points_of,
     sequence,
     size_of,
@@ -42,7 +43,8 @@ CONFIG = "label_config.xml"
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")
 _INSIDE = 128  # alpha; the rim of a brush stroke is soft
 # Types of results with geometry, without "labels" at the end.
-_REGIONS = {"polygon", "rectangle", "ellipse", "keypoint", "brush"}
+_REGIONS = {"polygon", "rectangle", "ellipse", "keypoint", "brush", "bitmask"}
+_PNG = "data:image/png;base64,"
 # Fields of a task of JSON-MIN that hold no results.
 _TASK_FIELDS = {"annotator", "annotation_id", "created_at", "updated_at", "lead_time", "id"}
 
@@ -78,7 +80,10 @@ def _config_classes(config: Path) -> list[str]:
     for _, element in read_children(config):
         for item in element.iter():
             values = [
-                label.get("value") or "" for label in item if label.tag in ("Label", "Choice")
+                # Results have the alias, where there is one.
+                label.get("alias") or label.get("value") or ""
+                for label in item
+                if label.tag in ("Label", "Choice")
             ]
             (choices if item.tag == "Choices" else regions).extend(values)
     return [value for value in regions or choices if value]
@@ -135,8 +140,29 @@ def _read_task(task: Mapping[str, Any], place: str, reading: Reading) -> Annotat
         loose=True,
         annotated=annotated,
     )
-    _add_shapes(image, results, reading)
+    _add_shapes(image, _of_one_image(results, reading), reading)
     return image
+
+
+def _of_one_image(
+    results: Sequence[Mapping[str, Any]], reading: Reading
+) -> Sequence[Mapping[str, Any]]:
+    """Results for the image that ``--key`` names, where a task shows several."""
+    names = {r.get("to_name") for r in results if isinstance(r.get("to_name"), str)}
+    if reading.key is None or len(names) < 2:
+        return results
+    config, elements = reading.base / CONFIG, []
+    if config.is_file():
+        elements = [e for _, child in read_children(config) for e in child.iter()]
+    image = next((e.get("name") for e in elements if e.get("value") == f"${reading.key}"), None)
+    if image is None:
+        raise ValueError(
+            f"its results are of {', '.join(sorted(map(str, names)))}, and nothing says which is "
+            f"{reading.key!r}; copy the labelling interface into {CONFIG} beside the export"
+        )
+    for other in (r for r in results if r.get("to_name") not in (image, None)):
+        reading.leave_out(f"result for {other['to_name']}", reading.key, drawn=False)
+    return [r for r in results if r.get("to_name") in (image, None)]
 
 
 def _results(
@@ -159,12 +185,20 @@ def _results(
 
 
 def _min_results(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Results of JSON-MIN: they lack types and ids, and lie under the names of their controls."""
+    """Results of JSON-MIN: they lack types and ids, and lie under the names of their controls.
+
+    A region that was drawn with one control and labelled with another stands there twice.
+    """
     results: list[Mapping[str, Any]] = []
+    lists = [found for found in data.values() if isinstance(found, list)]
+    regions = [value for found in lists for value in found if isinstance(value, Mapping)]
+    labeled = [_outline(value) for value in regions if _labels(value)]
     for control, found in data.items():
         values = found if isinstance(found, list) else [found]
         for value in values:
             if isinstance(value, Mapping):
+                if not _labels(value) and _geometry(value, None) and _outline(value) in labeled:
+                    continue
                 size = {k: value[k] for k in ("original_width", "original_height") if k in value}
                 results.append({"value": value, "from_name": control, **size})
             elif isinstance(value, str) and not _is_image(value):
@@ -172,14 +206,21 @@ def _min_results(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return results
 
 
+def _outline(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: found for name, found in value.items() if not name.endswith("labels")}
+
+
 def _add_shapes(
     image: AnnotatedImage, results: Sequence[Mapping[str, Any]], reading: Reading
 ) -> None:
     labels_by_id: dict[Any, list[Any]] = {}
+    drawn: set[Any] = set()
     for result in results:
         value = result.get("value")
         if isinstance(value, Mapping) and isinstance(result.get("id"), str | int):
             labels_by_id.setdefault(result["id"], []).extend(_labels(value))
+            if _geometry(value, result.get("type")):
+                drawn.add(result["id"])
     done: set[Any] = set()
     for position, result in enumerate(results, 1):
         here = f"{image.place}, result {position}"
@@ -199,8 +240,11 @@ def _add_shapes(
                 continue
             kind = _geometry(value, result.get("type"))
             if kind is None:
-                if not _labels(value):
-                    reading.leave_out(f"result of the type {result.get('type')}", here, drawn=False)
+                # The labels of a region may stand apart from its shape.
+                labels = _labels(value)
+                if not (labels and result.get("id") in drawn):
+                    kind = result.get("type") or ", ".join(value)
+                    reading.leave_out(f"result of the type {kind}", here, drawn=bool(labels))
                 continue
             # Several results tell of one region: its shape, its labels.
             if result.get("id") is not None:
@@ -228,6 +272,8 @@ def _geometry(value: Mapping[str, Any], kind: Any) -> str | None:
         found = "polygon"
     elif "rle" in value:
         found = "brush"
+    elif _picture(value):
+        found = "bitmask"
     elif "radiusX" in value:
         found = "ellipse"
     elif "x" in value and "y" in value:
@@ -236,6 +282,13 @@ def _geometry(value: Mapping[str, Any], kind: Any) -> str | None:
         return None
     # A list of points may also be a path of another tool.
     return found if named in ("", found) or named not in _REGIONS | {"vector"} else None
+
+
+def _picture(value: Mapping[str, Any]) -> str | None:
+    """PNG of a bitmask, base64."""
+    texts = (text for text in value.values() if isinstance(text, str))
+    found = next((text for text in texts if text.startswith(_PNG)), None)
+    return None if found is None else found.removeprefix(_PNG)
 
 
 def _size(result: Mapping[str, Any], image: AnnotatedImage, reading: Reading) -> tuple[int, int]:
@@ -292,6 +345,15 @@ def _shapes(
     elif kind == "keypoint":
         point = np.array([of("x", width), of("y", height)])
         yield from reading.shape("point", label, place, points=point)
+    elif kind == "bitmask":
+        # Black on transparent ground: what is above 0 is alpha.
+        pixels = png_mask(_picture(value)).pixels
+        if pixels.shape != size:
+            raise ValueError(
+                f"its bitmask has {pixels.shape[1]}x{pixels.shape[0]} pixels (width x height), the "
+                f"image {width}x{height}"
+            )
+        yield from reading.shape("mask", label, place, crop=Crop.of(pixels), size=size)
     else:
         alpha = decode_brush(sequence(value["rle"], "'rle'"), height, width)
         yield from reading.shape("mask", label, place, crop=Crop.of(alpha >= _INSIDE), size=size)

@@ -5,6 +5,7 @@ import binascii
 import io
 import json
 import math
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ IGNORED_NAMES = frozenset({"__ignore__", "ignore", "void"})
 
 MAX_PIXELS = 1 << 28  # of an image; more would be a damaged number
 _FARTHEST = 1e7  # pixels from the corner of an image
+_shortener = reprlib.Repr()
+_shortener.maxlevel = 2
+_shortener.maxlist = _shortener.maxdict = 3
 # What wrong content raises when it is taken for right content.
 _WRONG = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, OSError)
 
@@ -91,6 +95,20 @@ class Reading:
         found = ((image_id, Path(path)) for image_id, path in listing.files.items())
         return [(i, path) for i, path in found if not self.images.leaves_out(path)]
 
+    def find_renamed(self, image: AnnotatedImage, name: str) -> None:
+        """Look for the image by the name of its annotation file, if that inside is not there.
+
+        Both may have been renamed together, in which case the name inside is the old one.
+        """
+        found = None if self.images.find(image.names) else self.images.find((name,))
+        stems = {
+            PurePosixPath(n).stem.casefold() for n in (image.name, found.name if found else "")
+        }
+        # One name in other capitals is no other name, and an error.
+        if found and len(stems) > 1:
+            self.images.renamed[f"{image.place} names {image.name!r}"] = found.name
+            image.names = (name,)
+
     def add_classes(self, names: Iterable[str]) -> None:
         """Append classes to the tool's order; those that are there already stay where they are."""
         known = set(self.classes)
@@ -125,10 +143,15 @@ def is_special(name: str) -> bool:
     return name.lower() in BACKGROUND_NAMES | IGNORED_NAMES
 
 
+def shortened(value: object) -> str:
+    """Word a value in a message: a few lines of YAML may stand for more than the memory holds."""
+    return _shortener.repr(value)
+
+
 def class_name(label: object) -> str:
     """Normalise the name of a class; TypeError if it is none."""
     if isinstance(label, bool) or not isinstance(label, str | int):
-        raise TypeError(f"label {label!r} is no name")
+        raise TypeError(f"label {shortened(label)} is no name")
     name = normalise(str(label))
     if not name.isprintable():
         raise ValueError(f"label {name!r} has characters that cannot be printed")
@@ -148,7 +171,7 @@ def load_json(path: Path) -> Any:
 def clean_name(value: object) -> str:
     """Check the path of an image as a file gives it; ValueError if it leads anywhere else."""
     if not isinstance(value, str):
-        raise TypeError(f"image name {value!r} is no text")
+        raise TypeError(f"image name {shortened(value)} is no text")
     windows = PureWindowsPath(value)
     name = normalise(value) if windows.is_absolute() else normalise(value.replace("\\", "/"))
     name = name.removeprefix("./")
@@ -161,14 +184,14 @@ def clean_name(value: object) -> str:
 def last_part(value: object) -> str:
     """Take the file name of a path of any system; ValueError if that is none."""
     if not isinstance(value, str):
-        raise TypeError(f"image name {value!r} is no text")
+        raise TypeError(f"image name {shortened(value)} is no text")
     return clean_name(PurePosixPath(value.replace("\\", "/")).name)
 
 
 def number(value: object, what: str) -> float:
     """Check a number, finite and of a size that an image can have."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise TypeError(f"{what} {value!r} is no number")
+        raise TypeError(f"{what} {shortened(value)} is no number")
     try:
         found = float(value)
     except (ValueError, OverflowError):
@@ -229,7 +252,7 @@ def png_mask(code: object) -> Crop:
     if not isinstance(code, str):
         raise TypeError("its mask is no text in base64")
     try:
-        content = base64.b64decode(code, validate=True)
+        content = base64.b64decode("".join(code.split()), validate=True)
         with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
             width, height = image.size
             size_of(height, width)

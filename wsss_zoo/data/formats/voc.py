@@ -17,6 +17,12 @@ def read(path: Path, reading: Reading) -> Iterator[AnnotatedImage]:
     Boxes are 1-based and closed: they become [xmin - 1, xmax). Objects that are ``difficult`` count
     as others do. Files that many tools write count from 0, which nothing tells: half a pixel.
     """
+    masks = path / "SegmentationClass"
+    if masks.is_dir():
+        reading.notes[
+            f"{masks.name} is left out, as the masks have no list of classes; copy them to "
+            "masks/ of a folder, or take --data VOC2012 for the data set itself"
+        ] = None
     files = [("", path)] if path.is_file() else reading.files(".xml")
     for image_id, file in files:
         image: AnnotatedImage | None = None
@@ -49,9 +55,7 @@ def _read_file(file: Path, folder: str, reading: Reading) -> AnnotatedImage:
         place=str(file),
     )
     image.names = tuple(dict.fromkeys((image.name, name)))
-    if reading.images.find(image.names) is None:
-        # Renamed together with its image: the name inside is the old one.
-        image.names = (f"{folder}/{file.stem}" if folder else file.stem,)
+    reading.find_renamed(image, f"{folder}/{file.stem}" if folder else file.stem)
     height, width = root.findtext("size/height"), root.findtext("size/width")
     if height and width and {height.strip(), width.strip()} != {"0"}:
         image.height, image.width = size_of(height, width)
@@ -75,6 +79,8 @@ def _shapes(item: ET.Element, place: str, reading: Reading) -> Iterator[Shape]:
         # Corners in any order; the smaller one counts from 1.
         (x0, x1), (y0, y1) = sorted((x0, x1)), sorted((y0, y1))
         yield from reading.shape("box", label, place, box=(x0 - 1, y0 - 1, x1, y1))
+    elif item.find("robndbox") is not None:
+        reading.leave_out("rotated box (robndbox)", place)
     else:
         yield from reading.shape("tag", label, place)
 

@@ -15,6 +15,7 @@ from wsss_zoo.data.formats.reading import (
     find_size,
     mapping,
     number,
+    shortened,
     whole,
 )
 from wsss_zoo.data.formats.segments import Labeled, bridge
@@ -26,7 +27,11 @@ from wsss_zoo.files.text import normalise, read_text
 DATA_FILES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 CLASSES = "classes.txt"
 #: Text files in such a folder that are no labels.
-_OTHER_TEXTS = {CLASSES, "notes.txt", "readme.txt", "labels.txt", "obj.names"}
+_OTHER_TEXTS = {CLASSES, "notes.txt", "readme.txt", "labels.txt"}
+#: Class names of Darknet, one a line, as CVAT's "YOLO 1.1" has them.
+_DARKNET_CLASSES = "obj.names"
+# Lists of images, which lie beside the labels in Darknet's layout.
+_LISTS = {f"{name}.txt" for name in ("train", "val", "valid", "validation", "test")}
 _MOST = 1.5  # a fraction beyond it is a number of pixels
 
 
@@ -47,6 +52,11 @@ def read(path: Path, reading: Reading) -> Iterator[AnnotatedImage]:
     file = data_file(path)
     if file is not None:
         settings = _load(file)
+        if settings.get("kpt_shape"):
+            raise ValueError(
+                f"{file} is of YOLO pose ('kpt_shape'): its lines have key points, not polygons; "
+                "export YOLO segmentation"
+            )
     names = _names(file, settings, reading)
     reading.add_classes(names)
     splits = _splits(settings, reading)
@@ -72,7 +82,10 @@ def _names(file: Path | None, settings: Mapping[str, Any], reading: Reading) -> 
     """Class names by index, from a list or a mapping in the YAML file, or from classes.txt."""
     found = settings.get("names")
     if found is None:
-        texts = sorted(reading.base.rglob(CLASSES))
+        texts = [
+            *sorted(reading.base.rglob(CLASSES)),
+            *sorted(reading.base.rglob(_DARKNET_CLASSES)),
+        ]
         texts = [t for t in texts if not t.is_symlink() and not reading.images.leaves_out(t)]
         if not texts:
             raise ValueError(
@@ -82,6 +95,8 @@ def _names(file: Path | None, settings: Mapping[str, Any], reading: Reading) -> 
         lines = map(normalise, read_text(texts[0]).split("\n"))
         found = [line for line in lines if line]
     try:
+        if isinstance(found, str):
+            raise TypeError(f"it is the text {found!r}")
         if isinstance(found, Mapping):
             by_index = {whole(key, "class index"): class_name(name) for key, name in found.items()}
             names = [by_index.get(index, "") for index in range(max(by_index, default=-1) + 1)]
@@ -102,7 +117,9 @@ def _splits(settings: Mapping[str, Any], reading: Reading) -> list[tuple[str, li
         places = settings.get(name) or []
         for place in [places] if isinstance(places, str) else places:
             if not isinstance(place, str):
-                reading.notes[f"split {name} of the YAML file is left out: {place!r}"] = None
+                reading.notes[f"split {name} of the YAML file is left out: {shortened(place)}"] = (
+                    None
+                )
                 continue
             parts = [
                 p for p in PurePosixPath(place.replace("\\", "/")).parts if p not in ("..", "/")
@@ -120,7 +137,13 @@ def _splits(settings: Mapping[str, Any], reading: Reading) -> list[tuple[str, li
 
 def _is_in(name: str, ids: Sequence[str]) -> bool:
     path = f"/{name}"
-    return any(f"/{i}" in path if i.endswith("/") else path.endswith(f"/{i}") for i in ids)
+    # Lists of images may begin at another folder than the images do.
+    return any(
+        f"/{i}" in path
+        if i.endswith("/")
+        else path.endswith(f"/{i}") or ("/" in name and f"/{i}".endswith(path))
+        for i in ids
+    )
 
 
 def _plain_id(path: str) -> str:
@@ -137,7 +160,7 @@ def _is_label(file: Path, label_id: str, reading: Reading) -> bool:
         return True
     # Labels may lie beside their images; other texts lie about.
     is_beside = reading.images.find((label_id,)) is not None
-    if not is_beside:
+    if not is_beside and file.name.lower() not in _LISTS:
         reading.notes[f"{file.name} is left out: no image of that name, not in labels/"] = None
     return is_beside
 

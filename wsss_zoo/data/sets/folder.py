@@ -275,9 +275,11 @@ class Folder(BaseDataModule):
             text = "%s: %d of %d training images are %s"
             logger.info(text, self.root, len(usable), len(ids), split)
         if not usable:
+            remedy = "add masks or tags, or take a method that needs none (wsss-zoo methods)"
+            if any(image_id in self.sparse_labels for image_id in ids):
+                remedy = "Sparse learns from their scribbles, points and boxes: --model Sparse"
             raise ValueError(
-                f"none of the {len(ids)} training images in {self.root} is {split}; add masks or "
-                "tags, or take a method that needs none (wsss-zoo methods)"
+                f"none of the {len(ids)} training images in {self.root} is {split}; {remedy}"
             )
         return usable
 

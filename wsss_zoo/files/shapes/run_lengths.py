@@ -162,10 +162,10 @@ def _as_counts(counts: Sequence[Any]) -> NDArray[np.int64]:
         runs = np.array(None)
     if runs.size == 0:
         return np.zeros(0, np.int64)
-    if any(isinstance(count, bool) for count in counts):
-        raise ValueError("the run lengths hold true or false, no whole number; export them again")
     if runs.ndim != 1 or runs.dtype.kind not in "iuf":
         raise ValueError("the run lengths are no list of numbers; export the mask again")
+    if any(isinstance(count, bool) for count in counts):
+        raise ValueError("the run lengths hold true or false, no whole number; export them again")
     if not ((runs >= 0) & (runs <= _LONGEST) & (runs == np.floor(runs))).all():
         raise ValueError(
             f"the run lengths hold {runs.min()}..{runs.max()}, of which one is negative, too large "

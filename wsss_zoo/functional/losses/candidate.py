@@ -1,7 +1,6 @@
 """Losses of what is known to be possible or absent, where the class itself is unknown."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from wsss_zoo.functional.tensors import at_least_float32, check_shapes
@@ -40,11 +39,10 @@ def candidate_cross_entropy(
         check_shapes("(N, C, H, W) and (N, H, W)", logits=logits, valid=valid)
         counted = counted & valid.bool()
     counted = counted.expand_as(logits[:, 0])
-    inside = logits.masked_fill(~possible, -torch.inf).logsumexp(1)
-    outside = logits.masked_fill(possible, -torch.inf).logsumexp(1)
-    # log(1 + e^x) of the odds against the set: never below 0 by rounding, exact near 0.
-    odds = torch.where(counted, outside - inside, -torch.inf)
-    return F.softplus(odds).sum() / counted.sum().clamp_min(1)
+    inside = logits.log_softmax(1).masked_fill(~possible, -torch.inf).logsumexp(1)
+    # Rounding may make a probability near 1 larger than 1.
+    loss = torch.where(counted, -inside.clamp_max(0), 0)
+    return loss.sum() / counted.sum().clamp_min(1)
 
 
 def absent_class_loss(logits: Tensor, image_classes: Tensor, valid: Tensor | None = None) -> Tensor:
