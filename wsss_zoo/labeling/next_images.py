@@ -130,6 +130,8 @@ def choose_next(
             check_forecast(opened, pool)
     console = Console()
     _print_notes(opened, pool, count)
+    counts = f"{len(pool.candidates)} images without {kind} and {len(pool.labeled)} with"
+    console.print(f"looking at {counts}", markup=False, highlight=False, soft_wrap=True)
     temperature = calibrate(opened, console)
     chosen = rank_pool(opened, pool, min(count, len(pool.candidates)), temperature, console)
     _write_lists(directory, chosen)
@@ -235,7 +237,9 @@ def calibrate(opened: OpenedRun, console: Console | None = None) -> float:
 def _predict(
     opened: OpenedRun, ids: Sequence[str], text: str, console: Console | None
 ) -> Iterable[Predicted]:
-    shown = ids if console is None else track(ids, text, console=console, transient=True)
+    if console is None or not console.is_terminal:
+        return predict(opened.segmenter, opened.data, ids) if ids else ()
+    shown = track(ids, text, console=console, transient=True)
     return predict(opened.segmenter, opened.data, shown) if ids else ()
 
 
@@ -245,14 +249,19 @@ def _look(
     """Draw the chosen images, and keep their masks and confidences."""
     tiles, masks = [], {}
     by_id = {image.image_id: image for image in chosen}
+    data = opened.data
+    tagged = set() if data.tags_show_masks else {*data.labels_of(list(by_id), from_masks=False)}
     for place, shown in enumerate(_predict(opened, list(by_id), "", None), 1):
         probs = scale_probs(torch.from_numpy(shown.probs), temperature)
         confidence, preds = probs.max(0)
         mask = preds.to(torch.uint8).numpy()
         masks[shown.image_id] = mask, (confidence * 255).round().to(torch.uint8).numpy()
         image = by_id[shown.image_id]
-        note = f"{place}. unsure {image.uncertainty:.2f}, need {image.need:.2f}"
-        tiles.append(Tile(shown.image_id, shown.image, mask, image.shows, note))
+        note = f"{place}. unsure {image.uncertainty:.2f}"
+        if image.image_id not in tagged:
+            note += f"; seems: {', '.join(image.shows) or 'none of the classes'}"
+        tags = image.shows if image.image_id in tagged else None
+        tiles.append(Tile(shown.image_id, shown.image, mask, tags, note=note))
     return tiles, masks
 
 

@@ -1,6 +1,7 @@
 """``wsss-zoo train``: one command from a folder to a model."""
 
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,8 @@ def train_folder(
         trained = run_plan(request, made, place, onnx=onnx)
     except StepFailedError as error:
         # The step has printed its message.
+        if error.remedy:
+            print(f"wsss-zoo train: {error.remedy}", file=sys.stderr)
         return error.code
     print(closing_lines(trained, folder))
     return 0

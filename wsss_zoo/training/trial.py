@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import math
 import os
 import shutil
 import sys
@@ -17,13 +18,13 @@ from wsss_zoo.callbacks.training.step_times import STEP_TIMES
 from wsss_zoo.data.reading.splits import write_split
 from wsss_zoo.files.atomic import read_json, write_atomic
 from wsss_zoo.pipeline.command import run_recipe
-from wsss_zoo.runs.folder import CHECKPOINT, DONE
+from wsss_zoo.runs.folder import CHECKPOINT, DONE, OUT_OF_MEMORY
+from wsss_zoo.training.out_of_memory import KILLED
 from wsss_zoo.training.recipe import PICTURES, VALIDATIONS, Content, with_steps
 
 #: Steps of each training that are tried.
 STEPS = 5
 _VAL_IMAGES = 2
-_KILLED = 128 + 9
 
 
 class OutOfMemoryError(ValueError):
@@ -73,7 +74,7 @@ def try_recipe(content: Content, folder: Path, ids: Sequence[str]) -> dict[str, 
         )
         with _output_to(log):
             code = run_recipe(path, root=folder / "steps")
-        if code >= 128 and code != _KILLED:
+        if code >= 128 and code != KILLED:
             raise KeyboardInterrupt
         if code:
             _raise_failure(folder / "steps", log, code)
@@ -104,18 +105,20 @@ def forecast(
         train_images: Images that a predict step goes over.
         val_images: Held-out images.
     """
+    devices = content["common"].get("trainer", {}).get("devices", 1)
+    ranks = devices if isinstance(devices, int) else 1
     fixed = variable = 0.0
     for name, step in content["steps"].items():
         cost = costs[name]
         fixed += cost.start
         if step["command"] != "fit":
             limit = ((step.get("data") or {}).get("init_args") or {}).get("predict_limit")
-            fixed += cost.image * min(train_images, limit or train_images)
+            fixed += cost.image * math.ceil(min(train_images, limit or train_images) / ranks)
             continue
         trainer = step["trainer"]
         batches = trainer["max_steps"] * trainer.get("accumulate_grad_batches", 1)
         variable += cost.batch * batches
-        fixed += cost.image * val_images * VALIDATIONS
+        fixed += cost.image * math.ceil(val_images / ranks) * VALIDATIONS
     return fixed, variable
 
 
@@ -201,7 +204,7 @@ def _raise_failure(steps: Path, log: Path, code: int) -> None:
     text = log.read_text(encoding="utf-8", errors="replace").splitlines()
     said = [line for line in text if line.startswith("wsss-zoo ") and ": error: " in line]
     lacked = [read_json(path).get("out_of_memory") for path in steps.glob(f"*/{STEP_TIMES}")]
-    if code == _KILLED or any(lacked):
+    if code == KILLED or any(lacked) or any(steps.glob(f"*/{OUT_OF_MEMORY}")):
         raise OutOfMemoryError("out of memory")
     reason = said[-1].partition(": error: ")[2] if said else "\n".join(text[-5:])
     raise ValueError(f"a trial of {STEPS} steps failed: {reason}; all of its output: {log}")
