@@ -1,19 +1,26 @@
 """From a folder of generated images to a segmenter, on tiny networks."""
 
+import errno
+import itertools
 import json
+import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
 import wsss_zoo
 from tests.each import each
 from wsss_zoo.cli import main
+from wsss_zoo.files import read_label
 from wsss_zoo.pipeline import command as pipeline
 from wsss_zoo.training import plan as planning
+from wsss_zoo.training import train as training
 from wsss_zoo.training.machine import Machine
 from wsss_zoo.training.trial import OutOfMemoryError, StepCost
 
@@ -72,17 +79,17 @@ def test_masks_of_all_images(shapes_folder, here, capsys):
     assert "8 training images: 8 with a mask" in printed
     assert "recipe:   masks_folder - 8 images with a mask: Supervised" in printed
     assert "expected: about" in printed
-    assert here == ["supervised", "pictures_supervised"]
+    assert here == ["supervised"]
     out = Path("runs/photos")
     assert not (out / "trial").exists()
     few_steps(out)
     here.clear()
     assert main(["train", str(folder), "--quality", "draft", *TINY]) == 0
-    assert here == ["supervised", "pictures_supervised"]
+    assert here == ["supervised"]
     printed = capsys.readouterr().out
     assert "was changed by hand: it is run as it is" in printed
     assert "supervised: " in printed.split("result:")[1]
-    assert "wsss-zoo next runs/photos/supervised" in printed
+    assert "wsss-zoo next runs/photos\n" in printed
     masks = sorted((out / "masks" / "masks").glob("*.png"))
     assert len(masks) == 10
     assert np.array(Image.open(masks[0])).max() < 7
@@ -92,6 +99,12 @@ def test_masks_of_all_images(shapes_folder, here, capsys):
     result = json.loads((out / "result.json").read_text())
     assert result["chosen"] == "supervised"
     assert result["scores"][0]["images"] == 2
+    # What to label next, of the run that was chosen.
+    (folder / "images" / "new.png").write_bytes((folder / "images/train_000000.png").read_bytes())
+    assert main(["next", str(out), "--count", "1"]) == 0
+    assert (out / "next/next.txt").read_text() == "new\n"
+    (folder / "images" / "new.png").unlink()
+    capsys.readouterr()
     # Once more: nothing is trained.
     here.clear()
     assert main(["train", str(folder), "--quality", "draft", *TINY]) == 0
@@ -104,6 +117,7 @@ def test_a_changed_folder_is_another_training(shapes_folder, no_trial, capsys):
     main(["train", str(folder), "--plan", *options])
     main(["train", str(folder), "--plan", *options])
     assert not Path("runs/photos_2").exists()
+    few_steps("runs/photos")
     next((folder / "masks").glob("*.png")).unlink()
     main(["train", str(folder), "--plan", *options])
     assert Path("runs/photos_2/recipe.yaml").is_file()
@@ -113,6 +127,16 @@ def test_a_changed_folder_is_another_training(shapes_folder, no_trial, capsys):
     Path("mine/thesis.txt").touch()
     with pytest.raises(ValueError, match="wsss-zoo train has not made it"):
         main(["train", str(folder), "--plan", *options, "--out", "mine"])
+
+
+def test_a_plan_that_nothing_followed_is_replaced(shapes_folder, no_trial, capsys):
+    folder = shapes_folder(images=4, masks=4)
+    plan_of(folder)
+    plan_of(folder, "--time", "4s")
+    assert not Path("runs/photos_2").exists()
+    assert json.loads(Path("runs/photos/plan.json").read_text())["request"]["time"] == 4
+    plan_of(folder, "--out", "runs/photos")
+    assert json.loads(Path("runs/photos/plan.json").read_text())["request"]["time"] is None
 
 
 def plan_of(folder, *more):
@@ -164,7 +188,7 @@ def test_tags_of_one_class(shapes_folder):
 def test_two_images(shapes_folder, no_trial, capsys):
     plan_of(shapes_folder(images=2, masks=2))
     printed = capsys.readouterr().out
-    assert "1 training images: 1 with a mask" in printed
+    assert "1 training image: 1 with a mask" in printed
     assert "held-out images: 1 with a mask" in printed
 
 
@@ -181,11 +205,49 @@ def test_time_that_is_too_short(shapes_folder, no_trial):
         plan_of(shapes_folder(images=4, masks=4), "--time", "1s")
 
 
-def test_time_lowers_the_steps(shapes_folder, no_trial, capsys):
-    plan_of(shapes_folder(images=4, masks=4), "--time", "4s")
+def test_the_trial_is_part_of_the_time(shapes_folder, no_trial, monkeypatch):
+    clock = itertools.count(0, 3)
+    monkeypatch.setattr(planning, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    folder = shapes_folder(images=4, masks=4)
+    plan_of(folder, "--time", "5.5s")
     content = yaml.safe_load(Path("runs/photos/recipe.yaml").read_text())
     assert 100 < content["steps"]["supervised"]["trainer"]["max_steps"] < 200
-    assert "changed:  fewer steps, to be done in 4 s" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="--time 3 s is too short"):
+        plan_of(folder, "--time", "3s")
+
+
+def test_several_gpus_are_planned(shapes_folder, no_trial, monkeypatch, capsys):
+    monkeypatch.setattr(planning, "this_machine", lambda: Machine(4, 2**34, 8, 2**35))
+    folder = shapes_folder(images=4, masks=4)
+    options = ["--backbone", "test_resnet", "--weights", "none", "--plan", "--quality", "draft"]
+    main(["train", str(folder), *options])
+    printed = capsys.readouterr().out
+    assert "batches of 2 images on each of 4 GPUs" in printed
+    assert "machine:  4 GPUs of 16 GB, 8 cores" in printed
+    trainer = yaml.safe_load(Path("runs/photos/recipe.yaml").read_text())["common"]["trainer"]
+    expected = {"accelerator": "gpu", "devices": 4, "strategy": "ddp", "precision": "bf16-mixed"}
+    assert trainer == expected
+    main(["train", str(folder), *options, "--trainer.devices", "2"])
+    assert "batches of 4 images on each of 2 GPUs" in capsys.readouterr().out
+    plan_of(folder)  # --trainer.accelerator cpu
+    assert "precision 32-true" in capsys.readouterr().out
+
+
+def test_masks_are_written_on_one_device(tmp_path, monkeypatch):
+    """More would start the command again, once for each."""
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    (tmp_path / "run/checkpoints/last.ckpt").touch()
+    called = []
+    monkeypatch.setattr(training, "_command", lambda name, function, args: called.append(args))
+    training._write_masks(tmp_path, tmp_path / "run", tmp_path, {}, "gpu")
+    assert called[0][-4:] == ["--trainer.accelerator", "gpu", "--trainer.devices", "1"]
+
+
+def test_time_lowers_the_steps(shapes_folder, no_trial, capsys):
+    plan_of(shapes_folder(images=4, masks=4), "--time", "2.5s")
+    content = yaml.safe_load(Path("runs/photos/recipe.yaml").read_text())
+    assert 100 < content["steps"]["supervised"]["trainer"]["max_steps"] < 200
+    assert "changed:  fewer steps, to be done in 2 s, this trial included" in capsys.readouterr().out
 
 
 def test_a_full_disk_is_seen_before_training(shapes_folder, no_trial, monkeypatch):
@@ -233,6 +295,71 @@ def test_weights_that_cannot_be_had(shapes_folder, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main(["train", str(folder), "--plan", *offline, "--weights", "gone.pth"])
     assert "weights file gone.pth does not exist" in capsys.readouterr().err
+
+
+def test_a_backbone_that_timm_lacks_is_refused_before_the_trial(shapes_folder, here):
+    folder = shapes_folder(images=4, masks=4)
+    with pytest.raises(ValueError, match="timm knows no backbone 'resnet5'"):
+        main(["train", str(folder), "--plan", "--weights", "none", "--backbone", "resnet5"])
+    assert here == []
+
+
+def test_a_training_without_memory_ends_with_the_setting_that_fits(
+    shapes_folder, no_trial, monkeypatch, capsys
+):
+    folder = shapes_folder(images=4, masks=4)
+
+    def lacking(self, *batch):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(wsss_zoo.Supervised, "training_step", lacking)
+
+    def call(command, recipe, step, lock):
+        try:
+            return main(command[3:])
+        except torch.OutOfMemoryError:
+            return 1
+
+    monkeypatch.setattr(pipeline, "_call", call)
+    assert main(["train", str(folder), "--quality", "draft", *TINY]) == 1
+    said = capsys.readouterr().err
+    remedy = "supervised ran out of memory: set batch_size 4 and accumulate_grad_batches 2 for"
+    assert f"wsss-zoo train: {remedy} supervised in runs/photos/recipe.yaml" in said
+
+
+@pytest.mark.slow
+def test_a_disk_that_gets_full(shapes_folder, no_trial, here, monkeypatch, capsys):
+    """Whatever file does not fit: it ends there, and the next try leaves everything whole."""
+    folder = shapes_folder(images=6, masks=6)
+    options = [str(folder), "--quality", "draft", *TINY]
+    replace = Path.replace
+
+    def run(room):
+        left = itertools.count(room, -1)
+
+        def full(self, target):
+            if next(left) <= 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+            return replace(self, target)
+
+        monkeypatch.setattr(Path, "replace", full)
+        try:
+            return main(["train", *options])
+        finally:
+            monkeypatch.setattr(Path, "replace", replace)
+
+    for room in (0, 1, 2, 4, 6, 8, 12):
+        with pytest.raises(OSError, match="No space left on device"):
+            run(room)
+        if room == 2:
+            few_steps("runs/photos")
+    assert main(["train", *options]) == 0
+    out = Path("runs/photos")
+    names = [path.stem for path in (out / "masks/masks").glob("*.png")]
+    assert [read_label(out / "masks/masks", name).shape for name in names] == [(64, 64)] * 6
+    assert json.loads((out / "masks/manifest.json").read_text())
+    assert json.loads((out / "result.json").read_text())["lines"]
+    assert not list(out.rglob("*.tmp"))
 
 
 @each("option", [["--model.lr", "1"], ["--speed", "2"], ["--data.num_workers"]])

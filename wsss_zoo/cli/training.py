@@ -38,7 +38,9 @@ from wsss_zoo.arguments.given import (
     option_key,
 )
 from wsss_zoo.arguments.help_texts import order_groups, parser_texts, title_groups
+from wsss_zoo.cli.error_advice import is_out_of_memory
 from wsss_zoo.data import BaseDataModule
+from wsss_zoo.files.atomic import write_json
 from wsss_zoo.files.images.pixels import options_from_state
 from wsss_zoo.files.outputs import check_output_folder
 from wsss_zoo.methods.base import BaseMethod, is_start_weights

@@ -29,6 +29,7 @@ from wsss_zoo.labeling.opened_run import OpenedRun, open_run
 from wsss_zoo.labeling.pool import LabelKind, Pool, find_pool
 from wsss_zoo.labeling.predictions import Predicted, predict
 from wsss_zoo.labeling.ranking import rank_images
+from wsss_zoo.labeling.specks import without_specks
 from wsss_zoo.labeling.subsets import check_options
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ def choose_next(
     OUT/cvat, ...
 
     Args:
-        run: Folder of a run of a segmenter, or its checkpoint.
+        run: Folder of a run of a segmenter, its checkpoint, or the folder of wsss-zoo train.
         count: Number of images to choose.
         kind: Labels that you are going to make: those without are ranked.
         forecast: Train the run's method on a quarter and on half of its masks, too, and forecast
@@ -118,7 +119,7 @@ def choose_next(
             )
         opened = open_run(run, root=root)
         pool = find_pool(opened, kind)
-        directory = out or opened.folder / "next"
+        directory = out or (run if run.is_dir() else opened.folder) / "next"
         check_output_folder(directory, [], [TABLE, LIST, SHEET])
         source = opened.data.source
         if to is not None and not isinstance(source, ImageFiles):
@@ -144,7 +145,8 @@ def choose_next(
         sheet.save(unfinished, "PNG")
     lines = [f"{title}: {directory / LIST}, reasons: {directory / TABLE}, {directory / SHEET}"]
     if to is not None:
-        written = _write_prelabels(directory, masks, opened, ids, to, image_url)
+        clean = {i: (without_specks(mask), sure) for i, (mask, sure) in masks.items()}
+        written = _write_prelabels(directory, clean, opened, ids, to, image_url)
         lines.append(f"pre-labels for {to}: {written}")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

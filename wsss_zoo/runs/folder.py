@@ -12,6 +12,8 @@ CONFIG = "config.yaml"
 METRICS = "metrics.csv"
 #: A pipeline's marks that it began the run as one of its steps, and finished it.
 STARTED, DONE = "started.json", "done.json"
+#: What ``wsss-zoo train`` leaves beside its runs: the candidates, and which was chosen.
+RESULT = "result.json"
 #: Set in the environment of a pipeline's steps.
 STEP = "WSSS_ZOO_STEP"
 #: A training that ran out of memory leaves it.

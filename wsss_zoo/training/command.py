@@ -72,7 +72,7 @@ def train_folder(
 
 def closing_lines(trained: Trained, folder: Path) -> str:
     """Say what was measured, where everything is, and the three commands to go on with."""
-    run, checkpoint = shlex.quote(str(trained.run)), shlex.quote(str(trained.checkpoint))
+    place, checkpoint = shlex.quote(str(trained.folder)), shlex.quote(str(trained.checkpoint))
     first, *others = trained.lines
     lines = [f"result: {first}", *(f"        {line}" for line in others)]
     lines += [
@@ -81,7 +81,7 @@ def closing_lines(trained: Trained, folder: Path) -> str:
         f"model:  {trained.checkpoint}",
         "next:",
         f"  label other images:         wsss-zoo label FOLDER --ckpt_path {checkpoint}",
-        f"  what to label next:         wsss-zoo next {run}",
+        f"  what to label next:         wsss-zoo next {place}",
         f"  after labelling, once more: wsss-zoo train {shlex.quote(str(folder))}",
     ]
     return "\n".join(lines)

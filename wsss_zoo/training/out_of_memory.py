@@ -23,16 +23,20 @@ def out_of_memory_lines(out: Path, root: Path | None = None, killed: bool = Fals
         killed: Whether the system killed the training that was under way.
     """
     root = root or out
-    steps = yaml.safe_load((out / RECIPE).read_text(encoding="utf-8"))["steps"]
+    content = yaml.safe_load((out / RECIPE).read_text(encoding="utf-8"))
+    steps = content["steps"]
     lacked = [name for name in steps if (root / name / OUT_OF_MEMORY).exists()]
     open_steps = [name for name in steps if (root / name / STARTED).exists()]
     lacked += [name for name in open_steps if killed and not (root / name / DONE).exists()]
     problem = "was killed, most often for want of memory" if killed else "ran out of memory"
-    return [f"{name} {problem}: {_remedy(name, steps[name], out)}" for name in lacked]
+    return [f"{name} {problem}: {_remedy(name, content, out)}" for name in lacked]
 
 
-def _remedy(name: str, step: Mapping[str, Any], out: Path) -> str:
-    data = (step.get("data") or {}).get("init_args") or {}
+def _remedy(name: str, content: Mapping[str, Any], out: Path) -> str:
+    step = content["steps"][name]
+    data: dict[str, Any] = {}
+    for place in (content["common"], step):
+        data |= (place.get("data") or {}).get("init_args") or {}
     batch = data.get("batch_size", 0)
     if batch > 2:
         accumulate = 2 * (step.get("trainer") or {}).get("accumulate_grad_batches", 1)

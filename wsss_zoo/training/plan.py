@@ -211,18 +211,18 @@ def count_folds(request: Request, choice: Choice, labels: Labels) -> int:
 
 
 def check_backbone(settings: Settings) -> None:
-    """Refuse to begin without the network's encoder or its weights.
+    """Refuse to begin without the network's encoder or its ImageNet weights.
 
     Raises:
-        ValueError: If there is no such encoder, the file has no weights of it, or the ImageNet
-            weights cannot be had; the message says what to do.
+        ValueError: If there is no such encoder, or its ImageNet weights cannot be had; the message
+            says what to do.
     """
     # Only now: timm takes seconds.
     from wsss_zoo.modules import Backbone
 
     backbone = settings.backbone
     if settings.weights != "imagenet":
-        Backbone(backbone, weights=settings.weights)
+        Backbone(backbone)
         return
     try:
         Backbone(backbone, weights="imagenet")
@@ -235,9 +235,7 @@ def check_backbone(settings: Settings) -> None:
         ) from error
 
 
-def _recipe(
-    request: Request, choice: Choice, settings: Settings, show: str | None
-) -> Content:
+def _recipe(request: Request, choice: Choice, settings: Settings, show: str | None) -> Content:
     def shipped(name: str) -> Content:
         path = find_recipe(f"experiments/pipelines/{name}.yaml", "pipeline")
         content: Content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -296,9 +294,7 @@ def _in_time(
 ) -> tuple[Content, float, list[str]]:
     assert request.seconds is not None
     try:
-        changed, seconds = fit_to_time(
-            content, fixed, variable, (request.seconds - extra) / rounds
-        )
+        changed, seconds = fit_to_time(content, fixed, variable, (request.seconds - extra) / rounds)
     except TooLittleTimeError as error:
         least = error.needed * rounds + extra
         less = "" if request.quality == "draft" else ", or --quality draft"

@@ -20,7 +20,7 @@ from wsss_zoo.files.durations import parse_duration
 from wsss_zoo.files.manifests import sha256_file
 from wsss_zoo.pipeline.command import run_recipe
 from wsss_zoo.report.command import write_report
-from wsss_zoo.runs.folder import CHECKPOINT, DONE
+from wsss_zoo.runs.folder import CHECKPOINT, DONE, RESULT
 from wsss_zoo.training.estimate import estimate_lines
 from wsss_zoo.training.held_out import (
     Counts,
@@ -36,7 +36,7 @@ from wsss_zoo.training.recipe import Content, only_for, with_split
 from wsss_zoo.training.request import RECIPE, Request, choose_folder, recipe_digest
 from wsss_zoo.training.settings import Quality
 
-RESULT, REPORT, MODEL = "result.json", "report.html", "model.onnx"
+REPORT, MODEL = "report.html", "model.onnx"
 
 
 class StepFailedError(RuntimeError):
