@@ -11,7 +11,6 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.each import each
 from tests.training.conftest import ShapesFolder
 from wsss_zoo import Shapes
 from wsss_zoo.pipeline.command import run_recipe
@@ -51,7 +50,7 @@ def labelled(root, kind):
 
 @pytest.mark.benchmark
 @pytest.mark.timeout(3600)
-@each("kind", list(KINDS))
+@pytest.mark.parametrize("kind", list(KINDS))
 def test_peak_memory_is_foreseen(kind, tmp_path, measured, monkeypatch):
     """Each in processes of its own, as a user runs them; largest of all steps of a recipe."""
     monkeypatch.chdir(tmp_path)

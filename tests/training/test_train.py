@@ -247,7 +247,8 @@ def test_time_lowers_the_steps(shapes_folder, no_trial, capsys):
     plan_of(shapes_folder(images=4, masks=4), "--time", "2.5s")
     content = yaml.safe_load(Path("runs/photos/recipe.yaml").read_text())
     assert 100 < content["steps"]["supervised"]["trainer"]["max_steps"] < 200
-    assert "changed:  fewer steps, to be done in 2 s, this trial included" in capsys.readouterr().out
+    said = "changed:  fewer steps, to be done in 2 s, this trial included"
+    assert said in capsys.readouterr().out
 
 
 def test_a_full_disk_is_seen_before_training(shapes_folder, no_trial, monkeypatch):
