@@ -1,7 +1,6 @@
 """The plan of a training: what was found, what was chosen and why, how long it takes."""
 
 import shutil
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -129,7 +128,6 @@ def make_plan(request: Request, out: Path, state: Mapping[str, Any]) -> Plan:
             in the trial.
         OSError: If files are missing, or the disk is too full.
     """
-    started = time.monotonic()
     found = inspect_folder(request)
     val = str(request.data.get("val_split", "val"))
     labels, machine = count_labels(found, val), this_machine().limited(request.trainer)
@@ -169,9 +167,7 @@ def make_plan(request: Request, out: Path, state: Mapping[str, Any]) -> Plan:
     labelling = _labelling(costs, content, choice, len(found.records), labels.held_out * rounds)
     seconds = rounds * (fixed + variable) + labelling
     if request.seconds is not None:
-        # The trial is part of what the user waits for.
-        extra = labelling + time.monotonic() - started
-        content, seconds, said = _in_time(content, fixed, variable, extra, request, rounds)
+        content, seconds, said = _in_time(content, fixed, variable, labelling, request, rounds)
         seconds = seconds * rounds + labelling
         changes += said
     fits = {name: step["trainer"]["max_steps"] for name, step in content["steps"].items()
@@ -300,10 +296,10 @@ def _in_time(
         less = "" if request.quality == "draft" else ", or --quality draft"
         raise ValueError(
             f"--time {duration(request.seconds)} is too short for even a few steps of each "
-            f"training, which take about {duration(least)} with the trial and the masks; give more "
+            f"training, which take about {duration(least)} with the masks; give more "
             f"time{less}"
         ) from error
-    said = [f"fewer steps, to be done in {duration(request.seconds)}, this trial included"]
+    said = [f"fewer steps, to be done in {duration(request.seconds)} from now on"]
     return changed, seconds, [] if changed is content else said
 
 
