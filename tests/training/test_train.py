@@ -54,7 +54,7 @@ def here(monkeypatch):
 def no_trial(monkeypatch):
     """Measure nothing: each step costs the same."""
 
-    def measure(content, folder, ids):
+    def measure(content, folder, *images):
         folder.parent.mkdir(parents=True, exist_ok=True)
         return {name: StepCost(1.0, 0.01, 0.01, 2**28, 0, 2**20) for name in content["steps"]}
 
@@ -246,10 +246,33 @@ def test_a_full_disk_is_seen_before_training(shapes_folder, no_trial, monkeypatc
         plan_of(shapes_folder(images=4, masks=4))
 
 
+def test_the_largest_images_are_tried(shapes_folder, monkeypatch):
+    """They need the most memory where images are whole."""
+    folder = shapes_folder(images=30, masks=30)
+    for number in (3, 4):
+        for kind in ("images", "masks"):
+            path = folder / kind / f"train_{number:06d}.png"
+            picture = Image.open(path)
+            picture.resize((96, 80), Image.Resampling.NEAREST).save(path)
+    (folder / "splits").mkdir()
+    held_out = "train_000001\ntrain_000004\ntrain_000005"
+    (folder / "splits/val.txt").write_text(held_out)
+    tried = []
+
+    def measure(content, folder, ids, held_out):
+        tried.extend([ids[0], held_out[0]])
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return {name: StepCost(1.0, 0.01, 0.01) for name in content["steps"]}
+
+    monkeypatch.setattr(planning, "try_recipe", measure)
+    plan_of(folder)
+    assert tried == ["train_000003", "train_000004"]
+
+
 def test_too_little_memory_halves_the_batch(shapes_folder, monkeypatch, capsys):
     tried = []
 
-    def measure(content, folder, ids):
+    def measure(content, folder, *images):
         size = content["steps"]["supervised"]["data"]["init_args"]["batch_size"]
         tried.append(size)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -266,7 +289,7 @@ def test_too_little_memory_halves_the_batch(shapes_folder, monkeypatch, capsys):
 
 
 def test_memory_that_nothing_fits(shapes_folder, monkeypatch):
-    def measure(content, folder, ids):
+    def measure(content, folder, *images):
         raise OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(planning, "try_recipe", measure)

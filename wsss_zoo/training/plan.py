@@ -1,7 +1,8 @@
 """The plan of a training: what was found, what was chosen and why, how long it takes."""
 
+import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,7 @@ def make_plan(request: Request, out: Path, state: Mapping[str, Any]) -> Plan:
     # Validations draw held-out images for the report.
     show = (val if folds else None) if labels.held_out else found.train
     ids = _trial_images(found, 2 * max(8, settings.batch_size))
+    held_out = largest_first([i for i in found.splits.get(val, []) if found.is_masked(i)], found)
     changes: list[str] = []
     print(
         f"{choice.recipe}: trying {STEPS} steps of each training, for time and memory", flush=True
@@ -147,7 +149,7 @@ def make_plan(request: Request, out: Path, state: Mapping[str, Any]) -> Plan:
     while True:
         content = _recipe(request, choice, settings, show)
         try:
-            costs = try_recipe(content, out / TRIAL, ids)
+            costs = try_recipe(content, out / TRIAL, ids, held_out)
             _check_memory(costs, machine)
             break
         except OutOfMemoryError as error:
@@ -250,7 +252,14 @@ def _trial_images(found: Inspection, count: int) -> list[str]:
         is_masked, is_tagged = found.is_masked(image_id), image_id in found.tags
         place = 0 if image_id in sparse else 1 if is_masked else 2 if is_tagged else 3
         kinds[place].append(image_id)
-    return pick_images(kinds, count)
+    return pick_images([largest_first(kind, found) for kind in kinds], count)
+
+
+def largest_first(ids: Sequence[str], found: Inspection) -> list[str]:
+    """Put the image with the most pixels first, which needs the most memory where it is whole."""
+    sizes = {image_id: math.prod(found.records[image_id].size or (0, 0)) for image_id in ids}
+    largest = max(ids, key=sizes.__getitem__, default=None)
+    return [] if largest is None else [largest, *(i for i in ids if i != largest)]
 
 
 def _check_memory(costs: Mapping[str, StepCost], machine: Machine) -> None:

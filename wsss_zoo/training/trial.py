@@ -52,13 +52,16 @@ class StepCost:
     disk: int = 0
 
 
-def try_recipe(content: Content, folder: Path, ids: Sequence[str]) -> dict[str, StepCost]:
+def try_recipe(
+    content: Content, folder: Path, ids: Sequence[str], held_out: Sequence[str] = ()
+) -> dict[str, StepCost]:
     """Run a few steps of each training on a few images, and measure.
 
     Args:
         content: The recipe.
         folder: Folder for the trial; it is removed in the end.
         ids: Training images to use.
+        held_out: Held-out images; the first two are validated.
 
     Raises:
         OutOfMemoryError: If a step had too little memory.
@@ -68,10 +71,12 @@ def try_recipe(content: Content, folder: Path, ids: Sequence[str]) -> dict[str, 
     log = folder.with_name(f"{folder.name}.log")
     try:
         write_split(folder / "images.txt", list(ids))
+        short = _shortened(content, folder / "images.txt")
+        if held_out:
+            write_split(folder / "held_out.txt", list(held_out[:_VAL_IMAGES]))
+            short["common"]["data"]["init_args"]["val_split"] = str(folder / "held_out.txt")
         path = folder / "trial.yaml"
-        write_atomic(
-            path, yaml.safe_dump(_shortened(content, folder / "images.txt"), sort_keys=False)
-        )
+        write_atomic(path, yaml.safe_dump(short, sort_keys=False))
         with _output_to(log):
             code = run_recipe(path, root=folder / "steps")
         if code >= 128 and code != KILLED:
