@@ -172,9 +172,7 @@ def make_plan(request: Request, out: Path, state: Mapping[str, Any]) -> Plan:
         content, seconds, said = _in_time(content, fixed, variable, labelling, request, rounds)
         seconds = seconds * rounds + labelling
         changes += said
-    fits = {name: step["trainer"]["max_steps"] for name, step in content["steps"].items()
-            if step["command"] == "fit"}  # fmt: skip
-    settings = replace(settings, steps=max(fits.values()))
+    settings = replace(settings, steps=_longest(content))
     _check_disk(out, costs, rounds, len(found.records))
     plan = Plan(
         choice,
@@ -308,8 +306,16 @@ def _in_time(
             f"training, which take about {duration(least)} with the masks; give more "
             f"time{less}"
         ) from error
-    said = [f"fewer steps, to be done in {duration(request.seconds)} from now on"]
-    return changed, seconds, [] if changed is content else said
+    if changed is content:
+        return content, seconds, []
+    fewer = f"{_longest(changed)} steps in place of {_longest(content)}"
+    return changed, seconds, [f"{fewer}, to be done in {duration(request.seconds)} from now on"]
+
+
+def _longest(content: Content) -> int:
+    """Count the steps of the longest training."""
+    fits = [step for step in content["steps"].values() if step["command"] == "fit"]
+    return max(int(step["trainer"]["max_steps"]) for step in fits)
 
 
 def _recipe_text(plan: Plan, content: Content) -> str:

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -83,7 +83,12 @@ def try_recipe(
             raise KeyboardInterrupt
         if code:
             _raise_failure(folder / "steps", log, code)
-        return {name: _cost(folder / "steps" / name) for name in content["steps"]}
+        costs = {name: _cost(folder / "steps" / name) for name in short["steps"]}
+        for name in content["steps"].keys() - costs:
+            trained = costs[content["steps"][name]["from"]]
+            image = trained.image or trained.batch
+            costs[name] = replace(trained, batch=0.0, image=image, disk=0)
+        return costs
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -167,9 +172,11 @@ def _shortened(content: Content, images: Path) -> Content:
     }
     common["data"]["init_args"] |= {"train_split": str(images), "predict_split": str(images)}
     novel = common["data"]["init_args"].get("novel_classes")
-    for name, step in short["steps"].items():
-        if not name.startswith(PICTURES):
-            step.pop("optional", None)
+    # Pictures cost what their images cost in a validation.
+    for name in [name for name in short["steps"] if name.startswith(PICTURES)]:
+        del short["steps"][name]
+    for step in short["steps"].values():
+        step.pop("optional", None)
         trainer = step.get("trainer") or {}
         if "val_check_interval" in trainer:
             batches = STEPS * trainer.get("accumulate_grad_batches", 1)
