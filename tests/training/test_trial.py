@@ -111,6 +111,16 @@ def test_a_killed_trial_lacked_memory(monkeypatch, tmp_path):
         try_recipe(CONTENT, tmp_path / "trial", ["a"])
 
 
+def test_a_training_that_says_that_memory_lacked(monkeypatch, tmp_path):
+    def run(path, *, root):
+        write_json(root / "segmenter/out_of_memory.json", {"error": "no more"})
+        return 1
+
+    monkeypatch.setattr(trial, "run_recipe", run)
+    with pytest.raises(OutOfMemoryError):
+        try_recipe(CONTENT, tmp_path / "trial", ["a"])
+
+
 def test_a_stopped_trial_stops(monkeypatch, tmp_path):
     failing(monkeypatch, 130, "")
     with pytest.raises(KeyboardInterrupt):

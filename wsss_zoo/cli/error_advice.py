@@ -65,7 +65,11 @@ def advice(error: BaseException, command: str) -> str | None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether memory of the machine or of a GPU was too small."""
+    """Tell whether memory of the machine or of a GPU was too small.
+
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("shapes differ"))
+    (True, False)
+    """
     return isinstance(error, MemoryError) or _MEMORY.search(str(error)) is not None
 
 

@@ -37,9 +37,12 @@ class Machine:
         if accelerator not in ("auto", "gpu", "cuda"):
             return replace(self, gpus=0, gpu_memory=0)
         devices = trainer.get("devices", "auto")
+        if isinstance(devices, str) and "," in devices:
+            devices = devices.split(",")
         if isinstance(devices, list):
-            return replace(self, gpus=min(self.gpus, len(devices)))
-        number = int(devices) if str(devices).isdecimal() else self.gpus
+            number = len(devices)
+        else:
+            number = int(devices) if str(devices).isdecimal() else self.gpus
         return replace(self, gpus=min(self.gpus, number))
 
     def line(self) -> str:
