@@ -270,6 +270,13 @@ def test_the_largest_images_are_tried(shapes_folder, monkeypatch):
     assert tried == ["train_000003", "train_000004"]
 
 
+def test_a_place_that_cannot_be_written(shapes_folder, here):
+    folder = shapes_folder(images=4, masks=4)
+    with pytest.raises(OSError, match=r"cannot be written: .*file; name another folder"):
+        plan_of(folder, "--out", str(folder / "classes.txt" / "out"))
+    assert here == []
+
+
 def test_too_little_memory_halves_the_batch(shapes_folder, monkeypatch, capsys):
     tried = []
 

@@ -18,6 +18,7 @@ from wsss_zoo.deploy.load import LoadedSegmenter, load
 from wsss_zoo.files.atomic import read_json, write_atomic, write_json
 from wsss_zoo.files.durations import parse_duration
 from wsss_zoo.files.manifests import sha256_file
+from wsss_zoo.files.outputs import check_output_folder
 from wsss_zoo.pipeline.command import run_recipe
 from wsss_zoo.report.command import write_report
 from wsss_zoo.runs.folder import CHECKPOINT, DONE, RESULT
@@ -163,6 +164,7 @@ def find_plan(request: Request, out: Path | None) -> tuple[Path, Plan]:
     """Make the plan of a request, or read the one that its folder has."""
     state = request.state()
     place, known = choose_folder(out, state)
+    check_output_folder(place)
     if not known:
         return place, make_plan(request, place, state)
     text = (place / RECIPE).read_text(encoding="utf-8")
