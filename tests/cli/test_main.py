@@ -479,8 +479,8 @@ def test_long_messages_are_cut(monkeypatch, capsys):
     monkeypatch.setattr(sys.modules["wsss_zoo.cli.main"], "_run", fail)
     assert main() == 1
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 7
-    assert lines[-1] == ".. (136 more lines; WSSS_ZOO_TRACEBACK=1 shows all)"
+    assert len(lines) == 11
+    assert lines[-1] == ".. (132 more lines; WSSS_ZOO_TRACEBACK=1 shows all)"
 
 
 def test_no_weights_without_a_network(monkeypatch, capsys, tmp_path):

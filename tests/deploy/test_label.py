@@ -285,6 +285,14 @@ def test_commands_of_the_page_about_labelling_tools():
     assert tools == ["labelme", "cvat", "coco", "yolo", "labelstudio"]
 
 
+def test_files_of_several_frames_are_named(photos, checkpoint, tmp_path, capsys):
+    frames = [Image.new("RGB", (20, 20), color) for color in ("red", "blue")]
+    frames[0].save(photos / "moving.gif", save_all=True, append_images=frames[1:])
+    assert label(photos, checkpoint, "--out", str(tmp_path / "out")) == 0
+    said = "images of several frames, of which the first is read: 1, first: my photos/moving.gif"
+    assert said in capsys.readouterr().err.replace(f"{tmp_path}/", "")
+
+
 def test_areas_of_the_classes(photos, checkpoint, tmp_path):
     assert label(photos, checkpoint, "--areas", "--conf_thresh", "0.4") == 0
     out = tmp_path / "my photos_masks"

@@ -154,3 +154,16 @@ def test_names_are_escaped(tmp_path, tool):
     masks = {'a&"<b>': np.ones((2, 3), np.uint8)}
     found = import_again(tmp_path, write(tmp_path, masks, tool), tool)
     assert (found / 'a&"<b>.png').exists()
+
+
+def test_predictions_that_nobody_changed_are_counted(tmp_path, capsys):
+    """They would become true masks."""
+    masks = {name: np.full((6, 5), 1, np.uint8) for name in ("a", "b")}
+    written = write(tmp_path, masks, "labelme", confidence=200)
+    corrected = json.loads((written / "b.json").read_text())
+    corrected["shapes"][0]["description"] = ""
+    (written / "b.json").write_text(json.dumps(corrected))
+    options = ["--images", str(tmp_path / "photos"), "--rest", "background"]
+    assert main(["import", str(written), str(tmp_path / "root"), *options]) == 0
+    said = f"1 of 2 files have only shapes that wsss-zoo predicted, first: {written / 'a.json'}; "
+    assert said in capsys.readouterr().out

@@ -14,8 +14,9 @@ def folder(tmp_path):
 
 @each("name", ["new.png", "new/deep/a.png", "folder/a.png", "file"])
 def test_files_that_can_be_written(folder, name):
+    before = sorted(folder.rglob("*"))
     check_output_file(folder / name)
-    assert not (folder / "new").exists()
+    assert sorted(folder.rglob("*")) == before
 
 
 @each(
@@ -59,3 +60,12 @@ def test_disks_that_are_read_only(folder, monkeypatch):
     monkeypatch.setattr("os.access", lambda path, mode: False)
     with pytest.raises(OSError, match=r"a\.png cannot be written: .* is not writable; name"):
         check_output_file(folder / "a.png")
+
+
+def test_folders_that_only_seem_to_be_writable(folder, monkeypatch):
+    def refuse(dir):
+        raise OSError(2, "No such file or directory")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(OSError, match=r"a\.png cannot be written: no file can be made in .*folder"):
+        check_output_file(folder / "folder/a.png")

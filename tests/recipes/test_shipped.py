@@ -12,6 +12,7 @@ import yaml
 
 from tests.each import each
 from tests.tiny import tiny
+from tests.training.conftest import ShapesFolder
 from wsss_zoo.cli import ZooCLI, main
 from wsss_zoo.recipes import shipped
 from wsss_zoo.recipes.shipped import find_recipe, shipped_recipes, with_shipped_configs
@@ -136,7 +137,11 @@ def installed(folder, *args):
     offline = {"HF_HUB_OFFLINE": "1", "http_proxy": "http://127.0.0.1:9", "https_proxy": ""}
     environment = {**os.environ, "PYTHONPATH": str(folder), **offline}
     command = [sys.executable, "-m", "wsss_zoo", *args]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    empty = folder.parent / "elsewhere"
+    empty.mkdir(exist_ok=True)
+    return subprocess.run(
+        command, cwd=empty, env=environment, capture_output=True, text=True, timeout=300
+    )
 
 
 def test_a_build_has_the_recipes(sources, tmp_path):
@@ -165,3 +170,10 @@ def test_a_wheel_has_the_recipes(sources, tmp_path):
     started = installed(package, "pipeline", "tags_folder", "--data.root", "nowhere")
     assert started.returncode == 1
     assert "data root nowhere does not exist" in started.stderr
+    ShapesFolder(tmp_path / "elsewhere/photos", images=4, masks=4)
+    options = ["--plan", "--weights", "none", "--backbone", "test_resnet"]
+    planned = installed(package, "train", "photos", *options)
+    assert planned.returncode == 0, planned.stderr
+    assert "recipe:   masks_folder" in planned.stdout
+    for command in ("pipeline", "next", "audit"):
+        assert installed(package, command, "--help").returncode == 0

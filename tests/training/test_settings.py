@@ -51,6 +51,26 @@ def test_settings_fit_images_and_machine(machine, quality, side, crop, batch, pr
     assert ("strategy" in settings.trainer) == (machine.gpus > 1)
 
 
+@each(
+    ("trainer", "gpus"),
+    [
+        ({}, 4),
+        ({"devices": "auto"}, 4),
+        ({"devices": -1}, 4),
+        ({"devices": 2}, 2),
+        ({"devices": 8}, 4),
+        ({"devices": [0, 3, 1]}, 3),
+        ({"devices": "1,3"}, 2),
+        ({"accelerator": "gpu"}, 4),
+        ({"accelerator": "cpu", "devices": 2}, 0),
+    ],
+)
+def test_options_of_the_trainer_limit_the_machine(trainer, gpus):
+    machine = Machine(4, 2**34, 32, 2**36).limited(trainer)
+    assert machine.gpus == gpus
+    assert bool(machine.gpu_memory) == bool(gpus)
+
+
 def test_less_memory_keeps_the_images_of_a_step_then_cuts_crops():
     settings, seen = fit_settings(LABELS, CPU, "best"), []
     while settings is not None:

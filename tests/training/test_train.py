@@ -1,19 +1,26 @@
 """From a folder of generated images to a segmenter, on tiny networks."""
 
+import errno
+import itertools
 import json
+import os
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
 import wsss_zoo
 from tests.each import each
 from wsss_zoo.cli import main
+from wsss_zoo.files import read_label
 from wsss_zoo.pipeline import command as pipeline
 from wsss_zoo.training import plan as planning
+from wsss_zoo.training import train as training
 from wsss_zoo.training.machine import Machine
 from wsss_zoo.training.trial import OutOfMemoryError, StepCost
 
@@ -48,7 +55,7 @@ def here(monkeypatch):
 def no_trial(monkeypatch):
     """Measure nothing: each step costs the same."""
 
-    def measure(content, folder, ids):
+    def measure(content, folder, *images):
         folder.parent.mkdir(parents=True, exist_ok=True)
         return {name: StepCost(1.0, 0.01, 0.01, 2**28, 0, 2**20) for name in content["steps"]}
 
@@ -72,17 +79,17 @@ def test_masks_of_all_images(shapes_folder, here, capsys):
     assert "8 training images: 8 with a mask" in printed
     assert "recipe:   masks_folder - 8 images with a mask: Supervised" in printed
     assert "expected: about" in printed
-    assert here == ["supervised", "pictures_supervised"]
+    assert here == ["supervised"]
     out = Path("runs/photos")
     assert not (out / "trial").exists()
     few_steps(out)
     here.clear()
     assert main(["train", str(folder), "--quality", "draft", *TINY]) == 0
-    assert here == ["supervised", "pictures_supervised"]
+    assert here == ["supervised"]
     printed = capsys.readouterr().out
     assert "was changed by hand: it is run as it is" in printed
     assert "supervised: " in printed.split("result:")[1]
-    assert "wsss-zoo next runs/photos/supervised" in printed
+    assert "wsss-zoo next runs/photos\n" in printed
     masks = sorted((out / "masks" / "masks").glob("*.png"))
     assert len(masks) == 10
     assert np.array(Image.open(masks[0])).max() < 7
@@ -92,6 +99,12 @@ def test_masks_of_all_images(shapes_folder, here, capsys):
     result = json.loads((out / "result.json").read_text())
     assert result["chosen"] == "supervised"
     assert result["scores"][0]["images"] == 2
+    # What to label next, of the run that was chosen.
+    (folder / "images" / "new.png").write_bytes((folder / "images/train_000000.png").read_bytes())
+    assert main(["next", str(out), "--count", "1"]) == 0
+    assert (out / "next/next.txt").read_text() == "new\n"
+    (folder / "images" / "new.png").unlink()
+    capsys.readouterr()
     # Once more: nothing is trained.
     here.clear()
     assert main(["train", str(folder), "--quality", "draft", *TINY]) == 0
@@ -104,6 +117,7 @@ def test_a_changed_folder_is_another_training(shapes_folder, no_trial, capsys):
     main(["train", str(folder), "--plan", *options])
     main(["train", str(folder), "--plan", *options])
     assert not Path("runs/photos_2").exists()
+    few_steps("runs/photos")
     next((folder / "masks").glob("*.png")).unlink()
     main(["train", str(folder), "--plan", *options])
     assert Path("runs/photos_2/recipe.yaml").is_file()
@@ -113,6 +127,16 @@ def test_a_changed_folder_is_another_training(shapes_folder, no_trial, capsys):
     Path("mine/thesis.txt").touch()
     with pytest.raises(ValueError, match="wsss-zoo train has not made it"):
         main(["train", str(folder), "--plan", *options, "--out", "mine"])
+
+
+def test_a_plan_that_nothing_followed_is_replaced(shapes_folder, no_trial, capsys):
+    folder = shapes_folder(images=4, masks=4)
+    plan_of(folder)
+    plan_of(folder, "--time", "4s")
+    assert not Path("runs/photos_2").exists()
+    assert json.loads(Path("runs/photos/plan.json").read_text())["request"]["time"] == 4
+    plan_of(folder, "--out", "runs/photos")
+    assert json.loads(Path("runs/photos/plan.json").read_text())["request"]["time"] is None
 
 
 def plan_of(folder, *more):
@@ -164,7 +188,7 @@ def test_tags_of_one_class(shapes_folder):
 def test_two_images(shapes_folder, no_trial, capsys):
     plan_of(shapes_folder(images=2, masks=2))
     printed = capsys.readouterr().out
-    assert "1 training images: 1 with a mask" in printed
+    assert "1 training image: 1 with a mask" in printed
     assert "held-out images: 1 with a mask" in printed
 
 
@@ -181,11 +205,39 @@ def test_time_that_is_too_short(shapes_folder, no_trial):
         plan_of(shapes_folder(images=4, masks=4), "--time", "1s")
 
 
+def test_several_gpus_are_planned(shapes_folder, no_trial, monkeypatch, capsys):
+    monkeypatch.setattr(planning, "this_machine", lambda: Machine(4, 2**34, 8, 2**35))
+    folder = shapes_folder(images=4, masks=4)
+    options = ["--backbone", "test_resnet", "--weights", "none", "--plan", "--quality", "draft"]
+    main(["train", str(folder), *options])
+    printed = capsys.readouterr().out
+    assert "batches of 2 images on each of 4 GPUs" in printed
+    assert "machine:  4 GPUs of 16 GB, 8 cores" in printed
+    trainer = yaml.safe_load(Path("runs/photos/recipe.yaml").read_text())["common"]["trainer"]
+    expected = {"accelerator": "gpu", "devices": 4, "strategy": "ddp", "precision": "bf16-mixed"}
+    assert trainer == expected
+    main(["train", str(folder), *options, "--trainer.devices", "2"])
+    assert "batches of 4 images on each of 2 GPUs" in capsys.readouterr().out
+    plan_of(folder)  # --trainer.accelerator cpu
+    assert "precision 32-true" in capsys.readouterr().out
+
+
+def test_masks_are_written_on_one_device(tmp_path, monkeypatch):
+    """More would start the command again, once for each."""
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    (tmp_path / "run/checkpoints/last.ckpt").touch()
+    called = []
+    monkeypatch.setattr(training, "_command", lambda name, function, args: called.append(args))
+    training._write_masks(tmp_path, tmp_path / "run", tmp_path, {}, "gpu")
+    assert called[0][-4:] == ["--trainer.accelerator", "gpu", "--trainer.devices", "1"]
+
+
 def test_time_lowers_the_steps(shapes_folder, no_trial, capsys):
-    plan_of(shapes_folder(images=4, masks=4), "--time", "4s")
+    plan_of(shapes_folder(images=4, masks=4), "--time", "2.5s")
     content = yaml.safe_load(Path("runs/photos/recipe.yaml").read_text())
     assert 100 < content["steps"]["supervised"]["trainer"]["max_steps"] < 200
-    assert "changed:  fewer steps, to be done in 4 s" in capsys.readouterr().out
+    said = r"changed:  1\d\d steps in place of 200, to be done in 2 s from now on"
+    assert re.search(said, capsys.readouterr().out)
 
 
 def test_a_full_disk_is_seen_before_training(shapes_folder, no_trial, monkeypatch):
@@ -195,10 +247,40 @@ def test_a_full_disk_is_seen_before_training(shapes_folder, no_trial, monkeypatc
         plan_of(shapes_folder(images=4, masks=4))
 
 
+def test_the_largest_images_are_tried(shapes_folder, monkeypatch):
+    """They need the most memory where images are whole."""
+    folder = shapes_folder(images=30, masks=30)
+    for number in (3, 4):
+        for kind in ("images", "masks"):
+            path = folder / kind / f"train_{number:06d}.png"
+            picture = Image.open(path)
+            picture.resize((96, 80), Image.Resampling.NEAREST).save(path)
+    (folder / "splits").mkdir()
+    held_out = "train_000001\ntrain_000004\ntrain_000005"
+    (folder / "splits/val.txt").write_text(held_out)
+    tried = []
+
+    def measure(content, folder, ids, held_out):
+        tried.extend([ids[0], held_out[0]])
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return {name: StepCost(1.0, 0.01, 0.01) for name in content["steps"]}
+
+    monkeypatch.setattr(planning, "try_recipe", measure)
+    plan_of(folder)
+    assert tried == ["train_000003", "train_000004"]
+
+
+def test_a_place_that_cannot_be_written(shapes_folder, here):
+    folder = shapes_folder(images=4, masks=4)
+    with pytest.raises(OSError, match=r"cannot be written: .*file; name another folder"):
+        plan_of(folder, "--out", str(folder / "classes.txt" / "out"))
+    assert here == []
+
+
 def test_too_little_memory_halves_the_batch(shapes_folder, monkeypatch, capsys):
     tried = []
 
-    def measure(content, folder, ids):
+    def measure(content, folder, *images):
         size = content["steps"]["supervised"]["data"]["init_args"]["batch_size"]
         tried.append(size)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -215,7 +297,7 @@ def test_too_little_memory_halves_the_batch(shapes_folder, monkeypatch, capsys):
 
 
 def test_memory_that_nothing_fits(shapes_folder, monkeypatch):
-    def measure(content, folder, ids):
+    def measure(content, folder, *images):
         raise OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(planning, "try_recipe", measure)
@@ -233,6 +315,71 @@ def test_weights_that_cannot_be_had(shapes_folder, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main(["train", str(folder), "--plan", *offline, "--weights", "gone.pth"])
     assert "weights file gone.pth does not exist" in capsys.readouterr().err
+
+
+def test_a_backbone_that_timm_lacks_is_refused_before_the_trial(shapes_folder, here):
+    folder = shapes_folder(images=4, masks=4)
+    with pytest.raises(ValueError, match="timm knows no backbone 'resnet5'"):
+        main(["train", str(folder), "--plan", "--weights", "none", "--backbone", "resnet5"])
+    assert here == []
+
+
+def test_a_training_without_memory_ends_with_the_setting_that_fits(
+    shapes_folder, no_trial, monkeypatch, capsys
+):
+    folder = shapes_folder(images=4, masks=4)
+
+    def lacking(self, *batch):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(wsss_zoo.Supervised, "training_step", lacking)
+
+    def call(command, recipe, step, lock):
+        try:
+            return main(command[3:])
+        except torch.OutOfMemoryError:
+            return 1
+
+    monkeypatch.setattr(pipeline, "_call", call)
+    assert main(["train", str(folder), "--quality", "draft", *TINY]) == 1
+    said = capsys.readouterr().err
+    remedy = "supervised ran out of memory: set batch_size 4 and accumulate_grad_batches 2 for"
+    assert f"wsss-zoo train: {remedy} supervised in runs/photos/recipe.yaml" in said
+
+
+@pytest.mark.slow
+def test_a_disk_that_gets_full(shapes_folder, no_trial, here, monkeypatch, capsys):
+    """Whatever file does not fit: it ends there, and the next try leaves everything whole."""
+    folder = shapes_folder(images=6, masks=6)
+    options = [str(folder), "--quality", "draft", *TINY]
+    replace = Path.replace
+
+    def run(room):
+        left = itertools.count(room, -1)
+
+        def full(self, target):
+            if next(left) <= 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+            return replace(self, target)
+
+        monkeypatch.setattr(Path, "replace", full)
+        try:
+            return main(["train", *options])
+        finally:
+            monkeypatch.setattr(Path, "replace", replace)
+
+    for room in (0, 1, 2, 4, 6, 8, 12):
+        with pytest.raises(OSError, match="No space left on device"):
+            run(room)
+        if room == 2:
+            few_steps("runs/photos")
+    assert main(["train", *options]) == 0
+    out = Path("runs/photos")
+    names = [path.stem for path in (out / "masks/masks").glob("*.png")]
+    assert [read_label(out / "masks/masks", name).shape for name in names] == [(64, 64)] * 6
+    assert json.loads((out / "masks/manifest.json").read_text())
+    assert json.loads((out / "result.json").read_text())["lines"]
+    assert not list(out.rglob("*.tmp"))
 
 
 @each("option", [["--model.lr", "1"], ["--speed", "2"], ["--data.num_workers"]])
@@ -334,7 +481,6 @@ def test_a_candidate_that_fails_is_left_out(shapes_folder, no_trial, monkeypatch
     path = Path("runs/photos/recipe.yaml")
     content = yaml.safe_load(path.read_text())
     content["steps"].pop("longer")
-    content["steps"].pop("pictures_longer")
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     few_steps("runs/photos", steps=1)
     assert main(["train", str(folder), *options]) == 0

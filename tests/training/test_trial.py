@@ -3,8 +3,10 @@
 import os
 
 import pytest
+import yaml
 
 from tests.each import each
+from wsss_zoo.files.atomic import write_json
 from wsss_zoo.files.durations import parse_duration
 from wsss_zoo.training import trial
 from wsss_zoo.training.trial import (
@@ -109,7 +111,35 @@ def test_a_killed_trial_lacked_memory(monkeypatch, tmp_path):
         try_recipe(CONTENT, tmp_path / "trial", ["a"])
 
 
+def test_a_training_that_says_that_memory_lacked(monkeypatch, tmp_path):
+    def run(path, *, root):
+        write_json(root / "segmenter/out_of_memory.json", {"error": "no more"})
+        return 1
+
+    monkeypatch.setattr(trial, "run_recipe", run)
+    with pytest.raises(OutOfMemoryError):
+        try_recipe(CONTENT, tmp_path / "trial", ["a"])
+
+
 def test_a_stopped_trial_stops(monkeypatch, tmp_path):
     failing(monkeypatch, 130, "")
     with pytest.raises(KeyboardInterrupt):
         try_recipe(CONTENT, tmp_path / "trial", ["a"])
+
+
+def test_pictures_are_not_tried_and_cost_what_a_validation_does(monkeypatch, tmp_path):
+    recipe = {"common": {"data": {"init_args": {}}, "trainer": {}}, "steps": {}}
+    recipe["steps"]["a"] = {"command": "fit", "trainer": {"max_steps": 9}}
+    recipe["steps"]["pictures_a"] = {"command": "predict", "from": "a"}
+    times = {"ends": {"train": [0, 1, 3, 5], "val": [5, 9, 10]}, "memory": 7}
+
+    def run(path, *, root):
+        assert list(yaml.safe_load(path.read_text())["steps"]) == ["a"]
+        write_json(root / "a/step_times.json", times)
+        write_json(root / "a/done.json", {"seconds": 30.0})
+        return 0
+
+    monkeypatch.setattr(trial, "run_recipe", run)
+    costs = try_recipe(recipe, tmp_path / "trial", ["a"])
+    assert costs["a"] == StepCost(20.0, 2, 1, 7)
+    assert costs["pictures_a"] == StepCost(20.0, 0, 1, 7)

@@ -63,7 +63,7 @@ def short_message(message: str) -> str:
     return re.sub(r"an? (<class '([\w.]+)'>|typing\.)", r"\2", text)
 
 
-def cut_message(message: str, lines: int = 6, characters: int = 1500) -> str:
+def cut_message(message: str, lines: int = 10, characters: int = 1500) -> str:
     r"""Cut a message to what a person reads, at the end of a line or word.
 
     >>> cut_message("a list:\n1\n2\n3", lines=2)

@@ -26,6 +26,10 @@ _IMAGE_MEMORY = (
     "whole images are run: set evaluation.window 513 and fewer evaluation.scales, CAM and "
     "CoAttention: fewer or smaller model.scales; set trainer.precision bf16-mixed"
 )
+_LOOP_MEMORY = (
+    "whole images are run: close other programs, or make the largest images smaller, and repeat "
+    "the command, which keeps what is finished"
+)
 _ONE_VALUE = re.compile(r"Expected more than 1 (value per channel|spatial element)")
 _LARGER = "raise data.crop_size, or data.batch_size and data.unlabeled_batch_size to at least 2"
 _SMALLER = "take a network with a smaller backbone"
@@ -52,11 +56,21 @@ def advice(error: BaseException, command: str) -> str | None:
     # Before memory: a worker that ran out of it is killed silently.
     if _WORKER.search(said):
         return f"{said.rstrip('. ')}; {_WORKER_REMEDY}"
-    if isinstance(error, MemoryError) or _MEMORY.search(str(error)):
+    if is_out_of_memory(error):
         remedies = {"fit": _TRAINING_MEMORY, "export": _SMALLER}
         remedies["label"] = f"lower --max_pixels and --tile, or {_SMALLER}"
+        remedies |= dict.fromkeys(("train", "next", "audit"), _LOOP_MEMORY)
         return f"out of memory ({said.rstrip('. ')}); {remedies.get(command, _IMAGE_MEMORY)}"
     return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory of the machine or of a GPU was too small.
+
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("shapes differ"))
+    (True, False)
+    """
+    return isinstance(error, MemoryError) or _MEMORY.search(str(error)) is not None
 
 
 def _comes_from_loader(error: BaseException) -> bool:

@@ -38,7 +38,9 @@ from wsss_zoo.arguments.given import (
     option_key,
 )
 from wsss_zoo.arguments.help_texts import order_groups, parser_texts, title_groups
+from wsss_zoo.cli.error_advice import is_out_of_memory
 from wsss_zoo.data import BaseDataModule
+from wsss_zoo.files.atomic import write_json
 from wsss_zoo.files.images.pixels import options_from_state
 from wsss_zoo.files.outputs import check_output_folder
 from wsss_zoo.methods.base import BaseMethod, is_start_weights
@@ -391,8 +393,15 @@ class ZooCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Train; checkpoints are loaded as data, never as code."""
-        with self._in_wandb():
-            self.trainer.fit(weights_only=True, **kwargs)
+        lacked = self._folder / run_folder.OUT_OF_MEMORY
+        lacked.unlink(missing_ok=True)
+        try:
+            with self._in_wandb():
+                self.trainer.fit(weights_only=True, **kwargs)
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                write_json(lacked, {"error": str(error)})
+            raise
         if not self.trainer.is_global_zero or getattr(self.trainer, "fast_dev_run", False):
             return
         if self.trainer.global_step == self._first_step:
@@ -402,7 +411,7 @@ class ZooCLI(LightningCLI):
                 self._ckpt_path,
                 self._first_step,
             )
-        elif (self._folder / run_folder.CHECKPOINT).exists():
+        elif (self._folder / run_folder.CHECKPOINT).exists() and run_folder.STEP not in os.environ:
             log.info(next_steps(self._folder, self.model.output, self.model.supervision))
 
     def validate(self, **kwargs: Any) -> None:

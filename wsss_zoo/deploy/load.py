@@ -1,6 +1,7 @@
 """``wsss_zoo.load``: a trained segmenter as a function from photographs to masks."""
 
 import io
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +18,13 @@ from wsss_zoo.deploy.tiles import FolderLabeler
 from wsss_zoo.drawing.overlay import draw_overlay
 from wsss_zoo.drawing.pictures import draw_legend, font
 from wsss_zoo.files.atomic import replacing
-from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
+from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array, is_several_frames
 from wsss_zoo.files.images.pixels import AS_STORED, PixelOptions
 from wsss_zoo.files.pseudo_labels import voc_palette
 from wsss_zoo.modules.evaluation import Evaluation
 from wsss_zoo.runs.checkpoints.segmenter import load_segmenter
+
+log = logging.getLogger(__name__)
 
 #: What a segmenter takes: a file, a picture, an array (H, W, 3) or (H, W), a tensor (3, H, W).
 Photo = str | Path | Image.Image | NDArray[Any] | Tensor
@@ -209,6 +212,8 @@ def to_rgb(image: Photo, pixels_of_files: PixelOptions = AS_STORED) -> UInt8Arra
     if isinstance(image, str | Path):
         if not Path(image).is_file():
             raise FileNotFoundError(f"{image} does not exist, or is no file; give a photograph")
+        if is_several_frames(str(image)):
+            log.warning("%s has several frames, of which the first is read", image)
         return read_any_size(str(image), pixels_of_files)
     if isinstance(image, Image.Image):
         if image.mode[0] in "IF":

@@ -14,7 +14,7 @@ from pytorch_lightning import LightningModule, Trainer
 
 from wsss_zoo.callbacks.writers.folder_masks import FolderWriter, LabelProgress
 from wsss_zoo.deploy.image_folder import GivenImages
-from wsss_zoo.files.decoding import heif_hint
+from wsss_zoo.files.decoding import SEVERAL_FRAMES, heif_hint
 
 # Lightning's advice that does not apply here.
 _QUIET = (
@@ -74,6 +74,9 @@ def predict_images(
     left_out = f"left out as no images: {_count_suffixes(data.others)}{heif_hint(data.others)}"
     parts += [left_out] if data.others else []
     progress.console.print("; ".join(parts), markup=False, highlight=False, soft_wrap=True)
+    if writer.several_frames:
+        number, first = len(writer.several_frames), writer.several_frames[0]
+        print(f"{SEVERAL_FRAMES}: {number}, first: {first}", file=sys.stderr)
     for problem in writer.problems:
         print(problem, file=sys.stderr)
     return 1 if writer.problems else 0

@@ -96,7 +96,7 @@ def _tag_line(tile: Tile) -> tuple[str, tuple[int, int, int]]:
     else:
         text = "unlabelled" if tile.mask is None else "mask, no tags"
     if tile.note:
-        text = f"{tile.note}; {text}"
+        text = tile.note if tile.tags is None else f"{tile.note}; {text}"
     if tile.warning:
         return tile.warning if tile.tags is None else f"{tile.warning}; {text}", _WRONG
     return text, _FAINT if tile.tags is None else _INK

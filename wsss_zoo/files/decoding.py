@@ -4,7 +4,7 @@ A file that is missing, empty, truncated or no image is an OSError that names it
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ EXTRA_BANDS = "images with bands that are not read; 'bands' names the three that
 SEVERAL_FRAMES = "images of several frames, of which the first is read"
 CLIPPED = "images with values outside value_range, which are clipped"
 
+_WITH_FRAMES = ("TIFF", "GIF", "PNG", "WEBP", "AVIF")
 # A photograph's soft edges are few; a fourth band that is no opacity is partial nearly everywhere.
 _MOST_PARTIAL = 0.5
 
@@ -108,7 +109,7 @@ def examine_image(path: str, options: PixelOptions = AS_STORED) -> ImageFacts:
     """
     with _naming(path), open_stored(path) as stored:
         notes = [EXTRA_BANDS] if stored.extra_bands and options.bands is None else []
-        if stored.format in ("TIFF", "GIF", "PNG", "WEBP", "AVIF") and has_frames(stored):
+        if stored.format in _WITH_FRAMES and has_frames(stored):
             notes.append(SEVERAL_FRAMES)
         if _is_plain(stored, options):
             if stored.alpha is not None or _has_transparency(stored):
@@ -129,6 +130,13 @@ def examine_image(path: str, options: PixelOptions = AS_STORED) -> ImageFacts:
             notes += _notes_of_alpha(alpha_band, stored)
         extent = (smallest, largest)
         return ImageFacts(stored.size, tuple(notes), extent, black_white, stored.kind)
+
+
+def is_several_frames(path: str) -> bool:
+    """Tell whether an image file has several frames, of which `read_rgb` reads the first."""
+    with suppress(Exception), open_stored(path) as stored:  # what is no image has none
+        return stored.format in _WITH_FRAMES and has_frames(stored)
+    return False
 
 
 def undecided_problem(facts: dict[str, ImageFacts]) -> str | None:

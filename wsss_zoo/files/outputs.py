@@ -1,6 +1,7 @@
 """Find out before the work starts that its results cannot be written."""
 
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -66,4 +67,11 @@ def _problem(path: Path, kind: str) -> str | None:
         folder = folder.parent
     if not folder.is_dir():
         return f"{folder} is a file"
-    return None if os.access(folder, os.W_OK | os.X_OK) else f"{folder} is not writable"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"{folder} is not writable"
+    try:
+        # Folders of the system, such as /proc, only seem to be writable.
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return f"no file can be made in {folder} ({error.strerror or error})"

@@ -275,7 +275,8 @@ def _pairs(
         mask = data.read_mask(image_id) if preds else None
         yield Tile(image_id, image, mask, names, str(suspect))
         if image_id in preds:
-            yield Tile(f"predicted: {image_id}", image, preds[image_id])
+            note = "by a network that has not seen it"
+            yield Tile(f"predicted: {image_id}", image, preds[image_id], note=note)
 
 
 def _draw(path: Path, tiles: Sequence[Tile], data: BaseDataModule, title: str) -> None:

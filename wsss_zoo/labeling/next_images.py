@@ -29,6 +29,7 @@ from wsss_zoo.labeling.opened_run import OpenedRun, open_run
 from wsss_zoo.labeling.pool import LabelKind, Pool, find_pool
 from wsss_zoo.labeling.predictions import Predicted, predict
 from wsss_zoo.labeling.ranking import rank_images
+from wsss_zoo.labeling.specks import without_specks
 from wsss_zoo.labeling.subsets import check_options
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ def choose_next(
     OUT/cvat, ...
 
     Args:
-        run: Folder of a run of a segmenter, or its checkpoint.
+        run: Folder of a run of a segmenter, its checkpoint, or the folder of wsss-zoo train.
         count: Number of images to choose.
         kind: Labels that you are going to make: those without are ranked.
         forecast: Train the run's method on a quarter and on half of its masks, too, and forecast
@@ -118,7 +119,7 @@ def choose_next(
             )
         opened = open_run(run, root=root)
         pool = find_pool(opened, kind)
-        directory = out or opened.folder / "next"
+        directory = out or (run if run.is_dir() else opened.folder) / "next"
         check_output_folder(directory, [], [TABLE, LIST, SHEET])
         source = opened.data.source
         if to is not None and not isinstance(source, ImageFiles):
@@ -130,6 +131,8 @@ def choose_next(
             check_forecast(opened, pool)
     console = Console()
     _print_notes(opened, pool, count)
+    counts = f"{len(pool.candidates)} images without {kind} and {len(pool.labeled)} with"
+    console.print(f"looking at {counts}", markup=False, highlight=False, soft_wrap=True)
     temperature = calibrate(opened, console)
     chosen = rank_pool(opened, pool, min(count, len(pool.candidates)), temperature, console)
     _write_lists(directory, chosen)
@@ -142,7 +145,8 @@ def choose_next(
         sheet.save(unfinished, "PNG")
     lines = [f"{title}: {directory / LIST}, reasons: {directory / TABLE}, {directory / SHEET}"]
     if to is not None:
-        written = _write_prelabels(directory, masks, opened, ids, to, image_url)
+        clean = {i: (without_specks(mask), sure) for i, (mask, sure) in masks.items()}
+        written = _write_prelabels(directory, clean, opened, ids, to, image_url)
         lines.append(f"pre-labels for {to}: {written}")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -235,7 +239,9 @@ def calibrate(opened: OpenedRun, console: Console | None = None) -> float:
 def _predict(
     opened: OpenedRun, ids: Sequence[str], text: str, console: Console | None
 ) -> Iterable[Predicted]:
-    shown = ids if console is None else track(ids, text, console=console, transient=True)
+    if console is None or not console.is_terminal:
+        return predict(opened.segmenter, opened.data, ids) if ids else ()
+    shown = track(ids, text, console=console, transient=True)
     return predict(opened.segmenter, opened.data, shown) if ids else ()
 
 
@@ -245,14 +251,19 @@ def _look(
     """Draw the chosen images, and keep their masks and confidences."""
     tiles, masks = [], {}
     by_id = {image.image_id: image for image in chosen}
+    data = opened.data
+    tagged = set() if data.tags_show_masks else {*data.labels_of(list(by_id), from_masks=False)}
     for place, shown in enumerate(_predict(opened, list(by_id), "", None), 1):
         probs = scale_probs(torch.from_numpy(shown.probs), temperature)
         confidence, preds = probs.max(0)
         mask = preds.to(torch.uint8).numpy()
         masks[shown.image_id] = mask, (confidence * 255).round().to(torch.uint8).numpy()
         image = by_id[shown.image_id]
-        note = f"{place}. unsure {image.uncertainty:.2f}, need {image.need:.2f}"
-        tiles.append(Tile(shown.image_id, shown.image, mask, image.shows, note))
+        note = f"{place}. unsure {image.uncertainty:.2f}"
+        if image.image_id not in tagged:
+            note += f"; seems: {', '.join(image.shows) or 'none of the classes'}"
+        tags = image.shows if image.image_id in tagged else None
+        tiles.append(Tile(shown.image_id, shown.image, mask, tags, note=note))
     return tiles, masks
 
 

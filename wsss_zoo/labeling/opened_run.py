@@ -11,8 +11,9 @@ from wsss_zoo.data import BaseDataModule
 from wsss_zoo.data.reading.image_files import ImageFiles
 from wsss_zoo.data.reading.splits import read_split
 from wsss_zoo.deploy.load import LoadedSegmenter, load
+from wsss_zoo.files.atomic import read_json
 from wsss_zoo.runs.data import make_data
-from wsss_zoo.runs.folder import CHECKPOINT, CONFIG
+from wsss_zoo.runs.folder import CHECKPOINT, CONFIG, RESULT
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def open_run(run: Path, *, root: str | None = None, device: str | None = None) -
     """Load the network of a run and make its data module.
 
     Args:
-        run: Folder of the run, or its checkpoint.
+        run: Folder of the run, its checkpoint, or the folder of ``wsss-zoo train``.
         root: Folder of the data set, where it is not where it was in training.
         device: For the network; a GPU by default if there is one.
 
@@ -65,10 +66,17 @@ def open_run(run: Path, *, root: str | None = None, device: str | None = None) -
 
 
 def find_run(run: Path) -> Path:
-    """Find the folder of a run, given by itself or by its checkpoint; ValueError if it is none."""
+    """Find the folder of a run; ValueError if it is none.
+
+    It is given by itself, by its checkpoint, or by the folder of ``wsss-zoo train``, whose chosen
+    run it is then.
+    """
     folder = run.parent.parent if run.is_file() else run
     if (folder / CONFIG).is_file():
         return folder
+    chosen = read_json(folder / RESULT).get("chosen")
+    if isinstance(chosen, str) and (folder / chosen / CONFIG).is_file():
+        return folder / chosen
     if not run.exists():
         raise ValueError(f"run {run} does not exist; give the folder of a training")
     if (folder / "images").is_dir():

@@ -25,7 +25,7 @@ from wsss_zoo.pipeline.linked_runs import link_finished_runs
 from wsss_zoo.pipeline.recipe import MAPS, Recipe, Step, fill, read_recipe
 from wsss_zoo.pipeline.time_left import time_left
 from wsss_zoo.recipes.shipped import find_recipe
-from wsss_zoo.runs.folder import CHECKPOINT, DONE, METRICS, STARTED
+from wsss_zoo.runs.folder import CHECKPOINT, DONE, METRICS, STARTED, STEP
 from wsss_zoo.version import __version__
 
 console = Console(highlight=False, soft_wrap=True)
@@ -217,6 +217,7 @@ def _call(command: list[str], recipe: Recipe, step: Step, lock: int) -> int:
     After such a signal the code is never 0, even if the command has come to its end.
     """
     environment = {"WANDB_RUN_GROUP": recipe.name, "WANDB_JOB_TYPE": step.name, **os.environ}
+    environment[STEP] = step.name
     # The step holds the lock too: if only this process is killed, nobody else starts the step again
     # while it still runs.
     child = subprocess.Popen(command, env=environment, pass_fds=[lock] if lock >= 0 else [])

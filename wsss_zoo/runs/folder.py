@@ -12,6 +12,12 @@ CONFIG = "config.yaml"
 METRICS = "metrics.csv"
 #: A pipeline's marks that it began the run as one of its steps, and finished it.
 STARTED, DONE = "started.json", "done.json"
+#: What ``wsss-zoo train`` leaves beside its runs: the candidates, and which was chosen.
+RESULT = "result.json"
+#: Set in the environment of a pipeline's steps.
+STEP = "WSSS_ZOO_STEP"
+#: A training that ran out of memory leaves it.
+OUT_OF_MEMORY = "out_of_memory.json"
 # Ranks that Lightning starts parse the command line again and must choose the same folder.
 _RUN_FOLDER = "WSSS_ZOO_RUN_FOLDER"
 

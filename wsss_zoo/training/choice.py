@@ -47,7 +47,10 @@ def choose_recipe(labels: Labels) -> Choice:
             "your objects below it in classes.txt"
         )
     if not labels.images:
-        raise ValueError("there are no training images; take some off the list of held-out images")
+        raise ValueError(
+            "there are no training images, because all are held out; take some off splits/val.txt "
+            "and splits/test.txt (without a list a fifth of the masks is held out)"
+        )
     if labels.ignored and not (labels.sparse or labels.tag_rows or labels.mask_classes):
         raise ValueError(
             f"none of the {labels.masked} training masks has a class besides the background, but "

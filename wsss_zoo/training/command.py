@@ -1,6 +1,7 @@
 """``wsss-zoo train``: one command from a folder to a model."""
 
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,8 @@ def train_folder(
         trained = run_plan(request, made, place, onnx=onnx)
     except StepFailedError as error:
         # The step has printed its message.
+        if error.remedy:
+            print(f"wsss-zoo train: {error.remedy}", file=sys.stderr)
         return error.code
     print(closing_lines(trained, folder))
     return 0
@@ -69,7 +72,7 @@ def train_folder(
 
 def closing_lines(trained: Trained, folder: Path) -> str:
     """Say what was measured, where everything is, and the three commands to go on with."""
-    run, checkpoint = shlex.quote(str(trained.run)), shlex.quote(str(trained.checkpoint))
+    place, checkpoint = shlex.quote(str(trained.folder)), shlex.quote(str(trained.checkpoint))
     first, *others = trained.lines
     lines = [f"result: {first}", *(f"        {line}" for line in others)]
     lines += [
@@ -78,7 +81,7 @@ def closing_lines(trained: Trained, folder: Path) -> str:
         f"model:  {trained.checkpoint}",
         "next:",
         f"  label other images:         wsss-zoo label FOLDER --ckpt_path {checkpoint}",
-        f"  what to label next:         wsss-zoo next {run}",
+        f"  what to label next:         wsss-zoo next {place}",
         f"  after labelling, once more: wsss-zoo train {shlex.quote(str(folder))}",
     ]
     return "\n".join(lines)

@@ -71,7 +71,7 @@ class Labels:
         named = ", ".join(self.fg_names)
         lines = [
             f"{len(self.fg_names)} classes besides background: {named}",
-            f"{self.images} training images: {counts or 'none'}",
+            f"{self.images} training image{'s' * (self.images != 1)}: {counts or 'none'}",
             f"held-out images: {held}",
         ]
         seen = {**Counter(self.mask_classes), **Counter(self.tag_classes)}

@@ -1,8 +1,10 @@
 """What a training runs on: GPUs, cores, memory."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,6 +26,24 @@ class Machine:
     gpu_memory: int
     cores: int
     memory: int
+
+    def limited(self, trainer: Mapping[str, Any]) -> "Machine":
+        """Return the part of it that options of Lightning's Trainer leave.
+
+        >>> Machine(4, 2**34, 8, 2**34).limited({"devices": "2"}).gpus
+        2
+        """
+        accelerator = str(trainer.get("accelerator", "auto"))
+        if accelerator not in ("auto", "gpu", "cuda"):
+            return replace(self, gpus=0, gpu_memory=0)
+        devices = trainer.get("devices", "auto")
+        if isinstance(devices, str) and "," in devices:
+            devices = devices.split(",")
+        if isinstance(devices, list):
+            number = len(devices)
+        else:
+            number = int(devices) if str(devices).isdecimal() else self.gpus
+        return replace(self, gpus=min(self.gpus, number))
 
     def line(self) -> str:
         """Say what there is."""

@@ -1,8 +1,8 @@
 """The plan of a training: what was found, what was chosen and why, how long it takes."""
 
-import hashlib
+import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from wsss_zoo.training.choice import Choice, choose_recipe
 from wsss_zoo.training.labels import Labels, count_labels
 from wsss_zoo.training.machine import Machine, this_machine
 from wsss_zoo.training.recipe import Content, make_recipe
-from wsss_zoo.training.request import PLAN, RECIPE, TRIAL, Request
+from wsss_zoo.training.request import PLAN, RECIPE, TRIAL, Request, recipe_digest
 from wsss_zoo.training.settings import Settings, fit_settings, smaller
 from wsss_zoo.training.trial import (
     STEPS,
@@ -95,11 +95,6 @@ def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
 
 
-def recipe_digest(text: str) -> str:
-    """Hash the text of a recipe, to find out whether a user changed it."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def open_data(request: Request, **more: Any) -> Folder:
     """Open the folder of a request.
 
@@ -136,24 +131,26 @@ def make_plan(request: Request, out: Path, state: Mapping[str, Any]) -> Plan:
     """
     found = inspect_folder(request)
     val = str(request.data.get("val_split", "val"))
-    labels, machine = count_labels(found, val), this_machine()
+    labels, machine = count_labels(found, val), this_machine().limited(request.trainer)
     choice = choose_recipe(labels)
     settings = fit_settings(
         labels, machine, request.quality, backbone=request.backbone, weights=request.weights
     )
-    if settings.weights == "imagenet":
-        check_imagenet(settings.backbone)
+    check_backbone(settings)
     folds = count_folds(request, choice, labels)
     count = 2 * max(8, settings.batch_size)
+    # Validations draw held-out images for the report.
+    show = (val if folds else None) if labels.held_out else found.train
+    held_out = largest_first([i for i in found.splits.get(val, []) if found.is_masked(i)], found)
     changes: list[str] = []
     print(
         f"{choice.recipe}: trying {STEPS} steps of each training, for time and memory", flush=True
     )
     while True:
-        content = _recipe(request, choice, settings, val if labels.held_out else found.train)
+        content = _recipe(request, choice, settings, show)
         try:
             ids = trial_images(found, count, content["common"]["data"]["init_args"])
-            costs = try_recipe(content, out / TRIAL, ids)
+            costs = try_recipe(content, out / TRIAL, ids, held_out)
             _check_memory(costs, machine)
             break
         except OutOfMemoryError as error:
@@ -173,13 +170,10 @@ def make_plan(request: Request, out: Path, state: Mapping[str, Any]) -> Plan:
     labelling = _labelling(costs, content, choice, len(found.records), labels.held_out * rounds)
     seconds = rounds * (fixed + variable) + labelling
     if request.seconds is not None:
-        budget = (request.seconds - labelling) / rounds
-        content, seconds, said = _in_time(content, fixed, variable, budget, request, rounds)
+        content, seconds, said = _in_time(content, fixed, variable, labelling, request, rounds)
         seconds = seconds * rounds + labelling
         changes += said
-    fits = {name: step["trainer"]["max_steps"] for name, step in content["steps"].items()
-            if step["command"] == "fit"}  # fmt: skip
-    settings = replace(settings, steps=max(fits.values()))
+    settings = replace(settings, steps=_longest(content))
     _check_disk(out, costs, rounds, len(found.records))
     plan = Plan(
         choice,
@@ -213,15 +207,20 @@ def count_folds(request: Request, choice: Choice, labels: Labels) -> int:
     return min(_FOLDS[request.quality], masks)
 
 
-def check_imagenet(backbone: str) -> None:
-    """Refuse to begin without the ImageNet weights of a backbone.
+def check_backbone(settings: Settings) -> None:
+    """Refuse to begin without the network's encoder or its ImageNet weights.
 
     Raises:
-        ValueError: If they cannot be had; the message says what to do.
+        ValueError: If there is no such encoder, or its ImageNet weights cannot be had; the message
+            says what to do.
     """
     # Only now: timm takes seconds.
     from wsss_zoo.modules import Backbone
 
+    backbone = settings.backbone
+    if settings.weights != "imagenet":
+        Backbone(backbone)
+        return
     try:
         Backbone(backbone, weights="imagenet")
     except (RuntimeError, OSError) as error:
@@ -233,7 +232,7 @@ def check_imagenet(backbone: str) -> None:
         ) from error
 
 
-def _recipe(request: Request, choice: Choice, settings: Settings, show: str) -> Content:
+def _recipe(request: Request, choice: Choice, settings: Settings, show: str | None) -> Content:
     def shipped(name: str) -> Content:
         path = find_recipe(f"experiments/pipelines/{name}.yaml", "pipeline")
         content: Content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -256,7 +255,14 @@ def trial_images(found: Inspection, count: int, data: Mapping[str, Any]) -> list
         is_masked, is_tagged = found.is_masked(image_id), image_id in found.tags
         place = 0 if image_id in sparse else 1 if is_masked else 2 if is_tagged else 3
         kinds[place].append(image_id)
-    return pick_images(kinds, count)
+    return pick_images([largest_first(kind, found) for kind in kinds], count)
+
+
+def largest_first(ids: Sequence[str], found: Inspection) -> list[str]:
+    """Put the image with the most pixels first, which needs the most memory where it is whole."""
+    sizes = {image_id: math.prod(found.records[image_id].size or (0, 0)) for image_id in ids}
+    largest = max(ids, key=sizes.__getitem__, default=None)
+    return [] if largest is None else [largest, *(i for i in ids if i != largest)]
 
 
 def _check_memory(costs: Mapping[str, StepCost], machine: Machine) -> None:
@@ -292,20 +298,29 @@ def _labelling(
 
 
 def _in_time(
-    content: Content, fixed: float, variable: float, budget: float, request: Request, rounds: int
+    content: Content, fixed: float, variable: float, extra: float, request: Request, rounds: int
 ) -> tuple[Content, float, list[str]]:
     assert request.seconds is not None
     try:
-        changed, seconds = fit_to_time(content, fixed, variable, budget)
+        changed, seconds = fit_to_time(content, fixed, variable, (request.seconds - extra) / rounds)
     except TooLittleTimeError as error:
-        least = error.needed * rounds + (request.seconds - budget * rounds)
+        least = error.needed * rounds + extra
         less = "" if request.quality == "draft" else ", or --quality draft"
         raise ValueError(
             f"--time {duration(request.seconds)} is too short for even a few steps of each "
-            f"training, which take about {duration(least)}; give more time{less}"
+            f"training, which take about {duration(least)} with the masks; give more "
+            f"time{less}"
         ) from error
-    said = [] if changed is content else [f"fewer steps, to be done in {duration(request.seconds)}"]
-    return changed, seconds, said
+    if changed is content:
+        return content, seconds, []
+    fewer = f"{_longest(changed)} steps in place of {_longest(content)}"
+    return changed, seconds, [f"{fewer}, to be done in {duration(request.seconds)} from now on"]
+
+
+def _longest(content: Content) -> int:
+    """Count the steps of the longest training."""
+    fits = [step for step in content["steps"].values() if step["command"] == "fit"]
+    return max(int(step["trainer"]["max_steps"]) for step in fits)
 
 
 def _recipe_text(plan: Plan, content: Content) -> str:

@@ -24,7 +24,7 @@ def make_recipe(
     data: Mapping[str, Any],
     trainer: Mapping[str, Any],
     supervised: Content,
-    show: str = "val",
+    show: str | None = "val",
 ) -> Content:
     """Fill in a shipped recipe: the steps that the candidates need, with the settings.
 
@@ -35,7 +35,7 @@ def make_recipe(
         data: Options of the data set, root included.
         trainer: More options of the trainer, of the user.
         supervised: The step that trains on masks alone, for a recipe without it.
-        show: Split of the images that the report shows.
+        show: Split of the images that each candidate predicts for the report; None for none.
     """
     steps: Content = copy.deepcopy(dict(shipped["steps"]))
     if "supervised" in choice.candidates and "supervised" not in steps:
@@ -63,7 +63,7 @@ def make_recipe(
         _set_fit(step, choice, settings, count)
         if choice.own_masks and name != "cam":
             _group(step, "data")["labeled_split"] = "masked"
-    for name in choice.candidates:
+    for name in choice.candidates if show else ():
         shown = {"predict_split": show, "predict_limit": _PICTURES}
         steps[f"{PICTURES}{name}"] = {
             "command": "predict",

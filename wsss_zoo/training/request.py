@@ -78,7 +78,7 @@ def choose_folder(out: Path | None, state: Mapping[str, Any]) -> tuple[Path, dic
 
     Args:
         out: The user's choice; None for the first of ``runs/NAME``, ``runs/NAME_2``, .. that is
-            free or holds the same request.
+            free or holds the same request, or only the plan of another.
         state: See `Request.state`.
 
     Returns:
@@ -88,7 +88,7 @@ def choose_folder(out: Path | None, state: Mapping[str, Any]) -> tuple[Path, dic
         ValueError: If ``out`` holds something else.
     """
     if out is not None:
-        known = read_json(out / PLAN)
+        known = _known(out, state)
         if known and known.get("request") != state:
             changed = [key for key, value in state.items() if known["request"].get(key) != value]
             raise ValueError(
@@ -102,14 +102,31 @@ def choose_folder(out: Path | None, state: Mapping[str, Any]) -> tuple[Path, dic
     number = 1
     while True:
         place = Path("runs", name if number == 1 else f"{name}_{number}")
-        known = read_json(place / PLAN)
+        known = _known(place, state)
         if known.get("request") == state or (not known and _is_free(place)):
             return place, known
         number += 1
 
 
-def _is_free(place: Path) -> bool:
+def recipe_digest(text: str) -> str:
+    """Hash the text of a recipe, to find out whether a user changed it."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _known(place: Path, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the plan of a folder; {} for one of another request that nothing followed."""
+    known = read_json(place / PLAN)
+    if known and known.get("request") != state and _is_free(place, PLAN):
+        text = (place / RECIPE).read_text(encoding="utf-8") if (place / RECIPE).is_file() else ""
+        if not text or recipe_digest(text) == known.get("recipe_sha256"):
+            (place / PLAN).unlink()
+            return {}
+    return known
+
+
+def _is_free(place: Path, *more: str) -> bool:
     """Tell whether there is nothing, or only what a plan that failed has left."""
     if not place.exists():
         return True
-    return place.is_dir() and {path.name for path in place.iterdir()} <= {*_OF_PLANS, RECIPE}
+    ours = {*_OF_PLANS, RECIPE, *more}
+    return place.is_dir() and {path.name for path in place.iterdir()} <= ours

@@ -119,5 +119,15 @@ def smaller(settings: Settings) -> Settings | None:
     if settings.batch_size > 2:
         half = settings.batch_size // 2
         return replace(settings, batch_size=half, accumulate=settings.accumulate * 2)
-    crop = settings.crop_size * 3 // 4 // _CROP_UNIT * _CROP_UNIT
-    return replace(settings, crop_size=crop) if crop >= _LEAST_CROP else None
+    crop = smaller_crop(settings.crop_size)
+    return replace(settings, crop_size=crop) if crop else None
+
+
+def smaller_crop(crop: int) -> int | None:
+    """Choose the next smaller side of crops, pixels; None if there is none.
+
+    >>> smaller_crop(160), smaller_crop(64)
+    (96, None)
+    """
+    less = crop * 3 // 4 // _CROP_UNIT * _CROP_UNIT
+    return less if less >= _LEAST_CROP else None

@@ -18,9 +18,10 @@ from wsss_zoo.deploy.load import LoadedSegmenter, load
 from wsss_zoo.files.atomic import read_json, write_atomic, write_json
 from wsss_zoo.files.durations import parse_duration
 from wsss_zoo.files.manifests import sha256_file
+from wsss_zoo.files.outputs import check_output_folder
 from wsss_zoo.pipeline.command import run_recipe
 from wsss_zoo.report.command import write_report
-from wsss_zoo.runs.folder import CHECKPOINT, DONE
+from wsss_zoo.runs.folder import CHECKPOINT, DONE, RESULT
 from wsss_zoo.training.estimate import estimate_lines
 from wsss_zoo.training.held_out import (
     Counts,
@@ -30,20 +31,22 @@ from wsss_zoo.training.held_out import (
     count_confusions,
     make_folds,
 )
-from wsss_zoo.training.plan import Plan, make_plan, open_data, plan_from, recipe_digest
+from wsss_zoo.training.out_of_memory import KILLED, out_of_memory_lines
+from wsss_zoo.training.plan import Plan, make_plan, open_data, plan_from
 from wsss_zoo.training.recipe import Content, only_for, with_split
-from wsss_zoo.training.request import RECIPE, Request, choose_folder
+from wsss_zoo.training.request import RECIPE, Request, choose_folder, recipe_digest
 from wsss_zoo.training.settings import Quality
 
-RESULT, REPORT, MODEL = "result.json", "report.html", "model.onnx"
+REPORT, MODEL = "report.html", "model.onnx"
 
 
 class StepFailedError(RuntimeError):
     """A step of the recipe failed; it has said why. ``code`` is its exit code."""
 
-    def __init__(self, code: int) -> None:
-        super().__init__(f"a step of the recipe failed with exit code {code}; its message is above")
-        self.code = code
+    def __init__(self, code: int, remedy: str = "") -> None:
+        said = f"a step of the recipe failed with exit code {code}; its message is above"
+        super().__init__(f"{said}; {remedy}" if remedy else said)
+        self.code, self.remedy = code, remedy
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,7 @@ def find_plan(request: Request, out: Path | None) -> tuple[Path, Plan]:
     """Make the plan of a request, or read the one that its folder has."""
     state = request.state()
     place, known = choose_folder(out, state)
+    check_output_folder(place)
     if not known:
         return place, make_plan(request, place, state)
     text = (place / RECIPE).read_text(encoding="utf-8")
@@ -192,13 +196,15 @@ def run_plan(request: Request, plan: Plan, out: Path, *, onnx: bool = False) -> 
         path, last = out / "final.yaml", only_for(final, [chosen])
         last["steps"][chosen].pop("optional", None)
         write_atomic(path, yaml.safe_dump(last, sort_keys=False))
-        _run(path, out)
+        _run(path, out, out)
     run = out / chosen
     result = {"chosen": chosen, "scores": [asdict(score) for score in scores]}
-    _write_masks(data.root / "images", run, out, result)
+    accelerator = str((content["common"].get("trainer") or {}).get("accelerator", "auto"))
+    _write_masks(data.root / "images", run, out, result, accelerator)
     lines = _result_lines(scores, chosen, plan.folds if final else 0)
     known = [score.name for score in scores] or finished
     lines += [f"{name} failed, see above: left out" for name in candidates if name not in known]
+    lines += out_of_memory_lines(out)
     if not scores:
         lines += estimate_lines(data, out / "masks" / "masks")
     if onnx:
@@ -209,19 +215,23 @@ def run_plan(request: Request, plan: Plan, out: Path, *, onnx: bool = False) -> 
     return Trained(out, run, tuple(scores), chosen, tuple(lines))
 
 
-def _write_masks(images: Path, run: Path, out: Path, result: dict[str, Any]) -> None:
+def _write_masks(
+    images: Path, run: Path, out: Path, result: dict[str, Any], accelerator: str
+) -> None:
     """Write masks of all images; replace those of another checkpoint of this training."""
     digest = sha256_file(run / CHECKPOINT)
     known = read_json(out / RESULT).get("checkpoint_sha256", digest)
     write_json(out / RESULT, result | {"checkpoint_sha256": digest})
     replaced = [] if known == digest else ["--overwrite", "true"]
-    place = ["--out", str(out / "masks")]
+    # Of several devices Lightning would start this process again for each.
+    place = ["--out", str(out / "masks"), "--trainer.accelerator", accelerator]
+    place += ["--trainer.devices", "1"]
     _command("label", label, [str(images), *_checkpoint(run), *place, *replaced])
 
 
 def _by_held_out(candidates: Sequence[str], data: Folder, out: Path) -> dict[str, Counts]:
     """Train all candidates, and measure them on the held-out images."""
-    _run(out / RECIPE, out)
+    _run(out / RECIPE, out, out)
     ids = [
         image_id
         for image_id in data.ids_of(data.val_split or "val")
@@ -256,7 +266,7 @@ def _by_folds(
         recipe = with_split(only_for(content, candidates, pictures=False), *lists)
         write_atomic(root / RECIPE, yaml.safe_dump(recipe, sort_keys=False))
         print(f"fold {number} of {count}: {len(held_out)} of {len(masked)} masks are held out")
-        _run(root / RECIPE, root)
+        _run(root / RECIPE, root, out)
         for name in _finished(root, candidates):
             parts[name].append(_measure(root / name, data, held_out))
     train, _, labeled = _write_lists(out, usable, masked, [])
@@ -286,10 +296,10 @@ def _measure(run: Path, data: Folder, ids: Sequence[str]) -> Counts:
     return count_confusions(load(run / CHECKPOINT), data, ids)
 
 
-def _run(recipe: Path, root: Path) -> None:
+def _run(recipe: Path, root: Path, out: Path) -> None:
     code = run_recipe(recipe, root=root)
     if code:
-        raise StepFailedError(code)
+        raise StepFailedError(code, "; ".join(out_of_memory_lines(out, root, code == KILLED)))
 
 
 def _checkpoint(run: Path) -> list[str]:

@@ -2,11 +2,12 @@
 
 import contextlib
 import copy
+import math
 import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -17,13 +18,13 @@ from wsss_zoo.callbacks.training.step_times import STEP_TIMES
 from wsss_zoo.data.reading.splits import write_split
 from wsss_zoo.files.atomic import read_json, write_atomic
 from wsss_zoo.pipeline.command import run_recipe
-from wsss_zoo.runs.folder import CHECKPOINT, DONE
+from wsss_zoo.runs.folder import CHECKPOINT, DONE, OUT_OF_MEMORY
+from wsss_zoo.training.out_of_memory import KILLED
 from wsss_zoo.training.recipe import PICTURES, VALIDATIONS, Content, with_steps
 
 #: Steps of each training that are tried.
 STEPS = 5
 _VAL_IMAGES = 2
-_KILLED = 128 + 9
 
 
 class OutOfMemoryError(ValueError):
@@ -51,13 +52,16 @@ class StepCost:
     disk: int = 0
 
 
-def try_recipe(content: Content, folder: Path, ids: Sequence[str]) -> dict[str, StepCost]:
+def try_recipe(
+    content: Content, folder: Path, ids: Sequence[str], held_out: Sequence[str] = ()
+) -> dict[str, StepCost]:
     """Run a few steps of each training on a few images, and measure.
 
     Args:
         content: The recipe.
         folder: Folder for the trial; it is removed in the end.
         ids: Training images to use.
+        held_out: Held-out images; the first two are validated.
 
     Raises:
         OutOfMemoryError: If a step had too little memory.
@@ -67,17 +71,24 @@ def try_recipe(content: Content, folder: Path, ids: Sequence[str]) -> dict[str, 
     log = folder.with_name(f"{folder.name}.log")
     try:
         write_split(folder / "images.txt", list(ids))
+        short = _shortened(content, folder / "images.txt")
+        if held_out:
+            write_split(folder / "held_out.txt", list(held_out[:_VAL_IMAGES]))
+            short["common"]["data"]["init_args"]["val_split"] = str(folder / "held_out.txt")
         path = folder / "trial.yaml"
-        write_atomic(
-            path, yaml.safe_dump(_shortened(content, folder / "images.txt"), sort_keys=False)
-        )
+        write_atomic(path, yaml.safe_dump(short, sort_keys=False))
         with _output_to(log):
             code = run_recipe(path, root=folder / "steps")
-        if code >= 128 and code != _KILLED:
+        if code >= 128 and code != KILLED:
             raise KeyboardInterrupt
         if code:
             _raise_failure(folder / "steps", log, code)
-        return {name: _cost(folder / "steps" / name) for name in content["steps"]}
+        costs = {name: _cost(folder / "steps" / name) for name in short["steps"]}
+        for name in content["steps"].keys() - costs:
+            trained = costs[content["steps"][name]["from"]]
+            image = trained.image or trained.batch
+            costs[name] = replace(trained, batch=0.0, image=image, disk=0)
+        return costs
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -104,18 +115,20 @@ def forecast(
         train_images: Images that a predict step goes over.
         val_images: Held-out images.
     """
+    devices = content["common"].get("trainer", {}).get("devices", 1)
+    ranks = devices if isinstance(devices, int) else 1
     fixed = variable = 0.0
     for name, step in content["steps"].items():
         cost = costs[name]
         fixed += cost.start
         if step["command"] != "fit":
             limit = ((step.get("data") or {}).get("init_args") or {}).get("predict_limit")
-            fixed += cost.image * min(train_images, limit or train_images)
+            fixed += cost.image * math.ceil(min(train_images, limit or train_images) / ranks)
             continue
         trainer = step["trainer"]
         batches = trainer["max_steps"] * trainer.get("accumulate_grad_batches", 1)
         variable += cost.batch * batches
-        fixed += cost.image * val_images * VALIDATIONS
+        fixed += cost.image * math.ceil(val_images / ranks) * VALIDATIONS
     return fixed, variable
 
 
@@ -159,9 +172,11 @@ def _shortened(content: Content, images: Path) -> Content:
     }
     common["data"]["init_args"] |= {"train_split": str(images), "predict_split": str(images)}
     novel = common["data"]["init_args"].get("novel_classes")
-    for name, step in short["steps"].items():
-        if not name.startswith(PICTURES):
-            step.pop("optional", None)
+    # Pictures cost what their images cost in a validation.
+    for name in [name for name in short["steps"] if name.startswith(PICTURES)]:
+        del short["steps"][name]
+    for step in short["steps"].values():
+        step.pop("optional", None)
         trainer = step.get("trainer") or {}
         if "val_check_interval" in trainer:
             batches = STEPS * trainer.get("accumulate_grad_batches", 1)
@@ -201,7 +216,7 @@ def _raise_failure(steps: Path, log: Path, code: int) -> None:
     text = log.read_text(encoding="utf-8", errors="replace").splitlines()
     said = [line for line in text if line.startswith("wsss-zoo ") and ": error: " in line]
     lacked = [read_json(path).get("out_of_memory") for path in steps.glob(f"*/{STEP_TIMES}")]
-    if code == _KILLED or any(lacked):
+    if code == KILLED or any(lacked) or any(steps.glob(f"*/{OUT_OF_MEMORY}")):
         raise OutOfMemoryError("out of memory")
     reason = said[-1].partition(": error: ")[2] if said else "\n".join(text[-5:])
     raise ValueError(f"a trial of {STEPS} steps failed: {reason}; all of its output: {log}")

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -20,7 +22,19 @@ def test_fraction_covers_every_class_whatever_the_order_of_ids():
 
 def test_impossible_fraction():
     with pytest.raises(ValueError, match=r"no draw of 1 of 4 images .* has all 4 classes"):
-        sample_labeled_split("abcd", np.eye(4, dtype=np.uint8), 0.25, seed=0)
+        sample_labeled_split(list("abcd"), np.eye(4, dtype=np.uint8), 0.25, seed=0)
+
+
+def test_the_fraction_that_the_message_proposes_works():
+    labels = np.zeros((30, 3), dtype=np.uint8)
+    labels[[0, 1, 2], [0, 1, 2]] = 1
+    ids = [f"{number:02d}" for number in range(30)]
+    with pytest.raises(ValueError, match=r"no draw of 2 of 30") as raised:
+        sample_labeled_split(ids, labels, 0.06, seed=0)
+    larger, count = re.search(
+        r"labeled_split ([\d.]+) has them in (\d+)", str(raised.value)
+    ).groups()
+    assert len(sample_labeled_split(ids, labels, float(larger), seed=0)) == int(count)
 
 
 @each("fraction", [0.0, 1.5])

@@ -16,6 +16,7 @@ from wsss_zoo.files.decoding import (
     SEVERAL_FRAMES,
     examine_image,
     image_size_of,
+    is_several_frames,
     read_index_mask,
     read_rgb,
     undecided_problem,
@@ -365,6 +366,11 @@ def test_frames_are_noted(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     first.save(path, save_all=True, append_images=[second])
     assert examine_image(str(path)).notes == (SEVERAL_FRAMES,)
+    assert is_several_frames(str(path))
+    first.save(path)
+    assert not is_several_frames(str(path))
+    path.write_bytes(b"no image")
+    assert not is_several_frames(str(path))
 
 
 def test_smaller_copies_are_no_frames(tmp_path):

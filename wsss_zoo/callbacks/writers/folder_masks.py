@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from wsss_zoo.callbacks.writers.resumable_writer import ResumableWriter
 from wsss_zoo.contract import data_of
 from wsss_zoo.drawing.overlay import class_lines, draw_class_list, draw_overlay
+from wsss_zoo.files.decoding import is_several_frames
 from wsss_zoo.files.label_folder import LabelFolder
 from wsss_zoo.files.map_folder import MapFolder
 from wsss_zoo.files.result_folder import ResultFolder
@@ -34,6 +35,8 @@ class FolderWriter(ResumableWriter):
         self.result, self.overwrite = folder, overwrite
         #: What could not be done, and why; of all ranks once the prediction has ended.
         self.problems: list[str] = []
+        #: Files of several frames, of which the first was processed; of all ranks in the end.
+        self.several_frames: list[str] = []
         #: Number of files before and after the prediction; on rank zero.
         self.found = self.count = 0
 
@@ -52,6 +55,8 @@ class FolderWriter(ResumableWriter):
             self.problems.append(outputs["problem"])
         else:
             self._write(batch["image_id"], outputs)
+            if is_several_frames(batch["path"]):
+                self.several_frames.append(batch["path"])
         if trainer.received_sigterm:
             # Lightning's prediction would go on.
             raise SIGTERMException
@@ -63,8 +68,12 @@ class FolderWriter(ResumableWriter):
 
     def _finish_folder(self, trainer: Trainer, data: Any) -> None:
         ranks = range(trainer.world_size)
-        by_rank = [trainer.strategy.broadcast(self.problems, rank) for rank in ranks]
-        self.problems = [*data.problems, *sorted(itertools.chain(*by_rank))]
+        own = (self.problems, self.several_frames)
+        by_rank = [trainer.strategy.broadcast(own, rank) for rank in ranks]
+        problems, several_frames = (
+            sorted(itertools.chain(*each)) for each in zip(*by_rank, strict=True)
+        )
+        self.problems, self.several_frames = [*data.problems, *problems], several_frames
         if trainer.is_global_zero:
             self.count = self.result.finish(data.relative_paths(), self.problems)
 

@@ -31,6 +31,8 @@ from wsss_zoo.files.text import read_text
 #: A file beside the annotations with the classes in their order, as labelme's own converters read.
 LABELS = "labels.txt"
 _VERSION = "5.7.0"  # mask shapes exist since 5.3
+# How the description of a predicted shape begins.
+_AUTHOR = "wsss_zoo"
 _STROKES = {"line", "linestrip"}
 # The last two are of X-AnyLabeling, which writes the same files.
 _POLYGONS = {"polygon", "oriented_rectangle", "rotation", "quadrilateral"}
@@ -47,6 +49,7 @@ def read(path: Path, reading: Reading) -> Iterator[AnnotatedImage]:
         reading.add_classes(read_text(labels).split("\n"))
         reading.notes[f"classes in the order of {labels.name}"] = None
     files = [("", path)] if path.is_file() else reading.files(".json")
+    predicted: list[Path] = []
     for image_id, file in files:
         image: AnnotatedImage | None = None
         with reading.entry(str(file)):
@@ -54,12 +57,19 @@ def read(path: Path, reading: Reading) -> Iterator[AnnotatedImage]:
             if file is not path and not {"shapes", "imagePath"} & content.keys():
                 reading.notes[f"{file.name} is left out: no labelme file"] = None
                 continue
-            image = _read_content(content, file, image_id.rpartition("/")[0], reading)
+            image = _read_content(content, file, image_id.rpartition("/")[0], reading, predicted)
         if image is not None:
             yield image
+    if predicted:
+        reading.notes[
+            f"{len(predicted)} of {len(files)} files have only shapes that wsss-zoo predicted, "
+            f"first: {predicted[0]}; remove those that you have neither corrected nor checked"
+        ] = None
 
 
-def _read_content(content: Any, file: Path, folder: str, reading: Reading) -> AnnotatedImage:
+def _read_content(
+    content: Any, file: Path, folder: str, reading: Reading, predicted: list[Path]
+) -> AnnotatedImage:
     if "shapes" not in content:
         raise ValueError("it is no labelme file, as it has no 'shapes'")
     given = content.get("imagePath") or file.stem
@@ -83,7 +93,10 @@ def _read_content(content: Any, file: Path, folder: str, reading: Reading) -> An
         image.height, image.width = embedded_size(image)
     else:
         image.height, image.width = find_size(image, reading)
-    for position, item in enumerate(sequence(content["shapes"], "'shapes'"), 1):
+    shapes = sequence(content["shapes"], "'shapes'")
+    if shapes and all(_is_predicted(item) for item in shapes):
+        predicted.append(file)
+    for position, item in enumerate(shapes, 1):
         place = f"{file}, shape {position}"
         with reading.entry(place):
             image.shapes += _shapes(mapping(item, "it"), image.height, image.width, place, reading)
@@ -102,6 +115,11 @@ def _led_to(folder: str, given: str) -> str | None:
         return clean_name(path)
     except ValueError:  # an absolute path of another computer
         return None
+
+
+def _is_predicted(item: Any) -> bool:
+    said = item.get("description") if isinstance(item, dict) else None
+    return isinstance(said, str) and said.split(" ")[0] == _AUTHOR
 
 
 def _shapes(item: Any, height: int, width: int, place: str, reading: Reading) -> Iterator[Shape]:
@@ -173,9 +191,7 @@ def write(folder: Path, images: Iterator[Labeled], class_names: Sequence[str]) -
     for image in images:
         shapes = []
         for segment in image.segments():
-            description = "wsss_zoo" + (
-                f" {segment.score:.3f}" if segment.score is not None else ""
-            )
+            description = _AUTHOR + (f" {segment.score:.3f}" if segment.score is not None else "")
             fixed: dict[str, Any] = {"group_id": None, "description": description, "flags": {}}
             label = class_names[segment.index]
             if image.tolerance is None:

@@ -30,13 +30,29 @@ def sample_labeled_split(
         raise ValueError(f"labeled_split as a fraction must be in (0, 1], but got {fraction}")
     order = np.argsort(np.array(ids, dtype=object))
     count = max(1, round(fraction * len(ids)))
+    chosen = _draw(order, labels, count, seed)
+    if chosen is not None:
+        return [ids[index] for index in chosen]
+    enough = count
+    while enough < len(ids) and _draw(order, labels, enough, seed) is None:
+        enough = min(2 * enough, len(ids))
+    # Rounded up, so that it is no image fewer.
+    larger = np.ceil(1000 * enough / len(ids)) / 1000
+    raise ValueError(
+        f"no draw of {count} of {len(ids)} images (labeled_split {fraction}, seed {seed}) has all "
+        f"{int(labels.any(0).sum())} classes; take a larger fraction (labeled_split {larger:g} has "
+        f"them in {enough} images) or a list file"
+    )
+
+
+def _draw(
+    order: NDArray[np.intp], labels: NDArray[np.uint8], count: int, seed: int
+) -> NDArray[np.intp] | None:
+    """Shuffle until the first ``count`` images have every class; None if that never happens."""
     needed = labels.any(0)
     rng = np.random.default_rng(seed)
     for _ in range(_ATTEMPTS):
         chosen = rng.permutation(order)[:count]
         if (labels[chosen].any(0) == needed).all():
-            return [ids[index] for index in chosen]
-    raise ValueError(
-        f"no draw of {count} of {len(ids)} images (labeled_split {fraction}, seed {seed}) has all "
-        f"{int(needed.sum())} classes; take a larger fraction or a list file"
-    )
+            return chosen
+    return None
