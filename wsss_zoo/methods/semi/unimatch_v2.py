@@ -71,6 +71,7 @@ class UniMatchV2(FixMatch):
             ema_decay=ema_decay,
             lr=lr,
             head_lr_mult=head_lr_mult,
+            labels_from="average",
             **shared,
         )
 
