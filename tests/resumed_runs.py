@@ -14,6 +14,7 @@ from tests.methods.zoo import make_data, make_method
 from wsss_zoo.callbacks import (
     ClassificationMetrics,
     FiniteLoss,
+    KeptClasses,
     PretextMetrics,
     SegmentationMetrics,
 )
@@ -53,7 +54,7 @@ def train(case, folder, *callbacks, data=None, trainer=None, **options):
     run = Trainer(
         default_root_dir=folder,
         logger=RunLogger(str(folder), done),
-        callbacks=[*measures, FiniteLoss(), LastCheckpoint(EVERY), *callbacks],
+        callbacks=[*measures, FiniteLoss(), KeptClasses(), LastCheckpoint(EVERY), *callbacks],
         **(shared | (trainer or {})),
     )
     # The graphs of one test are those of all its runs.

@@ -11,7 +11,7 @@ import pytest
 import torch
 from pytorch_lightning import Callback
 
-from tests.methods.zoo import CASES
+from tests.methods.zoo import CASES, KINDS, quick
 from tests.resumed_runs import train
 from tests.tiny import tiny
 from wsss_zoo.callbacks import FiniteLoss
@@ -59,7 +59,7 @@ class Poison(Callback):
 
 
 @pytest.mark.filterwarnings(r"ignore:Found \d+ module\(s\) in eval mode")
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", quick(CASES, KINDS))
 def test_nan_is_reported_with_the_images_of_its_batch(case, tmp_path):
     poison = Poison()
     # Between two looks at the losses, and after a checkpoint.

@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning import Callback
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from tests.methods.zoo import CASES, PLAIN, quick
+from tests.methods.zoo import CASES, KINDS, quick
 from tests.resumed_runs import STEPS, Send, differences, in_child, killed, train
 from wsss_zoo.runs.checkpoints import exact_resume
 from wsss_zoo.runs.checkpoints.last_checkpoint import LastCheckpoint
@@ -46,7 +46,7 @@ def check_kill(case, tmp_path, step=5, **settings):
     return whole
 
 
-@pytest.mark.parametrize("case", quick(CASES, PLAIN))
+@pytest.mark.parametrize("case", quick(CASES, KINDS))
 def test_every_method(case, tmp_path):
     """Of five steps the fourth is lost; a validation comes after them."""
     whole = check_kill(case, tmp_path, 4, data={"num_train": 10}, trainer={"max_steps": 5})
@@ -159,7 +159,18 @@ def whole_run(tmp_path_factory):
     return lambda trainer: of(tuple(trainer.items()))
 
 
-@pytest.mark.parametrize("place", PLACES)
+# Each way through the loop once.
+OFTEN = {
+    "in a step",
+    "in the first part of a step",
+    "in the last step of an epoch",
+    "in a validation",
+    "in a validation within the epoch",
+    "in the last epoch's validation",
+}
+
+
+@pytest.mark.parametrize("place", quick(PLACES, OFTEN))
 def test_sigterm_saves_where_the_run_goes_on_exactly(place, tmp_path, whole_run):
     length = {"max_steps": -1, "max_epochs": 2}
     settings = {"trainer": length | OPTIONS.get(place, {}), "data": SMALL}

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from tests.methods.host_work import HOST_WORK, put_host_work_aside
 from tests.methods.short_fits import short_fit
-from tests.methods.zoo import PLAIN, STEPS, make_data, make_method, quick
+from tests.methods.zoo import KINDS, STEPS, make_data, make_method, quick
 from wsss_zoo.callbacks.training.finite_loss import FiniteLoss
 from wsss_zoo.functional import class_targets, solve_assignment
 
@@ -188,7 +188,7 @@ def train_on_fake_gpu(case, trainer, folder, batch, optimizer="sgd"):
     return method
 
 
-@pytest.mark.parametrize("case", quick(STEPS, PLAIN))
+@pytest.mark.parametrize("case", quick(STEPS, KINDS))
 def test_whole_steps_never_wait(case, trainer, tmp_path, real_batch, monkeypatch):
     """Batch start, forward, loss, clipping, optimiser, schedule, average, kept losses."""
     batch = real_batch(case)

@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tests.methods.short_fits import short_fit
-from tests.methods.zoo import CASES, PLAIN, STEPS, quick
+from tests.methods.zoo import CASES, KINDS, STEPS, quick
 from wsss_zoo import modules
 from wsss_zoo.functional import complementary_dropout
 
@@ -103,7 +103,7 @@ def plain_fit(known_fits, trainer, tmp_path):
     return make
 
 
-@pytest.mark.parametrize("case", quick(STEPS, PLAIN))
+@pytest.mark.parametrize("case", quick(STEPS, KINDS))
 def test_bf16_trains_like_float32_with_losses_in_float32(case, plain_fit, trainer, tmp_path):
     """The first loss within 2 %, those after one and two steps within 5 %.
 
@@ -135,7 +135,7 @@ def test_bf16_trains_like_float32_with_losses_in_float32(case, plain_fit, traine
         assert value.dtype not in HALF
 
 
-@pytest.mark.parametrize("case", quick(CASES, PLAIN))
+@pytest.mark.parametrize("case", quick(CASES, KINDS))
 def test_float64_trains(case, trainer, tmp_path):
     """In numbers of their own: PyTorch draws others in double precision."""
     double = short_fit(case, trainer, tmp_path, precision="64-true")
@@ -163,7 +163,7 @@ def channels_last(method):
 
 
 @pytest.mark.parametrize(
-    "case", quick(CONVOLUTIONS, [*PLAIN, "Supervised largefov", "Supervised unet"])
+    "case", quick(CONVOLUTIONS, [*KINDS, "Supervised largefov", "Supervised unet"])
 )
 def test_channels_last_gives_the_same_and_stays(case, plain_fit, trainer, tmp_path):
     plain, last = plain_fit(case), short_fit(case, trainer, tmp_path, channels_last)

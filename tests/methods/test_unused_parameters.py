@@ -10,7 +10,7 @@ from pytorch_lightning import Callback
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from tests.methods.zoo import CASES, PLAIN, REGIMES, make_data, make_method, quick
+from tests.methods.zoo import CASES, KINDS, REGIMES, make_data, make_method, quick
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::lightning_fabric.utilities.warnings.PossibleUserWarning"
@@ -94,7 +94,7 @@ def variants(case):
     return found
 
 
-@pytest.mark.parametrize("case", quick(CASES, PLAIN))
+@pytest.mark.parametrize("case", quick(CASES, KINDS))
 def test_no_trained_parameter_is_left_out(case, trainer, tmp_path):
     data, batches = batches_of(case, tmp_path)
     for options in variants(case):

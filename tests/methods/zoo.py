@@ -43,6 +43,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 # One of each class; the others are variants.
 PLAIN = {case for case in CASES if case == CASES[case][0]}
+# One of each kind of step, for tests of what all methods share: the others differ in their loss.
+KINDS = PLAIN - {"PiModel", "MeanTeacher", "UniMatch", "CPS", "MaskFormer"}
 # Options with which a training step goes another way, for tests of the step alone.
 STEPS: dict[str, tuple[str, dict[str, Any]]] = CASES | {
     "Supervised ohem": ("Supervised", TINY | {"loss": "ohem"}),

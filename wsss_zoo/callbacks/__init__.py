@@ -8,6 +8,7 @@ from wsss_zoo.callbacks.regions.graph_writer import GraphWriter
 from wsss_zoo.callbacks.regions.noise_detector import NoiseDetector
 from wsss_zoo.callbacks.training.compiled_training import CompiledTraining
 from wsss_zoo.callbacks.training.finite_loss import FiniteLoss
+from wsss_zoo.callbacks.training.kept_classes import KeptClasses
 from wsss_zoo.callbacks.training.run_progress import RunProgress
 from wsss_zoo.callbacks.training.run_summary import RunSummary
 from wsss_zoo.callbacks.training.step_times import StepTimes
@@ -20,6 +21,7 @@ __all__ = [
     "CompiledTraining",
     "FiniteLoss",
     "GraphWriter",
+    "KeptClasses",
     "NoiseDetector",
     "PredictionVisualizer",
     "PretextMetrics",

@@ -11,10 +11,12 @@ from wsss_zoo.files.decoding import UInt8Array
 from wsss_zoo.functional import mask_to_image_labels
 
 
-def predict_view(trainer: Trainer, image: UInt8Array, tags: Tensor, image_id: str) -> Any:
+def predict_view(trainer: Trainer, image: UInt8Array, tags: Tensor | None, image_id: str) -> Any:
     """Run the predict step on an image (H, W, 3) with its tags (K,), while a prediction goes on."""
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
-    batch: Any = {"image": pixels.float() / 255, "image_labels": tags[None], "image_id": [image_id]}
+    batch: Any = {"image": pixels.float() / 255, "image_id": [image_id]}
+    if tags is not None:
+        batch["image_labels"] = tags[None]
     batch = trainer.precision_plugin.convert_input(batch)
     batch = trainer.strategy.batch_to_device(batch)
     return trainer.strategy.predict_step(batch, 0)

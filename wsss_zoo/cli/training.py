@@ -359,7 +359,7 @@ class ZooCLI(LightningCLI):
         if self.subcommand == "fit":
             by_epochs = options.check_val_every_n_epoch == 1 and options.val_check_interval is None
             own += [callbacks.ValidationInterval()] if by_epochs else []
-            own.append(callbacks.RunSummary())
+            own += [callbacks.RunSummary(), callbacks.KeptClasses()]
         return [*own, *given]
 
     def after_instantiate_classes(self) -> None:

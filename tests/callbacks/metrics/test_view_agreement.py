@@ -64,3 +64,17 @@ def test_labels_of_segmenters_agree(tmp_path):
     assert predict(tmp_path / "none", method, ToyData()) is None  # nothing says that it takes views
     method.evaluation = Evaluation()
     assert 0 < predict(tmp_path / "some", method, ToyData()) <= 1
+
+
+class Untagged(ToyData):
+    def image_labels_of(self, image_id):
+        return None
+
+
+def test_labels_of_segmenters_need_no_tags(tmp_path):
+    method = ToySegmenter()
+    method.evaluation = Evaluation()
+    data = Untagged(masks=False)
+    # Its batches hold tags nevertheless; what counts is that the views have none.
+    data.sample = lambda image_id: ToyData.sample(ToyData(masks=False), image_id)
+    assert predict(tmp_path / "a", method, data) == predict(tmp_path / "b", method, ToyData())

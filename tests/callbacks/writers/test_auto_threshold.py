@@ -8,7 +8,7 @@ from tests import tiny
 from tests.callbacks.fakes import IDS, ToyCAM, ToyData, ToySegmenter, trainer_in
 from wsss_zoo.callbacks import PseudoLabelWriter
 from wsss_zoo.callbacks.writers import auto_threshold
-from wsss_zoo.callbacks.writers.auto_threshold import THRESHOLDS
+from wsss_zoo.callbacks.writers.auto_threshold import CRF_THRESHOLDS, THRESHOLDS
 from wsss_zoo.callbacks.writers.cam_labels import CamLabelOptions, cam_pseudo_label, refine_cams
 from wsss_zoo.cli import main
 from wsss_zoo.files.pseudo_labels import read_label, read_manifest
@@ -58,8 +58,30 @@ def test_labels_are_cut_at_the_threshold_of_the_maps(tmp_path, par):
     assert (tmp_path / "threshold.png").stat().st_size > 1000
 
 
+def test_with_a_crf_by_the_labels_that_it_makes(tmp_path):
+    """The share of the scores' variance between both sides of each label, in plain numbers."""
+    data = ToyData(masks=False)
+    predict(tmp_path, ToyCAM(), data, crf=True)
+    total = np.zeros(len(CRF_THRESHOLDS))
+    for image_id in IDS:
+        cam, tags = cam_of(data, image_id)
+        if not tags.any():
+            continue
+        scores = cam.amax(0).double().numpy()
+        for place, threshold in enumerate(CRF_THRESHOLDS):
+            options = CamLabelOptions(bg_threshold=threshold, crf=True)
+            label = cam_pseudo_label(cam, tags, options, data.read_image(image_id))
+            sides = [scores[label == 0], scores[label > 0]]
+            inside = sum(((side - side.mean()) ** 2).sum() for side in sides if side.size)
+            total[place] += 1 - inside / ((scores - scores.mean()) ** 2).sum()
+    written = json.loads((tmp_path / "pseudo_labels/threshold.json").read_text())
+    assert written["thresholds"] == list(CRF_THRESHOLDS)
+    assert written["separation"] == pytest.approx(list(total / written["images"]), abs=1e-6)
+    assert written["bg_threshold"] == CRF_THRESHOLDS[int(total.argmax())]
+
+
 def test_a_sample_of_the_images_is_enough(tmp_path, monkeypatch):
-    monkeypatch.setattr(auto_threshold.choose_threshold, "__defaults__", (2,))
+    monkeypatch.setattr(auto_threshold, "_IMAGES", 2)
     method = ToyCAM()
     predict(tmp_path, method)
     assert json.loads((tmp_path / "pseudo_labels/threshold.json").read_text())["images"] == 2

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.methods.zoo import quick
 from tests.resumed_runs import differences, train
 from wsss_zoo.methods import base
 from wsss_zoo.methods.optimizer import polynomial_schedule
@@ -49,7 +50,10 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+OFTEN = {"within an epoch", "epochs, then steps", "accumulated", "epochs of one batch"}
+
+
+@pytest.mark.parametrize("case", quick(CASES, OFTEN))
 def test_longer_run(case, tmp_path, monkeypatch):
     short, long, data = CASES[case]
     whole = train("Supervised", tmp_path / "whole", trainer=long, data=data)

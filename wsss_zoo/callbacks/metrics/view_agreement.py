@@ -27,7 +27,8 @@ def view_agreement(
     trainer: Trainer,
     data: DataModule,
     directory: Path,
-    label_of: Callable[[Any, UInt8Array, torch.Tensor], UInt8Array],
+    label_of: Callable[[Any, UInt8Array, torch.Tensor | None], UInt8Array],
+    needs_tags: bool = True,
 ) -> dict[str, float]:
     """Compare label maps with those of the images at 0.75 of their sides.
 
@@ -40,6 +41,7 @@ def view_agreement(
         directory: Folder of the label maps, complete.
         label_of: Label map, (H, W), of outputs of the predict step, the image (H, W, 3) and its
             tags (K,).
+        needs_tags: Leave out images without tags or mask; else their tags are None.
 
     Returns:
         ``estimate/agreement``, the share of pixels with the same class, of those that have a label
@@ -50,7 +52,7 @@ def view_agreement(
     total = torch.zeros(2, dtype=torch.int64)
     for image_id in sampled_ids(ids, count)[trainer.global_rank :: trainer.world_size]:
         tags = tags_of(data, image_id)
-        if tags is None:
+        if tags is None and needs_tags:
             continue
         label = read_label(directory, image_id)
         view = _smaller(data.read_image(image_id))

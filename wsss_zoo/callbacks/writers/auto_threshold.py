@@ -1,8 +1,9 @@
 """Background threshold chosen from the activation maps of some images, before labels are cut."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_info
@@ -12,31 +13,35 @@ from wsss_zoo.callbacks.metrics.label_estimate import sampled_ids
 from wsss_zoo.callbacks.metrics.publishing import sum_over_ranks
 from wsss_zoo.callbacks.outputs import from_outputs
 from wsss_zoo.callbacks.views import predict_view, tags_of
-from wsss_zoo.callbacks.writers.cam_labels import refine_cams
+from wsss_zoo.callbacks.writers.cam_labels import CamLabelOptions, cam_pseudo_label, refine_cams
 from wsss_zoo.contract import DataModule
 from wsss_zoo.drawing.threshold_curve import draw_threshold
 from wsss_zoo.files.atomic import read_json, write_atomic, write_json
+from wsss_zoo.files.decoding import UInt8Array
 from wsss_zoo.files.pseudo_labels import THRESHOLD
-from wsss_zoo.functional import score_separation
+from wsss_zoo.functional import color_separation, score_separation
 
 THRESHOLDS = tuple(step / 100 for step in range(1, 100))
+# A CRF runs at each: fewer of them, on fewer images.
+CRF_THRESHOLDS = tuple(step / 100 for step in range(5, 61, 5))
 # Images whose maps are computed twice; 32 already choose as all do, within a point of mIoU.
-_IMAGES = 64
+_IMAGES, _CRF_IMAGES = 64, 32
 # Shares are added in whole billionths, so that ranks and resumes give the same sums.
 _UNIT = 10**9
 
 
 @dataclass(frozen=True)
 class ThresholdChoice:
-    """Background threshold that `score_separation` chooses, and the mean shares at all."""
+    """Background threshold of the highest mean share, and the mean shares at all thresholds."""
 
     images: int
     separation: list[float]
+    thresholds: tuple[float, ...] = THRESHOLDS
 
     @property
     def threshold(self) -> float:
         """The threshold of the highest share, the lowest of equals."""
-        return THRESHOLDS[max(range(len(THRESHOLDS)), key=self.separation.__getitem__)]
+        return self.thresholds[max(range(len(self.thresholds)), key=self.separation.__getitem__)]
 
     def write(self, directory: Path, run_folder: Path) -> None:
         """Write ``threshold.json`` beside the labels, and ``threshold.png`` to the run's folder."""
@@ -44,11 +49,11 @@ class ThresholdChoice:
             "bg_threshold": self.threshold,
             "images": self.images,
             "separation": self.separation,
-            "thresholds": list(THRESHOLDS),
+            "thresholds": list(self.thresholds),
         }
         write_json(directory / THRESHOLD, content)
         title = f"separation of the scores, mean over {self.images} images"
-        picture = draw_threshold(THRESHOLDS, self.separation, self.threshold, title)
+        picture = draw_threshold(self.thresholds, self.separation, self.threshold, title)
         write_atomic(run_folder / "threshold.png", picture)
 
 
@@ -62,28 +67,36 @@ def choose_threshold(
     trainer: Trainer,
     module: LightningModule,
     data: DataModule,
-    count: int = _IMAGES,
-    *,
-    par: bool = False,
+    options: CamLabelOptions,
+    count: int | None = None,
 ) -> ThresholdChoice:
     """Choose the background threshold by the maps of some tagged images of the prediction.
 
-    These are at most ``count`` images, chosen by their ids. With ``par`` their maps are refined, as
-    those are that will be cut. Each rank takes a share of them; all
-    get the same result. Call it once the prediction has begun.
+    The threshold is Otsu's: its labels divide the pixels so that the scores of both sides differ
+    most (`score_separation`). The labels are those that will be written: with PAR the maps are
+    refined before, with the CRF the labels are refined at every threshold.
+
+    Args:
+        trainer: The trainer, once the prediction has begun.
+        module: Method with activation maps.
+        data: Images and tags.
+        options: How labels are cut.
+        count: Most images, chosen by their ids; None for 64, with the CRF 32. Each rank takes a
+            share of them; all get the same result.
 
     Raises:
         ValueError: If no image has tags, or all maps are constant.
     """
     ids = [i for i in data.predict_ids() if _may_have_tags(data, i)]
-    chosen = sampled_ids(ids, count)
+    chosen = sampled_ids(ids, count or (_CRF_IMAGES if options.crf else _IMAGES))
+    tried = CRF_THRESHOLDS if options.crf else THRESHOLDS
     rank_zero_info(f"bg_threshold auto: choosing it by the maps of {len(chosen)} images")
-    total = torch.zeros(len(THRESHOLDS) + 1, dtype=torch.int64)
-    thresholds = torch.tensor(THRESHOLDS)
+    total = torch.zeros(len(tried) + 1, dtype=torch.int64)
     for image_id in chosen[trainer.global_rank :: trainer.world_size]:
-        scores = _strongest_scores(trainer, module, data, image_id, par)
-        if scores is not None:
-            shares = score_separation(scores, thresholds)
+        maps = _tagged_maps(trainer, module, data, image_id, options.par)
+        if maps is not None:
+            image = data.read_image(image_id) if options.crf else None
+            shares = _separation(maps, tried, options, image)
             total[:-1] += (shares * _UNIT).round().long()
             total[-1] += 1
     *sums, images = sum_over_ranks(trainer, total).tolist()
@@ -93,7 +106,7 @@ def choose_threshold(
             f"{data.predict_split!r} none has tags and maps that differ between pixels; give "
             "bg_threshold a number, or choose images with tags"
         )
-    choice = ThresholdChoice(images, [value / (_UNIT * images) for value in sums])
+    choice = ThresholdChoice(images, [value / (_UNIT * images) for value in sums], tried)
     rank_zero_info(f"bg_threshold auto: {choice.threshold}")
     return choice
 
@@ -103,10 +116,27 @@ def _may_have_tags(data: DataModule, image_id: str) -> bool:
     return tags is None or bool((tags > 0).any())
 
 
-def _strongest_scores(
+def _separation(
+    maps: Tensor, thresholds: tuple[float, ...], options: CamLabelOptions, image: UInt8Array | None
+) -> Tensor:
+    """Share of the variance of a pixel's highest score between the sides of each label, (T,)."""
+    scores = maps.amax(0)
+    if not options.crf:
+        return score_separation(scores, torch.tensor(thresholds))
+    tags = torch.ones(len(maps))
+    labels = (
+        cam_pseudo_label(maps, tags, replace(options, bg_threshold=value), image)
+        for value in thresholds
+    )
+    sides = (torch.from_numpy((label > 0).astype(np.uint8)) for label in labels)
+    channels = scores.expand(3, *scores.shape)
+    return torch.tensor([color_separation(channels, side) for side in sides], dtype=torch.float64)
+
+
+def _tagged_maps(
     trainer: Trainer, module: LightningModule, data: DataModule, image_id: str, par: bool
 ) -> Tensor | None:
-    """Highest score of each pixel among the tagged classes, (H, W) on the CPU; None without."""
+    """Maps of the tagged classes, (K, H, W) on the CPU; None without one."""
     tags = tags_of(data, image_id)
     if tags is None or not tags.any():
         return None
@@ -116,4 +146,4 @@ def _strongest_scores(
         image = torch.from_numpy(data.read_image(image_id)).permute(2, 0, 1)[None]
         cams = refine_cams(cams, tags[None].to(cams.device), (image / 255).to(cams.device))
     cam = cams[0]
-    return cam[tags.nonzero()[:, 0].to(cam.device)].float().amax(0).cpu()
+    return cam[tags.nonzero()[:, 0].to(cam.device)].float().cpu()

@@ -60,8 +60,8 @@ class PseudoLabelWriter(MeasuredWriter):
     Args:
         out_dir: Folder to write; None for ``pseudo_labels`` in the trainer's ``default_root_dir``.
         bg_threshold: Score in [0, 1) that a class activation must exceed. "auto" chooses it from
-            the maps of 64 images before labels are cut (`score_separation`); the curve is
-            ``threshold.png``.
+            the maps of 64 images before labels are cut (`choose_threshold`), with ``crf`` of 32;
+            the curve is ``threshold.png``.
         bg_power: Background ``(1 - max_k cam_k) ** bg_power`` in place of the threshold.
         fg_conf: Confident labels: what exceeds this is foreground.
         bg_conf: Confident labels: what does not exceed this is background; between, 255.
@@ -232,9 +232,8 @@ class PseudoLabelWriter(MeasuredWriter):
         found = trainer.strategy.broadcast(found)
         if found is not None:
             return found
-        count = {} if self._open else {"count": 1}
-        data, par = data_of(trainer, "PseudoLabelWriter"), self.cam_options.par
-        choice = choose_threshold(trainer, module, data, **count, par=par)
+        data, count = data_of(trainer, "PseudoLabelWriter"), None if self._open else 1
+        choice = choose_threshold(trainer, module, data, self.cam_options, count)
         if self._open and trainer.is_global_zero:
             choice.write(self._directory, Path(trainer.default_root_dir))
         return choice.threshold
@@ -249,8 +248,8 @@ class PseudoLabelWriter(MeasuredWriter):
         if not has_cams and not hasattr(module, "evaluation"):
             return {}
 
-        def label_of(outputs: Any, image: UInt8Array, tags: Tensor) -> UInt8Array:
-            if not has_cams:
+        def label_of(outputs: Any, image: UInt8Array, tags: Tensor | None) -> UInt8Array:
+            if tags is None or not has_cams:
                 return self._label_of_preds(module, outputs, 0)[0]
             cams = from_outputs(outputs, "cam", module, "predict")
             tags = tags.to(cams.device)
@@ -259,7 +258,7 @@ class PseudoLabelWriter(MeasuredWriter):
                 cams = refine_cams(cams, tags[None], pixels.to(cams.device))
             return cam_pseudo_label(cams[0], tags, self._cut_options(), image)
 
-        return view_agreement(trainer, data, self._directory, label_of)
+        return view_agreement(trainer, data, self._directory, label_of, needs_tags=has_cams)
 
     def _cut_options(self) -> CamLabelOptions:
         if self._threshold is None:

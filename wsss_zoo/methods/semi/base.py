@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from wsss_zoo.contract import Supervision, UnlabeledBatch, find_data
-from wsss_zoo.functional import reassign_by_tags, sigmoid_rampup
+from wsss_zoo.functional import confusion_matrix, reassign_by_tags, sigmoid_rampup
 from wsss_zoo.methods.options import check_not_negative
 from wsss_zoo.methods.segmentation import SegmentationMethod
 from wsss_zoo.modules import WeightAverage
@@ -41,6 +41,8 @@ class SemiMethod(SegmentationMethod, ABC):
     ) -> None:
         super().__init__(num_classes, backbone, **shared)
         self.average = self.make_average()
+        #: Kept pixels of the last step by pseudo-label, (C,), for `KeptClasses`.
+        self.kept_counts: Tensor | None = None
 
     def make_average(self) -> WeightAverage | None:
         """Make the running average of the network's weights, if an option asks for it."""
@@ -112,6 +114,8 @@ class SemiMethod(SegmentationMethod, ABC):
         """
         valid = unlabeled["valid"]
         kept = valid if kept is None else kept & valid
+        counted = label.masked_fill(~kept, 255)
+        self.kept_counts = confusion_matrix(label, counted, self.hparams["num_classes"]).diagonal()
         values = {"train/mask_ratio": _share(kept, valid)}
         if "audit_mask" in unlabeled:
             truth = unlabeled["audit_mask"]
