@@ -7,7 +7,7 @@ from pytorch_lightning import Callback
 from tests.methods.host_work import put_host_work_aside
 from tests.methods.short_fits import short_fit
 from tests.methods.zoo import STEPS, make_data, make_method
-from wsss_zoo.callbacks import CompiledTraining, FiniteLoss
+from wsss_zoo.callbacks import CompiledTraining, FiniteLoss, KeptClasses
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::lightning_fabric.utilities.warnings.PossibleUserWarning"),
@@ -74,7 +74,7 @@ def test_no_step_waits(case, device, trainer, tmp_path, known_batches, monkeypat
         log_every_n_steps=100,
         # Some clip where the trainer does not.
         gradient_clip_val=None if "grad_clip" in method.hparams else 1.0,
-        callbacks=[FiniteLoss(), guard],
+        callbacks=[FiniteLoss(), KeptClasses(), guard],
     )
     run.fit(method, data)
     assert guard.watched == 2

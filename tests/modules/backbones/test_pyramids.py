@@ -91,5 +91,5 @@ def test_no_stride_is_advised_to_a_network_bound_to_one_size(monkeypatch):
     create, small = timm.create_model, {"embed_dim": 16, "num_heads": 1, "stages": (1, 1, 2, 1)}
     monkeypatch.setattr(timm, "create_model", lambda name, **more: create(name, **small, **more))
     for stride in (16, 32):
-        with pytest.raises(ValueError, match="'hiera_tiny_224' cannot give .* images of any size"):
+        with pytest.raises(ValueError, match=r"'hiera_tiny_224' cannot give .* images of any size"):
             Backbone("hiera_tiny_224", output_stride=stride)
