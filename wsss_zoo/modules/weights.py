@@ -57,10 +57,13 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     if wrapper is not None and others:
         text = "%s: the tensors of %r are read, not those of %s"
         logger.warning(text, path, wrapper, some_names(others))
+    if not state and nested:
+        raise ValueError(
+            f"weights file {path} holds no tensors, except in {', '.join(nested)}: save one of "
+            "these as a state dict"
+        )
     if not state:
-        held = f", except in {', '.join(nested)}: save one of these" if nested else ""
-        remedy = held or "; give a file with a state dict"
-        raise ValueError(f"weights file {path} holds no tensors{remedy}")
+        raise ValueError(f"weights file {path} holds no tensors; give a file with a state dict")
     return state
 
 
