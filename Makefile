@@ -50,9 +50,11 @@ test-slow: setup
 	$(BIN)/python -m pytest -m "slow and not gpu" --timeout 3600
 
 # One CUDA card, nothing downloaded; without one, DEVICE=cpu tries the same code in small sizes.
+# What CUDA and compilers warn of are no errors of ours.
 DEVICE ?= cuda
 test-gpu: setup
-	$(BIN)/python -m pytest tests/gpu --device $(DEVICE) -p no:xdist --measurements runs/gpu.json
+	$(BIN)/python -m pytest tests/gpu --device $(DEVICE) -W default -p no:xdist \
+		--measurements runs/gpu.json
 
 bench: setup
 	$(BIN)/python -m pytest tests/benchmarks -m benchmark --timeout 0 -p no:cacheprovider -p no:xdist \
