@@ -2,7 +2,6 @@
 
 import json
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,32 +22,46 @@ DRAWING = {"SheetRow", "draw_sheet"}
 CKPT = "clean/checkpoints/last.ckpt"
 
 
+@pytest.fixture(scope="module", params=["32-true", "bf16-mixed"])
+def precision(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def seen():
+def seen(precision):
     """Names of the callbacks that have run."""
     return set()
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(precision, tmp_path_factory):
     return tmp_path_factory.mktemp("runs")
 
 
 @pytest.fixture
-def run(seen, folder, place, monkeypatch):
+def start(place, monkeypatch):
+    """Run a command of Lightning's in a folder."""
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")
     monkeypatch.setenv("PL_SEED_WORKERS", "0")
     monkeypatch.delenv("WSSS_ZOO_RUN_FOLDER", raising=False)
 
-    def run(command, model, name, *options):
+    def start(command, model, run_folder, precision, *options):
         given = [
             *["--model", model, "--model.backbone", "test_resnet", "--data", "Shapes"],
             *images(48, COUNT),
             *["--trainer.accelerator", place["accelerator"], "--trainer.devices", "1"],
-            *["--trainer.precision", "bf16-mixed", "--trainer.num_sanity_val_steps", "0"],
-            *["--trainer.default_root_dir", folder / name, *options],
+            *["--trainer.precision", precision, "--trainer.num_sanity_val_steps", "0"],
+            *["--trainer.default_root_dir", run_folder, *options],
         ]
-        cli = ZooCLI([command, *map(str, given)])
+        return ZooCLI([command, *map(str, given)])
+
+    return start
+
+
+@pytest.fixture
+def run(start, seen, folder, precision):
+    def run(command, model, name, *options):
+        cli = start(command, model, folder / name, precision, *options)
         seen.update(type(callback).__name__ for callback in cli.trainer.callbacks)
         return cli
 
@@ -109,14 +122,12 @@ def test_labels_of_a_folder(folder, place, device):
 
 
 @pytest.mark.parametrize("network", ["test_resnet", "test_vit"])
-@pytest.mark.parametrize("form", ["onnx", "torch_export"])
-def test_exports_of_what_the_device_trained(form, network, run, folder):
+def test_exports_of_what_the_device_trained(network, start, tmp_path):
     pytest.importorskip("onnxruntime")
     own = ["--model.backbone", network]
     if network == "test_vit":
         own += ["--model.architecture", "dpt", "--model.output_stride", 16]
-    name = f"export_{network}"
-    if not Path(folder, name).exists():
-        run("fit", "Supervised", name, *own, "--trainer.max_steps", 1)
-    checkpoint = str(folder / name / "checkpoints/last.ckpt")
-    assert main(["export", "--ckpt_path", checkpoint, "--format", form]) == 0
+    start("fit", "Supervised", tmp_path, "bf16-mixed", *own, "--trainer.max_steps", 1)
+    checkpoint = str(tmp_path / "checkpoints/last.ckpt")
+    for form in ("onnx", "torch_export"):
+        assert main(["export", "--ckpt_path", checkpoint, "--format", form]) == 0
