@@ -1,4 +1,4 @@
-# make setup | demo | test | test-min | bench | lint | docs | clean. Everything is installed into
+# make setup | demo | test | test-min | test-gpu | bench | lint | docs | clean. Everything is installed into
 # .venv, what test-min needs into .venv-min. make test WORKERS=4: so many test files at a time;
 # make test-min TESTS=tests/data: those alone.
 PYTHON ?= python3
@@ -12,7 +12,7 @@ export WANDB_MODE ?= offline
 # Processes that the tests start read compiled modules, and so does the next run.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup demo test test-min test-slow bench lint docs clean
+.PHONY: setup demo test test-min test-slow test-gpu bench lint docs clean
 
 setup: $(VENV)/.installed
 
@@ -30,12 +30,12 @@ demo: setup
 	$(BIN)/wsss-zoo pipeline experiments/pipelines/cam.yaml --root runs/demo
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # The quick tests with the oldest versions that pyproject.toml allows. These warn of newer versions of
 # what they themselves need: no errors of ours.
 test-min: $(MIN)/.installed
-	$(MIN)/bin/python -m pytest $(TESTS) -W default -m "not slow" -n $(WORKERS) --dist loadfile \
+	$(MIN)/bin/python -m pytest $(TESTS) -W default -m "not slow and not gpu" -n $(WORKERS) --dist loadfile \
 		--ignore tests/test_notebooks.py --ignore tests/test_docs.py
 
 $(MIN)/.installed: pyproject.toml tests/minimum_versions.py
@@ -47,7 +47,14 @@ $(MIN)/.installed: pyproject.toml tests/minimum_versions.py
 	touch $@
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow --timeout 3600
+	$(BIN)/python -m pytest -m "slow and not gpu" --timeout 3600
+
+# One CUDA card, nothing downloaded; without one, DEVICE=cpu tries the same code in small sizes.
+# What CUDA and compilers warn of are no errors of ours.
+DEVICE ?= cuda
+test-gpu: setup
+	$(BIN)/python -m pytest tests/gpu --device $(DEVICE) -W default -p no:xdist \
+		--measurements runs/gpu.json
 
 bench: setup
 	$(BIN)/python -m pytest tests/benchmarks -m benchmark --timeout 0 -p no:cacheprovider -p no:xdist \

@@ -1,9 +1,10 @@
-"""Keep the measurements of ``make bench``, and write the tables of BENCHMARKS.md from them.
+"""Keep the measurements of ``make bench`` and ``make test-gpu``; write BENCHMARKS.md from them.
 
     python experiments/benchmark_tables.py runs/bench.json [FILE ...]
+    python experiments/benchmark_tables.py runs/gpu.json
 
 Rows of later files replace those of earlier ones, so a part can be measured again. A single file
-replaces all. Without a file the page is written from the kept measurements.
+replaces all of its kind. Without a file the page is written from the kept measurements.
 """
 
 import json
@@ -14,7 +15,17 @@ from typing import Any
 
 HERE = Path(__file__).parent
 KEPT, PAGE = HERE / "results" / "benchmarks.json", HERE / "BENCHMARKS.md"
+KEPT_GPU = HERE / "results" / "gpu.json"
 BEGIN, END = "<!-- measured -->\n", "<!-- end -->"
+BEGIN_GPU, END_GPU = "<!-- measured on a card -->\n", "<!-- end of card -->"
+NEVER = """**It has never run on a card: none was at hand.** So there is no number here. It was
+tried without one:
+
+* `make test-gpu DEVICE=cpu` ran all of its tests on a CPU, in small sizes. Only the lines that
+  CUDA alone has did not run: events that time, `set_sync_debug_mode`, the peak of its memory.
+* `tests/methods/test_no_host_sync.py` runs the steps of all methods on torch's fake CUDA tensors,
+  which raise where the host waits.
+"""
 
 Rows = list[dict[str, Any]]
 
@@ -117,19 +128,65 @@ def _held(row: dict[str, Any]) -> bool:
     return (low is None or row["value"] >= low) and (high is None or row["value"] <= high)
 
 
-def page(content: dict[str, Any]) -> str:
+def gpu_table(content: dict[str, Any] | None) -> str:
+    """Write the card, and a line per method, network and precision."""
+    if content is None:
+        return NEVER
+    machine, rows = content["machine"], content["rows"]
+    measures = list(dict.fromkeys(row["what"] for row in rows))
+    lines = [
+        f"{content['date'][:10]}: {machine['gpu']}, CUDA {machine['cuda']}, torch "
+        f"{machine['torch']}.",
+        "",
+        f"| case | {' | '.join(measures)} |",
+        f"|{' --- |' * (len(measures) + 1)}",
+    ]
+    for case, group in groupby(rows, key=lambda row: row["case"]):
+        values = {row["what"]: row for row in group}
+        cells = [_cell(values[what]) if what in values else "" for what in measures]
+        lines.append(f"| {case} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _cell(row: dict[str, Any]) -> str:
+    bound = "" if _held(row) else f" **({_bound(row)}: missed)**"
+    return f"{row['value']:.4g}{bound}"
+
+
+def page(content: dict[str, Any], gpu: dict[str, Any] | None) -> str:
     """Return BENCHMARKS.md with new tables."""
-    text = PAGE.read_text()
-    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    return f"{before}{BEGIN}{tables(content)}{END}{after}"
+    text = _between(PAGE.read_text(), BEGIN, tables(content), END)
+    return _between(text, BEGIN_GPU, gpu_table(gpu), END_GPU)
+
+
+def _between(text: str, begin: str, content: str, end: str) -> str:
+    return f"{text.partition(begin)[0]}{begin}{content}{end}{text.partition(end)[2]}"
+
+
+def kept(path: Path) -> dict[str, Any] | None:
+    """Read kept measurements; None if there are none."""
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def keep(files: list[dict[str, Any]]) -> None:
+    """Keep measurements, those of a card apart.
+
+    Raises:
+        SystemExit: If files come from several machines, or from a trial of tests/gpu on a CPU.
+    """
+    of_card = [content for content in files if "gpu" in content["machine"]]
+    if any(content["machine"]["gpu"] is None for content in of_card):
+        raise SystemExit("a file is of a trial on a CPU, in other sizes: run make test-gpu")
+    others = [content for content in files if "gpu" not in content["machine"]]
+    for path, given in ((KEPT, others), (KEPT_GPU, of_card)):
+        if given:
+            path.write_text(json.dumps(merged(given), indent=1) + "\n")
 
 
 def main() -> None:
     """Keep the given files, if any, and write the page."""
-    files = [json.loads(Path(name).read_text()) for name in sys.argv[1:]]
-    if files:
-        KEPT.write_text(json.dumps(merged(files), indent=1) + "\n")
-    PAGE.write_text(page(json.loads(KEPT.read_text())))
+    keep([json.loads(Path(name).read_text()) for name in sys.argv[1:]])
+    PAGE.write_text(page(json.loads(KEPT.read_text()), kept(KEPT_GPU)))
 
 
 if __name__ == "__main__":

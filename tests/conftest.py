@@ -5,6 +5,8 @@ import os
 
 import pytest
 
+pytest_plugins = ["tests.measurements"]
+
 # Files that take the longest: nothing is left to wait for at the end if they come first.
 _FIRST = [
     "test_notebooks.py",

@@ -45,7 +45,35 @@ def test_benchmarks_are_those_that_were_measured():
     made = script("benchmark_tables")
     kept = json.loads(made.KEPT.read_text())
     assert len(kept["rows"]) > 50
-    assert made.PAGE.read_text() == made.page(kept)
+    assert made.PAGE.read_text() == made.page(kept, made.kept(made.KEPT_GPU))
+
+
+def gpu_measurements(gpu):
+    row = {"benchmark": "speed", "test": "steps", "at_least": None, "at_most": None}
+    ratio = {"what": "step / passes", "value": 1.2, "at_most": 1.1}
+    rows = [row | {"case": case, "what": "ms a step", "value": 12.34567} for case in "ab"]
+    rows.append(row | {"case": "b"} | ratio)
+    machine = {"gpu": gpu, "cuda": "13.0", "torch": "2.14"}
+    return {"date": "2026-01-02T03:04", "machine": machine, "rows": rows}
+
+
+def test_measurements_on_a_card_have_a_table_of_their_own(tmp_path, monkeypatch):
+    made = script("benchmark_tables")
+    assert "never run on a card" in made.gpu_table(None)
+    for name in ("KEPT", "KEPT_GPU"):
+        monkeypatch.setattr(made, name, tmp_path / f"{name}.json")
+    made.keep([gpu_measurements("Some card")])
+    assert [path.name for path in tmp_path.iterdir()] == ["KEPT_GPU.json"]
+    lines = made.gpu_table(made.kept(made.KEPT_GPU)).splitlines()
+    assert lines[0] == "2026-01-02: Some card, CUDA 13.0, torch 2.14."
+    assert lines[2:] == [
+        "| case | ms a step | step / passes |",
+        "| --- | --- | --- |",
+        "| a | 12.35 |  |",
+        "| b | 12.35 | 1.2 **(≤ 1.1: missed)** |",
+    ]
+    with pytest.raises(SystemExit, match="trial on a CPU"):
+        made.keep([gpu_measurements(None)])
 
 
 def test_kept_runs_name_no_path_of_a_machine():

@@ -87,8 +87,9 @@ def passes(name, method, batch):
         return loss(logits[:BATCH]) + loss(network(strong[:, 0]))
     if name.startswith("unimatch"):
         features = network.features(torch.cat([image, weak]))
-        logits = network.decode(features, (CROP, CROP))[:BATCH]
-        perturbed = network.decode([level[BATCH:] for level in features], (CROP, CROP))
+        size = image.shape[-2:]
+        logits = network.decode(features, size)[:BATCH]
+        perturbed = network.decode([level[BATCH:] for level in features], size)
         return loss(logits) + loss(perturbed) + loss(network(strong.flatten(0, 1)))
     total = 0
     for net in (network, method.partner):

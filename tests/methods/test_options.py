@@ -5,6 +5,7 @@ import re
 from typing import Literal, get_args, get_origin
 
 import pytest
+from jsonargparse import ArgumentParser
 
 from wsss_zoo import methods
 from wsss_zoo.methods import FixMatch, SemiMethod, Supervised
@@ -47,6 +48,19 @@ def test_every_choice_is_checked(name):
             message = f"{option} is 'other'; give .*'{get_args(hint)[-1]}'$"
             with pytest.raises(ValueError, match=message):
                 kind(**(sizes | {option: "other"}))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_fixed_options_cannot_be_given(name):
+    """They would be ignored."""
+    kind, parser = getattr(methods, name), ArgumentParser()
+    parser.add_class_arguments(kind, "model")
+    given = set(vars(parser.get_defaults()["model"]))
+    assert given >= set(kind.option_types())
+    for option in kind.fixed_options:
+        assert option not in given
+        with pytest.raises(TypeError, match=f"multiple values .*'{option}'"):
+            kind(3, **{option: None})
 
 
 def test_options_of_the_bases_are_options_of_a_method():

@@ -11,7 +11,7 @@ NAME = "vit_tiny_patch16_224"
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::lightning_fabric.utilities.warnings.PossibleUserWarning")
-def test_half_a_thousand_steps(trainer, monkeypatch):
+def test_half_a_thousand_steps(trainer, monkeypatch, measured):
     """.37 of val mIoU were measured over 7 classes, .13 after a fifth of the steps."""
     create = timm.create_model
     small = {"patch_size": 8, "embed_dim": 128, "depth": 6, "num_heads": 4}
@@ -26,4 +26,4 @@ def test_half_a_thousand_steps(trainer, monkeypatch):
     fit = trainer(max_steps=500, callbacks=[SegmentationMetrics()], check_val_every_n_epoch=100_000)
     fit.fit(method, datamodule=data)
     [found] = trainer(callbacks=[SegmentationMetrics()]).validate(method, datamodule=data)
-    assert found["val/miou"] > 0.25
+    measured("val mIoU", found["val/miou"], at_least=0.25)

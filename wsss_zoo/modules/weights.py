@@ -48,15 +48,28 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             "are never unpickled; save its state dict as .safetensors "
             f"({type(error).__name__}: {error})"
         ) from error
-    for key in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    tensors = content.items() if isinstance(content, dict) else ()
-    state = {str(name): value for name, value in tensors if isinstance(value, Tensor)}
+    content = content if isinstance(content, dict) else {}
+    nested = {str(key): tensors for key, value in content.items() if (tensors := _tensors(value))}
+    wrapper = next((key for key in _WRAPPERS if isinstance(content.get(key), dict)), None)
+    state = _tensors(content if wrapper is None else content[wrapper])
+    # A running average, for example.
+    others = [key for key, held in nested.items() if key != wrapper and held.keys() & state.keys()]
+    if wrapper is not None and others:
+        text = "%s: the tensors of %r are read, not those of %s"
+        logger.warning(text, path, wrapper, some_names(others))
+    if not state and nested:
+        raise ValueError(
+            f"weights file {path} holds no tensors, except in {', '.join(nested)}: save one of "
+            "these as a state dict"
+        )
     if not state:
         raise ValueError(f"weights file {path} holds no tensors; give a file with a state dict")
     return state
+
+
+def _tensors(content: Any) -> dict[str, Tensor]:
+    pairs = content.items() if isinstance(content, dict) else ()
+    return {str(name): value for name, value in pairs if isinstance(value, Tensor)}
 
 
 def damaged_part(path: str | Path) -> str | None:

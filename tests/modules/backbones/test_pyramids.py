@@ -85,3 +85,11 @@ def test_a_layer_of_twins_is_not_where_it_is_listed():
     frozen = {key for key, p in backbone.named_parameters() if not p.requires_grad}
     assert any("patch_embeds.0" in key for key in frozen)
     assert not any("patch_embeds.1" in key for key in frozen)
+
+
+def test_no_stride_is_advised_to_a_network_bound_to_one_size(monkeypatch):
+    create, small = timm.create_model, {"embed_dim": 16, "num_heads": 1, "stages": (1, 1, 2, 1)}
+    monkeypatch.setattr(timm, "create_model", lambda name, **more: create(name, **small, **more))
+    for stride in (16, 32):
+        with pytest.raises(ValueError, match=r"'hiera_tiny_224' cannot give .* images of any size"):
+            Backbone("hiera_tiny_224", output_stride=stride)

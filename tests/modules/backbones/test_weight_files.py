@@ -1,6 +1,7 @@
 """Files of ViTs and Swin, in the names of timm and of the authors, and files of other networks."""
 
 import logging
+import re
 
 import pytest
 import timm
@@ -44,17 +45,57 @@ def test_a_classifiers_file_fills_the_backbone(name, write, caplog):
     assert "have no place in the backbone" in caplog.text
 
 
-def test_metas_names_of_dinov2_with_registers(write):
+def metas_registers(own):
+    """Meta's file of a DINOv2 with registers, whose position embedding has a row for the class."""
     state = state_of(REGISTERS)
-    patches = state.pop("pos_embed")
     state["register_tokens"] = state.pop("reg_token")
-    cls, own = state.pop("cls_token"), torch.rand(1, 1, 24)
-    state |= {"cls_token": cls, "pos_embed": torch.cat([own, patches], 1)}
-    state["mask_token"] = torch.zeros(1, 24)
-    prefixed = {f"backbone.{key}": value for key, value in state.items()}
+    state["pos_embed"] = torch.cat([own, state["pos_embed"]], 1)
+    return state | {"mask_token": torch.zeros(1, 24)}
+
+
+def test_metas_names_of_dinov2_with_registers(write, caplog):
+    own, expected = torch.rand(1, 1, 24), state_of(REGISTERS)
+    prefixed = {f"backbone.{key}": value for key, value in metas_registers(own).items()}
     backbone = Backbone(REGISTERS, write(prefixed), output_stride=14)
-    assert torch.equal(backbone.model.pos_embed, patches)
-    torch.testing.assert_close(backbone.model.cls_token, cls + own)
+    assert torch.equal(backbone.model.pos_embed, expected["pos_embed"])
+    assert torch.equal(backbone.model.reg_token, expected["reg_token"])
+    torch.testing.assert_close(backbone.model.cls_token, expected["cls_token"] + own)
+    assert "resampled" not in caplog.text
+
+
+def test_metas_registers_have_no_place_in_dinov2_without(write):
+    """All other tensors fit."""
+    path = write(metas_registers(torch.rand(1, 1, 24)))
+    with pytest.raises(ValueError, match="no place for register_tokens; give a file made for this"):
+        Backbone(DINO, path, output_stride=14)
+
+
+def test_metas_names_of_dinov3(write, capsys):
+    name = "vit_small_patch16_dinov3"
+    renamed = {"reg_token": "storage_tokens", "gamma_1": "ls1.gamma", "gamma_2": "ls2.gamma"}
+    state = {"mask_token": torch.zeros(1, 32), "rope_embed.periods": torch.rand(4)}
+    for key, value in state_of(name).items():
+        *parents, last = key.split(".")
+        state[".".join([*parents, renamed.get(last, last)])] = value
+    for block in range(4):
+        # Of keys the bias is masked, whatever the file has.
+        bias = torch.cat([torch.zeros(32), torch.ones(32), torch.zeros(32)])
+        state[f"blocks.{block}.attn.qkv.bias"] = bias
+    backbone, expected = Backbone(name, write(state)), state_of(name)
+    assert all(torch.equal(v, expected[k]) for k, v in backbone.model.state_dict().items())
+    assert capsys.readouterr().out == ""
+    state["blocks.2.attn.qkv.bias"][70] = 1
+    with pytest.raises(ValueError, match=r"biases .* lacks \(blocks\.2\.attn.*with _qkvb in its"):
+        Backbone(name, write(state))
+
+
+def test_a_running_average_in_the_file_is_told(write, caplog):
+    """As UniMatch V2's training leaves it."""
+    state = {f"module.backbone.{key}": value for key, value in state_of(DINO).items()}
+    Backbone(DINO, write({"model": state, "model_ema": state, "epoch": 3}), output_stride=14)
+    assert "the tensors of 'model' are read, not those of model_ema" in caplog.text
+    with pytest.raises(ValueError, match="no tensors, except in student, teacher: save one of"):
+        Backbone(DINO, write({"student": state, "teacher": state}), output_stride=14)
 
 
 def test_position_embedding_of_another_grid_is_resampled_and_told(write, caplog):
@@ -78,6 +119,24 @@ def test_swins_bias_tables_are_resampled(write, caplog):
     flat = {canonical(key): value for key, value in backbone.model.state_dict().items()}
     key = "layers.3.blocks.0.mlp.fc1.weight"
     assert torch.equal(flat[canonical(key)], state[key])
+
+
+def test_microsofts_names_of_swin(write, caplog):
+    """Downsampling belongs to the layer before; tables come with their indices."""
+    state, expected = {}, state_of(SWIN)
+    for key, value in expected.items():
+        match = re.fullmatch(r"layers\.(\d)\.(downsample.*)", key)
+        if match:
+            key = f"layers.{int(match[1]) - 1}.{match[2]}"
+        state[key] = value
+        if key.endswith("relative_position_bias_table"):
+            index = torch.zeros(49, 49, dtype=torch.int64)
+            state[key.replace("bias_table", "index")] = index
+    backbone = Backbone(SWIN, write({"model": state}), output_stride=32)
+    flat = {canonical(key): value for key, value in expected.items()}
+    own = backbone.model.state_dict()
+    assert all(torch.equal(value, flat[canonical(key)]) for key, value in own.items())
+    assert "resampled" not in caplog.text
 
 
 @each(

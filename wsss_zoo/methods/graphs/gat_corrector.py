@@ -111,7 +111,15 @@ class GATCorrector(BaseMethod):
         optimizer: Optimizer = "adam",
         **shared: Any,
     ) -> None:
-        super().__init__(lr, 1.0, weight_decay, optimizer, **shared)
+        super().__init__(
+            lr,
+            head_lr_mult=1.0,
+            weight_decay=weight_decay,
+            optimizer=optimizer,
+            layer_decay=1.0,
+            grad_checkpointing=False,
+            **shared,
+        )
         _check_options(self.hparams)
         #: The shared network; None where each image has its own or nothing is learnt.
         self.corrector: RegionNetwork | None = None

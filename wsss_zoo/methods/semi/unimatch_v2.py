@@ -26,7 +26,6 @@ class UniMatchV2(FixMatch):
     whose rates are too low for a network that is not pretrained.
 
     Args:
-        backbone: Name of a timm model.
         architecture: Decoder: "dpt", "linear" or "largefov"; of backbones that are no plain ViTs
             "deeplabv3plus" or "unet" too.
         output_stride: Stride of the last feature map in pixels; that of the patches for plain ViTs.
@@ -71,6 +70,7 @@ class UniMatchV2(FixMatch):
             ema_decay=ema_decay,
             lr=lr,
             head_lr_mult=head_lr_mult,
+            labels_from="average",
             **shared,
         )
 

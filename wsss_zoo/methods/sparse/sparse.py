@@ -66,7 +66,15 @@ class Sparse(SemiMethod):
         check_not_negative(absent_weight=absent_weight, unlabeled_weight=unlabeled_weight)
         more = {"mixture_weight": mixture_weight, "tree_weight": tree_weight}
         check_not_negative(crf_weight=crf_weight, **more)
-        super().__init__(num_classes, backbone, **shared)
+        super().__init__(
+            num_classes,
+            backbone,
+            gate_by_tags=False,
+            loss="ce",
+            ohem_thresh=0.7,
+            ohem_min_kept=100_000,
+            **shared,
+        )
         self.needed_views = int(teacher)
         if tree_weight:
             channels = self.network.decoder.out_channels

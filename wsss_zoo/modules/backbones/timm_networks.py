@@ -192,6 +192,9 @@ def _check_stride(name: str, model: Any, output_stride: int) -> None:
         )
     if output_stride not in _DILATED and _can_dilate(name):
         raise ValueError(f"output_stride is {output_stride}; give 8, 16 or 32")
+    problem = _misplacement(_pyramid(name, model, deepest))
+    if problem is not None:  # no stride helps
+        raise ValueError(_refusal(name, output_stride, problem))
     raise ValueError(
         f"backbone {name!r} cannot dilate; set output_stride to {deepest}, not {output_stride}"
     )

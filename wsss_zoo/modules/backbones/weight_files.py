@@ -1,5 +1,7 @@
 """Loading of a backbone from files of many authors, and a guard against wrong files."""
 
+import contextlib
+import io
 import logging
 import re
 import sys
@@ -15,6 +17,12 @@ from torch import Tensor, nn
 from wsss_zoo.modules.weights import canonical, check_shapes, read_state_dict, some_names
 
 logger = logging.getLogger(__name__)
+
+_RESAMPLED = re.compile("pos_embed|patch_embed|relative_position_bias_table")
+# Tensors beside the blocks without which a network computes something else.
+_TOKENS = re.compile(
+    r"(reg|register|storage|dist)_tokens?|pos_embed|(norm_pre|ln_pre)_(weight|bias)"
+)
 
 
 def load_backbone_weights(module: nn.Module, path: str | Path, name: str | None = None) -> None:
@@ -59,8 +67,8 @@ def load_backbone_weights(module: nn.Module, path: str | Path, name: str | None 
         )
     check_shapes(module, found, path)
     if name is not None:
-        own = [key for key in extra if canonical(key).startswith(prefix)]
-        _check_depth(name, wanted, [key[len(prefix) :] for key in own], path)
+        own = [key[len(prefix) :] for key in extra if canonical(key).startswith(prefix)]
+        _check_extra(name, wanted, own, path)
     module.load_state_dict(found, strict=False)
     if extra:
         text = "%s: %d tensors have no place in the backbone: %s"
@@ -106,8 +114,9 @@ def _converted(
     convert = getattr(family, "checkpoint_filter_fn", None)
     if convert is None:
         return state
+    quiet = contextlib.redirect_stdout(io.StringIO())  # timm prints what it skips
     try:
-        with warnings.catch_warnings(action="ignore"):  # of torch, on timm's resizing
+        with quiet, warnings.catch_warnings(action="ignore"):  # of torch, on timm's resizing
             # Some take tensors out of what they are given.
             converted: dict[str, Tensor] = convert(dict(state), _Unflattened(module))
     except Exception as error:
@@ -116,8 +125,12 @@ def _converted(
             f"({type(error).__name__}: {error}); it holds {some_names(list(state))}: give a file "
             "made for this backbone"
         ) from error
+    _check_biases(name, state, converted, path)
     for key, value in converted.items():
-        if key in state and state[key].shape != value.shape:
+        if key == "pos_embed" and "register_tokens" in state:
+            continue  # Meta's has one for the class token too, which timm adds to the token
+        # Others are renamed: Swin's downsampling was counted from another layer on.
+        if _RESAMPLED.search(key) and key in state and state[key].shape != value.shape:
             shapes = tuple(state[key].shape), tuple(value.shape)
             logger.warning("%s: %s is resampled from %s to %s", path, key, *shapes)
     return converted
@@ -151,19 +164,42 @@ class _ByAnyName(dict[str, Tensor]):
         return self[canonical(name)]
 
 
-def _check_depth(name: str, wanted: dict[str, str], extra: list[str], path: str | Path) -> None:
-    """Refuse blocks that the whole network has not: a deeper one's fit by all other names."""
+def _check_biases(
+    name: str, state: dict[str, Tensor], converted: dict[str, Tensor], path: str | Path
+) -> None:
+    """Refuse a file whose biases of queries and values timm leaves out, unless they are 0."""
+    for key, value in state.items():
+        kept = (key, key.replace("qkv.bias", "q_bias"))
+        if not key.endswith("attn.qkv.bias") or any(each in converted for each in kept):
+            continue
+        queries, _, values = value.chunk(3)
+        if queries.any() or values.any():
+            raise ValueError(
+                f"weights file {path} has biases that the backbone {name} lacks ({key}); take the "
+                "backbone with biases, for DINOv3 that with _qkvb in its name"
+            )
+
+
+def _check_extra(name: str, wanted: dict[str, str], extra: list[str], path: str | Path) -> None:
+    """Refuse blocks and tokens that the whole network has not, though all it needs is there."""
     lists = {list_ for key in wanted if (list_ := _list_of(key))}
-    further = [key for key in extra if _list_of(canonical(key)) in lists]
-    if not further:
+    blocks = [key for key in extra if _list_of(canonical(key)) in lists]
+    tokens = [key for key in extra if _TOKENS.fullmatch(canonical(key))]
+    if not blocks and not tokens:
         return
     whole = {canonical(key) for key in timm.create_model(name).state_dict()}
-    foreign = [key for key in further if canonical(key) not in whole]
-    if foreign:
+    blocks, tokens = ([k for k in keys if canonical(k) not in whole] for keys in (blocks, tokens))
+    if blocks:
         raise ValueError(
             f"weights file {path} is of a deeper network than the backbone {name}: it also holds "
-            f"{len(foreign)} tensors of further blocks ({some_names(foreign)}); give a file "
+            f"{len(blocks)} tensors of further blocks ({some_names(blocks)}); give a file "
             "made for this backbone"
+        )
+    if tokens:
+        raise ValueError(
+            f"weights file {path} is of another network than the backbone {name}, which has no "
+            f"place for {some_names(tokens)}; give a file made for this backbone, or take the "
+            "backbone that the file is of"
         )
 
 
