@@ -264,8 +264,8 @@ def _measure(name: str, values: Sequence[float | None], form: str) -> list[str]:
     if not known:
         return [name, *cells, ""]
     found = estimate(known)
-    spread = "nan" if found.spread is None else f"{found.spread:{form}}"
-    return [name, *cells, f"{found.mean:{form}} ± {spread}"]
+    spread = "" if found.spread is None else f" ± {found.spread:{form}}"
+    return [name, *cells, f"{found.mean:{form}}{spread}"]
 
 
 def _markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
