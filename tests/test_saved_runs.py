@@ -66,3 +66,22 @@ def test_saved_run_validates_and_predicts_the_same(case, tmp_path, monkeypatch):
         image_id = name.partition("/")[2]
         predicted = np.array(Image.open(tmp_path / f"predicted/pseudo_labels/{image_id}.png"))
         assert (predicted != labels[name]).mean() < 2e-3
+
+
+def test_options_that_a_method_has_fixed_since_are_left_out(tmp_path, capsys):
+    """An earlier version saved them, and nobody can give them any more."""
+    text = (FOLDER / "PseudoSeg.yaml").read_text()
+    assert text.count("\n  init_args:\n") > 1
+    path = tmp_path / "config.yaml"
+    place = text.index("\n  init_args:\n", text.index("\nmodel:")) + len("\n  init_args:\n")
+    path.write_text(f"{text[:place]}    loss: ohem\n    ohem_thresh: 0.7\n{text[place:]}")
+    with pytest.raises(SystemExit, match="0"):
+        main(["validate", "--config", str(path), "--print_config"])
+    printed = capsys.readouterr().out
+    assert "PseudoSeg" in printed
+    assert "ohem" not in printed
+    # Written by hand, they are an error as on the command line.
+    path.write_text(path.read_text().partition("\n")[2])
+    with pytest.raises(SystemExit):
+        main(["validate", "--config", str(path), "--print_config"])
+    assert "'loss' is not accepted" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """The commands fit, validate, test and predict: LightningCLI without silent surprises."""
 
+import json
 import logging
 import os
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from jsonargparse import Namespace
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning import Callback, Trainer
@@ -128,6 +130,37 @@ def _check_config_file(path: Path) -> None:
         raise ValueError(f"--config {path} is no text file; give one of YAML") from error
 
 
+def _without_fixed_options(args: list[str]) -> list[str]:
+    """Hand on the configurations of earlier runs without the options that no longer do anything.
+
+    An earlier version saved options that their method has fixed; nobody had to have given them.
+    """
+    handed = []
+    for group in option_groups(args):
+        path = Path(group[-1].removeprefix("--config="))
+        is_saved = option_key(group[0]) == "config" and any(
+            run_folder.is_config_of(path, name) for name in SUBCOMMANDS
+        )
+        text = _with_own_options(path) if is_saved else None
+        handed += group if text is None else ["--config", text]
+    return handed
+
+
+def _with_own_options(path: Path) -> str | None:
+    """Return a configuration without its method's fixed options; None if it has none of them."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        model = content["model"]
+        options = model["init_args"]
+        kind = loaded_class(BaseMethod, model["class_path"])
+        fixed = [name for name in getattr(kind, "fixed_options", ()) if name in options]
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return None  # the parser says what is wrong with it
+    for name in fixed:
+        del options[name]
+    return json.dumps(content) if fixed else None
+
+
 class ZooParser(OneLineErrors, LightningArgumentParser):
     """LightningCLI's parser with errors of one line."""
 
@@ -232,7 +265,7 @@ class ZooCLI(LightningCLI):
                 check_name("data", given.get("data"), BaseDataModule)
             if {"help", "-h"} & set(given) or "-h" in args:
                 self._print_chosen(given)
-            self.config = parser.parse_args(args)
+            self.config = parser.parse_args([args[0], *_without_fixed_options(args[1:])])
             trainer = self.options.trainer
             if _validates_as_asked(given.get("trainer.check_val_every_n_epoch")):
                 # Lightning's default, written out: no other is chosen, and config.yaml has it.
