@@ -1,4 +1,4 @@
-# make setup | demo | test | test-min | test-gpu | bench | lint | docs | clean. Everything is installed into
+# make setup | demo | test | test-notebooks | test-min | test-gpu | bench | lint | docs | clean. Everything is installed into
 # .venv, what test-min needs into .venv-min. make test WORKERS=4: so many test files at a time;
 # make test-min TESTS=tests/data: those alone.
 PYTHON ?= python3
@@ -12,7 +12,7 @@ export WANDB_MODE ?= offline
 # Processes that the tests start read compiled modules, and so does the next run.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup demo test test-min test-slow test-gpu bench lint docs clean
+.PHONY: setup demo test test-notebooks test-min test-slow test-gpu bench lint docs clean
 
 setup: $(VENV)/.installed
 
@@ -31,6 +31,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+# Every cell of the notebooks, on fewer images.
+test-notebooks: setup
+	$(BIN)/python -m pytest tests/test_notebooks.py -k every_cell -n $(WORKERS) --dist load
 
 # The quick tests with the oldest versions that pyproject.toml allows. These warn of newer versions of
 # what they themselves need: no errors of ours.

@@ -82,6 +82,8 @@ written, here, runs = [], os.getcwd() + "/", []
 def note(event, args):
     if event == "open" and isinstance(args[0], str) and args[2] & (os.O_WRONLY | os.O_RDWR):
         path = os.path.abspath(args[0])
+        if os.path.isdir(path):  # a file without a name, gone when it is closed
+            return
     elif event == "os.rename":
         path = os.path.abspath(args[1])
     else:

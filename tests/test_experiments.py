@@ -128,8 +128,19 @@ def test_config_trains(path):
     assert cli.trainer.global_step == 1
 
 
-# They differ in how they train.
-@pytest.mark.parametrize("path", {method_of(path): path for path in CONFIGS}.values(), ids=place)
+# Configurations of a method differ in how they train, and some methods in nothing else.
+EVALUATED = {method_of(path): path for path in CONFIGS}
+ALIKE = {"PiModel", "MeanTeacher", "TemporalEnsembling", "UniMatch", "UniMatchV2", "CPS"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.slow] if method in ALIKE else [])
+        for method, path in EVALUATED.items()
+    ],
+    ids=map(place, EVALUATED.values()),
+)
 def test_method_of_a_config_validates_and_predicts(path):
     args = ["--config", str(path), *TINY, *own_options(path)]
     cli = ZooCLI(["validate", *args])

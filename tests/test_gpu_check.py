@@ -33,6 +33,7 @@ def test_all_are_marked_and_skipped_without_a_card():
     assert set(skipped) == {not torch.cuda.is_available()}
 
 
+@pytest.mark.slow
 def test_their_code_runs_on_a_cpu():
     path = "tests/gpu/test_same_as_cpu.py"
     code, found = inner(path, "--device", "cpu", "-k", "classification or refinement")

@@ -249,6 +249,7 @@ def test_correction_gains_more_than_regions_alone():
     assert corrected_quality(layer="gcn") > noisy_quality() + 0.1
 
 
+@pytest.mark.slow
 def test_detection_is_worth_something():
     assert corrected_quality() > corrected_quality(detection=False) + 0.05
     # Not only because clean labels are kept.
@@ -279,6 +280,7 @@ def test_features_of_other_regions_lose_the_gain():
     assert shuffled < corrected_quality(write_back="all") - 0.03
 
 
+@pytest.mark.slow
 def test_pixels_called_clean_at_random_lose_the_gain():
     batches = []
     for index, picture in enumerate(pictures()[1]):

@@ -156,16 +156,10 @@ def quick_commands(monkeypatch):
         yield
 
 
-# The second one trains four methods; CI runs it on its own.
-EVERY = [
-    pytest.param(path, marks=pytest.mark.slow) if path.stem == "02_compare_methods" else path
-    for path in NOTEBOOKS
-]
-
-
+@pytest.mark.slow  # CI runs it as a step of its own
 @pytest.mark.notebook
 @pytest.mark.usefixtures("quick_commands")
-@pytest.mark.parametrize("path", EVERY, ids=lambda path: path.stem)
+@names
 def test_every_cell_runs(path, tmp_path):
     notebook = nbformat.read(path, as_version=4)
     for long, short in SHORTER[path.stem]:

@@ -527,7 +527,7 @@ def whole_run(tmp_path_factory):
 @pytest.mark.parametrize(
     ("length", "step", "stage", "saved"),
     [
-        (EPOCHS, 4, "train", 3),
+        pytest.param(*(EPOCHS, 4, "train", 3), marks=pytest.mark.slow),
         pytest.param(*(EPOCHS, 6, "train", 3), marks=pytest.mark.slow),
         pytest.param(*(EPOCHS, 8, "train", 7), marks=pytest.mark.slow),
         pytest.param(*(EPOCHS, 12, "val", 10), marks=pytest.mark.slow),
@@ -549,6 +549,7 @@ def test_killed_run_resumes_to_the_same_result(tmp_path, length, step, stage, sa
     assert (whole / "metrics.csv").read_bytes() == (cut / "metrics.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_resume_with_workers(tmp_path):
     options = "--trainer.max_epochs 2 --data.num_workers 1 --checkpoint.every_n_train_steps 3"
     crash = ["--trainer.callbacks+", "tests.cli.test_main.Crash", "--trainer.callbacks.step", "11"]

@@ -33,7 +33,7 @@ SHORT = [*tiny(size=32, train=2, val=1), "--trainer.max_steps", "24"]
     [
         ([], range(1, 24, 2)),
         (["--trainer.accumulate_grad_batches", "3"], range(1, 24, 2)),
-        (["--trainer.check_val_every_n_epoch", "1"], range(24)),
+        pytest.param(["--trainer.check_val_every_n_epoch", "1"], range(24), marks=pytest.mark.slow),
         (["--trainer.val_check_interval", "1.0"], range(24)),
         (["--trainer.check_val_every_n_epoch", "12"], [11, 23]),
     ],

@@ -43,7 +43,7 @@ def test_what_is_written(folder, opacity):
     given, expected = outputs(), outputs()
     draw_overlay(expected["image"], expected["preds"], opacity=0.4, background=True)
     writer = FolderMaskWriter(folder, ["background"], opacity=opacity)
-    writer.on_predict_batch_end(Trainer(), None, given, {"image_id": "a"}, 0)
+    writer.on_predict_batch_end(Trainer(), None, given, {"image_id": "a", "path": "a.png"}, 0)
     image_id, mask, overlay = folder.written
     assert image_id == "a"
     np.testing.assert_array_equal(mask, expected["preds"])
@@ -59,8 +59,10 @@ def test_problems_of_all_ranks(folder):
     writer.on_predict_batch_end(Trainer(), None, {"problem": "z"}, {}, 0)
     assert writer.problems == ["z"]
     data = SimpleNamespace(problems=["w"], relative_paths=dict)
-    writer._finish_folder(Trainer(ranks=3, sent=[writer.problems, [], ["x", "a"]]), data)
+    sent = [(writer.problems, ["d.gif"]), ([], []), (["x", "a"], ["b.tif"])]
+    writer._finish_folder(Trainer(ranks=3, sent=sent), data)
     assert writer.problems == ["w", "a", "x", "z"]
+    assert writer.several_frames == ["b.tif", "d.gif"]
     written = json.loads((folder.directory / "manifest.json").read_text())
     assert written["problems"] == writer.problems
 

@@ -63,6 +63,7 @@ def run(trainer, loader):
     return fit
 
 
+@pytest.mark.slow
 def test_finds_the_patches_of_pictures_that_go_on_below(run, trainer, loader):
     learner = make(**TRAINED)
     logged = run(learner, 40).logged_metrics

@@ -246,6 +246,7 @@ def semi_loader(samples, steps):
     return torch.utils.data.DataLoader(SemiLoader(samples, steps), batch_size=None)
 
 
+@pytest.mark.slow
 def test_learns_and_predicts_the_same_after_reload(samples, loader, trainer, tmp_path):
     torch.manual_seed(0)
     learner = PseudoSeg(4, TINY, lr=8e-3, head_lr_mult=1, evaluate="average", ema_decay=0.8)
