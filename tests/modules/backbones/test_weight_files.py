@@ -128,6 +128,7 @@ def test_microsofts_names_of_swin(write, caplog):
         match = re.fullmatch(r"layers\.(\d)\.(downsample.*)", key)
         if match:
             key = f"layers.{int(match[1]) - 1}.{match[2]}"
+        key = key.replace("head.fc.", "head.")
         state[key] = value
         if key.endswith("relative_position_bias_table"):
             index = torch.zeros(49, 49, dtype=torch.int64)
