@@ -4,6 +4,7 @@ Without CUDA every test is skipped by name. ``--device cpu`` runs the same code 
 no line of it waits for a card to be tried; guards that only CUDA has are off, and sizes are small.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from pytorch_lightning import Trainer
 
 from tests.measurements import MACHINE
+from tests.trainers import quiet_trainer
 
 HERE = Path(__file__).parent
 
@@ -66,18 +68,7 @@ def place(device: torch.device) -> dict[str, Any]:
 def trainer(place: dict[str, Any], tmp_path: Path) -> Callable[..., Trainer]:
     """A quiet Trainer on the device."""
 
-    def make(**options: Any) -> Trainer:
-        quiet = {
-            **place,
-            "logger": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "enable_checkpointing": False,
-            "default_root_dir": tmp_path,
-        }
-        return Trainer(**(quiet | options))
-
-    return make
+    return functools.partial(quiet_trainer, tmp_path, **place)
 
 
 @pytest.fixture

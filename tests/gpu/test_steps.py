@@ -7,6 +7,7 @@ from pytorch_lightning import Callback
 from tests.methods.host_work import put_host_work_aside
 from tests.methods.short_fits import short_fit
 from tests.methods.zoo import STEPS, make_data, make_method
+from tests.trainers import Forever
 from wsss_zoo.callbacks import CompiledTraining, FiniteLoss, KeptClasses
 
 pytestmark = [
@@ -39,17 +40,6 @@ class NoWait(Callback):
     def _set(self, mode):
         if self.cuda:
             torch.cuda.set_sync_debug_mode(mode)
-
-
-class Forever:
-    """A loader of one batch, again and again: here one that is on the device already."""
-
-    def __init__(self, batch):
-        self.batch = batch
-
-    def __iter__(self):
-        while True:
-            yield self.batch
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,12 @@
 """Two small pictures that a tiny network can learn, and a Trainer that leaves no traces."""
 
+import functools
+
 import pytest
 import torch
-from pytorch_lightning import Trainer
 from torch.utils.data import DataLoader
+
+from tests.trainers import quiet_trainer
 
 
 def draw(image_id: str, boxes: list[tuple[int, int, int, int, int]], size: int = 64) -> dict:
@@ -48,16 +51,4 @@ def loader(samples: list[dict]):
 def trainer(tmp_path):
     """A quiet Trainer on the CPU."""
 
-    def make(**options) -> Trainer:
-        quiet = {
-            "accelerator": "cpu",
-            "devices": 1,
-            "logger": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "enable_checkpointing": False,
-            "default_root_dir": tmp_path,
-        }
-        return Trainer(**(quiet | options))
-
-    return make
+    return functools.partial(quiet_trainer, tmp_path)

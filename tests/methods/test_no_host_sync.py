@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from tests.methods.host_work import HOST_WORK, put_host_work_aside
 from tests.methods.short_fits import short_fit
 from tests.methods.zoo import KINDS, STEPS, make_data, make_method, quick
+from tests.trainers import Forever
 from wsss_zoo.callbacks.training.finite_loss import FiniteLoss
 from wsss_zoo.functional import class_targets, solve_assignment
 
@@ -98,17 +99,6 @@ class Watched(Callback):
 
     def on_exception(self, *_):
         self.guard.__exit__(None, None, None)
-
-
-class Forever:
-    """A loader of one batch, again and again."""
-
-    def __init__(self, batch):
-        self.batch = batch
-
-    def __iter__(self):
-        while True:
-            yield self.batch
 
 
 def fake_backward(method, loss):

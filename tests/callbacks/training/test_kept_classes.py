@@ -12,7 +12,7 @@ from wsss_zoo.callbacks import KeptClasses
 from wsss_zoo.callbacks.training import kept_classes
 
 
-def run(kept_by_step, mask, callback=None, start=0):
+def run(kept_by_step, mask, callback=None, start=0, batches=1):
     """Feed a callback one step after the other; gives what it logged."""
     logged = []
     data = SimpleNamespace(class_names=["background", "cat", "dog"])
@@ -24,8 +24,8 @@ def run(kept_by_step, mask, callback=None, start=0):
         log=lambda name, value: logged.append((trainer.global_step, name, value))
     )
     callback = callback or KeptClasses()
-    for kept in kept_by_step:
-        trainer.global_step += 1
+    for number, kept in enumerate(kept_by_step, 1):
+        trainer.global_step = start + number // batches
         method.kept_counts = torch.tensor(kept)
         callback.on_train_batch_end(trainer, method, None, {"labeled": {"mask": mask}}, 0)
     return callback, trainer, logged
@@ -43,6 +43,17 @@ def test_ratios_are_those_of_the_window(monkeypatch):
     monkeypatch.setattr(kept_classes, "_WINDOW", 2)
     _, _, logged = run([[6, 2, 0], [9, 1, 2], [10, 0, 0]], MASK)
     assert logged == as_logged(2, background=(15 / 20) / 0.8, cat=(3 / 20) / 0.2)
+
+
+def test_batches_of_a_step_are_looked_at_together(monkeypatch):
+    """With accumulated gradients a step lasts for several batches, the first one too."""
+    monkeypatch.setattr(kept_classes, "_WINDOW", 1)
+    kept = [[6, 2, 0], [9, 1, 2], [10, 0, 0], [4, 0, 0], [8, 8, 0]]
+    _, _, logged = run(kept, MASK, batches=2)
+    assert logged == [
+        *as_logged(1, background=(15 / 20) / 0.8, cat=(3 / 20) / 0.2),
+        *as_logged(2, background=1 / 0.8, cat=0.0),
+    ]
 
 
 def test_a_rare_class_is_judged_when_five_crops_have_shown_it(monkeypatch):

@@ -40,13 +40,15 @@ class KeptClasses(Callback):
     def __init__(self) -> None:
         super().__init__()
         self._counts: Tensor | None = None
+        # The step of the last look: with accumulated gradients a step has several batches.
+        self._looked = 0
         self._living: set[int] = set()
         self._dead: set[int] = set()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget an earlier training; one that goes on was loaded with its counts."""
         if trainer.global_step == 0:
-            self._counts, self._living, self._dead = None, set(), set()
+            self._counts, self._looked, self._living, self._dead = None, 0, set(), set()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -65,7 +67,9 @@ class KeptClasses(Callback):
         counts = torch.stack([given, kept, kept.sum().expand(number), shows.sum(0)[:number]])
         before = self._counts
         self._counts = counts if before is None else before.to(counts.device) + counts
-        if trainer.global_step % _WINDOW == 0:
+        step = trainer.global_step
+        if step % _WINDOW == 0 and step != self._looked:
+            self._looked = step
             self._look(trainer, pl_module, self._counts)
 
     def on_save_checkpoint(
@@ -74,7 +78,8 @@ class KeptClasses(Callback):
         """Add the counts of this process, so that a resume has them."""
         if self._counts is not None:
             classes = {"living": sorted(self._living), "dead": sorted(self._dead)}
-            checkpoint["kept_classes"] = {"counts": self._counts.cpu()} | classes
+            counts = {"counts": self._counts.cpu(), "looked": self._looked}
+            checkpoint["kept_classes"] = counts | classes
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -84,6 +89,7 @@ class KeptClasses(Callback):
         if saved and trainer.training:
             counts = saved["counts"]
             self._counts = counts if trainer.is_global_zero else torch.zeros_like(counts)
+            self._looked = saved["looked"]
             self._living, self._dead = set(saved["living"]), set(saved["dead"])
 
     def _look(self, trainer: Trainer, method: LightningModule, counts: Tensor) -> None:
