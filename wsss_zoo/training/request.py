@@ -114,7 +114,7 @@ def recipe_digest(text: str) -> str:
 
 
 def _known(place: Path, state: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the plan of a folder; {} for one of another request that nothing followed."""
+    """Read the plan of a folder; delete one of another request that nothing followed, for {}."""
     known = read_json(place / PLAN)
     if known and known.get("request") != state and _is_free(place, PLAN):
         text = (place / RECIPE).read_text(encoding="utf-8") if (place / RECIPE).is_file() else ""
