@@ -6,6 +6,7 @@ import yaml
 from tests.each import each
 from wsss_zoo.pipeline.recipe import read_recipe
 from wsss_zoo.recipes.shipped import find_recipe
+from wsss_zoo.training import machine as machines
 from wsss_zoo.training.choice import choose_recipe
 from wsss_zoo.training.labels import Labels
 from wsss_zoo.training.machine import Machine
@@ -37,6 +38,7 @@ def recipe(labels=LABELS, settings=None, **more):
     [
         (CPU, "normal", 500, 224, 8, "32-true"),
         (CPU, "draft", 500, 160, 8, "32-true"),
+        (Machine(0, 0, 2, 2**33, has_bfloat16=True), "draft", 500, 160, 8, "bf16-mixed"),
         (CPU, "best", 300, 288, 8, "32-true"),
         (CPU, "normal", 20, 64, 8, "32-true"),
         (GPU, "normal", 500, 320, 8, "bf16-mixed"),
@@ -175,3 +177,18 @@ def test_an_image_without_side_is_small():
     assert fit_settings(Labels(("cat",)), CPU, "draft").crop_size == 160
     with pytest.raises(KeyError):
         fit_settings(LABELS, CPU, "perfect")
+
+
+@each(
+    ("lines", "expected"),
+    [
+        (["processor\t: 0", "flags\t\t: fpu avx512f avx512_bf16 amx_tile"], True),
+        (["Features\t: fp asimd bf16 i8mm"], True),
+        (["flags\t\t: fpu avx512f", "bugs\t\t: bf16"], False),
+        ([], False),
+    ],
+)
+def test_bfloat16_of_the_processor(monkeypatch, lines, expected):
+    found = {"/proc/cpuinfo": lines}
+    monkeypatch.setattr(machines, "_lines", lambda path: found.get(path, []))
+    assert machines.this_machine().has_bfloat16 is expected

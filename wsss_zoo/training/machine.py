@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 _GIB = 2**30
+# Names in /proc/cpuinfo.
+_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 @dataclass(frozen=True)
@@ -20,12 +22,14 @@ class Machine:
         gpu_memory: Memory of the smallest GPU, bytes; 0 without any.
         cores: Cores that this process may use.
         memory: Main memory that is free, bytes.
+        has_bfloat16: Whether the processor computes in bfloat16.
     """
 
     gpus: int
     gpu_memory: int
     cores: int
     memory: int
+    has_bfloat16: bool = False
 
     def limited(self, trainer: Mapping[str, Any]) -> "Machine":
         """Return the part of it that options of Lightning's Trainer leave.
@@ -59,7 +63,7 @@ def this_machine() -> Machine:
     """Look at the machine that this process runs on."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     sizes = [torch.cuda.get_device_properties(index).total_memory for index in range(gpus)]
-    return Machine(gpus, min(sizes, default=0), _cores(), free_memory())
+    return Machine(gpus, min(sizes, default=0), _cores(), free_memory(), _has_bfloat16())
 
 
 def free_memory() -> int:
@@ -75,6 +79,14 @@ def free_memory() -> int:
                  if line.startswith(("inactive_file ", "active_file "))]  # fmt: skip
         found.append(int(limit[0]) - int(used[0]) + sum(files))
     return max(0, min(found))
+
+
+def _has_bfloat16() -> bool:
+    """Tell whether the processor, x86 or ARM, has instructions for bfloat16; only known on Linux."""
+    for line in _lines("/proc/cpuinfo"):
+        if line.startswith(("flags", "Features")):
+            return not _BFLOAT16.isdisjoint(line.split())
+    return False
 
 
 def _lines(path: str) -> list[str]:

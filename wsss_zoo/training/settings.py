@@ -104,7 +104,7 @@ def fit_settings(
         batch_size=max(2, _BATCH // devices),
         accumulate=1,
         steps=steps,
-        precision="bf16-mixed" if machine.gpus else "32-true",
+        precision="bf16-mixed" if machine.gpus or machine.has_bfloat16 else "32-true",
         devices=devices,
         gpu=bool(machine.gpus),
         num_workers=min(_MOST_LOADERS, max(1, (machine.cores - 1) // devices)),
