@@ -82,7 +82,7 @@ def free_memory() -> int:
 
 
 def _has_bfloat16() -> bool:
-    """Tell whether the processor, x86 or ARM, has instructions for bfloat16; only known on Linux."""
+    """Tell whether the processor has instructions for bfloat16; known on Linux only."""
     for line in _lines("/proc/cpuinfo"):
         if line.startswith(("flags", "Features")):
             return not _BFLOAT16.isdisjoint(line.split())
