@@ -102,15 +102,19 @@ def passes(name, method, batch):
     return total
 
 
-@pytest.mark.benchmark
-@pytest.mark.parametrize("name", METHODS)
-def test_a_step_takes_at_most_a_tenth_more_than_its_passes(name, benchmark, measured):
+def make_method(name):
     torch.manual_seed(0)
     kind, options = METHODS[name]
     method = kind(CLASSES, BACKBONE, freeze_backbone_bn=True, **options).train()
     method.log_dict = method.log = lambda *_, **__: None
     method._trainer = type("Trainer", (), {"global_step": 0})()
-    batch = make_batch()
+    return method
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_takes_at_most_a_tenth_more_than_its_passes(name, benchmark, measured):
+    method, batch = make_method(name), make_batch()
     ratio = step_ratio(
         benchmark,
         lambda: method.training_step(batch, 0),
@@ -118,6 +122,16 @@ def test_a_step_takes_at_most_a_tenth_more_than_its_passes(name, benchmark, meas
         ROUNDS,
     )
     measured("step / passes", ratio, at_most=1.1)
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("other", ["fixmatch_average", "unimatch", "unimatch_average"])
+def test_a_step_of_unimatch_v2_beside_others(other, benchmark, measured):
+    steps = [make_method(name).training_step for name in ("unimatch_v2", other)]
+    batch = make_batch()
+    own, others = (lambda step=step: step(batch, 0) for step in steps)
+    bound = 0.85 if other.startswith("unimatch") else None
+    measured(f"step / step of {other}", step_ratio(benchmark, own, others, ROUNDS), at_most=bound)
 
 
 @pytest.mark.benchmark

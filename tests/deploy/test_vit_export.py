@@ -96,3 +96,26 @@ def test_what_cannot_be_exported_is_refused_with_the_reason(tmp_path, monkeypatc
     with pytest.raises(ValueError, match=message):
         export_segmenter(segmenter(), tmp_path / "a.onnx", "onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_bound_to_the_exporters_size_is_refused_with_the_reason(
+    tmp_path, monkeypatch
+):
+    """As torch.export leaves DINOv3 and ConvNeXt."""
+
+    def write(network, path, metadata):
+        path.write_text("a program")
+
+        def run(image):
+            raise AssertionError("Guard failed: (15 + image.size()[2]) // 16 == 6\nlong trace")
+
+        return run
+
+    monkeypatch.setattr(exporting, "export_program", write)
+    message = (
+        r"cannot take an image of \(\d, 3, \d+, \d+\) \(Guard failed: .* == 6\); nothing was "
+        "written; try the other format"
+    )
+    with pytest.raises(ValueError, match=message):
+        export_segmenter(segmenter(), tmp_path / "a.pt2", "torch_export")
+    assert not list(tmp_path.iterdir())

@@ -108,10 +108,9 @@ def export_segmenter(
         except ImportError:
             raise
         except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ValueError(
-                f"PyTorch cannot export this network to {format} ({reason}); nothing was written; "
-                "try the other format"
+                f"PyTorch cannot export this network to {format} ({_first_line(error)}); nothing "
+                "was written; try the other format"
             ) from error
         found = _compare(run, images, expected)
         # Also refuses NaN.
@@ -163,7 +162,13 @@ def _metadata(trained: TrainedSegmenter) -> dict[str, str]:
 def _compare(run: Run, images: Sequence[Tensor], expected: Sequence[Tensor]) -> Difference:
     largest = magnitude = 0.0
     for image, wanted in zip(images, expected, strict=True):
-        given = run(image)
+        try:
+            given = run(image)
+        except Exception as error:  # torch.export checks what it took for granted
+            raise ValueError(
+                f"the exported network cannot take an image of {tuple(image.shape)} "
+                f"({_first_line(error)}); nothing was written; try the other format"
+            ) from error
         if given.shape != wanted.shape:
             raise ValueError(
                 f"the exported network gives {tuple(given.shape)} for an image of "
@@ -175,3 +180,7 @@ def _compare(run: Run, images: Sequence[Tensor], expected: Sequence[Tensor]) -> 
         largest = difference if not difference <= largest else largest
         magnitude = max(magnitude, wanted.abs().max().item())
     return Difference(largest, magnitude)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -9,9 +9,10 @@ from wsss_zoo.methods import CAM, MeanTeacher, Supervised
 IMAGE = torch.rand(2, 3, 21, 30)
 
 
+@pytest.mark.parametrize("network", [("test_resnet", "deeplabv3plus"), ("test_vit", "dpt")])
 @pytest.mark.parametrize("features", ["decoder", "backbone"])
-def test_one_pass_of_a_segmenter(features):
-    method = Supervised(4, backbone="test_resnet").eval()
+def test_one_pass_of_a_segmenter(features, network):
+    method = Supervised(4, network[0], architecture=network[1]).eval()
     outputs = NetworkOutputs(method, features)
     with torch.inference_mode():
         logits = method(IMAGE)

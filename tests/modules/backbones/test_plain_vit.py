@@ -132,12 +132,17 @@ def test_gradient_checkpointing_changes_no_gradient():
         assert plain is None or torch.equal(plain, other)
 
 
-def test_gradient_checkpointing_and_batch_norm():
+def test_gradient_checkpointing_where_it_cannot_be(monkeypatch):
     with pytest.raises(ValueError, match="BatchNorm would count every batch twice"):
         Backbone("test_resnet").set_grad_checkpointing()
     Backbone("test_resnet", freeze_bn=True).set_grad_checkpointing()
     with pytest.raises(ValueError, match="vgg16 has no gradient checkpointing"):
         Backbone("vgg16", output_stride=8).set_grad_checkpointing()
+    create, small = timm.create_model, {"depths": (1,) * 4, "embed_dims": (8,) * 4}
+    small |= {"num_heads": (1,) * 4}
+    monkeypatch.setattr(timm, "create_model", lambda name, **more: create(name, **small, **more))
+    with pytest.raises(ValueError, match="twins_pcpvt_small has no gradient checkpointing"):
+        Backbone("twins_pcpvt_small", freeze_bn=True, output_stride=32).set_grad_checkpointing()
 
 
 def test_frozen_backbone_keeps_nothing_for_the_backward_pass():

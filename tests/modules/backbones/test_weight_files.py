@@ -187,6 +187,31 @@ def test_a_file_of_a_deeper_network_is_refused(name, other, write, monkeypatch):
         Backbone(name, write(state), output_stride=14 if name == DINO else 32)
 
 
+def test_a_file_of_another_width_names_the_backbone_and_tensors(write, monkeypatch):
+    with monkeypatch.context() as context:
+        context.setattr(timm, "create_model", timm.models.create_model)
+        path = write(state_of(DINO, embed_dim=48, depth=4, num_heads=2))
+    message = (
+        rf"weights\.pth: cls_token has the shape \(1, 1, 48\), the backbone {DINO} needs "
+        r"\(1, 1, 24\); 62 of 62 tensors of the backbone have other shapes "
+        r"\(cls_token, pos_embed, patch_embed\.proj\.weight, \.\.\.\): give a file made for this"
+    )
+    with pytest.raises(ValueError, match=message):
+        Backbone(DINO, path, output_stride=14)
+
+
+def test_a_file_with_more_in_each_block_is_of_another_network_but_no_deeper_one(write):
+    message = r"another network than the backbone vit_tiny.* no place for blocks\.0\.ls1\.gamma, "
+    with pytest.raises(ValueError, match=message):
+        Backbone("vit_tiny_patch16_224", write(state_of(DINO) | _two_blocks_more()))
+
+
+def _two_blocks_more():
+    """The small ViT has six blocks, the small DINOv2 four."""
+    state = {k: v for k, v in state_of("vit_tiny_patch16_224").items() if k.startswith("blocks.")}
+    return {key: value for key, value in state.items() if key.split(".")[1] in ("4", "5")}
+
+
 def test_a_mean_and_a_tag_of_their_own():
     assert Backbone("vit_base_patch16_siglip_224", output_stride=16).image_mean == (0.5, 0.5, 0.5)
     assert Backbone(f"{DINO}.lvd142m", output_stride=14).plain

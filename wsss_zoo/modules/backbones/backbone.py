@@ -263,12 +263,13 @@ class Backbone(nn.Module):
                 "count every batch twice; set freeze_backbone_bn, or take a backbone without "
                 "BatchNorm, such as a ViT"
             )
-        if not hasattr(inner, "set_grad_checkpointing"):
+        try:
+            inner.set_grad_checkpointing(True)
+        except (AttributeError, AssertionError) as error:  # timm's way to say that it has none
             raise ValueError(
                 f"backbone {self.name} has no gradient checkpointing; set grad_checkpointing to "
                 "false, or take a ViT"
-            )
-        inner.set_grad_checkpointing(True)
+            ) from error
 
 
 def _same(map_: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import timm
 from timm.models._features import FeatureGetterNet
 from torch import Tensor, nn
 
-from wsss_zoo.modules.weights import canonical, check_shapes, read_state_dict, some_names
+from wsss_zoo.modules.weights import canonical, read_state_dict, some_names
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def load_backbone_weights(module: nn.Module, path: str | Path, name: str | None 
             f"({some_names(missing)}); it holds {some_names(list(state))}: give a file made for "
             "this backbone"
         )
-    check_shapes(module, found, path)
+    _check_sizes(module, found, backbone, path)
     if name is not None:
         own = [key[len(prefix) :] for key in extra if canonical(key).startswith(prefix)]
         _check_extra(name, wanted, own, path)
@@ -180,30 +180,50 @@ def _check_biases(
             )
 
 
+def _check_sizes(
+    module: nn.Module, found: dict[str, Tensor], backbone: str, path: str | Path
+) -> None:
+    """Refuse tensors of other shapes than the network's."""
+    own = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+    other = [key for key, value in found.items() if tuple(value.shape) != own[key]]
+    if other:
+        first = other[0]
+        raise ValueError(
+            f"weights file {path}: {first} has the shape {tuple(found[first].shape)}, {backbone} "
+            f"needs {own[first]}; {len(other)} of {len(own)} tensors of the backbone have other "
+            f"shapes ({some_names(other)}): give a file made for this backbone"
+        )
+
+
 def _check_extra(name: str, wanted: dict[str, str], extra: list[str], path: str | Path) -> None:
     """Refuse blocks and tokens that the whole network has not, though all it needs is there."""
-    lists = {list_ for key in wanted if (list_ := _list_of(key))}
-    blocks = [key for key in extra if _list_of(canonical(key)) in lists]
+    known = {block for key in wanted for block in _blocks_of(key)}
+    lists = {_list_of(block) for block in known}
+    inside = [k for k in extra if lists & {*map(_list_of, _blocks_of(canonical(k))[:1])}]
     tokens = [key for key in extra if _TOKENS.fullmatch(canonical(key))]
-    if not blocks and not tokens:
+    if not inside and not tokens:
         return
     whole = {canonical(key) for key in timm.create_model(name).state_dict()}
-    blocks, tokens = ([k for k in keys if canonical(k) not in whole] for keys in (blocks, tokens))
-    if blocks:
+    inside, tokens = ([k for k in keys if canonical(k) not in whole] for keys in (inside, tokens))
+    further = [key for key in inside if not known.issuperset(_blocks_of(canonical(key)))]
+    if further:
         raise ValueError(
             f"weights file {path} is of a deeper network than the backbone {name}: it also holds "
-            f"{len(blocks)} tensors of further blocks ({some_names(blocks)}); give a file "
+            f"{len(further)} tensors of further blocks ({some_names(further)}); give a file "
             "made for this backbone"
         )
-    if tokens:
+    if inside or tokens:
         raise ValueError(
             f"weights file {path} is of another network than the backbone {name}, which has no "
-            f"place for {some_names(tokens)}; give a file made for this backbone, or take the "
-            "backbone that the file is of"
+            f"place for {some_names(tokens + inside)}; give a file made for this backbone, or take "
+            "the backbone that the file is of"
         )
 
 
-def _list_of(name: str) -> str | None:
-    """The list that a numbered module is in: "layer3" for "layer3_0_conv1_weight"."""
-    match = re.match(r"(.*?)_\d+_", name)
-    return match and match[1]
+def _blocks_of(name: str) -> list[str]:
+    """Numbered modules that a tensor is in: "layer3_0" for "layer3_0_conv1_weight"."""
+    return [name[: match.end()] for match in re.finditer(r"_\d+(?=_)", name)]
+
+
+def _list_of(block: str) -> str:
+    return block.rpartition("_")[0]
