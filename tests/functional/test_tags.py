@@ -5,7 +5,12 @@ import pytest
 import torch
 
 from tests.each import each
-from wsss_zoo.functional import gate_by_tags, mask_to_image_labels, reassign_by_tags
+from wsss_zoo.functional import (
+    gate_by_tags,
+    mask_to_image_labels,
+    normalize_tagged,
+    reassign_by_tags,
+)
 
 
 @each("known", [None, [True, False, True]])
@@ -55,6 +60,28 @@ def test_reassigning_equals_the_loop(known):
 def test_reassigning_to_a_class_of_hardly_any_probability():
     logits = torch.tensor([0.0, 100.0, -100.0]).view(1, 3, 1, 1)
     assert reassign_by_tags(logits, torch.tensor([[0, 1]])).argmax(1).item() == 2
+
+
+def test_normalizing_equals_the_loop():
+    torch.manual_seed(0)
+    probs = torch.randn(3, 4, 2, 5).softmax(1)
+    tags = torch.tensor([[1, 0, 1], [0, 0, 0], [0, 1, 1]])
+    probs[2, 3] = 0
+    expected = probs.clone().double()
+    for image in range(3):
+        for label in range(3):
+            highest = max(probs[image, label + 1].flatten().tolist())
+            if tags[image, label] and highest > 0:
+                expected[image, label + 1] /= highest
+        for y in range(2):
+            for x in range(5):
+                expected[image, :, y, x] /= sum(expected[image, :, y, x].tolist())
+    torch.testing.assert_close(normalize_tagged(probs, tags).double(), expected)
+
+
+def test_normalizing_keeps_a_class_that_is_sure():
+    probs = torch.tensor([[0.0, 0.7], [1.0, 0.3]]).view(1, 2, 1, 2)
+    torch.testing.assert_close(normalize_tagged(probs, torch.ones(1, 1)), probs)
 
 
 def test_tags_of_other_classes():

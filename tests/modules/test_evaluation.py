@@ -191,26 +191,41 @@ def test_only_background_and_tagged_classes_win(image, options):
     network = Network(classes=5)
     batch = {"image": image, "image_labels": tags}
     evaluation = Evaluation(**options, gate_by_tags=True)
-    probs = evaluation(evaluation.gated(network, batch), image)
+    probs = evaluation(network, image, evaluation.tags(batch))
     assert probs[0, [2, 4]].max() == 0
     assert (probs[0, [0, 1, 3]] > 0).all()
     torch.testing.assert_close(probs[1, 0], torch.ones(23, 31))
     if not options:
         kept = network(image)[0].softmax(0)
         kept[[1, 3]] *= (1 - kept[0]) / kept[[1, 3]].sum(0)
-        torch.testing.assert_close(probs[0, [0, 1, 3]], kept[[0, 1, 3]])
+        kept[1], kept[3] = kept[1] / kept[1].max(), kept[3] / kept[3].max()
+        torch.testing.assert_close(probs[0, [0, 1, 3]], kept[[0, 1, 3]] / kept[[0, 1, 3]].sum(0))
     # Each view is gated: not what is left of probabilities that went to other classes.
     torch.testing.assert_close(probs.sum(1), torch.ones(2, 23, 31))
 
 
+@each("options", [{}, {"window": 16}, {"scales": (0.5, 1.0), "flip": True}])
+def test_a_tagged_class_wins_where_it_is_most_probable_in_the_whole_image(image, options):
+    def unsure(shown):
+        brightness = shown.mean(1, keepdim=True)
+        return torch.cat([torch.full_like(brightness, 5), brightness], 1)
+
+    gated, plain = Evaluation(**options, gate_by_tags=True), Evaluation(**options)
+    before = plain(unsure, image)
+    probs = gated(unsure, image, torch.ones(2, 1))
+    assert before.argmax(1).eq(0).all()
+    for one, old in zip(probs, before, strict=True):
+        assert one[1].argmax() == old[1].argmax()
+        assert one.argmax(0)[old[1] == old[1].max()].eq(1).all()
+
+
 def test_without_the_option_tags_do_nothing(image):
-    network = Network()
-    assert Evaluation().gated(network, {"image": image}) is network
+    assert Evaluation().tags({"image": image, "image_labels": torch.ones(2, 1)}) is None
 
 
 def test_images_without_tags_cannot_be_gated(image):
     with pytest.raises(ValueError, match=r"needs the tags of every image, but a has none; give"):
-        Evaluation(gate_by_tags=True).gated(Network(), {"image": image, "image_id": ["a"]})
+        Evaluation(gate_by_tags=True).tags({"image": image, "image_id": ["a"]})
 
 
 def test_every_option_is_an_attribute():

@@ -145,7 +145,12 @@ from wsss_zoo.functional.sparse.simulation import (
     simulate_points,
     simulate_scribbles,
 )
-from wsss_zoo.functional.tags import gate_by_tags, mask_to_image_labels, reassign_by_tags
+from wsss_zoo.functional.tags import (
+    gate_by_tags,
+    mask_to_image_labels,
+    normalize_tagged,
+    reassign_by_tags,
+)
 from wsss_zoo.functional.views.complementary_dropout import (
     complementary_dropout,
     complementary_factors,
@@ -190,7 +195,7 @@ __all__ += ["missing_object", "pixel_entropy", "pixel_margin", "scale_probs", "s
 __all__ += ["swapped_class", "tag_faults", "view_disagreement"]
 __all__ += ["boxes_to_mask", "draw_strokes", "simulate_blocks", "simulate_boxes"]
 __all__ += ["simulate_points", "simulate_scribbles"]
-__all__ += ["gate_by_tags", "mask_to_image_labels", "reassign_by_tags"]
+__all__ += ["gate_by_tags", "mask_to_image_labels", "normalize_tagged", "reassign_by_tags"]
 __all__ += ["cells_to_crop", "crop_to_cells", "cutmix", "draw_cutmix_boxes", "draw_cutmix_masks"]
 __all__ += ["ensemble_update", "image_patches", "sliding_windows"]
 __all__ += ["complementary_dropout", "complementary_factors", "draw_complementary_factors"]

@@ -72,3 +72,27 @@ def reassign_by_tags(
     left = gated[:, 1:].logsumexp(1, keepdim=True)
     gain = torch.where(left == -torch.inf, 0, logits[:, 1:].logsumexp(1, keepdim=True) - left)
     return torch.cat([gated[:, :1], gated[:, 1:] + gain], 1)
+
+
+def normalize_tagged(probs: Tensor, image_labels: Tensor) -> Tensor:
+    """Divide each tagged class's probability by its maximum in the image, as CAMs are divided.
+
+    A tag says that the image shows the class. So the pixels that are most like it are of that
+    class, however unsure the network is. A class that is sure somewhere hardly changes. Afterwards
+    the classes of a pixel sum to 1 again.
+
+    Args:
+        probs: Probability of the background (index 0) and K classes, (N, K + 1, H, W) in [0, 1].
+        image_labels: Presence of each foreground class in the whole image, (N, K), 0 or 1.
+
+    >>> probs = torch.tensor([[0.9, 0.6], [0.1, 0.4]]).view(1, 2, 1, 2)
+    >>> normalize_tagged(probs, torch.tensor([[1]]))[0, 1, 0]
+    tensor([0.2174, 0.6250])
+    """
+    check_shapes(
+        "(N, K) and (N, K + 1, H, W), the background first", image_labels=image_labels, probs=probs
+    )
+    highest = probs[:, 1:].amax((2, 3), keepdim=True)
+    is_tagged = (image_labels > 0)[:, :, None, None] & (highest > 0)
+    scaled = torch.cat([probs[:, :1], probs[:, 1:] / torch.where(is_tagged, highest, 1)], 1)
+    return scaled / scaled.sum(1, keepdim=True)

@@ -277,8 +277,8 @@ class BaseMethod(LightningModule):
 
     def predict_step(self, batch: EvaluationBatch, batch_idx: int) -> dict[str, Tensor]:
         """Predict classes and their probabilities, {"preds", "confidence"}, each (N, H, W)."""
-        forward = self.evaluation.gated(self, batch)
-        confidence, preds = self.evaluation(forward, batch["image"]).max(1)
+        tags = self.evaluation.tags(batch)
+        confidence, preds = self.evaluation(self, batch["image"], tags).max(1)
         return {"preds": preds, "confidence": confidence}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

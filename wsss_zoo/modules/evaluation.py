@@ -7,7 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsss_zoo.functional import dense_crf, reassign_by_tags, sliding_windows
+from wsss_zoo.functional import (
+    dense_crf,
+    normalize_tagged,
+    reassign_by_tags,
+    sliding_windows,
+)
 from wsss_zoo.functional.crf.pixel_adaptive import refine_scores
 from wsss_zoo.functional.views.windows import LastWindow
 
@@ -36,7 +41,8 @@ class Evaluation:
         last_window: Shift the last window of a row or column back into the image ("shift"), or cut
             it off ("truncate").
         gate_by_tags: In ``predict`` allow only the background and the classes of an image's tags,
-            in every view; see `reassign_by_tags`. ``validate`` and ``test`` never use tags.
+            in every view (`reassign_by_tags`), and find each of them (`normalize_tagged`).
+            ``validate`` and ``test`` never use tags.
         par: Refine the averaged probabilities by `pixel_adaptive_refinement`, on the device; in
             place of ``crf``.
 
@@ -72,19 +78,14 @@ class Evaluation:
         self.scales, self.flip = tuple(scales), flip
         self.crf, self.par, self.gate_by_tags = crf, par, gate_by_tags
 
-    def gated(self, forward: Forward, batch: Mapping[str, Any]) -> Forward:
-        """Return ``forward``, or a version gated by the batch's tags.
-
-        Args:
-            forward: Maps images (M, 3, H, W) to logits (M, C, H, W). M is a multiple of N: the
-                batch, repeated. C includes the background.
-            batch: Holds the tags, ``image_labels`` (N, C - 1).
+    def tags(self, batch: Mapping[str, Any]) -> Tensor | None:
+        """Return the tags that gate a batch's predictions, (N, C - 1), or None without gating.
 
         Raises:
             ValueError: If the batch has no tags and ``gate_by_tags`` asks for them.
         """
         if not self.gate_by_tags:
-            return forward
+            return None
         if "image_labels" not in batch:
             raise ValueError(
                 f"gate_by_tags needs the tags of every image, but {', '.join(batch['image_id'])} "
@@ -92,21 +93,27 @@ class Evaluation:
                 "--evaluation.gate_by_tags"
             )
         tags: Tensor = batch["image_labels"]
+        return tags
 
-        def gated_forward(image: Tensor) -> Tensor:
-            return reassign_by_tags(forward(image), tags.repeat(len(image) // len(tags), 1))
+    def __call__(self, forward: Forward, image: Tensor, tags: Tensor | None = None) -> Tensor:
+        """Compute probabilities (N, C, H, W), float32, of an image (N, 3, H, W) in [0, 1].
 
-        return gated_forward
-
-    def __call__(self, forward: Forward, image: Tensor) -> Tensor:
-        """Compute probabilities (N, C, H, W), float32, of an image (N, 3, H, W) in [0, 1]."""
+        Args:
+            forward: Maps images (M, 3, H, W) to logits (M, C, H, W). M is a multiple of N: the
+                batch, repeated.
+            image: The whole images.
+            tags: What `tags` returned, (N, C - 1); C then includes the background.
+        """
+        seen = forward if tags is None else _gated(forward, tags)
         size = (image.shape[-2], image.shape[-1])
         first, *others = self.scales
-        probs = _resize(self._one_scale(forward, rescale(image, first)), size)
+        probs = _resize(self._one_scale(seen, rescale(image, first)), size)
         for scale in others:
-            probs += _resize(self._one_scale(forward, rescale(image, scale)), size)
+            probs += _resize(self._one_scale(seen, rescale(image, scale)), size)
         if others:
             probs = probs / len(self.scales)
+        if tags is not None:
+            probs = normalize_tagged(probs, tags)
         if self.par:
             return _refine_by_par(probs, image)
         return _refine(probs, image) if self.crf else probs
@@ -143,6 +150,15 @@ class Evaluation:
         probs = forward(torch.cat([image, image.flip(-1)])).float().softmax(1)
         straight, mirrored = probs.chunk(2)
         return (straight + mirrored.flip(-1)) / 2
+
+
+def _gated(forward: Forward, tags: Tensor) -> Forward:
+    """Gate what ``forward`` gives by the tags of its images."""
+
+    def gated_forward(image: Tensor) -> Tensor:
+        return reassign_by_tags(forward(image), tags.repeat(len(image) // len(tags), 1))
+
+    return gated_forward
 
 
 def rescale(image: Tensor, scale: float) -> Tensor:
