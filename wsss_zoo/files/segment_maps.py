@@ -84,10 +84,10 @@ def _is_cut(segments: SegmentIds) -> bool:
     if segments.dtype != np.uint8 or not np.bincount(segments.ravel(), minlength=_BYTE).all():
         return False
     # Slow to import, and hardly ever needed.
-    from skimage.measure import label
+    from scipy import ndimage
 
-    parts: int = label(segments.astype(np.int64) + 1, connectivity=2).max()
-    return parts > _BYTE
+    touching = np.ones((3, 3))
+    return any(ndimage.label(segments == i, touching)[1] > 1 for i in range(_BYTE))
 
 
 def _read_png(path: Path) -> SegmentIds:
