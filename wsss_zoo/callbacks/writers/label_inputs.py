@@ -38,10 +38,10 @@ def check_is_no_input(
         for folder in [given] if isinstance(given, str) else given or []:
             own = Path(folder).resolve()
             if own.is_relative_to(directory.resolve()):
-                it = "it" if own == directory.resolve() else f"{folder} in it"
+                inside = "" if own == directory.resolve() else f" in {folder}"
                 raise ValueError(
-                    f"{directory} is to be written, but {it} is also read ({option}), and would be "
-                    f"lost; choose another folder ({choose}, or --trainer.default_root_dir)"
+                    f"{directory} is to be written, but it is also read{inside} ({option}), and "
+                    f"would be lost; choose another folder ({choose}, or --trainer.default_root_dir)"
                 )
 
 
