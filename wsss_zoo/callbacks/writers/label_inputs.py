@@ -41,7 +41,8 @@ def check_is_no_input(
                 inside = "" if own == directory.resolve() else f" in {folder}"
                 raise ValueError(
                     f"{directory} is to be written, but it is also read{inside} ({option}), and "
-                    f"would be lost; choose another folder ({choose}, or --trainer.default_root_dir)"
+                    f"would be lost; choose another folder ({choose}, or "
+                    "--trainer.default_root_dir)"
                 )
 
 
