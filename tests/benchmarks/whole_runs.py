@@ -71,13 +71,22 @@ def label(method: Any, folder: Path, count: int) -> None:
     """``wsss-zoo label`` of photographs."""
     names = ["background", *(f"class {number}" for number in range(1, CLASSES))]
     checkpoint = save_checkpoint(folder / "last.ckpt", with_opinions(method), names)
+    run_on_photos("label", folder, count, "--ckpt_path", checkpoint)
+
+
+def make_superpixels(method: Any, folder: Path, count: int) -> None:
+    """``wsss-zoo superpixels`` of photographs; ``saliency`` goes the same way."""
+    run_on_photos("superpixels", folder, count, "--num_segments", "100")
+
+
+def run_on_photos(command: str, folder: Path, count: int, *options: str) -> None:
     rng = np.random.default_rng(0)
     (folder / "photos").mkdir()
     for number in range(count):
         pixels = rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / "photos" / f"{number}.jpg")
-    options = ["--num_workers", "0", "--trainer.accelerator", "cpu", "--trainer.devices", "1"]
-    assert run_command(["label", str(folder / "photos"), "--ckpt_path", checkpoint, *options]) == 0
+    fixed = ["--num_workers", "0", "--trainer.accelerator", "cpu", "--trainer.devices", "1"]
+    assert run_command([command, str(folder / "photos"), *options, *fixed]) == 0
 
 
 Run = Callable[[Any, Path, int], None]
@@ -98,6 +107,7 @@ CASES: dict[str, tuple[Run, Callable[[], Any]]] = {
     "predict-SimFormer": (predict, partial(SimFormer, CLASSES, **TINY, **QUERIES)),
     "predict-graphs of regions": (build_graphs, partial(Supervised, CLASSES, **TINY)),
     "wsss-zoo label": (label, partial(Supervised, CLASSES, **TINY)),
+    "wsss-zoo superpixels": (make_superpixels, partial(Supervised, CLASSES, **TINY)),
 }
 
 

@@ -158,6 +158,7 @@ def test_maps_of_another_network_are_not_mixed(photos, network, tmp_path):
     [
         (["photos", "--out", "photos"], "out photos is the folder of the images"),
         (["photos", "--out", "."], "out . is the folder of the images"),
+        (["photos", "--out", "photos/maps"], "out photos/maps lies in the folder of the images"),
         ([], "give a FOLDER of images or --data NAME; neither is given"),
         (["photos", *SHAPES], "both are given"),
         (SHAPES, "--out is missing"),

@@ -56,6 +56,19 @@ def test_map_is_that_of_rembgs_steps(tmp_path, options, preprocessing, settings)
         assert np.ptp(saliency) > 150
 
 
+def test_values_of_no_sigmoid_are_named(tmp_path, caplog):
+    path = save_network(tmp_path / "a.onnx")
+    SaliencyNetwork(path)
+    assert caplog.text == ""
+    model = onnx.load(str(path))
+    model.graph.node.append(onnx.helper.make_node("Log", ["saliency"], ["logits"]))
+    del model.graph.output[:]
+    model.graph.output.append(onnx.helper.make_tensor_value_info("logits", TensorProto.FLOAT, None))
+    onnx.save(model, str(path))
+    SaliencyNetwork(path)
+    assert "values from -0.693 to -0.693, while a saliency map is the output of a" in caplog.text
+
+
 @each("value", [0, 77, 255])
 def test_image_of_one_colour_has_no_saliency(tmp_path, value):
     network = SaliencyNetwork(save_network(tmp_path / "a.onnx"))

@@ -1,3 +1,6 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -53,3 +56,30 @@ def test_what_may_mean_something_else_is_refused(tmp_path, pixels, mode, message
     path = save(tmp_path / ("a.tif" if pixels.dtype == np.float32 else "a.png"), pixels, mode)
     with pytest.raises(ValueError, match=message):
         read_saliency_map(path)
+
+
+def write_deep_png(path, values, color_type):
+    """Write a PNG of 16 bits and several channels, (H, W, C), which Pillow does not."""
+
+    def chunk(kind, content):
+        checksum = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + checksum
+
+    height, width = values.shape[:2]
+    rows = values.astype(">u2").reshape(height, -1)
+    pixels = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    header = struct.pack(">IIBBBBB", width, height, 16, color_type, 0, 0, 0)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", pixels), chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+@each("opacity", [False, True])
+def test_colour_files_of_16_bits(tmp_path, opacity):
+    path, deep = tmp_path / "a.png", GREY.astype(np.uint16)
+    channels = [deep, np.full_like(deep, 65535)] if opacity else [deep] * 3
+    write_deep_png(path, np.stack(channels, 2), 4 if opacity else 2)
+    with pytest.raises(ValueError, match="has 16 bits, but no value above 255"):
+        read_saliency_map(path)
+    channels[: -1 if opacity else None] = [deep * 257] * (1 if opacity else 3)
+    write_deep_png(path, np.stack(channels, 2), 4 if opacity else 2)
+    np.testing.assert_array_equal(read_saliency_map(path), GREY)

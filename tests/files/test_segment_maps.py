@@ -3,7 +3,12 @@ import pytest
 from PIL import Image
 
 from tests.each import each
-from wsss_zoo.files.segment_maps import find_segment_map, read_segment_map, write_segment_map
+from wsss_zoo.files.segment_maps import (
+    find_segment_map,
+    lone_top_id,
+    read_segment_map,
+    write_segment_map,
+)
 
 IDS = np.array([[0, 1, 300], [65_535, 2, 2]])
 
@@ -89,3 +94,30 @@ def test_damaged_and_hostile_files(tmp_path):
     for name in ("a.npz", "b.png", "c.npz"):
         with pytest.raises(OSError, match=name):
             read_segment_map(tmp_path / name)
+
+
+def test_ids_that_eight_bits_cut_are_refused(tmp_path):
+    squares = np.arange(1, 17 * 20 + 1).reshape(17, 20).repeat(2, 0).repeat(2, 1)
+    Image.fromarray((squares % 256).astype(np.uint8)).save(tmp_path / "a.png")
+    np.savez(tmp_path / "b.npz", (squares % 256).astype(np.uint8))
+    for name in ("a.png", "b.npz"):
+        with pytest.raises(ValueError, match=rf"{name} has all ids that 8 bits .* with 16 bits"):
+            read_segment_map(tmp_path / name)
+    # 255 segments and pixels of none, each in one place.
+    whole = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    Image.fromarray(whole).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_segment_map(tmp_path / "a.png"), whole)
+
+
+@each(
+    ("ids", "kind", "expected"),
+    [
+        ([0, 1, 255], np.uint8, 255),
+        ([1, -1], np.uint16, 65535),
+        ([254, 255], np.uint8, None),
+        ([1, 255], np.uint16, None),
+        ([0, 2**62], np.int64, None),
+    ],
+)
+def test_highest_id_that_stands_alone(ids, kind, expected):
+    assert lone_top_id(np.array([ids]).astype(kind)) == expected

@@ -91,9 +91,16 @@ def open_images(
 
 
 def _check_apart(out: Path, folders: Iterable[Path]) -> None:
-    """Refuse to write into a folder of images, or one above it."""
-    if any(folder.resolve().is_relative_to(out.resolve()) for folder in folders):
-        raise ValueError(f"out {out} is the folder of the images; choose another")
+    """Refuse to write into a folder of images, one above it or one inside."""
+    own = out.resolve()
+    for folder in map(Path.resolve, folders):
+        if folder.is_relative_to(own):
+            raise ValueError(f"out {out} is the folder of the images; choose another")
+        if own.is_relative_to(folder):
+            raise ValueError(
+                f"out {out} lies in the folder of the images, and a data set of this folder would "
+                "take the maps for images; choose another"
+            )
 
 
 def write_maps(

@@ -1,6 +1,7 @@
 """A saliency network in an ONNX file: what it takes, what it gives, and how images get there."""
 
 import importlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsss_zoo.files.decoding import UInt8Array
+
+logger = logging.getLogger(__name__)
 
 #: Named sets of what a network expects of its input.
 Preprocessing = Literal["u2net", "isnet"]
@@ -137,6 +140,15 @@ class SaliencyNetwork:
                 f"{self.path} has the outputs {_listed(outputs)}, and the first one is {kind} "
                 f"{tuple(shape)}; a saliency network gives one map first, (1, 1, h, w) or "
                 "(1, h, w) of float32"
+            )
+        if found.min() < 0 or found.max() > 1:
+            logger.warning(
+                "%s gives values from %.3g to %.3g, while a saliency map is the output of a "
+                "sigmoid, from 0 to 1; they are stretched as they are. If they are logits, export "
+                "the network with a sigmoid as its last layer",
+                self.path,
+                found.min(),
+                found.max(),
             )
         return inputs[0].name, outputs[0].name
 

@@ -12,6 +12,7 @@ from wsss_zoo.files.pseudo_labels import label_path
 
 # A weak map is no map of fewer bits.
 _SIXTEEN_BITS = PixelOptions(value_range=(0, 2**16 - 1))
+_EIGHT_BITS = PixelOptions(value_range=(0, 2**8 - 1))
 
 
 def write_saliency_map(directory: Path, image_id: str, saliency: UInt8Array) -> None:
@@ -37,18 +38,18 @@ def read_saliency_map(path: Path) -> UInt8Array:
         raise ValueError(
             f"{path} has floating-point pixels, which have no defined white; save it with 8 bits"
         )
-    highest = int(np.asarray(image).max()) if image.mode.startswith("I") else 0
-    if 0 < highest < 256:
-        raise ValueError(
-            f"{path} has 16 bits, but no value above {highest}: they seem to be values of 8 bits; "
-            "save the map with 8 bits, or scale it to 65535"
-        )
     if image.has_transparency_data and np.asarray(image.convert("RGBA"))[:, :, 3].min() < 255:
         raise ValueError(
             f"{path} has transparent pixels, whose saliency is unknown; save the map as grey "
             "without transparency"
         )
     colors = read_rgb(str(path), _SIXTEEN_BITS)
+    highest = 0 if colors.any() else int(read_rgb(str(path), _EIGHT_BITS).max())
+    if highest:
+        raise ValueError(
+            f"{path} has 16 bits, but no value above {highest}: they seem to be values of 8 bits; "
+            "save the map with 8 bits, or scale it to 65535"
+        )
     grey: UInt8Array = colors[:, :, 0]
     if (colors != grey[:, :, None]).any():
         raise ValueError(

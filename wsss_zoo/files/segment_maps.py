@@ -18,6 +18,7 @@ from wsss_zoo.files.manifests import checked_id
 SUFFIXES = (".png", ".npz")
 ARRAY = "segments"
 _MOST = 2**16 - 1
+_BYTE = 256  # ids that 8 bits hold
 
 SegmentIds = NDArray[np.integer[Any]]
 
@@ -51,7 +52,8 @@ def read_segment_map(path: Path) -> SegmentIds:
 
     Raises:
         OSError: If the file cannot be decoded; the message names it.
-        ValueError: If it has colours, other numbers than integers >= 0, or more than one map.
+        ValueError: If it has colours, other numbers than integers >= 0, more than one map, or 8
+            bits that seem to have cut higher ids: all 256 occur, and some in several places.
     """
     segments = _read_npz(path) if path.suffix == ".npz" else _read_png(path)
     if segments.min() < 0:
@@ -59,7 +61,33 @@ def read_segment_map(path: Path) -> SegmentIds:
             f"{path} holds the id {segments.min()}; number segments from 1, and give 0 to pixels "
             "that belong to none"
         )
+    if _is_cut(segments):
+        raise ValueError(
+            f"{path} has all ids that 8 bits hold, and some of them in several places: ids above "
+            "255 seem to have been cut, so that segments share an id; save it with 16 bits or as "
+            "NPZ"
+        )
     return segments
+
+
+def lone_top_id(segments: SegmentIds) -> int | None:
+    """Return the highest id of the map's type if it occurs and the id before does not.
+
+    It often marks pixels without a segment: 255 in VOC's masks of objects, or -1 without a sign.
+    """
+    top = int(np.iinfo(segments.dtype).max)
+    is_alone = bool((segments == top).any()) and not bool((segments == top - 1).any())
+    return top if is_alone else None
+
+
+def _is_cut(segments: SegmentIds) -> bool:
+    if segments.dtype != np.uint8 or not np.bincount(segments.ravel(), minlength=_BYTE).all():
+        return False
+    # Slow to import, and hardly ever needed.
+    from scipy import ndimage
+
+    touching = np.ones((3, 3))
+    return any(ndimage.label(segments == i, touching)[1] > 1 for i in range(_BYTE))
 
 
 def _read_png(path: Path) -> SegmentIds:

@@ -89,6 +89,10 @@ def test_a_folder_of_labels_that_is_read_is_not_written(labels, tmp_path):
     cam = ["predict", "--model", "CAM", *tiny.tiny(), *same]
     with pytest.raises(ValueError, match=message.format(r"labels\.saliency_dir")):
         main([*cam, "--labels.saliency_dir", other])
+    # Nor a folder that has it inside: --labels.overwrite would delete all PNG files in it.
+    above = [*cam, "--labels.out_dir", str(labels.parent)]
+    with pytest.raises(ValueError, match=r"but it is also read in .*pseudo_labels \(labels\.seg"):
+        main([*above, "--labels.segments_dir", other])
     assert {path: path.read_bytes() for path in labels.iterdir()} == before
     # A network that learns from tags reads no labels, whatever the options of its data say.
     assert main([*cam, "--data.pseudo_label_dir", other]) == 0

@@ -1,5 +1,6 @@
 """Pseudo-labels with saliency maps from a folder: files, errors, manifest, command line."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,10 @@ import torch
 from PIL import Image
 
 from tests.callbacks.fakes import IDS, NAMES, ToyCAM, ToyData, seed_of, trainer_in
+from tests.tiny import tiny
 from wsss_zoo.callbacks import PseudoLabelWriter
 from wsss_zoo.callbacks.writers.saliency import check_saliency, read_saliency
-from wsss_zoo.cli import ZooCLI
+from wsss_zoo.cli import ZooCLI, main
 from wsss_zoo.files.pseudo_labels import read_label, read_manifest, voc_palette
 from wsss_zoo.functional import saliency_label
 
@@ -152,3 +154,41 @@ def test_command_line_takes_the_folder(tmp_path):
     args += ["--trainer.default_root_dir", str(tmp_path / "run"), "--trainer.accelerator", "cpu"]
     with pytest.raises(FileNotFoundError, match=r"saliency_dir .*none is no folder"):
         ZooCLI(args)
+
+
+def test_weak_maps_are_named(tmp_path, caplog):
+    for highest, expected in ((100, True), (255, False)):
+        for image_id, value in (("a", highest), ("b", 0)):
+            Image.new("L", (3, 2), value).save(tmp_path / f"{image_id}.png")
+        caplog.clear()
+        check_saliency(str(tmp_path), ["a", "b"])
+        assert (
+            f"no value of 2 saliency maps in {tmp_path} is above 100" in caplog.text
+        ) == expected
+
+
+def test_sizes_of_all_files_are_compared_before_any_image_is_gone_over(tmp_path):
+    maps, run = tmp_path / "maps", tmp_path / "run"
+    args = ["predict", "--model", "CAM", *tiny(), "--trainer.default_root_dir", str(run)]
+    maps.mkdir()
+    for index in range(8):
+        Image.new("L", (64, 63 if index == 7 else 64), 255).save(maps / f"train_{index:06d}.png")
+    with pytest.raises(ValueError, match=r"train_000007\.png is 64x63 .* is 64x64"):
+        main([*args, "--labels.saliency_dir", str(maps)])
+    assert not (run / "pseudo_labels").exists()
+
+
+def test_maps_of_another_network_are_no_labels_of_the_same_run(tmp_path):
+    data = ToyData()
+    maps = save_maps(tmp_path / "maps", data)
+
+    def write_origin(network: str) -> None:
+        origin = {"written_by": "wsss-zoo saliency", "model_sha256": network, "count": 6}
+        (Path(maps) / "manifest.json").write_text(json.dumps(origin))
+
+    write_origin("a")
+    predict(tmp_path, data, saliency_dir=maps)
+    assert predict(tmp_path, data, saliency_dir=maps).seen == []
+    write_origin("b")
+    with pytest.raises(ValueError, match=r"other options saliency_maps"):
+        predict(tmp_path, data, saliency_dir=maps)

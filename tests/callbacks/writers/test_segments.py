@@ -106,3 +106,29 @@ def test_without_a_folder_labels_stay():
     assert SegmentVotes().settings() == {}
     with pytest.raises(ValueError, match=r"segments_quorum is -0\.5"):
         SegmentVotes(quorum=-0.5)
+
+
+def test_an_id_that_may_mean_no_segment_is_named(tmp_path, caplog):
+    for number in range(3):
+        ids = np.array([[0, 1, 255 if number else 2]], np.uint8)
+        Image.fromarray(ids).save(tmp_path / f"{number}.png")
+    SegmentVotes(str(tmp_path)).check(["0", "1", "2"])
+    assert "2 of 3 region maps that were looked at have pixels of id 255, but none" in caplog.text
+    caplog.clear()
+    SegmentVotes(str(tmp_path)).check(["0"])
+    assert caplog.text == ""
+
+
+def test_sizes_are_compared_before_any_image_is_gone_over(tmp_path):
+    write_segment_map(tmp_path, "a", np.ones((3, 4), int))
+    np.savez(tmp_path / "b.npz", np.ones((3, 4), int))
+    votes = SegmentVotes(str(tmp_path))
+    votes.check(["a", "b"], lambda image_id: (3, 4))
+    with pytest.raises(ValueError, match=r"a\.png is 4x3 .*image a is 3x4; .*equal; .*EXIF"):
+        votes.check(["a", "b"], lambda image_id: (4, 3))
+
+
+def test_name_of_another_kind_is_shown(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((3, 4), int))
+    with pytest.raises(FileNotFoundError, match=r"first: a \(a\.npy is there, which has another"):
+        SegmentVotes(str(tmp_path)).check(["a"])

@@ -131,6 +131,19 @@ def test_a_tagged_class_without_any_pixel_is_named(tmp_path, caplog):
         training_set(tmp_path, novel_classes=novel, **options)
 
 
+def test_without_tags_any_class_without_a_pixel_is_named(tmp_path, caplog, monkeypatch):
+    names = Shapes(num_train=12, image_size=64).fg_names
+    monkeypatch.setattr(Shapes, "read_tags", lambda self, image_ids: {})
+    labels = write_labels(tmp_path / "p", IDS, 1)
+    training_set(tmp_path, pseudo_label_dir=labels, labeled_split=None)
+    expected = ", ".join(map(repr, names[1:]))
+    assert f"no pseudo-label has a pixel of {expected}, so" in caplog.text
+    caplog.clear()
+    # Masks may show them.
+    training_set(tmp_path, pseudo_label_dir=labels)
+    assert "pixel of" not in caplog.text
+
+
 def test_labels_of_background_alone_are_refused(tmp_path):
     labels = write_labels(tmp_path / "p", IDS, 0)
     message = r"the 12 pseudo-labels show background alone, first: .*train_000000\.png; .* longer"

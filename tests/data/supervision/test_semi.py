@@ -58,3 +58,15 @@ def test_labels_of_other_images_only(tmp_path):
         halves(pseudo_label_dir=labels)
     with pytest.raises(FileNotFoundError, match="none does not exist, or is no folder"):
         halves(pseudo_label_dir=str(tmp_path / "none"))
+
+
+def test_images_without_tags_are_counted(tmp_path, caplog, monkeypatch):
+    write_split(tmp_path / "labeled.txt", IDS[:3])
+    caplog.set_level(logging.INFO)
+    halves(labeled_split=str(tmp_path / "labeled.txt"))
+    assert "have no tags" not in caplog.text
+    monkeypatch.setattr(
+        Shapes, "read_tags", lambda self, ids: dict.fromkeys(ids[::2], self.fg_names[:1])
+    )
+    halves(labeled_split=str(tmp_path / "labeled.txt"))
+    assert "4 of 9 unlabelled images have no tags: gate_by_tags rules no class out" in caplog.text

@@ -30,16 +30,19 @@ def label_folders_read(trainer: Trainer, data: DataModule) -> dict[str, Sequence
 def check_is_no_input(
     directory: Path, folders: Mapping[str, Sequence[str] | str | None], choose: str
 ) -> None:
-    """Raise a ValueError if the folder to write is one of the folders that are read.
+    """Raise a ValueError if a folder that is read is the one to write, or lies in it.
 
     ``choose`` is the option that names the folder to write.
     """
     for option, given in folders.items():
         for folder in [given] if isinstance(given, str) else given or []:
-            if Path(folder).resolve() == directory.resolve():
+            own = Path(folder).resolve()
+            if own.is_relative_to(directory.resolve()):
+                inside = "" if own == directory.resolve() else f" in {folder}"
                 raise ValueError(
-                    f"{directory} is to be written, but it is also read ({option}), and would be "
-                    f"lost; choose another folder ({choose}, or --trainer.default_root_dir)"
+                    f"{directory} is to be written, but it is also read{inside} ({option}), and "
+                    f"would be lost; choose another folder ({choose}, or "
+                    "--trainer.default_root_dir)"
                 )
 
 

@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
+from wsss_zoo.callbacks.map_files import size_reader
 from wsss_zoo.callbacks.metrics.label_estimate import estimate_labels
 from wsss_zoo.callbacks.metrics.label_quality import measure_labels
 from wsss_zoo.callbacks.metrics.publishing import publish_measures
@@ -129,8 +130,8 @@ class PseudoLabelWriter(MeasuredWriter):
         read["labels.saliency_dir"] = self.cam_options.saliency_dir
         read["labels.segments_dir"] = self.segments.directory
         check_is_no_input(self._directory, read, self.contents.choose)
-        check_saliency(self.cam_options.saliency_dir, data.predict_ids())
-        self.segments.check(data.predict_ids())
+        check_saliency(self.cam_options.saliency_dir, data.predict_ids(), size_reader(data))
+        self.segments.check(data.predict_ids(), size_reader(data))
         if not getattr(trainer, "fast_dev_run", False):
             self._leave_out_done(trainer, pl_module, data)
 

@@ -1,5 +1,6 @@
 """Segments from a folder, whose pixels vote for the class of the whole segment."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from wsss_zoo.callbacks.map_files import check_maps, check_size
+from wsss_zoo.callbacks.map_files import (
+    LOOKED_AT,
+    SizeOf,
+    check_maps,
+    check_size,
+    check_sizes,
+    maps_origin,
+)
+from wsss_zoo.callbacks.metrics.label_estimate import sampled_ids
 from wsss_zoo.files.decoding import UInt8Array
-from wsss_zoo.files.segment_maps import find_segment_map, read_segment_map
+from wsss_zoo.files.segment_maps import find_segment_map, lone_top_id, read_segment_map
 from wsss_zoo.functional import segment_vote
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,8 +44,12 @@ class SegmentVotes:
         if not 0 <= self.quorum <= 1:
             raise ValueError(f"segments_quorum is {self.quorum}; give a share in [0, 1]")
 
-    def check(self, image_ids: Sequence[str]) -> None:
-        """Check that there is a map of every image, and read the first; see `check_maps`."""
+    def check(self, image_ids: Sequence[str], size_of: SizeOf | None = None) -> None:
+        """Check that there is a map of every image; see `check_maps`.
+
+        Some maps are read: a warning says if an id in them may mean no segment. ``size_of`` gives
+        height and width of an image, with which those of all PNG files are compared.
+        """
         if self.directory is None:
             return
         folder = Path(self.directory)
@@ -48,8 +63,23 @@ class SegmentVotes:
             find=find_segment_map,
             suffix="",
         )
-        for path in filter(None, (find_segment_map(folder, i) for i in image_ids[:1])):
-            read_segment_map(path)
+        found = {image_id: find_segment_map(folder, image_id) for image_id in image_ids}
+        files = {image_id: path for image_id, path in found.items() if path is not None}
+        sampled = [files[image_id] for image_id in sampled_ids(list(files), LOOKED_AT)]
+        tops = {path: lone_top_id(read_segment_map(path)) for path in sampled}
+        suspects = {path: top for path, top in tops.items() if top is not None}
+        for path, top in list(suspects.items())[:1]:
+            logger.warning(
+                "%d of %d region maps that were looked at have pixels of id %d, but none of the id "
+                "before, first: %s; if this marks pixels without a segment, write 0 there: else "
+                "they vote as one segment",
+                len(suspects),
+                len(sampled),
+                top,
+                path,
+            )
+        pictures = ((i, path) for i, path in files.items() if path.suffix == ".png")
+        check_sizes("region map", pictures, size_of)
 
     def apply(self, image_id: str, label: UInt8Array) -> UInt8Array:
         """Give each segment of an image the class of most of its pixels in the label, (H, W).
@@ -69,8 +99,10 @@ class SegmentVotes:
         return segment_vote(torch.from_numpy(label), ids, self.quorum).numpy()
 
     def settings(self) -> dict[str, Any]:
-        """Return what decides the labels: the folder's name and the quorum, if in use."""
+        """Return what decides the labels: the maps' folder and origin, and the quorum."""
         if self.directory is None:
             return {}
+        origin = maps_origin(Path(self.directory))
+        maps = {"segment_maps": origin} if origin else {}
         name = Path(self.directory).absolute().name
-        return {"segments_dir": name, "segments_quorum": self.quorum}
+        return {"segments_dir": name, "segments_quorum": self.quorum} | maps

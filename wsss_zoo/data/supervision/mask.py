@@ -207,21 +207,24 @@ def open_pseudo_labels(
                 "network learns nothing from them. Train the network that wrote them for longer, "
                 "or lower the thresholds (labels.bg_threshold, fg_conf or conf_thresh)"
             )
-        _check_vanished_classes(images, occurs, [tags[i] for i in ids if i in tags])
+        known = [tags[i] for i in ids if i in tags]
+        if known or (alone and not images.novel_classes):
+            _check_vanished_classes(images, occurs, known)
     return labels
 
 
 def _check_vanished_classes(
     images: Catalog, occurs: NDArray[np.bool_], tags: Sequence[NDArray[np.uint8]]
 ) -> None:
-    """Name tagged classes without a pixel in any pseudo-label; ``occurs`` is (256,).
+    """Name tagged classes without a pixel in any pseudo-label (without tags: all classes).
 
-    ValueError if all novel classes are among them.
+    ``occurs`` is (256,). ValueError if all novel classes are among them.
     """
-    counts: list[int] = np.stack(tags).sum(0).tolist() if tags else []
+    # Where nothing is tagged, any class may be meant.
+    counts: list[int] = np.stack(tags).sum(0).tolist() if tags else [-1] * images.num_fg_classes
     shown = occurs[int(images.background) :]
     vanished = [
-        f"{name!r} ({count} tagged images)"
+        repr(name) + (f" ({count} tagged images)" if count > 0 else "")
         for name, count, is_shown in zip(images.fg_names, counts, shown, strict=False)
         if count and not is_shown and name in (images.novel_classes or images.fg_names)
     ]

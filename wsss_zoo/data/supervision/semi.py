@@ -96,11 +96,15 @@ def make_semi_images(images: Catalog, options: TrainingOptions) -> dict[str, Cro
             "batch; give 1 or more, or train a method with supervision 'mask'"
         )
     images.check_images(unlabeled, masks=options.audit)
+    tags = images.labels_of(unlabeled, from_masks=False)
+    if 0 < len(tags) < len(unlabeled):
+        text = "%d of %d unlabelled images have no tags: gate_by_tags rules no class out in them"
+        logger.info(text, len(unlabeled) - len(tags), len(unlabeled))
     unlabeled_images = UnlabeledImages(
         unlabeled,
         images.source,
         options.crops,
-        tags=images.labels_of(unlabeled, from_masks=False),
+        tags=tags,
         num_fg_classes=images.num_fg_classes,
         strong_views=options.strong_views,
         audit=options.audit,
