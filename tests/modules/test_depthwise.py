@@ -80,3 +80,19 @@ def test_a_second_derivative_is_refused():
     (grad,) = torch.autograd.grad(conv(image).square().sum(), image, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         grad.sum().backward()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_compiled_and_exported_networks_have_pytorchs_convolutions(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 3, 5, 1, 4, 2, groups=3), nn.Conv2d(3, 2, 1))
+    speed_up_depthwise(network)
+    image = torch.randn(2, 3, 12, 9)
+    expected = network(image)
+    torch.testing.assert_close(torch.compile(network, backend="eager")(image), expected)
+    program = torch.export.export(network, (image,))
+    torch.testing.assert_close(program.module()(image), expected)
+    path = tmp_path / "network.onnx"
+    torch.onnx.export(network, (image,), str(path), dynamo=False)
+    assert [node.op_type for node in onnx.load(path).graph.node] == ["Conv", "Conv"]

@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Conv2dSame, pad_same
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.padding import pad_same
 from torch import Tensor, nn
 
 
@@ -32,7 +33,8 @@ class _Depthwise(nn.Conv2d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if _is_left_to_torch(input):
-            return super()._conv_forward(input, weight, bias)
+            result: Tensor = super()._conv_forward(input, weight, bias)
+            return result
         assert not isinstance(self.padding, str)
         return _convolve(input, weight, bias, self.stride, self.padding, self.dilation)
 
@@ -42,8 +44,12 @@ class _DepthwiseSame(Conv2dSame):
 
     def forward(self, x: Tensor) -> Tensor:
         if _is_left_to_torch(x):
-            return super().forward(x)
-        padded = pad_same(x, self.kernel_size, self.stride, self.dilation)
+            result: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+            return result
+        kernel, stride, dilation = (
+            list(pair) for pair in (self.kernel_size, self.stride, self.dilation)
+        )
+        padded = pad_same(x, kernel, stride, dilation)
         return _convolve(padded, self.weight, self.bias, self.stride, (0, 0), self.dilation)
 
 
@@ -51,7 +57,7 @@ _FAST: dict[type, type[nn.Conv2d]] = {nn.Conv2d: _Depthwise, Conv2dSame: _Depthw
 
 
 def _is_left_to_torch(image: Tensor) -> bool:
-    is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    is_traced = torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export()
     return is_traced or image.device.type != "cpu" or not torch.is_grad_enabled()
 
 
@@ -89,7 +95,7 @@ class _DepthwiseConv(torch.autograd.Function):
         return F.conv2d(image, weight, bias, stride, padding, dilation, len(weight))
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         image, weight = ctx.saved_tensors
         needs_image, needs_weight, needs_bias = ctx.needs_input_grad[:3]
