@@ -7,6 +7,7 @@ import torch
 from timm.layers import Conv2dSame
 from torch import nn
 
+from wsss_zoo.methods import Supervised
 from wsss_zoo.modules.depthwise import speed_up_depthwise
 
 
@@ -96,3 +97,29 @@ def test_compiled_and_exported_networks_have_pytorchs_convolutions(tmp_path):
     path = tmp_path / "network.onnx"
     torch.onnx.export(network, (image,), str(path), dynamo=False)
     assert [node.op_type for node in onnx.load(path).graph.node] == ["Conv", "Conv"]
+
+
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(5, 1, 2), (5, 2, 1)])
+def test_double_precision_stays(kernel, stride, dilation):
+    torch.manual_seed(0)
+    plain = nn.Conv2d(4, 4, kernel, stride, 2, dilation, groups=4, dtype=torch.float64)
+    fast = copy.deepcopy(plain)
+    speed_up_depthwise(fast)
+    image = torch.randn(2, 4, 13, 11, dtype=torch.float64)
+    image.requires_grad_()
+    grads = []
+    for conv in (fast, plain):
+        inputs = [image, *conv.parameters()]
+        grads.append(torch.autograd.grad(conv(image).square().sum(), inputs))
+    for ours, theirs in zip(*grads, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-10)
+
+
+def test_a_method_has_them_while_it_trains():
+    method = Supervised(3, "tf_efficientnet_lite0")
+    before = [type(module) for module in method.modules()]
+    method.on_fit_start()
+    after = [type(module) for module in method.modules()]
+    assert sum(a is not b for a, b in zip(before, after, strict=True)) > 15
+    method.on_fit_end()
+    assert [type(module) for module in method.modules()] == before

@@ -79,7 +79,7 @@ def normalize_tagged(probs: Tensor, image_labels: Tensor) -> Tensor:
 
     A tag says that the image shows the class. So the pixels that are most like it are of that
     class, however unsure the network is. A class that is sure somewhere hardly changes. Afterwards
-    the classes of a pixel sum to 1 again.
+    the classes of a pixel sum to 1 again. The rule is ours, not a paper's.
 
     Args:
         probs: Probability of the background (index 0) and K classes, (N, K + 1, H, W) in [0, 1].

@@ -19,7 +19,7 @@ from wsss_zoo.methods.optimizer import Optimizer, make_optimizer, polynomial_sch
 from wsss_zoo.methods.options import check_choices, option_types
 from wsss_zoo.modules import Backbone, Evaluation, Segmenter, WeightAverage, load_network_weights
 from wsss_zoo.modules.checkpoint_classes import check_class_names, read_class_names
-from wsss_zoo.modules.depthwise import speed_up_depthwise
+from wsss_zoo.modules.depthwise import restore_depthwise, speed_up_depthwise
 
 
 class BaseMethod(LightningModule):
@@ -259,6 +259,10 @@ class BaseMethod(LightningModule):
         """On a CPU, give depthwise convolutions a faster backward pass."""
         if self.device.type == "cpu":
             speed_up_depthwise(self)
+
+    def on_fit_end(self) -> None:
+        """Leave a network of PyTorch's own convolutions."""
+        restore_depthwise(self)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed torch's generators from (seed, rank, number of the batch)."""

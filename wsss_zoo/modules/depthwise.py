@@ -23,6 +23,14 @@ def speed_up_depthwise(network: nn.Module) -> None:
             module.__class__ = fast
 
 
+def restore_depthwise(network: nn.Module) -> None:
+    """Undo `speed_up_depthwise`, so that a trained network is traced and saved as PyTorch's own."""
+    for module in network.modules():
+        plain = _PLAIN.get(type(module))
+        if plain is not None:
+            module.__class__ = plain
+
+
 def _is_depthwise(conv: nn.Conv2d) -> bool:
     is_plain = conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
     return is_plain and 1 < conv.groups == conv.in_channels == conv.out_channels
@@ -54,6 +62,7 @@ class _DepthwiseSame(Conv2dSame):
 
 
 _FAST: dict[type, type[nn.Conv2d]] = {nn.Conv2d: _Depthwise, Conv2dSame: _DepthwiseSame}
+_PLAIN: dict[type, type] = {fast: plain for plain, fast in _FAST.items()}
 
 
 def _is_left_to_torch(image: Tensor) -> bool:
@@ -119,7 +128,7 @@ def _image_gradient(
         # A convolution with the mirrored kernel, which has a fast kernel at any dilation.
         return F.conv2d(grad, weight.flip(2, 3), None, 1, rest, dilation, len(weight))
     # In float32: in bfloat16 up to twenty times slower.
-    wide = [tensor.float() for tensor in (grad, image, weight)]
+    wide = [_at_least_float32(tensor) for tensor in (grad, image, weight)]
     return _by_torch(wide, (stride, padding, dilation), of_image=True).to(image.dtype)
 
 
@@ -136,8 +145,8 @@ def _weight_gradient(
     if max(kernel_height, kernel_width) <= 3 and dilation == (1, 1):
         return _by_torch([grad, image, weight], (stride, padding, dilation), of_image=False)
     bottom, right = padding
-    last = F.pad(image, (right, right, bottom, bottom)).permute(0, 2, 3, 1).float()
-    wide = grad.permute(0, 2, 3, 1).float()
+    padded = F.pad(image, (right, right, bottom, bottom))
+    last, wide = (_at_least_float32(tensor.permute(0, 2, 3, 1)) for tensor in (padded, grad))
     result = wide.new_empty(kernel_height, kernel_width, len(weight))
     for i in range(kernel_height):
         top = i * dilation[0]
@@ -147,6 +156,10 @@ def _weight_gradient(
             seen = rows[:, :, left : left + stride[1] * (width - 1) + 1 : stride[1]]
             result[i, j] = (seen * wide).sum((0, 1, 2))
     return result.permute(2, 0, 1)[:, None].to(weight.dtype)
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _by_torch(tensors: list[Tensor], geometry: tuple[Any, ...], of_image: bool) -> Tensor:
