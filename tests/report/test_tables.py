@@ -125,6 +125,16 @@ def test_pipelines_by_seed(tmp_path):
     ]
 
 
+def test_steps_that_no_pipeline_timed(tmp_path):
+    """Taken from other folders: no row of seconds, and no sum that would miss them."""
+    root = write_pipeline(tmp_path / "seed0", 0)
+    summary = read_json(root / "summary.json")
+    runs = find_runs([tmp_path]).runs
+    next(run for run in runs if run.stage == "teacher").seconds = None
+    lines = pipeline_table({0: summary}, runs).splitlines()
+    assert [line for line in lines if ", s" in line] == ["| check, s (resumed) | 8 | 8 |"]
+
+
 def test_a_narrow_terminal(tmp_path):
     for number in range(3):
         name = f"a_method_with_a_long_name_{'xyz'[number]}"

@@ -141,6 +141,8 @@ def pipeline_table(
         summaries: ``summary.json`` of each seed's pipeline.
         runs: Stages of all these pipelines.
         metrics: More rows, each ``stage:metric``.
+
+    A stage whose time no pipeline measured has no row of seconds. A sum is that of all stages.
     """
     seeds, first = sorted(summaries), next(iter(summaries.values()))
     reports = [summaries[seed]["report"] for seed in seeds]
@@ -149,14 +151,16 @@ def pipeline_table(
         stage, _, metric = entry.partition(":")
         of_seed = {run.seed: run.number(metric) for run in runs if run.stage == stage}
         lines.append(_measure(entry, [of_seed.get(seed) for seed in seeds], ".3f"))
-    totals = [0.0] * len(seeds)
+    measured: dict[str, list[float | None]] = {}
     for stage in first["steps"]:
         of_stage = {run.seed: run for run in runs if run.stage == stage}
+        resumed = " (resumed)" if any(run.resumed for run in of_stage.values()) else ""
         seconds = [of_stage[seed].seconds if seed in of_stage else None for seed in seeds]
-        resumed = any(run.resumed for run in of_stage.values())
-        lines.append(_measure(f"{stage}, s{' (resumed)' if resumed else ''}", seconds, ".0f"))
-        totals = [total + (value or 0) for total, value in zip(totals, seconds, strict=True)]
-    lines.append(_measure("all steps, s", totals, ".0f"))
+        measured[f"{stage}, s{resumed}"] = seconds
+    measured["all steps, s"] = [_sum(of_seed) for of_seed in zip(*measured.values(), strict=True)]
+    for name, seconds in measured.items():
+        if seconds.count(None) < len(seconds):
+            lines.append(_measure(name, seconds, ".0f"))
     return _markdown(["measure", *(f"seed {seed}" for seed in seeds), "mean ± sd"], lines)
 
 
@@ -256,6 +260,11 @@ def _interval(delta: Estimate | None, metric: str) -> str:
         return ""
     ends = (shown(end, metric, signed=True) for end in (delta.low, delta.high))
     return f"[{', '.join(ends)}]"
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
 
 
 def _measure(name: str, values: Sequence[float | None], form: str) -> list[str]:
