@@ -18,6 +18,7 @@ Tables stand between ``<!-- KIND NAME -->`` and ``<!-- end -->``. Kinds of table
 * ``classes FAMILY``: IoU per class.
 * ``pretext FAMILY``: accuracy of a pretext task.
 * ``memory FAMILY``: memory measured by the benchmarks.
+* ``estimates FAMILY``: rank correlation of what labels say without masks with their mIoU.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from scipy.stats import spearmanr
 
 from wsss_zoo.report.command import table as compared_table
 from wsss_zoo.report.packed_runs import SUFFIX, pack, unpack, unpacked
@@ -55,6 +57,8 @@ PATHS = {
     ("model", "init_args", "weights"),
     ("model", "init_args", "init_from"),
     ("model", "init_args", "partner_init_from"),
+    ("data", "init_args", "sparse_dir"),
+    ("labels", "saliency_dir"),
 }
 # Name of the measure in the memory benchmarks.
 _MEMORY = "MB over Supervised"
@@ -62,6 +66,11 @@ _MEMORY = "MB over Supervised"
 SMALL_OBJECTS = "val/small_recall"
 # If some classes have tags only. Rows are compared by the first.
 WEAK_SHOT = ("val/miou_novel", "val/miou_base", "val/miou_harmonic")
+# What `predict` says about labels without masks.
+ESTIMATES = tuple(
+    f"estimate/{name}"
+    for name in ("separation", "agreement", "confidence", "coverage", "missing", "missing_images")
+)
 # Accuracy of all and of the kept pseudo-labels, and share of kept pixels.
 LABEL_QUALITY = ("train/pseudo_acc", "train/pseudo_acc_kept", "train/mask_ratio")
 
@@ -266,21 +275,40 @@ def memory_table(family: str) -> str:
     return "\n".join(["| method | MB over Supervised |", "| --- | --- |", *rows])
 
 
+def estimates_table(family: str) -> str:
+    """Write a Markdown table of Spearman's rank correlation of estimates with the labels' mIoU."""
+    folders = sorted({path.parent for path in kept(family).rglob("quality.json")})
+    measured = [json.loads((folder / "quality.json").read_text())["metrics"] for folder in folders]
+    measured = [metrics for metrics in measured if "pseudo/miou" in metrics]
+    lines = [
+        "| estimate | rank correlation with `pseudo/miou` | folders of labels |",
+        "| --- | --- | --- |",
+    ]
+    for name in ESTIMATES:
+        estimated = [metrics[name] for metrics in measured if name in metrics]
+        miou = [metrics["pseudo/miou"] for metrics in measured if name in metrics]
+        if len(set(estimated)) > 2:
+            correlation = spearmanr(estimated, miou).statistic
+            lines.append(f"| `{name}` | {correlation:+.2f} | {len(miou)} |")
+    return "\n".join(lines)
+
+
+TABLES = {
+    "table": table,
+    "rows": rows_table,
+    "classes": classes_table,
+    "pretext": pretext_table,
+    "memory": memory_table,
+    "estimates": estimates_table,
+}
+
+
 def tables() -> None:
     """Rewrite the tables of RESULTS.md and the one of README.md."""
-    pattern = re.compile(
-        r"(<!-- (table|rows|classes|pretext|memory) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL
-    )
-    make = {
-        "table": table,
-        "rows": rows_table,
-        "classes": classes_table,
-        "pretext": pretext_table,
-        "memory": memory_table,
-    }
+    pattern = re.compile(rf"(<!-- ({'|'.join(TABLES)}) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
     text = PAGE.read_text()
     PAGE.write_text(
-        pattern.sub(lambda match: f"{match[1]}{make[match[2]](match[3])}\n{match[4]}", text)
+        pattern.sub(lambda match: f"{match[1]}{TABLES[match[2]](match[3])}\n{match[4]}", text)
     )
     subprocess.run([sys.executable, HERE.parent / "docs" / "build" / "method_table.py"], check=True)
 
