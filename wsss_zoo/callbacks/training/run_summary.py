@@ -62,7 +62,7 @@ def _images(name: str, loader: Any, data: Any) -> str:
     count = len(loader.dataset)
     labels = _LABELS.get(name, "")
     folders = getattr(data, "pseudo_label_dir", None)
-    if folders and name in ("mask", "weak_shot"):
+    if folders and name in ("mask", "weak_shot", "labeled"):
         listed = folders if isinstance(folders, str) else ", ".join(folders)
         masks = "" if getattr(data, "labeled_split", None) is None else " or masks"
         labels = f"with pseudo-labels{masks} ({listed})"
