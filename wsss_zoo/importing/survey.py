@@ -10,6 +10,7 @@ from wsss_zoo.data.formats import READERS
 from wsss_zoo.data.formats.annotated_image import AnnotatedImage
 from wsss_zoo.data.formats.reading import BACKGROUND_NAMES, Reading
 from wsss_zoo.data.reading.class_files import ClassFile, find_class_file, read_class_file
+from wsss_zoo.importing.label_files import class_file
 from wsss_zoo.importing.matching import Match, Matcher
 from wsss_zoo.importing.rasterise import MOST_CLASSES
 
@@ -100,9 +101,9 @@ def choose_classes(survey: Survey, reading: Reading, root: Path) -> ClassFile:
             f"there are {len(names)} classes with the background; a mask of 8 bits holds "
             f"{MOST_CLASSES}: unite some in the tool"
         )
-    if reading.colors:
-        return ClassFile(names, _colors(names, reading))
-    return ClassFile(names, {})
+    classes = ClassFile(names, _colors(names, reading) if reading.colors else {})
+    class_file(classes, has_ignored=True)  # refuses a name that no list can hold
+    return classes
 
 
 def _colors(names: list[str], reading: Reading) -> dict[tuple[int, int, int], int]:

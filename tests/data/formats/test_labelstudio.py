@@ -186,6 +186,7 @@ def test_sizes_come_from_the_image_where_they_lack(tmp_path):
         ({"type": "brushlabels", "value": {"rle": [1, 2], "brushlabels": ["cat"]}}, "2 bytes"),
         ({"type": "brushlabels", "value": {"rle": "x", "brushlabels": ["cat"]}}, "no list"),
         ({"type": "rectanglelabels", "value": rectangle(x="a")}, "x 'a'"),
+        ({"item_index": 1}, "image 2 of a task with a list of images"),
     ],
 )
 def test_bad_results(tmp_path, change, message):
@@ -202,6 +203,7 @@ def test_bad_results(tmp_path, change, message):
         [3],
         [task([], annotations=[3])],
         [task([], "a\0.jpg", file_upload=None)],
+        [task([], "data:image/png;base64,iVBORw0KGgo/AA", file_upload=None)],
         [task([], annotations=[{"result": 3}])],
         [task([], annotations=[{"result": [3]}])],
     ],

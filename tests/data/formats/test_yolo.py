@@ -177,3 +177,13 @@ def test_a_few_lines_that_stand_for_more_than_the_memory_holds(tmp_path):
     with pytest.raises(ValueError, match="is no name") as caught:
         list(read_annotations(data_set(tmp_path, {"a": ""}, yaml)))
     assert len(str(caught.value)) < 500
+
+
+def test_subsets_of_cvat(tmp_path):
+    yaml = "Train: Train.txt\nValidation: Validation.txt\nnames: {0: cat, 1: dog}\npath: .\n"
+    root = data_set(tmp_path, {"Train/a": "0 0 0 1 0 1 1", "Validation/b": ""}, yaml)
+    (root / "Train.txt").write_text("data/images/Train/a.jpg\n")
+    (root / "Validation.txt").write_text("data/images/Validation/b.jpg\n")
+    assert [(i.name, i.subset) for i in read_annotations(root)] == [
+        *(("Train/a", "train"), ("Validation/b", "val"))
+    ]

@@ -95,7 +95,8 @@ def _of_json(file: Path) -> str | None:
             return None
         if "category_id" in first and "image_id" in first:
             return "coco"  # results, which the reader refuses by name
-        keys = {"annotations", "predictions", "completions", "annotation_id", "annotator", "data"}
+        # "annotations" alone are also in CreateML's lists.
+        keys = {"predictions", "completions", "annotation_id", "annotator", "data"}
         return "labelstudio" if keys & first.keys() else None
     if not isinstance(content, Mapping):
         return None

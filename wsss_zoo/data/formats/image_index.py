@@ -16,6 +16,8 @@ from wsss_zoo.files.text import Report, id_problem, normalise, raise_problem
 _PLAIN = {"images", "JPEGImages"}
 # Folders of pictures that are annotations.
 _MASKS = ("SegmentationClass", "SegmentationObject")
+# Pictures that labelme's other converters write into a folder for each file, beside this list.
+_CONVERTED, _CONVERTED_LIST = {"img.png", "label.png", "label_viz.png"}, "label_names.txt"
 # What helps against a link that leads out of the folder of the annotations.
 _FOLDER_OF_IMAGES = ", or name the folder that they are in as --images"
 KeyOf = Callable[[str], str]
@@ -91,6 +93,8 @@ class ImageIndex:
             name = normalise(path.relative_to(self.root).as_posix())
             # Also those that labelme's converters write, such as SegmentationClassVisualization.
             if any(folder.startswith(_MASKS) for folder in name.split("/")[:-1]):
+                continue
+            if path.name in _CONVERTED and path.with_name(_CONVERTED_LIST).is_file():
                 continue
             image_id = id_of(name)
             problem = id_problem(image_id)

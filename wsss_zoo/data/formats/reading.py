@@ -260,6 +260,8 @@ def png_mask(code: object) -> Crop:
     except (binascii.Error, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"its mask is no PNG in base64 ({error})") from None
     inside = np.atleast_3d(pixels > 0)
+    if inside.shape[2] in (2, 4) and inside[..., -1].all() and inside[..., :-1].any():
+        inside = inside[..., :-1]  # nothing is transparent: the colours are the mask
     return Crop(0, 0, np.logical_or.reduce(inside, axis=-1))
 
 
