@@ -28,6 +28,7 @@ from wsss_zoo.data.supervision.possible import known_pixels
 from wsss_zoo.files.decoding import read_index_mask, read_rgb
 
 CAT = [[10, 10], [30, 10], [30, 30], [10, 30]]
+SUBSETS = ["Train", "Validation", "Test", "other", "Validation"]
 DOG = [[20, 20], [40, 20], [40, 36], [20, 36]]
 
 
@@ -671,3 +672,23 @@ def test_strokes_without_a_pixel_are_left_out(photos, tmp_path, capsys):
     assert [s["stroke"] for s in json.loads((root / "shapes.json").read_text())["a"]] == lines[2:]
     assert "2 x stroke outside the image" in capsys.readouterr().out
     assert (known(root) == 1).any()
+
+
+def test_lists_that_measure_have_images_with_masks(tmp_path, capsys):
+    """A data set for detection has boxes alone, also in its validation part."""
+    box = '<box label="cat" xtl="10" ytl="10" xbr="30" ybr="30"/>'
+    polygon = '<polygon label="cat" points="10,10;30,10;30,30;10,30"/>'
+    images = [
+        (f"{n}.jpg", box if n < 4 else polygon, f'subset="{s}"') for n, s in enumerate(SUBSETS)
+    ]
+    for name, _, _ in images:
+        save_image(tmp_path / "export" / name)
+    cvat(tmp_path / "export" / "annotations.xml", images)
+    root = tmp_path / "root"
+    run(tmp_path / "export", root)
+    lists = {path.stem: path.read_text() for path in (root / "splits").iterdir()}
+    assert lists == {"train": "0\n", "val": "4\n", "other": "3\n"}
+    output = capsys.readouterr().out
+    assert "subset 'Validation': 1 images without a mask are on no list" in output
+    data = Folder(str(root))
+    data.check_images(data.ids_of("val"), masks=True)

@@ -36,6 +36,8 @@ Missing = Literal["unlabeled", "background"]
 Boxes = Literal["box", "mask"]
 
 _SHOWN = 20  # problems
+# Lists whose images must have masks.
+_MEASURED = {"val", "test"}
 _SUBSETS = {"validation": "val", "valid": "val", "default": "", "training": "train"}
 
 
@@ -175,6 +177,7 @@ class Import:
                 labels.mask = np.zeros((match.height, match.width), np.uint8)
             self._place(folder, match, image, written)
             if labels.mask is not None:
+                written.masked.add(match.image_id)
                 written.add_mask(labels.mask)
                 folder.write(f"masks/{match.image_id}.png", mask_png(labels.mask, palette))
             written.add(match.image_id, labels)
@@ -232,7 +235,13 @@ class Import:
             folder.write(*tag_file(written.tags, classes.names))
         for subset, ids in sorted(subsets.items()):
             name = _split_name(subset)
-            kept = [image_id for image_id in ids if image_id in written.labeled]
+            labeled = [image_id for image_id in ids if image_id in written.labeled]
+            kept = [i for i in labeled if name not in _MEASURED or i in written.masked]
+            if len(kept) < len(labeled):
+                reading.notes[
+                    f"subset {subset!r}: {len(labeled) - len(kept)} images without a mask are on "
+                    "no list, as only masks measure a model"
+                ] = None
             if id_problem(name) or "/" in name:
                 reading.notes[f"subset {subset!r} is left out: no name of a list"] = None
             elif name and kept:
@@ -316,6 +325,7 @@ class Written:
     labeled: set[str] = field(default_factory=set)
     overlaps: Counter[tuple[str, str]] = field(default_factory=Counter)
     pixels: Any = field(default_factory=lambda: np.zeros(256, np.int64))
+    masked: set[str] = field(default_factory=set)
     masks: int = 0
     embedded: int = 0
     with_boxes: int = 0
