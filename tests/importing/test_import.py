@@ -630,7 +630,7 @@ def known(root, image_id="a"):
     return known_pixels(labels.read(image_id, (40, 60)), complete_boxes=True, background=True).mask
 
 
-def test_sparse_training_sees_the_regions_beside_boxes(photos, tmp_path):
+def test_sparse_training_sees_the_regions_beside_boxes(photos, tmp_path, capsys):
     box = labelme_shape("dog", [[40, 0], [60, 20]], "rectangle")
     labelme(photos / "a.json", [labelme_shape("cat", CAT), box])
     labelme(photos / "b.json", [labelme_shape("cat", CAT)], "b.jpg")
@@ -638,11 +638,12 @@ def test_sparse_training_sees_the_regions_beside_boxes(photos, tmp_path):
     run(photos, root)
     assert [*json.loads((root / "shapes.json").read_text())] == ["a"]
     mask = known(root)
+    assert "complete_boxes" not in capsys.readouterr().out
     assert (mask[10:30, 10:30] == 1).all()
     assert (np.delete(mask, np.s_[40:], 1) == 0).sum() == 40 * 40 - 400
 
 
-def test_sparse_training_sees_the_rest_that_is_background(photos, tmp_path):
+def test_sparse_training_sees_the_rest_that_is_background(photos, tmp_path, capsys):
     shapes = [
         labelme_shape("cat", CAT),
         labelme_shape("__ignore__", [[0, 30], [20, 30], [20, 40], [0, 40]]),
@@ -650,6 +651,9 @@ def test_sparse_training_sees_the_rest_that_is_background(photos, tmp_path):
         labelme_shape("dog", [[35, 30], [50, 30]], "line"),
     ]
     labelme(photos / "a.json", shapes)
+    run(photos, tmp_path / "unknown")
+    note = "images with boxes: 1; Sparse takes all that is outside of the boxes"
+    assert note in capsys.readouterr().out
     root = tmp_path / "root"
     run(photos, root, "--rest", "background")
     mask = known(root)

@@ -288,6 +288,12 @@ class Import:
                 f"images with boxes and masks: {written.with_boxes}; inside such boxes pixels are "
                 "unknown (255), --boxes mask fills them"
             )
+        boxed = len({row[0] for row in written.boxes})
+        if boxed and (rest == "unknown" or survey.kinds["ignore"]):
+            notes.append(
+                f"images with boxes: {boxed}; Sparse takes all that is outside of the boxes of an "
+                "image, and not drawn, for background, unless --data.complete_boxes false"
+            )
         pixels = {
             ("unknown" if index == IGNORE_INDEX else classes.names[index]): int(count)
             for index, count in enumerate(written.pixels)

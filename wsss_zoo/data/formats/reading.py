@@ -271,7 +271,7 @@ def find_size(image: AnnotatedImage, reading: Reading) -> tuple[int, int]:
     if found is None:
         raise ValueError(
             f"it gives no size of image {image.name!r}, which is not in {reading.images.root} "
-            "either; give the folder of the images (--images)"
+            f"either{reading.images.hint(image.name)}; give the folder of the images (--images)"
         )
     return found.size
 
