@@ -462,6 +462,14 @@ def test_formats_are_told_by_content(photos, tmp_path, caplog):
     with pytest.raises(ValueError, match=r"several formats: labelme \(a\.json\), voc \(b\.xml\)"):
         run(photos, tmp_path / "other")
     run(photos, tmp_path / "other", "--format", "voc")
+    # Too large to be parsed for this; the data of its tasks may have any names.
+    (photos / "a.json").unlink()
+    (photos / "b.xml").unlink()
+    value = {"points": [[10, 10], [50, 10], [50, 50]], "polygonlabels": ["cat"], "x": "y" * 2**21}
+    more = {"image": "a.jpg", "file_name": "a.jpg"}
+    labelstudio(photos / "a.json", [task([result("polygonlabels", value)], data=more)])
+    run(photos, tmp_path / "large", "--key", "image")
+    assert counts(tmp_path / "large")[1] > 0
     # CreateML's boxes, which Roboflow exports.
     boxes = [{"label": "cat", "coordinates": {"x": 20, "y": 20, "width": 10, "height": 10}}]
     (photos / "sub" / "a.json").write_text(json.dumps([{"image": "c.png", "annotations": boxes}]))
