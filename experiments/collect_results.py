@@ -18,10 +18,12 @@ Tables stand between ``<!-- KIND NAME -->`` and ``<!-- end -->``. Kinds of table
 * ``classes FAMILY``: IoU per class.
 * ``pretext FAMILY``: accuracy of a pretext task.
 * ``memory FAMILY``: memory measured by the benchmarks.
+* ``verdicts PAGES``: what each method claims, and whether it was seen, of the methods' pages.
 * ``estimates FAMILY``: rank correlation of what labels say without masks with their mIoU.
 """
 
 import argparse
+import importlib.util
 import json
 import re
 import shlex
@@ -43,6 +45,7 @@ from wsss_zoo.runs import read_metrics
 
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "results", HERE / "RESULTS.md"
+METHOD_TABLE = HERE.parent / "docs" / "build" / "method_table.py"
 KEPT = (
     "step.yaml",
     "metrics.csv",
@@ -293,6 +296,16 @@ def estimates_table(family: str) -> str:
     return "\n".join(lines)
 
 
+def verdicts_table(pages: str) -> str:
+    """Write a Markdown table of what the methods' pages (``methods``) claim, and what was seen."""
+    spec = importlib.util.spec_from_file_location("method_table", METHOD_TABLE)
+    if spec is None or spec.loader is None:
+        raise SystemExit(f"{METHOD_TABLE} cannot be read for the {pages}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return str(module.verdicts_table())
+
+
 TABLES = {
     "table": table,
     "rows": rows_table,
@@ -300,6 +313,7 @@ TABLES = {
     "pretext": pretext_table,
     "memory": memory_table,
     "estimates": estimates_table,
+    "verdicts": verdicts_table,
 }
 
 
@@ -310,7 +324,7 @@ def tables() -> None:
     PAGE.write_text(
         pattern.sub(lambda match: f"{match[1]}{TABLES[match[2]](match[3])}\n{match[4]}", text)
     )
-    subprocess.run([sys.executable, HERE.parent / "docs" / "build" / "method_table.py"], check=True)
+    subprocess.run([sys.executable, METHOD_TABLE], check=True)
 
 
 def main() -> None:

@@ -137,21 +137,30 @@ def paper_scale(head: dict[str, Any]) -> str:
 
 
 def methods_table(pages: str, results: str) -> str:
-    """Write a Markdown table of all methods: labels and one number each.
+    """Write a Markdown table of all methods: labels, one number and a verdict each.
 
     Args:
         pages: Prefix of links to pages.
         results: Target of links of measured numbers.
     """
-    lines = ["| method | labels it needs | measured |", "| --- | --- | --- |"]
+    header = ["method", "labels it needs", "measured", "does what its paper says"]
+    lines = [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
     for name, head in read_heads().items():
         number = one_number(head)
         cells = [
             f"[{head['title']}]({pages}{name}.md)",
             head["labels"],
             f"[{number}]({results})" if number else "not yet",
+            head["verdict"],
         ]
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def verdicts_table() -> str:
+    """Write a Markdown table of what each method claims, and whether it was seen to do it."""
+    lines = ["| method | what should help | was it seen? |", "| --- | --- | --- |"]
+    lines += [f"| {h['title']} | {h['claim']} | {h['verdict']} |" for h in read_heads().values()]
     return "\n".join(lines)
 
 

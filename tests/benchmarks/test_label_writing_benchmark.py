@@ -55,6 +55,7 @@ class Clock(Callback):
 @pytest.mark.parametrize(
     ("method", "options"),
     [(CAM, {"bg_threshold": 0.3}), (CAM, {"bg_threshold": 0.3, "crf": True}), (Supervised, {})],
+    ids=["CAM", "CAM_with_CRF", "Supervised"],
 )
 def test_parts_make_up_most_of_the_time(photos, tmp_path, measured, monkeypatch, method, options):
     data = VOC2012(str(photos), num_workers=0, predict_limit=IMAGES)
