@@ -704,3 +704,14 @@ def test_lists_that_measure_have_images_with_masks(tmp_path, capsys):
     assert "subset 'Validation': 1 images without a mask are on no list" in output
     data = Folder(str(root))
     data.check_images(data.ids_of("val"), masks=True)
+
+
+def test_a_tag_that_is_no_class_is_no_shape(photos, tmp_path):
+    labelme(photos / "a.json", [labelme_shape("cat", CAT)])
+    labelme(photos / "b.json", [], "b.jpg", flags={"checked": True})
+    labelme(photos / "sub" / "c.json", [], "c.png", flags={"cat": True})
+    root = tmp_path / "root"
+    run(photos, root)
+    assert counts(root, "b") == {0: 2400}
+    assert not (root / "masks" / "sub").exists()
+    assert rows(root / "image_labels.csv")[1:] == [["sub/c", "cat"]]

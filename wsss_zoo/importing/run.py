@@ -104,6 +104,7 @@ class Import:
             classes = choose_classes(survey, reading, self.root)
         except ValueError as error:
             self.problems.append(str(error))
+        survey.find_empty(classes.names[1:])
         if self.problems and not self.dry:
             raise ValueError(_problem_text(self.problems, self.source))
         if self.problems:

@@ -1,7 +1,7 @@
 """The first look at all annotations: what there is, before anything is written."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -26,7 +26,8 @@ class Survey:
         labels: Number of shapes by class name, without tags.
         tags: Number of tags by name.
         ids: Annotated images, in the order of the files.
-        empty: Those of them without any shape.
+        undrawn: Tags of those of them that have nothing else.
+        empty: Those of them without any shape, or tag that is a class; known with the classes.
         listed: Images that the tool lists without an annotation.
     """
 
@@ -34,6 +35,7 @@ class Survey:
     labels: Counter[str] = field(default_factory=Counter)
     tags: Counter[str] = field(default_factory=Counter)
     ids: list[str] = field(default_factory=list)
+    undrawn: dict[str, set[str]] = field(default_factory=dict)
     empty: set[str] = field(default_factory=set)
     listed: list[str] = field(default_factory=list)
 
@@ -43,14 +45,18 @@ class Survey:
             self.listed.append(match.image_id)
             return
         self.ids.append(match.image_id)
-        if not image.shapes and complete:
-            self.empty.add(match.image_id)
+        if complete and all(shape.kind == "tag" for shape in image.shapes):
+            self.undrawn[match.image_id] = {shape.label for shape in image.shapes}
         for shape in image.shapes:
             self.kinds[shape.kind] += 1
             if shape.kind == "tag":
                 self.tags[shape.label] += 1
             elif shape.label and shape.label != "background":
                 self.labels[shape.label] += 1
+
+    def find_empty(self, classes: Iterable[str]) -> None:
+        """Tell which images are empty: a tag such as 'checked', which is no class, is no shape."""
+        self.empty = {i for i, tags in self.undrawn.items() if tags.isdisjoint(classes)}
 
     @property
     def has_regions(self) -> bool:

@@ -206,6 +206,16 @@ def test_rings_of_pairs(tmp_path):
     assert shape.points[0].tolist() == pairs
 
 
+def test_the_name_of_the_file_tells_the_folder_of_its_images(tmp_path):
+    """Two subsets of CVAT may have the same names."""
+    for subset in ("Train", "Validation"):
+        save_image(tmp_path / "images" / subset / "a.jpg")
+        coco(tmp_path / "annotations" / f"instances_{subset}.json", [])
+    index = ImageIndex(tmp_path / "images")
+    found = [index.find(image.names).name for image in read_annotations(tmp_path)]
+    assert found == ["Train/a.jpg", "Validation/a.jpg"]
+
+
 def test_a_list_of_codes(tmp_path):
     """As COCO-Stuff has them."""
     mask = random_mask()

@@ -99,7 +99,9 @@ def _read_content(
             place = f"{file}, image {name!r}"
             image = AnnotatedImage(prefix + name, None, None, [], place=place, subset=subset)
             image.annotated = "annotations" in content  # a list of images alone says nothing
-            image.names = (image.name, name) if prefix else (name,)
+            # instances_Train.json may be of images/Train.
+            told = f"{file.stem.rpartition('_')[2]}/{name}"
+            image.names = (image.name, told, name) if prefix else (name, told)
             if not (entry.get("height") and entry.get("width")):
                 image.height, image.width = find_size(image, reading)
             else:
