@@ -715,3 +715,9 @@ def test_a_tag_that_is_no_class_is_no_shape(photos, tmp_path):
     assert counts(root, "b") == {0: 2400}
     assert not (root / "masks" / "sub").exists()
     assert rows(root / "image_labels.csv")[1:] == [["sub/c", "cat"]]
+
+
+def test_classes_that_differ_in_capitals_are_told(photos, tmp_path, capsys):
+    labelme(photos / "a.json", [labelme_shape(name, CAT) for name in ("cat", "Cat", "dog")])
+    run(photos, tmp_path / "root")
+    assert "classes that differ in capitals alone: Cat, cat; rename" in capsys.readouterr().out

@@ -289,6 +289,13 @@ class Import:
                 f"images with boxes and masks: {written.with_boxes}; inside such boxes pixels are "
                 "unknown (255), --boxes mask fills them"
             )
+        alike = Counter(name.casefold() for name in classes.names)
+        twins = [name for name in classes.names if alike[name.casefold()] > 1]
+        if twins:
+            notes.append(
+                f"classes that differ in capitals alone: {', '.join(twins)}; rename them in the "
+                "tool if they are one"
+            )
         boxed = len({row[0] for row in written.boxes})
         if boxed and (rest == "unknown" or survey.kinds["ignore"]):
             notes.append(
