@@ -141,6 +141,9 @@ def test_an_image_is_needed_for_its_size(tmp_path):
     (root / "images" / "a.jpg").unlink()
     with pytest.raises(ValueError, match=r"a\.txt.*no size of image 'a'"):
         list(read_annotations(root))
+    save_image(root / "images" / "A.jpg")
+    with pytest.raises(ValueError, match=r"'A\.jpg' has other capitals"):
+        list(read_annotations(root))
 
 
 def test_the_export_of_label_studio(tmp_path):
