@@ -721,3 +721,17 @@ def test_classes_that_differ_in_capitals_are_told(photos, tmp_path, capsys):
     labelme(photos / "a.json", [labelme_shape(name, CAT) for name in ("cat", "Cat", "dog")])
     run(photos, tmp_path / "root")
     assert "classes that differ in capitals alone: Cat, cat; rename" in capsys.readouterr().out
+
+
+def test_an_export_without_any_shape_is_told(photos, tmp_path, capsys):
+    """CVAT's "YOLO 1.1" of polygons is a set of empty files."""
+    labelme(photos / "a.json", [])
+    run(photos, tmp_path / "root")
+    assert counts(tmp_path / "root") == {0: 2400}
+    assert "no image has a shape, so all of an annotated image is background" in (
+        capsys.readouterr().out
+    )
+    labelme(photos / "a.json", [labelme_shape("cat", CAT)])
+    labelme(photos / "b.json", [], "b.jpg")
+    run(photos, tmp_path / "other")
+    assert "no image has a shape" not in capsys.readouterr().out

@@ -282,6 +282,11 @@ class Import:
                 f"images without any shape: {bare}; nothing is written for them, as among boxes, "
                 "points, lines or tags alone it does not say that they are background"
             )
+        if survey.empty and not survey.kinds:
+            notes.append(
+                "no image has a shape, so all of an annotated image is background; if you drew "
+                "some, this format lost them (YOLO of boxes has no polygons): export another"
+            )
         if written.embedded:
             notes.append(f"images that the annotations hold, written out: {written.embedded}")
         if written.with_boxes:
