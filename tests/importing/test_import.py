@@ -23,9 +23,12 @@ from tests.data.formats.exports import (
 from tests.each import each
 from wsss_zoo.cli import main
 from wsss_zoo.data.reading.class_files import read_class_file
+from wsss_zoo.data.sets.folder import Folder
+from wsss_zoo.data.supervision.possible import known_pixels
 from wsss_zoo.files.decoding import read_index_mask, read_rgb
 
 CAT = [[10, 10], [30, 10], [30, 30], [10, 30]]
+SUBSETS = ["Train", "Validation", "Test", "other", "Validation"]
 DOG = [[20, 20], [40, 20], [40, 36], [20, 36]]
 
 
@@ -195,6 +198,11 @@ def test_strokes_and_points_leave_the_rest_unknown(photos, tmp_path):
     run(photos, other, "--rest", "background")
     assert counts(other) == {0: 2000, 1: 400}
     assert counts(other, "sub/c") == {0: 2400}
+    frame = [[0, 0], [60, 0], [60, 40], [0, 40]]
+    assert json.loads((other / "shapes.json").read_text())["b"] == [
+        {"class": "background", "polygon": [frame]},
+        {"class": "cat", "polygon": [CAT]},
+    ]
 
 
 def test_boxes(photos, tmp_path, capsys):
@@ -426,6 +434,17 @@ def test_many_classes_and_strange_names(photos, tmp_path):
     labelme(photos / "a.json", shapes(253))
     run(photos, tmp_path / "root")
     assert len(read_class_file(tmp_path / "root" / "classes.txt").names) == 254
+    for number, names in enumerate(
+        (["2 wheels"], ["cat #1", "cat #2"], ["a: b"], ["'a'"], ["- x"])
+    ):
+        labelme(photos / "a.json", [labelme_shape(n, CAT) for n in names])
+        root = tmp_path / f"root{number}"
+        run(photos, root)
+        assert read_class_file(root / "classes.json").names == ["background", *names]
+    labelme(photos / "a.json", [labelme_shape("unlabeled", CAT)])
+    with pytest.raises(ValueError, match="'unlabeled', which marks pixels without a class"):
+        run(photos, tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
     names = ["type 1 2 3", "a;b", "😀, x"]
     labelme(photos / "a.json", [labelme_shape(n, CAT) for n in names], flags={"a;b": True})
     root = tmp_path / "strange"
@@ -443,6 +462,17 @@ def test_formats_are_told_by_content(photos, tmp_path, caplog):
     with pytest.raises(ValueError, match=r"several formats: labelme \(a\.json\), voc \(b\.xml\)"):
         run(photos, tmp_path / "other")
     run(photos, tmp_path / "other", "--format", "voc")
+    # Too large to be parsed for this; the data of its tasks may have any names.
+    (photos / "a.json").unlink()
+    (photos / "b.xml").unlink()
+    value = {"points": [[10, 10], [50, 10], [50, 50]], "polygonlabels": ["cat"], "x": "y" * 2**21}
+    more = {"image": "a.jpg", "file_name": "a.jpg"}
+    labelstudio(photos / "a.json", [task([result("polygonlabels", value)], data=more)])
+    run(photos, tmp_path / "large", "--key", "image")
+    assert counts(tmp_path / "large")[1] > 0
+    # CreateML's boxes, which Roboflow exports.
+    boxes = [{"label": "cat", "coordinates": {"x": 20, "y": 20, "width": 10, "height": 10}}]
+    (photos / "sub" / "a.json").write_text(json.dumps([{"image": "c.png", "annotations": boxes}]))
     with pytest.raises(ValueError, match="holds no annotations"):
         run(photos / "sub", tmp_path / "third")
 
@@ -588,3 +618,120 @@ def test_renamed_images_are_told(photos, tmp_path, capsys):
     run(photos, tmp_path / "root")
     assert (tmp_path / "root" / "masks" / "a.png").is_file()
     assert "found by the name of their annotation file: 1, first a.jpg" in capsys.readouterr().out
+
+
+def test_an_image_that_stands_there_twice(photos, tmp_path):
+    """As two tasks of a CVAT project may have it, or two entries of a COCO file."""
+    polygon = '<polygon label="cat" points="10,10;30,10;30,30;10,30"/>'
+    cvat(photos / "a.xml", [("a.jpg", polygon, ""), ("a.jpg", "", "")])
+    with pytest.raises(ValueError, match="image 'a' is annotated twice there"):
+        run(photos, tmp_path / "root")
+    (photos / "a.xml").unlink()
+    coco(photos / "a.json", [], (("a.jpg", 1), ("a.jpg", 2)))
+    with pytest.raises(ValueError, match="image 'a' is annotated twice there"):
+        run(photos, tmp_path / "root")
+
+
+def known(root, image_id="a"):
+    """The labels of pixels that `Sparse` learns from."""
+    labels = Folder(str(root)).open_sparse_labels()
+    return known_pixels(labels.read(image_id, (40, 60)), complete_boxes=True, background=True).mask
+
+
+def test_sparse_training_sees_the_regions_beside_boxes(photos, tmp_path, capsys):
+    box = labelme_shape("dog", [[40, 0], [60, 20]], "rectangle")
+    labelme(photos / "a.json", [labelme_shape("cat", CAT), box])
+    labelme(photos / "b.json", [labelme_shape("cat", CAT)], "b.jpg")
+    root = tmp_path / "root"
+    run(photos, root)
+    assert [*json.loads((root / "shapes.json").read_text())] == ["a"]
+    mask = known(root)
+    assert "complete_boxes" not in capsys.readouterr().out
+    assert (mask[10:30, 10:30] == 1).all()
+    assert (np.delete(mask, np.s_[40:], 1) == 0).sum() == 40 * 40 - 400
+
+
+def test_sparse_training_sees_the_rest_that_is_background(photos, tmp_path, capsys):
+    shapes = [
+        labelme_shape("cat", CAT),
+        labelme_shape("__ignore__", [[0, 30], [20, 30], [20, 40], [0, 40]]),
+        labelme_shape("dog", [[40, 0], [60, 20]], "rectangle"),
+        labelme_shape("dog", [[35, 30], [50, 30]], "line"),
+    ]
+    labelme(photos / "a.json", shapes)
+    run(photos, tmp_path / "unknown")
+    note = "images with boxes: 1; Sparse takes all that is outside of the boxes"
+    assert note in capsys.readouterr().out
+    root = tmp_path / "root"
+    run(photos, root, "--rest", "background")
+    mask = known(root)
+    assert (mask[10:30, 10:30] == 1).all()
+    assert (mask[33:, 22:] == 0).all()
+    assert (mask[:20, :10] == 0).all()
+    assert (mask[30, 36:50] == 2).all()
+    assert (mask[:20, 40:] != 0).all()
+
+
+def test_strokes_without_a_pixel_are_left_out(photos, tmp_path, capsys):
+    """A folder that an import wrote can be read."""
+    lines = [
+        *([[-50, 30], [30, -50]], [[70, 5], [70, 20]]),
+        *([[-9, 5], [70, 20]], [[-0.9, 5], [-0.9, 20]], [[5, 5], [9, 9]]),
+    ]
+    labelme(photos / "a.json", [labelme_shape("cat", line, "line") for line in lines])
+    root = tmp_path / "root"
+    run(photos, root)
+    assert [s["stroke"] for s in json.loads((root / "shapes.json").read_text())["a"]] == lines[2:]
+    assert "2 x stroke outside the image" in capsys.readouterr().out
+    assert (known(root) == 1).any()
+
+
+def test_lists_that_measure_have_images_with_masks(tmp_path, capsys):
+    """A data set for detection has boxes alone, also in its validation part."""
+    box = '<box label="cat" xtl="10" ytl="10" xbr="30" ybr="30"/>'
+    polygon = '<polygon label="cat" points="10,10;30,10;30,30;10,30"/>'
+    images = [
+        (f"{n}.jpg", box if n < 4 else polygon, f'subset="{s}"') for n, s in enumerate(SUBSETS)
+    ]
+    for name, _, _ in images:
+        save_image(tmp_path / "export" / name)
+    cvat(tmp_path / "export" / "annotations.xml", images)
+    root = tmp_path / "root"
+    run(tmp_path / "export", root)
+    lists = {path.stem: path.read_text() for path in (root / "splits").iterdir()}
+    assert lists == {"train": "0\n", "val": "4\n", "other": "3\n"}
+    output = capsys.readouterr().out
+    assert "subset 'Validation': 1 images without a mask are on no list" in output
+    data = Folder(str(root))
+    data.check_images(data.ids_of("val"), masks=True)
+
+
+def test_a_tag_that_is_no_class_is_no_shape(photos, tmp_path):
+    labelme(photos / "a.json", [labelme_shape("cat", CAT)])
+    labelme(photos / "b.json", [], "b.jpg", flags={"checked": True})
+    labelme(photos / "sub" / "c.json", [], "c.png", flags={"cat": True})
+    root = tmp_path / "root"
+    run(photos, root)
+    assert counts(root, "b") == {0: 2400}
+    assert not (root / "masks" / "sub").exists()
+    assert rows(root / "image_labels.csv")[1:] == [["sub/c", "cat"]]
+
+
+def test_classes_that_differ_in_capitals_are_told(photos, tmp_path, capsys):
+    labelme(photos / "a.json", [labelme_shape(name, CAT) for name in ("cat", "Cat", "dog")])
+    run(photos, tmp_path / "root")
+    assert "classes that differ in capitals alone: Cat, cat; rename" in capsys.readouterr().out
+
+
+def test_an_export_without_any_shape_is_told(photos, tmp_path, capsys):
+    """CVAT's "YOLO 1.1" of polygons is a set of empty files."""
+    labelme(photos / "a.json", [])
+    run(photos, tmp_path / "root")
+    assert counts(tmp_path / "root") == {0: 2400}
+    assert "no image has a shape, so all of an annotated image is background" in (
+        capsys.readouterr().out
+    )
+    labelme(photos / "a.json", [labelme_shape("cat", CAT)])
+    labelme(photos / "b.json", [], "b.jpg")
+    run(photos, tmp_path / "other")
+    assert "no image has a shape" not in capsys.readouterr().out

@@ -3,14 +3,15 @@
 import csv
 import io
 import json
-import re
+import tempfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from wsss_zoo.data.reading.class_files import ClassFile
+from wsss_zoo.data.reading.class_files import ClassFile, read_class_file
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
 from wsss_zoo.files.pseudo_labels import voc_palette
 
@@ -36,15 +37,27 @@ def mask_png(mask: UInt8Array, palette: bytes) -> bytes:
 
 
 def class_file(classes: ClassFile, has_ignored: bool) -> tuple[str, bytes]:
-    """Name and write the class list, with colours where the tool has some."""
+    """Name and write the class list, with colours where the tool has some.
+
+    ValueError if no list can hold one of the names.
+    """
     colors = {index: color for color, index in classes.colors.items()}
     if colors and has_ignored:
         colors.setdefault(IGNORE_INDEX, _IGNORED_COLOR)
-    if any(map(_has_color, classes.names)):
-        return "classes.json", (json.dumps(classes.names, ensure_ascii=False) + "\n").encode()
     names = [*enumerate(classes.names)] + [(IGNORE_INDEX, "ignore")] * (IGNORE_INDEX in colors)
     lines = (" ".join([name, *map(str, colors.get(index, ()))]) for index, name in names)
-    return "classes.txt", "".join(f"{line}\n" for line in lines).encode()
+    text = "".join(f"{line}\n" for line in lines)
+    # Lines may say more than a name: a number, a colour, a comment.
+    if _problem("classes.txt", text, classes.names) is None:
+        return "classes.txt", text.encode()
+    text = json.dumps(classes.names, ensure_ascii=False) + "\n"
+    problem = _problem("classes.json", text, classes.names)
+    if problem:
+        raise ValueError(
+            f"a list of the classes {problem}. Rename it in the tool: 'ignore' are pixels that do "
+            "not count"
+        )
+    return "classes.json", text.encode()
 
 
 def shapes_json(shapes: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
@@ -76,6 +89,12 @@ def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _has_color(name: str) -> bool:
-    """Tell whether a line of the class list would be read as a name and a colour."""
-    return bool(re.search(r"[\s,;:](#[0-9a-fA-F]{6}|\d+[\s,;:]+\d+[\s,;:]+\d+)$", name))
+def _problem(name: str, text: str, names: Sequence[str]) -> str | None:
+    """Say why a class list would not be read as these names; None if it would."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes(text.encode())
+        try:
+            return None if read_class_file(path).names == [*names] else "reads otherwise"
+        except ValueError as error:
+            return str(error).removeprefix(str(path)).strip(" ,:")

@@ -47,9 +47,11 @@ class Matcher:
                 f"{self.images.hint(image.name)}; give the folder of the images (--images)"
             )
         image_id = id_of(image.name) if file is None else file.image_id
-        other = self._places.setdefault(image_id, image.place)
-        if other != image.place:
-            raise ValueError(f"image {image_id!r} is annotated in {other} too; delete one of them")
+        other = self._places.get(image_id)
+        if other is not None:
+            where = "twice there" if other == image.place else f"in {other} too"
+            raise ValueError(f"image {image_id!r} is annotated {where}; delete one of them")
+        self._places[image_id] = image.place
         height, width = embedded_size(image) if file is None else file.size
         if image.height is None or image.width is None:
             image.height, image.width = height, width

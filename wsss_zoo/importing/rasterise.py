@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+from PIL import Image, ImageDraw
 
-from wsss_zoo.data.formats.annotated_image import AnnotatedImage, Crop, Shape
+from wsss_zoo.data.formats.annotated_image import AnnotatedImage, Crop, Points, Shape, box_ring
 from wsss_zoo.data.formats.reading import Reading
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
 from wsss_zoo.files.shapes.outlines import mask_polygons
@@ -52,7 +53,8 @@ class Drawing:
         rest: What pixels are that no shape covers.
         fill_boxes: Whether a box is a region.
         stroke_width: Width of strokes, pixels.
-        sparse: Whether regions are listed among the sparse labels too.
+        sparse: Whether regions are listed among the sparse labels of all images; else they are of
+            those with boxes.
     """
 
     names: list[str]
@@ -88,8 +90,11 @@ class Drawing:
         regions.sort(key=lambda pair: (pair[0].kind != "ignore", pair[0].z))
         if regions:
             labels.mask = self._mask(regions, index, height, width, labels)
-            if self.sparse:
+            # An image with sparse labels is trained on these alone: they have its regions too.
+            if self.sparse or labels.boxes:
                 drawn = [self._polygon(shape, crop) for shape, crop in regions if shape.label]
+                if self.sparse and self.rest == "background":
+                    drawn.insert(0, self._rest_of(labels.mask))
                 labels.shapes = drawn + labels.shapes
         first = {self.names[0], "background", ""}
         labels.drawn = {shape.label for shape, _ in regions} - first
@@ -122,9 +127,12 @@ class Drawing:
         self, shape: Shape, height: int, width: int, labels: Labels, place: str, reading: Reading
     ) -> None:
         points = np.reshape(shape.points, (-1, 2))
-        reach = self.stroke_width / 2 if shape.kind == "stroke" else 0
         low, high = points.min(0), points.max(0)
-        if (high < -reach).any() or (low > (width + reach, height + reach)).any():
+        is_outside = bool((high < 0).any() or (low > (width, height)).any())
+        if shape.kind == "stroke" and ((low < 0).any() or (high > (width, height)).any()):
+            # It may pass by the image, or touch it with its width alone.
+            is_outside = not self._marks(points, height, width)
+        if is_outside:
             reading.leave_out(f"{shape.kind} outside the image", place)
             return
         name = self.names[0] if shape.label == "background" else shape.label
@@ -133,6 +141,15 @@ class Drawing:
         else:
             stroke = {"class": name, "stroke": points.tolist(), "width": self.stroke_width}
             labels.shapes.append(stroke)
+
+    def _marks(self, points: Points, height: int, width: int) -> bool:
+        """Whether a stroke has a pixel in the image, drawn as `draw_strokes` does."""
+        canvas, half = Image.new("1", (width, height)), self.stroke_width / 2
+        draw, joints = ImageDraw.Draw(canvas), [(x, y) for x, y in points.tolist()]
+        draw.line(joints, 1, self.stroke_width, joint="curve")
+        for x, y in joints:
+            draw.ellipse((x - half, y - half, x + half, y + half), 1)
+        return canvas.getbbox() is not None
 
     def _mask(
         self,
@@ -160,6 +177,12 @@ class Drawing:
             view[view == _NOTHING] = IGNORE_INDEX
         mask[mask == _NOTHING] = 0 if self.rest == "background" else IGNORE_INDEX
         return mask
+
+    def _rest_of(self, mask: UInt8Array) -> dict[str, Any]:
+        """Background that lies below all other shapes, but for what is unknown in a mask."""
+        whole = box_ring((0, 0, mask.shape[1], mask.shape[0]))
+        rings = [whole, *mask_polygons(mask == IGNORE_INDEX, 0)]
+        return {"class": self.names[0], "polygon": [ring.tolist() for ring in rings]}
 
     def _polygon(self, shape: Shape, crop: Crop) -> dict[str, Any]:
         name = self.names[0] if shape.label == "background" else shape.label

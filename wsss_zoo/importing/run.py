@@ -36,6 +36,8 @@ Missing = Literal["unlabeled", "background"]
 Boxes = Literal["box", "mask"]
 
 _SHOWN = 20  # problems
+# Lists whose images must have masks.
+_MEASURED = {"val", "test"}
 _SUBSETS = {"validation": "val", "valid": "val", "default": "", "training": "train"}
 
 
@@ -102,6 +104,7 @@ class Import:
             classes = choose_classes(survey, reading, self.root)
         except ValueError as error:
             self.problems.append(str(error))
+        survey.find_empty(classes.names[1:])
         if self.problems and not self.dry:
             raise ValueError(_problem_text(self.problems, self.source))
         if self.problems:
@@ -175,6 +178,7 @@ class Import:
                 labels.mask = np.zeros((match.height, match.width), np.uint8)
             self._place(folder, match, image, written)
             if labels.mask is not None:
+                written.masked.add(match.image_id)
                 written.add_mask(labels.mask)
                 folder.write(f"masks/{match.image_id}.png", mask_png(labels.mask, palette))
             written.add(match.image_id, labels)
@@ -232,7 +236,13 @@ class Import:
             folder.write(*tag_file(written.tags, classes.names))
         for subset, ids in sorted(subsets.items()):
             name = _split_name(subset)
-            kept = [image_id for image_id in ids if image_id in written.labeled]
+            labeled = [image_id for image_id in ids if image_id in written.labeled]
+            kept = [i for i in labeled if name not in _MEASURED or i in written.masked]
+            if len(kept) < len(labeled):
+                reading.notes[
+                    f"subset {subset!r}: {len(labeled) - len(kept)} images without a mask are on "
+                    "no list, as only masks measure a model"
+                ] = None
             if id_problem(name) or "/" in name:
                 reading.notes[f"subset {subset!r} is left out: no name of a list"] = None
             elif name and kept:
@@ -272,12 +282,30 @@ class Import:
                 f"images without any shape: {bare}; nothing is written for them, as among boxes, "
                 "points, lines or tags alone it does not say that they are background"
             )
+        if survey.empty and not survey.kinds:
+            notes.append(
+                "no image has a shape, so all of an annotated image is background; if you drew "
+                "some, this format lost them (YOLO of boxes has no polygons): export another"
+            )
         if written.embedded:
             notes.append(f"images that the annotations hold, written out: {written.embedded}")
         if written.with_boxes:
             notes.append(
                 f"images with boxes and masks: {written.with_boxes}; inside such boxes pixels are "
                 "unknown (255), --boxes mask fills them"
+            )
+        alike = Counter(name.casefold() for name in classes.names)
+        twins = [name for name in classes.names if alike[name.casefold()] > 1]
+        if twins:
+            notes.append(
+                f"classes that differ in capitals alone: {', '.join(twins)}; rename them in the "
+                "tool if they are one"
+            )
+        boxed = len({row[0] for row in written.boxes})
+        if boxed and (rest == "unknown" or survey.kinds["ignore"]):
+            notes.append(
+                f"images with boxes: {boxed}; Sparse takes all that is outside of the boxes of an "
+                "image, and not drawn, for background, unless --data.complete_boxes false"
             )
         pixels = {
             ("unknown" if index == IGNORE_INDEX else classes.names[index]): int(count)
@@ -316,6 +344,7 @@ class Written:
     labeled: set[str] = field(default_factory=set)
     overlaps: Counter[tuple[str, str]] = field(default_factory=Counter)
     pixels: Any = field(default_factory=lambda: np.zeros(256, np.int64))
+    masked: set[str] = field(default_factory=set)
     masks: int = 0
     embedded: int = 0
     with_boxes: int = 0

@@ -1,7 +1,7 @@
 """The first look at all annotations: what there is, before anything is written."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,6 +10,7 @@ from wsss_zoo.data.formats import READERS
 from wsss_zoo.data.formats.annotated_image import AnnotatedImage
 from wsss_zoo.data.formats.reading import BACKGROUND_NAMES, Reading
 from wsss_zoo.data.reading.class_files import ClassFile, find_class_file, read_class_file
+from wsss_zoo.importing.label_files import class_file
 from wsss_zoo.importing.matching import Match, Matcher
 from wsss_zoo.importing.rasterise import MOST_CLASSES
 
@@ -25,7 +26,8 @@ class Survey:
         labels: Number of shapes by class name, without tags.
         tags: Number of tags by name.
         ids: Annotated images, in the order of the files.
-        empty: Those of them without any shape.
+        undrawn: Tags of those of them that have nothing else.
+        empty: Those of them without any shape, or tag that is a class; known with the classes.
         listed: Images that the tool lists without an annotation.
     """
 
@@ -33,6 +35,7 @@ class Survey:
     labels: Counter[str] = field(default_factory=Counter)
     tags: Counter[str] = field(default_factory=Counter)
     ids: list[str] = field(default_factory=list)
+    undrawn: dict[str, set[str]] = field(default_factory=dict)
     empty: set[str] = field(default_factory=set)
     listed: list[str] = field(default_factory=list)
 
@@ -42,14 +45,18 @@ class Survey:
             self.listed.append(match.image_id)
             return
         self.ids.append(match.image_id)
-        if not image.shapes and complete:
-            self.empty.add(match.image_id)
+        if complete and all(shape.kind == "tag" for shape in image.shapes):
+            self.undrawn[match.image_id] = {shape.label for shape in image.shapes}
         for shape in image.shapes:
             self.kinds[shape.kind] += 1
             if shape.kind == "tag":
                 self.tags[shape.label] += 1
             elif shape.label and shape.label != "background":
                 self.labels[shape.label] += 1
+
+    def find_empty(self, classes: Iterable[str]) -> None:
+        """Tell which images are empty: a tag such as 'checked', which is no class, is no shape."""
+        self.empty = {i for i, tags in self.undrawn.items() if tags.isdisjoint(classes)}
 
     @property
     def has_regions(self) -> bool:
@@ -100,9 +107,9 @@ def choose_classes(survey: Survey, reading: Reading, root: Path) -> ClassFile:
             f"there are {len(names)} classes with the background; a mask of 8 bits holds "
             f"{MOST_CLASSES}: unite some in the tool"
         )
-    if reading.colors:
-        return ClassFile(names, _colors(names, reading))
-    return ClassFile(names, {})
+    classes = ClassFile(names, _colors(names, reading) if reading.colors else {})
+    class_file(classes, has_ignored=True)  # refuses a name that no list can hold
+    return classes
 
 
 def _colors(names: list[str], reading: Reading) -> dict[tuple[int, int, int], int]:

@@ -204,3 +204,43 @@ def test_rings_of_pairs(tmp_path):
     pairs = np.reshape(SQUARE, (4, 2)).tolist()
     (shape,) = read_shapes(tmp_path, {"segmentation": [pairs]})
     assert shape.points[0].tolist() == pairs
+
+
+def test_the_name_of_the_file_tells_the_folder_of_its_images(tmp_path):
+    """Two subsets of CVAT may have the same names."""
+    for subset in ("Train", "Validation"):
+        save_image(tmp_path / "images" / subset / "a.jpg")
+        coco(tmp_path / "annotations" / f"instances_{subset}.json", [])
+    index = ImageIndex(tmp_path / "images")
+    found = [index.find(image.names).name for image in read_annotations(tmp_path)]
+    assert found == ["Train/a.jpg", "Validation/a.jpg"]
+
+
+def test_a_list_of_codes(tmp_path):
+    """As COCO-Stuff has them."""
+    mask = random_mask()
+    code = coco_masks.encode(np.asfortranarray(mask.astype(np.uint8)))
+    code["counts"] = code["counts"].decode()
+    (shape,) = read_shapes(tmp_path, {"segmentation": [code]})
+    assert (shape.kind, shape.label) == ("mask", "cat")
+    assert (shape.mask == mask).all()
+
+
+def test_files_without_annotations_or_images(tmp_path):
+    """Lists of images alone, and files of Segment Anything."""
+    save_image(tmp_path / "a.jpg")
+    file = coco(tmp_path / "a.json", [{"category_id": 1, "segmentation": [SQUARE]}])
+    content = json.loads(file.read_text())
+    annotations = content.pop("annotations")
+    (tmp_path / "info.json").write_text(json.dumps(content))
+    (image,) = read_annotations(tmp_path / "info.json")
+    assert not image.annotated
+    reading = Reading(tmp_path, ImageIndex(tmp_path))
+    assert [len(image.shapes) for image in read(tmp_path, reading)] == [1]
+    assert "info.json is left out: it lists images without annotations" in reading.notes
+    file.write_text(json.dumps({"image": content["images"][0], "annotations": annotations}))
+    with pytest.raises(ValueError, match=r"a\.json: 'images' is missing"):
+        list(read_annotations(file))
+    problems = []
+    assert list(read_annotations(file, report=problems.append)) == []
+    assert "'images' is missing" in problems[0]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.formats.exports import cvat
+from tests.data.formats.exports import cvat, save_image
 from tests.each import each
 from wsss_zoo.data.formats import read_annotations
 from wsss_zoo.files.shapes.outlines import polygon_mask
@@ -215,3 +215,19 @@ def test_archives_of_a_folder(tmp_path):
         archive.writestr("__MACOSX/my export/._annotations.xml", b"\0")
     (image,) = read_annotations(tmp_path / "mac.zip")
     assert image.place.endswith("my export/annotations.xml, image 'a.jpg'")
+
+
+def test_names_with_blanks_in_lists_of_masks(tmp_path):
+    root = mask_folder(tmp_path, [[(0, 128, 0)]], LABEL_MAP)
+    (root / "SegmentationClass" / "a.png").rename(root / "SegmentationClass" / "my photo 1.png")
+    (root / "ImageSets" / "Segmentation" / "Train.txt").write_text('"my photo 1"\n')
+    (image,) = read_annotations(root)
+    assert (image.name, image.subset) == ("my photo 1", "Train")
+
+
+def test_sizes_come_from_the_image_where_they_lack(tmp_path):
+    save_image(tmp_path / "a.jpg")
+    file = tmp_path / "a.xml"
+    file.write_text('<annotations><image id="0" name="a.jpg"></image></annotations>')
+    (image,) = read_annotations(file)
+    assert (image.height, image.width) == (40, 60)

@@ -1,8 +1,10 @@
 import base64
+import io
 import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.data.formats.exports import labelme, labelme_shape, png, save_image
 from tests.each import each
@@ -216,3 +218,21 @@ def test_other_json_files_and_broken_lines_of_base64(tmp_path):
     labelme(tmp_path / "a.json", [shape])
     (image,) = read_annotations(tmp_path, "labelme")
     assert np.argwhere(image.shapes[0].mask).tolist() == [[4, 3], [5, 3], [5, 4]]
+
+
+def test_pictures_without_transparency(tmp_path):
+    mask = np.random.default_rng(0).random((5, 8)) < 0.5
+    for mode in ("RGB", "RGBA", "LA"):
+        buffer = io.BytesIO()
+        Image.fromarray(mask).convert("L").convert(mode).save(buffer, "PNG")
+        code = base64.b64encode(buffer.getvalue()).decode()
+        shape = shape_of(tmp_path, "dog", [[30, 10], [37, 14]], "mask", mask=code)
+        assert (shape.mask[10:15, 30:38] == mask).all()
+
+
+def test_folders_of_its_own_converter_are_no_images(tmp_path):
+    for name in ("a.png", "a_json/img.png", "a_json/label.png", "a_json/label_viz.png"):
+        save_image(tmp_path / name)
+    save_image(tmp_path / "sub" / "img.png")
+    (tmp_path / "a_json" / "label_names.txt").write_text("_background_\ncat\n")
+    assert [*ImageIndex(tmp_path).files] == ["a", "sub/img"]

@@ -186,6 +186,7 @@ def test_sizes_come_from_the_image_where_they_lack(tmp_path):
         ({"type": "brushlabels", "value": {"rle": [1, 2], "brushlabels": ["cat"]}}, "2 bytes"),
         ({"type": "brushlabels", "value": {"rle": "x", "brushlabels": ["cat"]}}, "no list"),
         ({"type": "rectanglelabels", "value": rectangle(x="a")}, "x 'a'"),
+        ({"item_index": 1}, "image 2 of a task with a list of images"),
     ],
 )
 def test_bad_results(tmp_path, change, message):
@@ -202,6 +203,7 @@ def test_bad_results(tmp_path, change, message):
         [3],
         [task([], annotations=[3])],
         [task([], "a\0.jpg", file_upload=None)],
+        [task([], "data:image/png;base64,iVBORw0KGgo/AA", file_upload=None)],
         [task([], annotations=[{"result": 3}])],
         [task([], annotations=[{"result": [3]}])],
     ],
@@ -293,3 +295,27 @@ def test_several_images_in_a_task(tmp_path):
     (image,) = read(file, reading)
     assert [shape.label for shape in image.shapes] == ["two"]
     assert "result for tag_one" in reading.left_out
+
+
+def test_names_of_files_in_other_folders(tmp_path):
+    """The folder of the address tells which of two files of one name is meant."""
+    for name in ("a.jpg", "sub/a.jpg", "sub/b.jpg", "other/b.jpg"):
+        save_image(tmp_path / name)
+    index = ImageIndex(tmp_path)
+
+    def found(address, **more):
+        reading = Reading(tmp_path, index)
+        file = labelstudio(
+            tmp_path / "x.json", [task([], address, **{"file_upload": None, **more})]
+        )
+        (image,) = read(file, reading)
+        return index.find(image.names, loose=True).name
+
+    assert found("/data/local-files/?d=photos/sub/a.jpg") == "sub/a.jpg"
+    assert found("/data/local-files/?d=photos/a.jpg") == "a.jpg"
+    assert found("/data/local-files/?d=sub/a.jpg") == "sub/a.jpg"
+    assert found("s3://bucket/set/other/b.jpg") == "other/b.jpg"
+    # Uploads have lost their folders.
+    for address in ("/data/upload/3/1a2b3c4d-a.jpg", "/data/local-files/?d=photos/b.jpg"):
+        with pytest.raises(ValueError, match=r"may be .*a\.jpg or|may be .*b\.jpg or"):
+            found(address)

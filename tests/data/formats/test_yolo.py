@@ -141,6 +141,9 @@ def test_an_image_is_needed_for_its_size(tmp_path):
     (root / "images" / "a.jpg").unlink()
     with pytest.raises(ValueError, match=r"a\.txt.*no size of image 'a'"):
         list(read_annotations(root))
+    save_image(root / "images" / "A.jpg")
+    with pytest.raises(ValueError, match=r"'A\.jpg' has other capitals"):
+        list(read_annotations(root))
 
 
 def test_the_export_of_label_studio(tmp_path):
@@ -177,3 +180,13 @@ def test_a_few_lines_that_stand_for_more_than_the_memory_holds(tmp_path):
     with pytest.raises(ValueError, match="is no name") as caught:
         list(read_annotations(data_set(tmp_path, {"a": ""}, yaml)))
     assert len(str(caught.value)) < 500
+
+
+def test_subsets_of_cvat(tmp_path):
+    yaml = "Train: Train.txt\nValidation: Validation.txt\nnames: {0: cat, 1: dog}\npath: .\n"
+    root = data_set(tmp_path, {"Train/a": "0 0 0 1 0 1 1", "Validation/b": ""}, yaml)
+    (root / "Train.txt").write_text("data/images/Train/a.jpg\n")
+    (root / "Validation.txt").write_text("data/images/Validation/b.jpg\n")
+    assert [(i.name, i.subset) for i in read_annotations(root)] == [
+        *(("Train/a", "train"), ("Validation/b", "val"))
+    ]

@@ -136,3 +136,21 @@ def test_files_that_cannot_be_used(tmp_path, files, message):
 
 def test_a_folder_without_any_has_none(tmp_path):
     assert read(tmp_path) == {}
+
+
+@each(
+    "text",
+    [
+        ",image_id,class,x,y\n0,a,cat,1.5,2\n1,b,dog,3,40\n",
+        "sep=;\nimage_id;class;x;y\na;cat;1,5;2\nb;dog;3;40\n",
+        "# of 2024\nimage_id,class,x,y,,\na,cat,1.5,2,,\nb,dog,3,40,,\n",
+        "image_id,class,x,y\nphotos/a.jpg,cat,1.5,2\nb.jpg,dog,3,40\n",
+    ],
+)
+def test_tables_of_pandas_and_excel(tmp_path, text):
+    """What the tags may be like."""
+    ids = {"a": "a", "a.jpg": "a", "b": "b", "b.jpg": "b"}
+    found = read(tmp_path, ids=ids, points=text)
+    assert [(i, s.name, s.points) for i in found for s in found[i]] == [
+        *(("a", "cat", ((1.5, 2.0),)), ("b", "dog", ((3.0, 40.0),)))
+    ]

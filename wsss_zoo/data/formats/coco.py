@@ -49,8 +49,10 @@ def read(path: Path, reading: Reading) -> Iterator[AnnotatedImage]:
             content = mapping(content, "it")
         if not isinstance(content, Mapping):
             continue
-        if "images" in content or "annotations" in content:
+        if "annotations" in content or ("images" in content and path.is_file()):
             yield from _read_content(content, file, reading)
+        elif "images" in content:
+            reading.notes[f"{file.name} is left out: it lists images without annotations"] = None
         elif path.is_file():
             reading.problem(f"{file} is no COCO file, as it has neither images nor annotations")
         else:
@@ -63,6 +65,7 @@ def _read_content(
     by_image: dict[Any, list[tuple[int, Any]]] = {}
     names: dict[Any, str] = {}
     images: list[Any] = []
+    items: list[Any] = []
     with reading.entry(str(file)):
         images = sequence(content["images"], "'images'")
         items = sequence(content.get("annotations") or [], "'annotations'")
@@ -95,7 +98,10 @@ def _read_content(
             name = clean_name(entry["file_name"])
             place = f"{file}, image {name!r}"
             image = AnnotatedImage(prefix + name, None, None, [], place=place, subset=subset)
-            image.names = (image.name, name) if prefix else (name,)
+            image.annotated = "annotations" in content  # a list of images alone says nothing
+            # instances_Train.json may be of images/Train.
+            told = f"{file.stem.rpartition('_')[2]}/{name}"
+            image.names = (image.name, told, name) if prefix else (name, told)
             if not (entry.get("height") and entry.get("width")):
                 image.height, image.width = find_size(image, reading)
             else:
@@ -161,12 +167,14 @@ def _shapes(
     area = None if area is None else number(area, "area")
     if item.get("keypoints"):
         reading.leave_out("key points of a skeleton", place, drawn=False)
-    if isinstance(outline, Mapping):
-        mask = _decode(outline, height, width)
-        z = -(area if area is not None and area > 0 else float(mask.pixels.sum()))
-        yield from _regions("mask", label, is_crowd, place, reading)(
-            crop=mask, size=(height, width), z=z, group=group
-        )
+    # COCO-Stuff has a list of one code.
+    codes = outline if isinstance(outline, list) else [outline]
+    if codes and all(isinstance(code, Mapping) for code in codes):
+        for mask in [_decode(code, height, width) for code in codes]:
+            z = -(area if area is not None and area > 0 else float(mask.pixels.sum()))
+            yield from _regions("mask", label, is_crowd, place, reading)(
+                crop=mask, size=(height, width), z=z, group=group
+            )
         return
     rings = _rings(outline, place, reading)
     if rings:

@@ -18,6 +18,7 @@ from wsss_zoo.data.formats.annotated_image import (
 from wsss_zoo.data.formats.reading import (
     Reading,
     clean_name,
+    find_size,
     number,
     points_of,
     size_of,
@@ -76,11 +77,10 @@ def _read_child(element: ET.Element, file: Path, reading: Reading) -> AnnotatedI
 
 
 def _read_image(element: ET.Element, place: str, reading: Reading) -> AnnotatedImage:
-    height, width = size_of(element.attrib["height"], element.attrib["width"])
     image = AnnotatedImage(
         name=clean_name(element.attrib["name"]),
-        height=height,
-        width=width,
+        height=None,
+        width=None,
         shapes=[],
         place=place,
         subset=element.get("subset"),
@@ -88,6 +88,11 @@ def _read_image(element: ET.Element, place: str, reading: Reading) -> AnnotatedI
     if image.subset:
         # A project may have one name in several subsets; its export has a folder for each.
         image.names = (f"{image.subset}/{image.name}", image.name)
+    if {"height", "width"} & element.attrib.keys():
+        height, width = size_of(element.attrib["height"], element.attrib["width"])
+    else:  # as Datumaro writes it of images that it does not have
+        height, width = find_size(image, reading)
+    image.height, image.width = height, width
     for position, item in enumerate(element, 1):
         here = f"{place}, shape {position} ({item.tag})"
         with reading.entry(here):

@@ -113,5 +113,6 @@ def _subsets(folder: Path, reading: Reading) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, file in list_files(folder, (".txt",), root=reading.base, allow="").files.items():
         for line in read_text(Path(file)).split("\n"):
-            found[normalise(line)] = name
+            # Names with blanks are in quotes.
+            found[normalise(line.strip().strip('"'))] = name
     return found

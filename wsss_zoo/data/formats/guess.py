@@ -95,7 +95,8 @@ def _of_json(file: Path) -> str | None:
             return None
         if "category_id" in first and "image_id" in first:
             return "coco"  # results, which the reader refuses by name
-        keys = {"annotations", "predictions", "completions", "annotation_id", "annotator", "data"}
+        # "annotations" alone are also in CreateML's lists.
+        keys = {"predictions", "completions", "annotation_id", "annotator", "data"}
         return "labelstudio" if keys & first.keys() else None
     if not isinstance(content, Mapping):
         return None
@@ -110,6 +111,8 @@ def _of_json(file: Path) -> str | None:
 def _of_text(text: bytes) -> str | None:
     if b'"shapes"' in text and (b'"imagePath"' in text or b'"imageData"' in text):
         return "labelme"
+    if b'"from_name"' in text and b'"to_name"' in text:  # whatever the data of its tasks are called
+        return "labelstudio"
     if b'"category_id"' in text or b'"categories"' in text or b'"file_name"' in text:
         return "coco"
     if b'"from_name"' in text or b'"annotation_id"' in text or b'"original_width"' in text:

@@ -16,9 +16,13 @@ from wsss_zoo.files.text import Report, id_problem, normalise, raise_problem
 _PLAIN = {"images", "JPEGImages"}
 # Folders of pictures that are annotations.
 _MASKS = ("SegmentationClass", "SegmentationObject")
+# Pictures that labelme's other converters write into a folder for each file, beside this list.
+_CONVERTED, _CONVERTED_LIST = {"img.png", "label.png", "label_viz.png"}, "label_names.txt"
 # What helps against a link that leads out of the folder of the annotations.
 _FOLDER_OF_IMAGES = ", or name the folder that they are in as --images"
 KeyOf = Callable[[str], str]
+# Steps of the search that compare whole paths.
+_BY_PATH = 3
 _suffixes = cache(readable_suffixes)
 
 
@@ -92,6 +96,8 @@ class ImageIndex:
             # Also those that labelme's converters write, such as SegmentationClassVisualization.
             if any(folder.startswith(_MASKS) for folder in name.split("/")[:-1]):
                 continue
+            if path.name in _CONVERTED and path.with_name(_CONVERTED_LIST).is_file():
+                continue
             image_id = id_of(name)
             problem = id_problem(image_id)
             if problem:
@@ -112,9 +118,15 @@ class ImageIndex:
         stems. ``loose`` compares letters and digits alone, last of all. ValueError if two files fit
         equally well.
         """
-        for table, key_of in self._steps[: None if loose else -1]:
+        # Behind a path a mere file name is no path: another folder's file may be meant.
+        bare = {name for name in names if "/" not in name} if "/" in names[0] else set()
+        for step, (table, key_of) in enumerate(self._steps[: None if loose else -1]):
             for name in names:
+                if name in bare and step < _BY_PATH:
+                    continue
                 fitting = _closest(name, table.get(key_of(name), []))
+                if len(fitting) > 1 and name not in bare:
+                    fitting = [file for file in fitting if file.name in bare] or fitting
                 if len(fitting) > 1:
                     raise ValueError(
                         f"image {name!r} may be {fitting[0].path} or {fitting[1].path}; rename "

@@ -229,6 +229,11 @@ def _add_shapes(
                 reading.leave_out(f"result of the type {result.get('type')}", here, drawn=False)
                 continue
             value = mapping(result["value"], "'value'")
+            if result.get("item_index"):
+                raise ValueError(
+                    f"it is of image {result['item_index'] + 1} of a task with a list of images, "
+                    "which is not read; make a task of each image"
+                )
             if result.get("image_rotation"):
                 raise ValueError(
                     f"the image was turned by {result['image_rotation']} degrees in the tool, and "
@@ -385,6 +390,11 @@ def _image_names(
                 f"none of its data ({', '.join(sorted(data))}) is the name of an image; name it "
                 "with --key"
             )
+    if value.startswith("data:"):
+        raise ValueError(
+            "its image is not a file, but text in base64 (data:..); save the images as files, and "
+            "give tasks their names"
+        )
     path = _path_of(value)
     name = clean_name(path.rpartition("/")[2])
     names = [path.lstrip("/"), name]

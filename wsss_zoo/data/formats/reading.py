@@ -260,6 +260,8 @@ def png_mask(code: object) -> Crop:
     except (binascii.Error, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"its mask is no PNG in base64 ({error})") from None
     inside = np.atleast_3d(pixels > 0)
+    if inside.shape[2] in (2, 4) and inside[..., -1].all() and inside[..., :-1].any():
+        inside = inside[..., :-1]  # nothing is transparent: the colours are the mask
     return Crop(0, 0, np.logical_or.reduce(inside, axis=-1))
 
 
@@ -269,7 +271,7 @@ def find_size(image: AnnotatedImage, reading: Reading) -> tuple[int, int]:
     if found is None:
         raise ValueError(
             f"it gives no size of image {image.name!r}, which is not in {reading.images.root} "
-            "either; give the folder of the images (--images)"
+            f"either{reading.images.hint(image.name)}; give the folder of the images (--images)"
         )
     return found.size
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from wsss_zoo.data.formats.annotated_image import Crop
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
-from wsss_zoo.files.shapes.outlines import Ring, mask_polygons, polygon_mask, ring_area
+from wsss_zoo.files.shapes.outlines import Ring, mask_polygons, polygon_mask, ring_area, signed_area
 
 #: Pixels that a simplified polygon may be away from its mask, where a tool takes no masks.
 DEFAULT_TOLERANCE = 0.5
@@ -24,12 +24,16 @@ class Segment:
     score: float | None
 
     def rings(self, tolerance: float | None) -> list[tuple[Ring, bool]]:
-        """Outline it: the outer ring, then its holes; each with whether it is a hole."""
+        """Outline it, larger rings first; each with whether it is a hole.
+
+        Parts that meet at a corner have rings of their own. Rings of holes go the other way round.
+        """
         used = DEFAULT_TOLERANCE if tolerance is None else tolerance
         rings = mask_polygons(self.crop.pixels, used)
         rings.sort(key=ring_area, reverse=True)
+        outer = signed_area(rings[0]) > 0
         offset = (self.crop.left, self.crop.top)
-        return [(ring + offset, place > 0) for place, ring in enumerate(rings)]
+        return [(ring + offset, (signed_area(ring) > 0) != outer) for ring in rings]
 
 
 @dataclass(frozen=True)

@@ -113,8 +113,10 @@ def _names(file: Path | None, settings: Mapping[str, Any], reading: Reading) -> 
 def _splits(settings: Mapping[str, Any], reading: Reading) -> list[tuple[str, list[str]]]:
     """Names of the splits, each with the folders or images that it has, by their ids."""
     splits = []
-    for name in ("train", "val", "valid", "test"):
-        places = settings.get(name) or []
+    # CVAT has its subsets there, 'Train' and 'Validation'.
+    given = {str(key).lower(): places for key, places in settings.items()}
+    for name in ("train", "val", "valid", "validation", "test"):
+        places = given.get(name) or []
         for place in [places] if isinstance(places, str) else places:
             if not isinstance(place, str):
                 reading.notes[f"split {name} of the YAML file is left out: {shortened(place)}"] = (
@@ -131,7 +133,7 @@ def _splits(settings: Mapping[str, Any], reading: Reading) -> list[tuple[str, li
             else:
                 # Where all lie in one folder, it tells nothing.
                 ids = [f"{plain}/"] if (plain := _plain_id("/".join(parts))) else []
-            splits.append(("val" if name == "valid" else name, ids))
+            splits.append(("val" if name.startswith("val") else name, ids))
     return splits
 
 

@@ -1,7 +1,5 @@
 """Strokes, points, polygons and boxes that users drew, from JSON and CSV."""
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -10,6 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from wsss_zoo.data.reading.splits import find_by_end
+from wsss_zoo.data.reading.tag_tables import NUMBERING, Table, read_table
 from wsss_zoo.files.text import Report, id_problem, normalise, raise_problem, read_text
 
 Kind = Literal["stroke", "point", "polygon", "box"]
@@ -63,7 +63,8 @@ def read_shape_files(
     JSON: ``{"id": [{"class": "cat", "stroke": [[x, y], ..], "width": 3}, ..]}``, with ``stroke``,
     ``point`` [x, y], ``polygon`` [ring, hole, ..] or ``box`` [x0, y0, x1, y1]. CSV: a header, then
     ``image_id,class,x0,y0,x1,y1`` or ``image_id,class,x,y``; fields are separated by commas,
-    semicolons or tabs. Corners of a box may be given in any order.
+    semicolons or tabs. What else is accepted: see `read_table`. Corners of a box may be given in
+    any order.
 
     Args:
         folder: The folder.
@@ -77,8 +78,8 @@ def read_shape_files(
         if not path.is_file():
             continue
         for image_id, found in read(path, report).items():
-            image = image_id if ids is None else ids.get(image_id)
             problem = id_problem(image_id)
+            image = image_id if ids is None or problem else find_by_end(image_id, ids)
             if image is None and problem is None:
                 problem = "is no image of this data set"
             if problem or image is None:
@@ -178,29 +179,22 @@ def _read_points(path: Path, report: Report) -> Shapes:
 
 
 def _read_csv(path: Path, kind: Kind, columns: Sequence[tuple[str, ...]], report: Report) -> Shapes:
-    text = read_text(path)
-    first_line = text.lstrip("\n").partition("\n")[0]
-    delimiter = next((char for char in "\t;," if char in first_line), ",")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    try:
-        rows = [(reader.line_num, list(map(normalise, row))) for row in reader if any(row)]
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
     wanted = ("image_id", "class", *columns[0])
-    header = [name.lower() for name in rows.pop(0)[1]] if rows else []
+    table = read_table(path, "") if read_text(path).strip() else Table(path, 1, [], [], ",")
+    header = [name.lower() for name in table.header]
     places = _places(header, columns)
     if places is None:
         raise ValueError(
             f"{path}: its first line must be the header {','.join(wanted)} (pixels, the corner of "
-            f"the top left pixel is 0, 0), but it is {first_line!r}; add or correct it"
+            f"the top left pixel is 0, 0), but it is {','.join(table.header)!r}; add or correct it"
         )
     shapes: Shapes = {}
-    for line, row in rows:
+    for line, row in table.rows:
         if len(row) != len(header):
             report(f"{path}, line {line}: expected {len(header)} fields, got {len(row)}")
             continue
         image_id, name, *cells = (row[place] for place in places)
-        numbers = [_number(cell, delimiter) for cell in cells]
+        numbers = [_number(cell, table.delimiter) for cell in cells]
         if None in numbers:
             wrong = cells[numbers.index(None)]
             report(f"{path}, line {line}: {wrong!r} is no number; give pixels")
@@ -223,10 +217,14 @@ def _all(shapes: Shapes) -> Iterable[Shape]:
 
 
 def _places(header: Sequence[str], columns: Sequence[tuple[str, ...]]) -> list[int] | None:
-    """Columns of id, class and coordinates in a header; None if it names others."""
+    """Columns of id, class and coordinates in a header; None if it names others.
+
+    A first column may number the rows, as pandas writes it.
+    """
+    named = header[1:] if header and header[0] in NUMBERING else header
     for names in columns:
         for first in ("image_id", "id"):
-            if sorted(header) == sorted([first, "class", *names]):
+            if sorted(named) == sorted([first, "class", *names]):
                 return [header.index(name) for name in (first, "class", *names)]
     return None
 

@@ -18,19 +18,20 @@ logger = logging.getLogger(__name__)
 # What the columns of a table with one column for each class may hold.
 _FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False, "": False}
 # Headers of a column that only numbers the rows; pandas writes the first and reads the second.
-_NUMBERING = ("", "unnamed: 0", "index")
+NUMBERING = ("", "unnamed: 0", "index")
 _SEP = re.compile(r'"?sep=(.)"?[,;\t ]*', re.IGNORECASE)
 _IMAGE = re.compile(r".+\.(?:jpe?g|png|tiff?|bmp|gif|webp|heic)", re.IGNORECASE)
 
 
 @dataclass
-class _Table:
+class Table:
     """Header and rows of a file with their line numbers; cells are normalised."""
 
     path: Path
     header_line: int
     header: list[str]
     rows: list[tuple[int, list[str]]]
+    delimiter: str
 
     def at(self, line: int) -> str:
         """Name a line for a message."""
@@ -62,7 +63,7 @@ def read_tag_table(
         find: Finds the id of the image that a cell names.
         images: Names of images; they tell the column of the ids, and a missing header.
     """
-    table = _read_table(path)
+    table = read_table(path)
     _drop_numbering(table, known_classes, images)
     tags: dict[str, list[str]] = {}
     if _lacks_header(table, known_classes, images, report):
@@ -86,7 +87,11 @@ def read_tag_table(
     return _add_up(table, rows, report, find, are_flags=len(table.header) > 2 or one_flag)
 
 
-def _read_table(path: Path) -> _Table:
+def read_table(path: Path, what: str = "tag file ") -> Table:
+    """Read the cells of a CSV file; ``what`` it is stands before its path in messages.
+
+    Comments before the header, ``sep=;`` and empty columns at the end are left out.
+    """
     text = re.sub(r"\A(?:\n*#[^\n,;\t|]*\n)+", "", read_text(path))
     first_line = text.lstrip("\n").partition("\n")[0]
     told = _SEP.fullmatch(first_line)
@@ -97,10 +102,10 @@ def _read_table(path: Path) -> _Table:
     try:
         rows = [(reader.line_num, list(map(normalise, row))) for row in reader if any(row)]
     except csv.Error as error:
-        raise ValueError(f"tag file {path}, line {reader.line_num}: {error}") from error
+        raise ValueError(f"{what}{path}, line {reader.line_num}: {error}") from error
     rows = rows[1:] if told else rows
     if not rows:
-        raise ValueError(f"tag file {path} is empty; its first line must be a header")
+        raise ValueError(f"{what}{path} is empty; its first line must be a header")
     line, header = rows.pop(0)
     width = len(header)
     while width > 1 and not header[width - 1] and not any(any(r[width - 1 :]) for _, r in rows):
@@ -108,14 +113,14 @@ def _read_table(path: Path) -> _Table:
     for _, row in rows:
         while len(row) > width and not row[-1]:
             row.pop()
-    return _Table(path, line, header[:width], rows)
+    return Table(path, line, header[:width], rows, delimiter)
 
 
-def _drop_numbering(table: _Table, known: Collection[str], images: Collection[str]) -> None:
+def _drop_numbering(table: Table, known: Collection[str], images: Collection[str]) -> None:
     """Drop a first column that only numbers the rows."""
     header, first = table.header, table.column(0)
     numbers = all(re.fullmatch(r"\d+", cell) for cell in first) and len({*first}) == len(first)
-    if len(header) < 3 or header[0].lower() not in _NUMBERING or not numbers:
+    if len(header) < 3 or header[0].lower() not in NUMBERING or not numbers:
         return
     # Else the numbers are the ids, and the next column is a class.
     second = table.column(1)
@@ -128,7 +133,7 @@ def _drop_numbering(table: _Table, known: Collection[str], images: Collection[st
 
 
 def _lacks_header(
-    table: _Table, known: Collection[str], images: Collection[str], report: Report
+    table: Table, known: Collection[str], images: Collection[str], report: Report
 ) -> bool:
     """Tell whether the first line is a row of the table, and report it."""
     cells = table.header
@@ -146,7 +151,7 @@ def _lacks_header(
     return is_row
 
 
-def _column_of_ids(table: _Table, images: Collection[str]) -> int:
+def _column_of_ids(table: Table, images: Collection[str]) -> int:
     """Find the column of ids: 0, unless that has none and another has nothing else."""
     if not images or not table.rows or any(cell in images for cell in table.column(0)):
         return 0
@@ -157,7 +162,7 @@ def _column_of_ids(table: _Table, images: Collection[str]) -> int:
 Rows = list[tuple[int, str, list[str]]]  # line, name of the image, classes
 
 
-def _read_names(table: _Table, known: Collection[str], report: Report) -> Rows:
+def _read_names(table: Table, known: Collection[str], report: Report) -> Rows:
     rows: Rows = []
     for line, row in table.rows:
         if len(row) == 2:
@@ -168,7 +173,7 @@ def _read_names(table: _Table, known: Collection[str], report: Report) -> Rows:
     return rows
 
 
-def _read_flags(table: _Table, known: Collection[str], report: Report) -> Rows:
+def _read_flags(table: Table, known: Collection[str], report: Report) -> Rows:
     """Tags from a table with a column of 0 and 1 for each class."""
     columns = table.header[1:]
     if known and not {*columns} & {*known} and _hold_names(table, known):
@@ -212,7 +217,7 @@ def _read_flags(table: _Table, known: Collection[str], report: Report) -> Rows:
 
 
 def _add_up(
-    table: _Table, rows: Rows, report: Report, find: Callable[[str], str], *, are_flags: bool
+    table: Table, rows: Rows, report: Report, find: Callable[[str], str], *, are_flags: bool
 ) -> dict[str, list[str]]:
     tags: dict[str, list[str]] = {}
     lines: dict[str, int] = {}
@@ -240,7 +245,7 @@ def _add_up(
     return tags
 
 
-def _hold_names(table: _Table, known: Collection[str]) -> bool:
+def _hold_names(table: Table, known: Collection[str]) -> bool:
     return any(cell in known for _, row in table.rows for cell in row[1:])
 
 

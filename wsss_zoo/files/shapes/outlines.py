@@ -131,8 +131,13 @@ def mask_polygons(mask: ArrayLike, tolerance: float = 0.5) -> list[Ring]:
 
 def ring_area(ring: Ring) -> float:
     """Measure the area that a ring encloses, pixels."""
+    return abs(signed_area(ring))
+
+
+def signed_area(ring: Ring) -> float:
+    """Measure the area that a ring encloses, pixels; its sign tells which way the ring goes."""
     x, y = (ring - ring[:1]).T
-    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
 
 
 def _parts(counts: NDArray[np.int64]) -> list[slice]:
