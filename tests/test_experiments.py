@@ -24,14 +24,15 @@ EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 CONFIGS = sorted([*EXPERIMENTS.glob("*.yaml"), *EXPERIMENTS.glob("voc_animals/*.yaml")])
 RECIPES = sorted(EXPERIMENTS.glob("pipelines/*.yaml"))
 
+WHOLE = ["--data.classes", "null", "--data.train_split", "train"]
 # Generated images, a tiny network and one batch in place of what the configuration says.
 TINY = [
     *tiny(),
-    *["--data.classes", "null", "--data.pseudo_label_dir", "null"],
+    *[*WHOLE, "--data.pseudo_label_dir", "null"],
     *["--data.labeled_split", "null", "--data.unlabeled_split", "null"],
-    *["--data.novel_classes", "null"],
+    *["--data.novel_classes", "null", "--data.sparse_dir", "null"],
     *["--model.init_from", "null"],
-    *["--data.train_split", "train", "--data.predict_split", "train"],
+    *["--data.predict_split", "train"],
     *["--model.weights", "null", "--trainer.devices", "1"],
     *["--trainer.fast_dev_run", "true", "--trainer.precision", "32"],
 ]
@@ -217,7 +218,11 @@ def test_every_step_of_a_recipe_runs(path, tmp_path, done):
                 write_labels(Path(folder), number)
             main([step.command, "--config", str(config), "--out_dir", str(tmp_path)])
             continue
-        if step.writes_maps:
+        if step.command == "simulate":
+            drawn = ["--data", "Shapes", *images(), *WHOLE, "--out", str(tmp_path / "drawn")]
+            assert main([step.command, "--config", str(config), *drawn]) == 0
+            continue
+        if step.writes_files:
             maps = tmp_path / "written" / "maps"
             assert main([step.command, "--config", str(config), *map_options(maps)]) == 0
             continue
@@ -230,16 +235,8 @@ def map_options(out: Path) -> list[str]:
     """Tiny images, a tiny network for saliency, and the folder to write."""
     out.mkdir(parents=True)
     network = str(save_network(out.with_name("tiny.onnx")))
-    data = [
-        "--data",
-        "Shapes",
-        *images(),
-        "--data.classes",
-        "null",
-        "--data.predict_split",
-        "train",
-    ]
-    options = [*data, "--data.train_split", "train", "--trainer.accelerator", "cpu"]
+    data = ["--data", "Shapes", *images(), *WHOLE, "--data.predict_split", "train"]
+    options = [*data, "--trainer.accelerator", "cpu"]
     return [*options, "--trainer.devices", "1", "--model_path", network, "--out", str(out)]
 
 

@@ -178,6 +178,42 @@ def test_saliency_maps_of_a_step_are_used_and_made_again(tmp_path, monkeypatch):
     assert maps[0].exists()
 
 
+@pytest.mark.parametrize(("kind", "file"), [("points", "sparse/*.png"), ("boxes", "boxes.csv")])
+def test_simulated_labels_of_a_step_are_used_and_made_again(tmp_path, monkeypatch, kind, file):
+    called = []
+
+    def call(command, recipe, step, lock):
+        called.append(step.name)
+        return main(command[3:])
+
+    monkeypatch.setattr(pipeline, "_call", call)
+    sparse = {"class_path": "Sparse", "init_args": {"backbone": "test_resnet", "teacher": False}}
+    steps = {
+        "drawn": {"command": "simulate", "kind": kind},
+        "sparse": {
+            "command": "fit",
+            "model": sparse,
+            "data": {"init_args": {"sparse_dir": "{drawn}/labels", "strong_views": 0}},
+            "trainer": {"max_steps": 1},
+        },
+    }
+    path = tmp_path / "drawn.yaml"
+    path.write_text(yaml.safe_dump(RECIPE | {"steps": steps, "report": {}}, sort_keys=False))
+    args = ["pipeline", str(path), "--root", str(tmp_path / "r"), "--data.num_train", "6"]
+    assert main(args) == 0
+    assert called == ["drawn", "sparse"]
+    called.clear()
+    assert main(args) == 0
+    assert called == []
+    next((tmp_path / "r" / "drawn" / "labels").glob(file)).unlink()
+    assert main(args) == 0
+    # The same labels come back, so their reader is not run again.
+    assert called == ["drawn"]
+    called.clear()
+    assert main([*args, "--drawn.seed", "1"]) == 0
+    assert called == ["drawn", "sparse"]
+
+
 def test_default_root_is_named_after_the_recipe(recipe, tmp_path, calls, monkeypatch):
     monkeypatch.chdir(tmp_path)
     main(["pipeline", str(recipe)])

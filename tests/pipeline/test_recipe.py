@@ -193,6 +193,7 @@ def test_bad_ranking_steps(recipe, change, message):
 
 MAPS = """  saliency: {command: saliency, model_path: net.onnx}
   regions: {command: superpixels, num_segments: 9}
+  strokes: {command: simulate, kind: scribbles}
   tagged: {command: predict, from: cam, labels: {saliency_dir: "{saliency}/maps"}}
 """
 
@@ -202,9 +203,9 @@ def test_steps_that_write_maps(recipe):
     options += ["--trainer.limit_predict_batches", "3", "--model.weights", "w.pth"]
     own = ["--saliency.num_threads", "1"]
     steps = {step.name: step for step in recipe(*options, *own, more=MAPS).steps}
-    saliency, regions = steps["saliency"], steps["regions"]
-    assert saliency.writes_maps
-    assert not steps["tagged"].writes_maps
+    saliency, regions, strokes = steps["saliency"], steps["regions"], steps["strokes"]
+    assert saliency.writes_files
+    assert not steps["tagged"].writes_files
     # Of what all steps share, the data set and the devices.
     data = steps["cam"].settings["data"]
     assert saliency.settings == {"data": data, "model_path": "net.onnx"}
@@ -212,6 +213,9 @@ def test_steps_that_write_maps(recipe):
     devices = ("--data.root", "there", "--trainer.devices", "2")
     assert saliency.overrides == (*devices, "--num_threads", "1")
     assert regions.overrides == devices
+    # Nothing that runs on a device.
+    assert strokes.settings == {"data": data, "kind": "scribbles"}
+    assert strokes.overrides == ("--data.root", "there")
     assert steps["cam"].overrides == tuple(options)
     assert steps["tagged"].inputs() == ["{cam}/checkpoints/last.ckpt", "{saliency}/maps"]
 

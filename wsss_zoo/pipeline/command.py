@@ -22,7 +22,7 @@ from wsss_zoo.arguments.command_parser import usage_errors
 from wsss_zoo.files.atomic import read_json, write_atomic, write_json
 from wsss_zoo.files.outputs import check_output_folder
 from wsss_zoo.pipeline.linked_runs import link_finished_runs
-from wsss_zoo.pipeline.recipe import MAPS, Recipe, Step, fill, read_recipe
+from wsss_zoo.pipeline.recipe import LABELS, WRITERS, Recipe, Step, fill, read_recipe
 from wsss_zoo.pipeline.time_left import time_left
 from wsss_zoo.recipes.shipped import find_recipe
 from wsss_zoo.runs.folder import CHECKPOINT, DONE, METRICS, STARTED, STEP
@@ -32,11 +32,11 @@ console = Console(highlight=False, soft_wrap=True)
 
 # Exit codes from here on are those of signals.
 _INTERRUPTED = 128
-# What a finished step leaves for others, as far as it has it; a manifest stands for label maps,
-# graphs or other maps.
+# What a finished step leaves for others, as far as it has it; its last file stands for a folder of
+# label maps, graphs, other maps or sparse labels.
 _OUTPUTS = (
     "checkpoints/*.ckpt", "pseudo_labels/manifest.json", "graphs/manifest.json",
-    f"{MAPS}/manifest.json",
+    *sorted({"/".join(place) for place in WRITERS.values()}), f"{LABELS}/*.csv",
     "noise/threshold.json", "*labeled_split.txt", "*_results.json", "reliab*", "unreliable.txt",
 )  # fmt: skip
 
@@ -141,8 +141,8 @@ def _run_step(recipe: Recipe, step: Step, root: Path, fingerprint: str, lock: in
 
 def _place(step: Step, folder: Path) -> list[str]:
     """Word the option that names the folder of a step."""
-    if step.writes_maps:
-        return ["--out", str(folder / MAPS)]
+    if step.writes_files:
+        return ["--out", str(folder / WRITERS[step.command][0])]
     return ["--out_dir" if step.ranks else "--trainer.default_root_dir", str(folder)]
 
 
@@ -187,21 +187,25 @@ def _outputs(folder: Path) -> dict[str, str | int | None]:
         "label maps": sum(1 for _ in (folder / "pseudo_labels").rglob("*.png")),
         "graphs": sum(1 for _ in (folder / "graphs").rglob("*.npz")),
     }
-    if (folder / MAPS).is_dir():
-        counts[MAPS] = sum(1 for _ in (folder / MAPS).rglob("*.png"))
+    for name in {name for name, _ in WRITERS.values() if (folder / name).is_dir()}:
+        counts[name] = sum(1 for _ in (folder / name).rglob("*.png"))
     return found | counts
 
 
 def _fingerprint(step: Step, root: Path) -> str:
     """Hash a step's settings and the content of what it reads from other steps."""
     paths = {text: Path(fill(text, root)) for text in step.inputs()}
-    # A manifest stands for the files of its folder.
-    inputs = {
-        text: _hash_file(path / "manifest.json" if path.is_dir() else path)
-        for text, path in paths.items()
-    }
+    inputs = {text: _hash_input(path) for text, path in paths.items()}
     content = [__version__, step.command, step.settings, step.overrides, inputs]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _hash_input(path: Path) -> str | None:
+    """Hash a file; of a folder the file that stands for all in it."""
+    if not path.is_dir():
+        return _hash_file(path)
+    last = sorted({name for _, name in WRITERS.values() if (path / name).is_file()})
+    return _hash_file(path / last[0]) if last else None
 
 
 def _hash_file(path: Path) -> str | None:

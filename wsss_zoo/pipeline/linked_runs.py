@@ -9,7 +9,8 @@ import yaml
 from rich.console import Console
 
 from wsss_zoo.arguments.given import Setting, given_settings
-from wsss_zoo.pipeline.recipe import Recipe, Step
+from wsss_zoo.files.atomic import read_json
+from wsss_zoo.pipeline.recipe import WRITERS, Recipe, Step
 from wsss_zoo.runs.folder import CHECKPOINT, CONFIG, DONE, STARTED
 
 # The file that each command writes last.
@@ -19,8 +20,7 @@ _LAST_FILE = {
     "test": "test_results.json",
     "predict": "pseudo_labels/manifest.json",
     "reliability": "reliability.json",
-    "saliency": "maps/manifest.json",
-    "superpixels": "maps/manifest.json",
+    **{command: "/".join(place) for command, place in WRITERS.items()},
 }
 _COMPARED = ("model", "data", "seed_everything", "trainer.max_steps", "trainer.max_epochs")
 
@@ -87,6 +87,10 @@ def _check_finished(step: Step, folder: Path) -> None:
     if not last_file.exists():
         raise ValueError(
             f"{place}: it has no {_LAST_FILE[step.command]}, so it is no finished {step.command}"
+        )
+    if step.command == "simulate" and not read_json(last_file).get("finished"):
+        raise ValueError(
+            f"{place}: its drawing did not come to its end; run wsss-zoo simulate again first"
         )
     if (folder / DONE).exists():
         return

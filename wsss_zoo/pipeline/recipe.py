@@ -11,11 +11,15 @@ import yaml
 
 from wsss_zoo.arguments.given import given_settings, option_groups, option_key, share_options
 
-# Commands that write one map per image, into the folder MAPS of their step.
-MAP_COMMANDS = ("saliency", "superpixels")
-MAPS = "maps"
+MAPS, LABELS = "maps", "labels"
+# Commands without a model that write a file per image: the folder in their step, and its last file.
+WRITERS = {
+    "saliency": (MAPS, "manifest.json"),
+    "superpixels": (MAPS, "manifest.json"),
+    "simulate": (LABELS, "simulation.json"),
+}
 _EARLY_COMMANDS = ("fit", "validate", "test", "predict", "reliability")
-COMMANDS = (*_EARLY_COMMANDS, *MAP_COMMANDS)
+COMMANDS = (*_EARLY_COMMANDS, *WRITERS)
 # First parts of the options of the first four: what a step may set, and no name for a step.
 GROUPS = frozenset({
     "seed_everything", "trainer", "model", "data", "metrics", "classification_metrics",
@@ -29,8 +33,9 @@ _OPTIONS = {
     "reliability": _RANKING,
     "saliency": _MAPPING | {"model_path", "preprocessing", "num_threads"},
     "superpixels": _MAPPING | {"num_segments", "backend"},
+    "simulate": frozenset({"data", "kind", "seed", "clip", "error", "jitter", "share"}),
 }
-# What steps that write maps take of the trainer that steps share.
+# What steps that write maps take of the trainer that steps share; `simulate` has none.
 _DEVICES = ("accelerator", "devices", "strategy", "num_nodes")
 # Options that would mean the same for steps that must differ in them.
 _PER_STEP = {"model", "ckpt_path", "data.pseudo_label_dir", "labels.out_dir", "graphs.out_dir"}
@@ -44,7 +49,7 @@ class Step:
 
     Args:
         name: Name of the step and of its folder.
-        command: fit, validate, test, predict, reliability, saliency or superpixels.
+        command: fit, validate, test, predict, reliability, saliency, superpixels or simulate.
         settings: Content of its config file; ``{step}`` stands for the folder of another step.
         overrides: Options that the user adds, as typed.
         optional: Whether the recipe goes on when the step fails. It only measures, and a user's
@@ -68,9 +73,9 @@ class Step:
         return self.command == "reliability"
 
     @property
-    def writes_maps(self) -> bool:
-        """Whether the step writes one map per image, and has no model."""
-        return self.command in MAP_COMMANDS
+    def writes_files(self) -> bool:
+        """Whether the step writes a file per image, and has no model."""
+        return self.command in WRITERS
 
     def inputs(self) -> list[str]:
         """List the settings that name files of other steps, with their placeholders."""
@@ -99,9 +104,10 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and give each step what the user adds to it.
 
     A recipe has ``steps``: name to ``command`` (fit, validate, test, predict, reliability,
-    saliency, superpixels) and settings of that command, as in its config files; ``common``:
-    settings of all steps, of which reliability takes none, saliency and superpixels the data set
-    and the devices; ``report`` and ``sheet``: what to show. ``{step}`` in a setting stands for the
+    saliency, superpixels, simulate) and settings of that command, as in its config files;
+    ``common``: settings of all steps, of which reliability takes none, saliency and superpixels the
+    data set and the devices, simulate the data set; ``report`` and ``sheet``: what to show.
+    ``{step}`` in a setting stands for the
     folder of an earlier step, and ``from: step`` for the model of that step (less ``init_from``)
     and its last checkpoint. The recipe goes on when a step with ``optional: true`` fails.
 
@@ -201,11 +207,12 @@ def _shared(command: str, common: Mapping[str, Any]) -> Mapping[str, Any]:
     """Select the settings of all steps that a command takes."""
     if command == "reliability":
         return {}
-    if command not in MAP_COMMANDS:
+    if command not in WRITERS:
         return common
     devices = {k: v for k, v in (common.get("trainer") or {}).items() if k in _DEVICES}
     groups = {"data": common.get("data"), "trainer": devices}
-    return {key: value for key, value in groups.items() if value}
+    taken = _OPTIONS[command]
+    return {key: value for key, value in groups.items() if value and key in taken}
 
 
 def _trained(step: Step) -> Mapping[str, Any]:
@@ -271,20 +278,22 @@ def _override(
     methods = [step.settings.get("model", {}).get("class_path") for step in trained]
     fitting = dict(zip([s.name for s in trained], share_options(shared, methods), strict=True))
     for step in steps:
-        added = fitting.get(step.name, _of_maps(shared) if step.writes_maps else [])
+        added = fitting.get(
+            step.name, _of_writers(shared, options[step.name]) if step.writes_files else []
+        )
         for option, *values in option_groups(own.get(raw[step.name].get("from", ""), [])):
             if option_key(option).partition(".")[0] == "model" and "init_from" not in option:
                 added += [option, *values]
         yield replace(step, overrides=(*added, *own[step.name]))
 
 
-def _of_maps(shared: Sequence[str]) -> list[str]:
-    """Select what a step that writes maps takes of the options that all steps share."""
+def _of_writers(shared: Sequence[str], taken: frozenset[str]) -> list[str]:
+    """Select what a step that writes files takes of the options that all steps share."""
     groups = [(*option_key(group[0]).partition("."), group) for group in option_groups(shared)]
     return [
         token
         for head, _, rest, group in groups
-        if head == "data" or (head == "trainer" and rest in _DEVICES)
+        if head in taken and (head == "data" or rest in _DEVICES)
         for token in group
     ]
 
