@@ -125,6 +125,7 @@ class EvaluationBatch(ImagesBatch):
 
     mask: NotRequired[Mask]
     image_labels: NotRequired[Tags]
+    possible: NotRequired[Annotated[Tensor, "(N, C, H, W) bool, what labels allow; in prediction"]]
 
 
 class GraphEvaluationBatch(EvaluationBatch):
@@ -159,6 +160,7 @@ class DataModule(Protocol):
     num_classes: int
     background: bool
     strong_views: int
+    gates_predictions: bool
     graph_dir: str | None
     graph_channels: int | None
     predict_split: str

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from pytorch_lightning import Trainer
 from torch import Tensor
 
@@ -11,15 +12,36 @@ from wsss_zoo.files.decoding import UInt8Array
 from wsss_zoo.functional import mask_to_image_labels
 
 
-def predict_view(trainer: Trainer, image: UInt8Array, tags: Tensor | None, image_id: str) -> Any:
-    """Run the predict step on an image (H, W, 3) with its tags (K,), while a prediction goes on."""
+def predict_view(
+    trainer: Trainer,
+    image: UInt8Array,
+    tags: Tensor | None,
+    image_id: str,
+    possible: Tensor | None = None,
+) -> Any:
+    """Run the predict step on an image (H, W, 3) while a prediction goes on.
+
+    ``tags``, (K,), and ``possible``, (C, H, W), are what the loader would give with it.
+    """
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
     batch: Any = {"image": pixels.float() / 255, "image_id": [image_id]}
     if tags is not None:
         batch["image_labels"] = tags[None]
+    if possible is not None:
+        batch["possible"] = possible[None]
     batch = trainer.precision_plugin.convert_input(batch)
     batch = trainer.strategy.batch_to_device(batch)
     return trainer.strategy.predict_step(batch, 0)
+
+
+def possible_in_view(data: Any, image_id: str, image: UInt8Array) -> Tensor | None:
+    """What labels allow in a resized image (H, W, 3), (C, H, W); None where they do not gate."""
+    if not getattr(data, "gates_predictions", False):
+        return None
+    possible = data.label_gate.possible(image_id, data.source.image_size(image_id))
+    height, width = image.shape[:2]
+    resized = F.interpolate(possible[None].float(), (height, width), mode="nearest-exact")
+    return resized[0] > 0
 
 
 def tags_of(data: DataModule, image_id: str) -> Tensor | None:

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from wsss_zoo.data.loading.loaders import (
 )
 from wsss_zoo.data.reading.splits import write_split
 from wsss_zoo.data.supervision.evaluation import EvaluationImages
+from wsss_zoo.data.supervision.label_gate import LabelGate, make_label_gate
 from wsss_zoo.data.supervision.options import GREY, TrainingOptions
 from wsss_zoo.data.supervision.sparse import SparseImages
 from wsss_zoo.data.supervision.training_set import (
@@ -170,6 +172,8 @@ class BaseDataModule(Catalog, LightningDataModule):
         self.check_masks, self.check_files = check_masks, check_files
         self.allow_overlap, self.num_workers = allow_overlap, num_workers
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
+        #: Whether batches of ``predict`` say what the labels of their images allow.
+        self.gates_predictions = False
         #: Writers of a prediction; what all of them have done is left out.
         self.resumed_by: list[FindDone] = []
         self._ids: dict[str, list[str]] = {}
@@ -311,9 +315,7 @@ class BaseDataModule(Catalog, LightningDataModule):
                     f"{type(self).__name__} has supervision {self.supervision!r}; set it to "
                     f"{wanted!r}"
                 )
-            names = [field.name for field in fields(TrainingOptions)]
-            options = TrainingOptions(**{name: getattr(self, name) for name in names})
-            self._train = make_training_set(self, options)
+            self._train = make_training_set(self, self._training_options())
             self._check_overlap(self._train)
             self.graph_channels = getattr(self._train, "graph_channels", None)
             if self.labeled_split is not None and self.trainer and self.trainer.is_global_zero:
@@ -397,7 +399,8 @@ class BaseDataModule(Catalog, LightningDataModule):
     def _evaluation_loader(self, stage: str, done: Collection[str] = ()) -> DataLoader[Sample]:
         ids = [image_id for image_id in self._ids[stage] if image_id not in done]
         first_fg = int(self.background)
-        images = EvaluationImages(ids, self.source, self._tags, self.num_fg_classes, first_fg)
+        gate = self.label_gate if stage == "predict" and self.gates_predictions else None
+        images = EvaluationImages(ids, self.source, self._tags, self.num_fg_classes, first_fg, gate)
         dataset: Dataset[Sample] = images
         if self._has_graphs:
             # Here, as it takes seconds to import.
@@ -405,6 +408,15 @@ class BaseDataModule(Catalog, LightningDataModule):
 
             dataset = GraphImages(images, Path(str(self.graph_dir)))
         return evaluation_loader(dataset, self.num_workers, *self._ranks())
+
+    def _training_options(self) -> TrainingOptions:
+        names = [field.name for field in fields(TrainingOptions)]
+        return TrainingOptions(**{name: getattr(self, name) for name in names})
+
+    @cached_property
+    def label_gate(self) -> LabelGate:
+        """Says what the labels of the images to predict allow, in ``sparse``."""
+        return make_label_gate(self, self._training_options(), self.predict_ids())
 
     @property
     def _has_graphs(self) -> bool:

@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 
 @final
 class FolderEvaluation(Evaluation):
-    """`Evaluation` of images that have no tags to gate by."""
+    """`Evaluation` of images that have no tags or labels to gate by."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(gate_by_tags=False, **options)
+        super().__init__(gate_by_tags=False, gate_by_labels=False, **options)
 
 
 def label(

@@ -137,6 +137,8 @@ class BaseMethod(LightningModule):
             if self.hparams.get("grad_checkpointing"):
                 for backbone in self._backbones():
                     backbone.set_grad_checkpointing()
+        if stage == "predict" and self.evaluation.gate_by_labels:
+            self._gate_predictions(data)
         own = self.hparams.get("num_classes")
         given = getattr(data, "num_classes", own)
         if own is not None and given != own:
@@ -201,11 +203,25 @@ class BaseMethod(LightningModule):
                 f"{method} needs a background class, but {module} has none; take another method "
                 "('wsss-zoo methods') or a data set with background"
             )
+        if self.evaluation.gate_by_labels:
+            raise ValueError(
+                f"evaluation.gate_by_labels needs a background class, but {module} has none; leave "
+                "the option out"
+            )
         if self.hparams.get("gate_by_tags"):
             raise ValueError(
                 f"gate_by_tags needs a background class, but {module} has none; set "
                 "model.gate_by_tags to false, or take a data set with background"
             )
+
+    def _gate_predictions(self, data: Any) -> None:
+        regime = getattr(data, "supervision", None)
+        if regime != "sparse" or not hasattr(data, "gates_predictions"):
+            raise ValueError(
+                f"evaluation.gate_by_labels takes sparse labels, but supervision is {regime!r}; "
+                "predict with a Sparse model, or gate by tags: --evaluation.gate_by_tags true"
+            )
+        data.gates_predictions = True
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Group backbones at ``lr``, and all else that is trained at ``head_lr_mult * lr``.
@@ -281,8 +297,9 @@ class BaseMethod(LightningModule):
 
     def predict_step(self, batch: EvaluationBatch, batch_idx: int) -> dict[str, Tensor]:
         """Predict classes and their probabilities, {"preds", "confidence"}, each (N, H, W)."""
-        tags = self.evaluation.tags(batch)
-        confidence, preds = self.evaluation(self, batch["image"], tags).max(1)
+        evaluation = self.evaluation
+        tags, possible = evaluation.tags(batch), evaluation.possible(batch)
+        confidence, preds = evaluation(self, batch["image"], tags, possible).max(1)
         return {"preds": preds, "confidence": confidence}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

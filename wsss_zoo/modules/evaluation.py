@@ -9,6 +9,7 @@ from torch import Tensor
 
 from wsss_zoo.functional import (
     dense_crf,
+    gate_by_possible,
     normalize_tagged,
     reassign_by_tags,
     sliding_windows,
@@ -45,6 +46,8 @@ class Evaluation:
             ``validate`` and ``test`` never use tags.
         par: Refine the averaged probabilities by `pixel_adaptive_refinement`, on the device; in
             place of ``crf``.
+        gate_by_labels: In ``predict`` of sparse data allow at each pixel only what the image's own
+            labels, boxes and tags allow (`gate_by_possible`); in place of ``gate_by_tags``.
 
     Sliding windows follow MCIS (ECCV 2020), with 401 and 2/3. The authors' code overwrites
     probabilities where windows overlap and still divides by the visits. This implementation adds
@@ -61,6 +64,7 @@ class Evaluation:
         last_window: LastWindow = "shift",
         gate_by_tags: bool = False,
         par: bool = False,
+        gate_by_labels: bool = False,
     ) -> None:
         if window is not None and window < 1:
             raise ValueError(
@@ -75,7 +79,12 @@ class Evaluation:
         if crf and par:
             raise ValueError("evaluation.crf and evaluation.par exclude each other; leave one out")
         self.window, self.window_stride, self.last_window = window, window_stride, last_window
+        if gate_by_labels and gate_by_tags:
+            raise ValueError(
+                "evaluation.gate_by_labels takes tags into account; leave gate_by_tags out"
+            )
         self.scales, self.flip = tuple(scales), flip
+        self.gate_by_labels = gate_by_labels
         self.crf, self.par, self.gate_by_tags = crf, par, gate_by_tags
 
     def tags(self, batch: Mapping[str, Any]) -> Tensor | None:
@@ -95,7 +104,29 @@ class Evaluation:
         tags: Tensor = batch["image_labels"]
         return tags
 
-    def __call__(self, forward: Forward, image: Tensor, tags: Tensor | None = None) -> Tensor:
+    def possible(self, batch: Mapping[str, Any]) -> Tensor | None:
+        """Return the classes that labels allow, (N, C, H, W) bool, or None without this gating.
+
+        Raises:
+            ValueError: If the batch has none and ``gate_by_labels`` asks for them.
+        """
+        if not self.gate_by_labels:
+            return None
+        if "possible" not in batch:
+            raise ValueError(
+                "evaluation.gate_by_labels needs 'possible' in a batch, the classes that labels "
+                "allow; predict with a data module of wsss_zoo, or leave the option out"
+            )
+        possible: Tensor = batch["possible"]
+        return possible
+
+    def __call__(
+        self,
+        forward: Forward,
+        image: Tensor,
+        tags: Tensor | None = None,
+        possible: Tensor | None = None,
+    ) -> Tensor:
         """Compute probabilities (N, C, H, W), float32, of an image (N, 3, H, W) in [0, 1].
 
         Args:
@@ -103,6 +134,7 @@ class Evaluation:
                 batch, repeated.
             image: The whole images.
             tags: What `tags` returned, (N, C - 1); C then includes the background.
+            possible: What `possible` returned, (N, C, H, W); likewise.
         """
         seen = forward if tags is None else _gated(forward, tags)
         size = (image.shape[-2], image.shape[-1])
@@ -114,9 +146,16 @@ class Evaluation:
             probs = probs / len(self.scales)
         if tags is not None:
             probs = normalize_tagged(probs, tags)
+        if possible is not None:
+            probs = gate_by_possible(probs, possible)
         if self.par:
-            return _refine_by_par(probs, image)
-        return _refine(probs, image) if self.crf else probs
+            probs = _refine_by_par(probs, image)
+        elif self.crf:
+            probs = _refine(probs, image)
+        if possible is not None and (self.par or self.crf):
+            # Neighbours have given what the labels of a pixel rule out.
+            probs = gate_by_possible(probs, possible)
+        return probs
 
     def preds(self, forward: Forward, image: Tensor) -> Tensor:
         """Find each pixel's most probable class, (N, H, W) int64; image (N, 3, H, W) in [0, 1]."""

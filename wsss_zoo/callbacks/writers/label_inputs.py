@@ -8,7 +8,7 @@ from pytorch_lightning import LightningModule, Trainer
 
 from wsss_zoo.contract import DataModule
 
-_LEARNS_FROM_MASKS = ("mask", "semi")
+_LEARNS_FROM_LABELS = ("mask", "semi", "sparse")
 
 
 def label_folders_read(trainer: Trainer, data: DataModule) -> dict[str, Sequence[str] | str | None]:
@@ -17,7 +17,7 @@ def label_folders_read(trainer: Trainer, data: DataModule) -> dict[str, Sequence
     These are the labels that the network learnt from and those that other callbacks examine.
     """
     folders: dict[str, Sequence[str] | str | None] = {}
-    if getattr(data, "supervision", None) in _LEARNS_FROM_MASKS:
+    if getattr(data, "supervision", None) in _LEARNS_FROM_LABELS:
         folders["data.pseudo_label_dir"] = getattr(data, "pseudo_label_dir", None)
     # Typed as Any: Lightning's Trainer adds the attribute.
     callbacks: Any = getattr(trainer, "callbacks", [])

@@ -5,12 +5,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pytorch_lightning import LightningModule, Trainer
 
 from wsss_zoo.contract import DataModule
 from wsss_zoo.files.manifests import Manifest, sha256_file
 
+_NEWER = (("par", False), ("gate_by_labels", False))
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -23,8 +25,8 @@ def evaluation_settings(module: LightningModule) -> dict[str, Any]:
         for name, value in settings.items()
         if not name.startswith("_")
         and _is_plain(value)
-        # Folders of earlier versions, which are to be resumed, do not know it.
-        and (name, value) != ("par", False)
+        # Folders of earlier versions, which are to be resumed, do not know them.
+        and (name, value) not in _NEWER
     }
 
 
@@ -33,8 +35,9 @@ def config_hash(trainer: Trainer, module: LightningModule, data: DataModule) -> 
 
     These are: the method's class and hyper-parameters, its evaluation settings, the precision, the
     ids in order, their tags, and the pixels of the first image, which tell one generated or changed
-    data set from another. Not: paths of the data and of the run, loader settings, time. So the same
-    command gives the same hash after a kill, or where the data lie elsewhere.
+    data set from another; with ``gate_by_labels`` also what the labels allow. Not: paths of the
+    data and of the run, loader settings, time. So the same command gives the same hash after a
+    kill, or where the data lie elsewhere.
 
     Returns:
         Hexadecimal digits of a SHA-256.
@@ -44,6 +47,8 @@ def config_hash(trainer: Trainer, module: LightningModule, data: DataModule) -> 
     for image_id in image_ids:
         tags = data.image_labels_of(image_id)
         content.update(b"-" if tags is None else tags.tobytes())
+    if getattr(getattr(module, "evaluation", None), "gate_by_labels", False):
+        _add_gate(content, data)
     if image_ids:
         content.update(data.read_image(image_ids[0]).tobytes())
     described = {
@@ -58,6 +63,14 @@ def config_hash(trainer: Trainer, module: LightningModule, data: DataModule) -> 
     }
     text = json.dumps(described, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _add_gate(content: Any, data: Any) -> None:
+    """Add what labels allow in the images of a prediction."""
+    gate = data.label_gate
+    for image_id in data.predict_ids():
+        possible = gate.possible(image_id, data.source.image_size(image_id))
+        content.update(np.packbits(possible.numpy()).tobytes())
 
 
 def checkpoint_hash(trainer: Trainer, module: LightningModule) -> str:

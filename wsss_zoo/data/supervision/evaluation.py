@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 
 from wsss_zoo.contract import EvaluationBatch
 from wsss_zoo.data.reading.image_files import ImageSource
+from wsss_zoo.data.supervision.label_gate import LabelGate
 from wsss_zoo.data.transforms.crops import (
     Labels,
     Position,
@@ -23,7 +24,7 @@ class EvaluationImages(Dataset[EvaluationBatch]):
     """Whole images at native size, with masks and tags where there are any.
 
     An image without any ``tags`` gets those of its mask, by the number of foreground classes K and
-    the index of the first of them.
+    the index of the first of them. With a ``gate`` it also gets the classes that its labels allow.
     """
 
     ids: Sequence[str]
@@ -31,6 +32,7 @@ class EvaluationImages(Dataset[EvaluationBatch]):
     tags: Labels
     num_fg_classes: int
     first_fg: int
+    gate: LabelGate | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -48,4 +50,7 @@ class EvaluationImages(Dataset[EvaluationBatch]):
                 tags = labels_from_mask(mask, self.num_fg_classes, self.first_fg)
         if tags is not None:
             sample["image_labels"] = torch.from_numpy(tags).float()
+        if self.gate is not None:
+            height, width = sample["image"].shape[-2:]
+            sample["possible"] = self.gate.possible(image_id, (height, width))
         return sample

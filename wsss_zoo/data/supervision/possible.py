@@ -1,6 +1,6 @@
 """Which classes a pixel may have, by tags, boxes and labels: one rule for all partial knowledge."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -118,6 +118,32 @@ def image_classes(
         allowed &= np.isin(np.arange(num_classes), [*labeled, *never_absent])
     allowed[list(labeled)] = True
     return allowed if allowed.any() else np.ones(num_classes, dtype=bool)
+
+
+def possible_pixels(
+    mask: Tensor,
+    boxes: Boxes | None,
+    allowed: NDArray[np.bool_],
+    *,
+    background: bool,
+    cut: Callable[[BoolArray], Tensor],
+) -> Tensor:
+    """Find the classes that each pixel may have, (C, S, S) bool, of an image or a crop of it.
+
+    Args:
+        mask: Class index per pixel, (S, S), 255 unknown.
+        boxes: Complete boxes of the whole image: a foreground class without one is nowhere.
+        allowed: Possible classes of the image, (C,).
+        background: Whether class 0 is background.
+        cut: Takes what ``mask`` shows out of a plane (H, W) of the image.
+    """
+    if boxes is None:
+        return pixel_classes(mask, allowed, {}, None)
+    nowhere = torch.zeros(mask.shape, dtype=torch.bool)
+    inside = {index: cut(plane) for index, plane in boxes.inside.items()}
+    foreground = range(int(background), len(allowed))
+    planes = {index: inside.get(index, nowhere) for index in foreground}
+    return pixel_classes(mask, allowed, planes, cut(boxes.unused))
 
 
 def pixel_classes(

@@ -14,7 +14,7 @@ from wsss_zoo.data.catalog import Catalog
 from wsss_zoo.data.reading.image_files import ImageFiles, ImageSource
 from wsss_zoo.data.supervision.mask import open_pseudo_labels, pseudo_label_files
 from wsss_zoo.data.supervision.options import TrainingOptions
-from wsss_zoo.data.supervision.possible import KnownPixels, fill_pseudo, pixel_classes
+from wsss_zoo.data.supervision.possible import KnownPixels, fill_pseudo, possible_pixels
 from wsss_zoo.data.supervision.sparse_labels import LabelReader, possible_classes, survey_labels
 from wsss_zoo.data.transforms.crops import CroppedImages, Labels, load_image, load_mask
 from wsss_zoo.data.transforms.joint import (
@@ -117,17 +117,11 @@ class SparseImages(CroppedImages):
     ) -> Tensor:
         if not self.by_pixel:
             return torch.from_numpy(allowed)[:, None, None]
-        if known.boxes is None:
-            return pixel_classes(mask, allowed, {}, None)
 
         def cropped(plane: NDArray[np.bool_]) -> Tensor:
             return crop_mask(torch.from_numpy(plane.view(np.uint8)), crop, len(mask)) == 1
 
-        nowhere = torch.zeros(mask.shape, dtype=torch.bool)
-        inside = {index: cropped(plane) for index, plane in known.boxes.inside.items()}
-        fg = range(int(self.background), self.num_classes)
-        boxes = {index: inside.get(index, nowhere) for index in fg}
-        return pixel_classes(mask, allowed, boxes, cropped(known.boxes.unused))
+        return possible_pixels(mask, known.boxes, allowed, background=self.background, cut=cropped)
 
 
 def make_sparse_images(images: Catalog, options: TrainingOptions) -> SparseImages:

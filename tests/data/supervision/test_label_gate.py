@@ -1,0 +1,96 @@
+"""What labels allow in predictions: by hand, and from the command line to the written map."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.data.supervision.test_sparse import BACKGROUND, folder, stroke, write_shapes
+from tests.tiny import tiny
+from wsss_zoo.cli import ZooCLI, main
+
+
+def possible(data, image_id):
+    """Names of the classes that each pixel may have, as (C, H, W)."""
+    data.gates_predictions = True
+    data.setup("predict")
+    for batch in data.predict_dataloader():
+        if batch["image_id"] == [image_id]:
+            return batch["possible"][0].numpy()
+    raise AssertionError(f"{image_id} is not predicted")
+
+
+def labelled(root, predict_split="train", **shapes_by_id):
+    """Images with sparse labels in a folder of their own."""
+    folder(root)
+    write_shapes(root / "labels", **shapes_by_id)
+    (root / "splits" / "others.txt").write_text("i8\ni9\n")
+    labels = str(root / "labels")
+    return folder(root, sparse_dir=labels, predict_split=predict_split, complete_sparse=True)
+
+
+def test_strokes_and_complete_labels(tmp_path):
+    dog, cat = stroke("dog", (10, 20), (30, 20)), stroke("cat", (5, 5), (9, 9))
+    allowed = possible(labelled(tmp_path, i5=[BACKGROUND, dog], i6=[cat]), "i5")
+    assert allowed[:, 20, 20].tolist() == [False, False, True, False]
+    assert allowed[:, 2, 20].tolist() == [True, False, False, False]
+    # Elsewhere the classes of its labels, and cow, of which nothing is known in any image.
+    assert allowed[:, 35, 50].tolist() == [True, False, True, True]
+
+
+def test_middle_of_a_box_is_not_certain(tmp_path):
+    allowed = possible(labelled(tmp_path, i5=[{"class": "dog", "box": [10, 10, 40, 30]}]), "i5")
+    assert allowed[:, 20, 25].tolist() == [True, False, True, False]
+    assert allowed[:, 5, 25].tolist() == [True, False, False, False]
+
+
+def test_images_without_labels(tmp_path):
+    data = labelled(tmp_path, i5=[BACKGROUND])
+    assert possible(data, "i7").all()
+    data = labelled(tmp_path, "others", i5=[BACKGROUND])
+    data.gates_predictions = True
+    data.setup("predict")
+    with pytest.raises(ValueError, match=r"none of the 2 images to predict has a sparse label"):
+        data.predict_dataloader()
+
+
+@pytest.mark.parametrize("refine", [[], ["--evaluation.par", "true"]])
+def test_predicted_maps_keep_to_the_labels(tmp_path, monkeypatch, refine):
+    monkeypatch.chdir(tmp_path)
+    data = ["--data", "Shapes", "--data.image_size", "64", "--data.num_train", "4"]
+    assert main(["simulate", *data, "--kind", "boxes", "--out", "boxes"]) == 0
+    gated = ["--evaluation.gate_by_labels", "true", "--data.predict_split", "train", *refine]
+    sparse = ["--model", "Sparse", *data, *tiny(), "--data.num_train", "4", *gated]
+    folder = ["--trainer.default_root_dir", "run"]
+    ZooCLI(["predict", *sparse, "--data.sparse_dir", "boxes", *folder])
+    names = json.loads((tmp_path / "boxes" / "classes.json").read_text())
+    lines = [line.split(",") for line in (tmp_path / "boxes" / "boxes.csv").read_text().split()[1:]]
+    maps = sorted((tmp_path / "run" / "pseudo_labels").glob("*.png"))
+    assert len(maps) == 4
+    seen = 0
+    for path in maps:
+        label = np.array(Image.open(path))
+        outside = {k: np.ones_like(label, dtype=bool) for k in range(1, len(names))}
+        for image_id, name, *box in lines:
+            if image_id == path.stem:
+                x0, y0, x1, y1 = (round(float(side)) for side in box)
+                outside[names.index(name)][y0:y1, x0:x1] = False
+        # Of an image without a box nothing is known.
+        if path.stem in {line[0] for line in lines}:
+            assert not any((label[where] == k).any() for k, where in outside.items())
+            seen += (label > 0).sum()
+    assert seen
+    # Other boxes are other labels, so that nothing is mixed.
+    assert main(["simulate", *data, "--kind", "boxes", "--jitter", "0.3", "--out", "others"]) == 0
+    with pytest.raises(ValueError, match="of another run"):
+        ZooCLI(["predict", *sparse, "--data.sparse_dir", "others", *folder])
+
+
+def test_other_methods_and_other_gates_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = [*tiny(), "--data", "Shapes", "--evaluation.gate_by_labels", "true"]
+    with pytest.raises((ValueError, SystemExit), match="takes sparse labels"):
+        ZooCLI(["predict", "--model", "Supervised", *options])
+    with pytest.raises((ValueError, SystemExit)):
+        ZooCLI(["predict", "--model", "Sparse", *options, "--evaluation.gate_by_tags", "true"])
