@@ -22,7 +22,8 @@ def write_labels(folder, ids, value):
 
 
 def training_set(tmp_path, **options):
-    settings = {"num_train": 12, "image_size": 64, "crop_size": 48, "num_workers": 0}
+    settings = {"image_size": 64, "crop_size": 48, "num_workers": 0}
+    options.setdefault("num_train", 12)
     if "labeled_split" not in options:
         write_split(tmp_path / "labeled.txt", IDS[:3])
         options["labeled_split"] = str(tmp_path / "labeled.txt")
@@ -129,6 +130,17 @@ def test_a_tagged_class_without_any_pixel_is_named(tmp_path, caplog):
     novel = [name for name, count in zip(data.fg_names[1:], tagged[1:], strict=True) if count][:2]
     with pytest.raises(ValueError, match=rf"pixel of a novel class: '{novel[0]}' .*for longer"):
         training_set(tmp_path, novel_classes=novel, **options)
+
+
+def test_a_tag_of_nearly_all_images_has_a_remedy_of_its_own(tmp_path, caplog, monkeypatch):
+    ids = [f"train_{number:06d}" for number in range(20)]
+    names = Shapes().fg_names
+    monkeypatch.setattr(Shapes, "read_tags", lambda self, images: dict.fromkeys(images, names[:2]))
+    labels = write_labels(tmp_path / "p", ids, 1)
+    training_set(tmp_path, num_train=20, pseudo_label_dir=labels, labeled_split=None)
+    assert f"pixel of {names[1]!r} (20 tagged images), so the network cannot" in caplog.text
+    assert "a tag that nearly every image has says little" in caplog.text
+    assert "lower the thresholds" not in caplog.text
 
 
 def test_without_tags_any_class_without_a_pixel_is_named(tmp_path, caplog, monkeypatch):

@@ -109,11 +109,14 @@ class EstimateCounts:
         return metrics | {f"estimate/missing/{name}": value for name, value in by_class.items()}
 
 
-def estimate_labels(trainer: Trainer, data: DataModule, directory: Path) -> dict[str, float]:
+def estimate_labels(
+    trainer: Trainer, data: DataModule, directory: Path, dropped: Sequence[int] = ()
+) -> dict[str, float]:
     """Estimate the quality of a complete folder: `EstimateCounts.metrics`.
 
     Each rank counts a share of the files; all get the same result. The colours are those of at most
-    500 images, chosen by their ids.
+    500 images, chosen by their ids. Tags of ``dropped`` foreground classes, which labels are made
+    without on purpose, do not count.
     """
     counts = EstimateCounts(len(data.class_names), int(getattr(data, "background", True)))
     ids = data.predict_ids()
@@ -121,7 +124,11 @@ def estimate_labels(trainer: Trainer, data: DataModule, directory: Path) -> dict
     for image_id in ids[trainer.global_rank :: trainer.world_size]:
         label = read_label(directory, image_id)
         confidence = read_confidence(directory, image_id)
-        counts.add(label, data.image_labels_of(image_id), confidence)
+        tags = data.image_labels_of(image_id)
+        if tags is not None and dropped:
+            tags = tags.copy()
+            tags[list(dropped)] = 0
+        counts.add(label, tags, confidence)
         if image_id in with_colors:
             counts.add_colors(data.read_image(image_id), label)
     counts.total.copy_(sum_over_ranks(trainer, counts.total))

@@ -4,7 +4,7 @@ No label depends on the masks. A background threshold chosen as the best of the 
 masks, so a result that uses it must say so.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +118,11 @@ def count_labels(
     image_ids: Iterable[str],
     read_mask: Callable[[str], UInt8Array | None],
     counts: LabelCounts,
+    dropped: Sequence[int] = (),
 ) -> None:
     """Add label maps on disk to counts, one at a time; images without a mask are left out.
+
+    Activation maps of ``dropped`` foreground classes do not count.
 
     Raises:
         OSError: If a file cannot be read.
@@ -137,11 +140,19 @@ def count_labels(
             )
         counts.add(truth, label)
         if counts.cams:
-            counts.add_cam(truth, *read_cam(directory, image_id))
+            cam, classes = read_cam(directory, image_id)
+            kept = ~np.isin(classes, dropped)
+            if kept.any() or not len(classes):
+                counts.add_cam(truth, cam[kept], classes[kept])
 
 
 def measure_labels(
-    trainer: Trainer, data: DataModule, directory: Path, *, cams: bool
+    trainer: Trainer,
+    data: DataModule,
+    directory: Path,
+    *,
+    cams: bool,
+    dropped: Sequence[int] = (),
 ) -> dict[str, Any] | None:
     """Measure a complete folder: `LabelCounts.report`, or None where no image has a mask.
 
@@ -149,7 +160,7 @@ def measure_labels(
     """
     counts = LabelCounts(len(data.class_names), cams)
     share = data.predict_ids()[trainer.global_rank :: trainer.world_size]
-    count_labels(directory, share, data.read_mask, counts)
+    count_labels(directory, share, data.read_mask, counts, dropped)
     counts.total.copy_(sum_over_ranks(trainer, counts.total))
     return counts.report(data.class_names) if counts.sizes[1] else None
 

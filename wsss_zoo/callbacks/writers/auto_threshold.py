@@ -13,7 +13,12 @@ from wsss_zoo.callbacks.metrics.label_estimate import sampled_ids
 from wsss_zoo.callbacks.metrics.publishing import sum_over_ranks
 from wsss_zoo.callbacks.outputs import from_outputs
 from wsss_zoo.callbacks.views import predict_view, tags_of
-from wsss_zoo.callbacks.writers.cam_labels import CamLabelOptions, cam_pseudo_label, refine_cams
+from wsss_zoo.callbacks.writers.cam_labels import (
+    CamLabelOptions,
+    cam_pseudo_label,
+    refine_cams,
+    without,
+)
 from wsss_zoo.contract import DataModule
 from wsss_zoo.drawing.threshold_curve import draw_threshold
 from wsss_zoo.files.atomic import read_json, write_atomic, write_json
@@ -93,7 +98,7 @@ def choose_threshold(
     rank_zero_info(f"bg_threshold auto: choosing it by the maps of {len(chosen)} images")
     total = torch.zeros(len(tried) + 1, dtype=torch.int64)
     for image_id in chosen[trainer.global_rank :: trainer.world_size]:
-        maps = _tagged_maps(trainer, module, data, image_id, options.par)
+        maps = _tagged_maps(trainer, module, data, image_id, options)
         if maps is not None:
             image = data.read_image(image_id) if options.crf else None
             shares = _separation(maps, tried, options, image)
@@ -124,6 +129,7 @@ def _separation(
     if not options.crf:
         return score_separation(scores, torch.tensor(thresholds))
     tags = torch.ones(len(maps))
+    options = replace(options, dropped=())  # these maps are without them
     labels = (
         cam_pseudo_label(maps, tags, replace(options, bg_threshold=value), image)
         for value in thresholds
@@ -134,16 +140,21 @@ def _separation(
 
 
 def _tagged_maps(
-    trainer: Trainer, module: LightningModule, data: DataModule, image_id: str, par: bool
+    trainer: Trainer,
+    module: LightningModule,
+    data: DataModule,
+    image_id: str,
+    options: CamLabelOptions,
 ) -> Tensor | None:
-    """Maps of the tagged classes, (K, H, W) on the CPU; None without one."""
+    """Maps of the tagged classes that count, (K, H, W) on the CPU; None without one."""
     tags = tags_of(data, image_id)
-    if tags is None or not tags.any():
+    kept = None if tags is None else without(tags, options.dropped)
+    if tags is None or kept is None or not kept.any():
         return None
     outputs = predict_view(trainer, data.read_image(image_id), tags, image_id)
     cams = from_outputs(outputs, "cam", module, "predict")
-    if par:
+    if options.par:
         image = torch.from_numpy(data.read_image(image_id)).permute(2, 0, 1)[None]
         cams = refine_cams(cams, tags[None].to(cams.device), (image / 255).to(cams.device))
     cam = cams[0]
-    return cam[tags.nonzero()[:, 0].to(cam.device)].float().cpu()
+    return cam[kept.nonzero()[:, 0].to(cam.device)].float().cpu()

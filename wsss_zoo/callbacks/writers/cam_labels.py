@@ -1,5 +1,6 @@
 """From the class activation maps of one image to its pseudo-label."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -41,6 +42,7 @@ class CamLabelOptions:
         saliency_dir: Folder with a grey ``<image_id>.png`` of each image's size: how much a pixel
             stands out, 0 to 255. See `saliency_label`; without CRF.
         par: Refine the maps by PAR, before any kind of background; see `refine_cams`.
+        dropped: Foreground classes, from 0, whose maps do not count; see `constant_tags`.
 
     Raises:
         ValueError: If a value is out of range or two kinds of background are asked for.
@@ -53,6 +55,7 @@ class CamLabelOptions:
     crf: bool = False
     saliency_dir: str | None = None
     par: bool = False
+    dropped: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.bg_threshold, str):
@@ -155,7 +158,8 @@ def cam_pseudo_label(
 
     Returns:
         Class index per pixel, (H, W): 0 = background, 255 = neither certain foreground nor certain
-        background (confident labels and saliency only). All background without tags.
+        background (confident labels and saliency only). All background without tags. With no other
+        tags than ``dropped`` ones all 255, but for background that saliency shows.
 
     Raises:
         ValueError: If the CRF is on and there is no image, or saliency is in use and there is none.
@@ -167,9 +171,16 @@ def cam_pseudo_label(
     """
     if options.crf and image is None:
         raise ValueError("a CRF needs the image; read it with the data module's read_image")
-    if options.saliency_dir is not None:
-        return _saliency_label(cam, image_labels, saliency)
-    present = image_labels.nonzero().flatten()
+    if options.saliency_dir is None:
+        saliency = None
+    elif saliency is None:
+        raise ValueError("labels with saliency need the saliency map; read it with read_saliency")
+    kept = without(image_labels, options.dropped)
+    if (image_labels > 0).any() and not (kept > 0).any():
+        return _unexplained(cam.shape[-2:], saliency)
+    if saliency is not None:
+        return _saliency_label(cam, kept, saliency)
+    present = kept.nonzero().flatten()
     maps = cam[present].float()
     if len(present) == 0:
         return np.zeros(cam.shape[1:], dtype=np.uint8)
@@ -191,9 +202,23 @@ def cam_pseudo_label(
     return label
 
 
-def _saliency_label(cam: Tensor, image_labels: Tensor, saliency: FloatArray | None) -> UInt8Array:
+def without(values: Tensor, dropped: Sequence[int], dim: int = 0) -> Tensor:
+    """Set tags or maps of the dropped classes to 0; ``dim`` counts the classes."""
+    if not dropped:
+        return values
+    return values.index_fill(dim, torch.tensor(dropped, device=values.device), 0)
+
+
+def _unexplained(size: Sequence[int], saliency: FloatArray | None) -> UInt8Array:
+    """Label of an image without a map that counts: background where nothing is salient, or 255."""
     if saliency is None:
-        raise ValueError("labels with saliency need the saliency map; read it with read_saliency")
+        return np.full(tuple(size), IGNORE_INDEX, dtype=np.uint8)
+    nothing = torch.zeros(1, *size), torch.ones(1)
+    label = saliency_label(*nothing, torch.from_numpy(saliency), min_foreground=0)
+    return label.numpy().astype(np.uint8)
+
+
+def _saliency_label(cam: Tensor, image_labels: Tensor, saliency: FloatArray) -> UInt8Array:
     label = saliency_label(cam, image_labels, torch.from_numpy(saliency).to(cam.device))
     return label.cpu().numpy().astype(np.uint8)
 

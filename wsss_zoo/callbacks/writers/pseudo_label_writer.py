@@ -23,7 +23,9 @@ from wsss_zoo.callbacks.writers.cam_labels import (
     cam_pseudo_label,
     mean_over,
     refine_cams,
+    without,
 )
+from wsss_zoo.callbacks.writers.constant_tags import find_constant_tags
 from wsss_zoo.callbacks.writers.label_inputs import (
     check_is_no_input,
     check_tags,
@@ -77,6 +79,9 @@ class PseudoLabelWriter(MeasuredWriter):
         save_cams: Store the activation maps too, not refined, one byte per value.
         overwrite: Delete the pseudo-labels in the folder first.
         saliency_dir: Folder of grey ``<image_id>.png``: background is what they do not show.
+        drop_constant_tags: Make labels from activation maps without the classes that nearly every
+            training image is tagged with (`constant_tags`); false where the network learnt from
+            other images, which lack them.
 
     Raises:
         ValueError: If options exclude each other or do not fit the method, there is no data module,
@@ -104,6 +109,7 @@ class PseudoLabelWriter(MeasuredWriter):
         par: bool = False,
         segments_dir: str | None = None,
         segments_quorum: float = 0.5,
+        drop_constant_tags: bool = True,
     ) -> None:
         super().__init__()
         if conf_thresh is not None and not 0 <= conf_thresh <= 1:
@@ -114,9 +120,12 @@ class PseudoLabelWriter(MeasuredWriter):
         )
         self.segments = SegmentVotes(segments_dir, segments_quorum)
         self.conf_thresh, self.save_cams, self.overwrite = conf_thresh, save_cams, overwrite
+        self.drop_constant_tags = drop_constant_tags
         self._label_options: dict[str, Any] = {}
         #: The background threshold that was chosen.
         self._threshold: float | None = None
+        #: Foreground classes, from 0, whose maps do not count.
+        self._dropped: tuple[int, ...] = ()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the options, and have the data module leave out the images that are done."""
@@ -125,6 +134,7 @@ class PseudoLabelWriter(MeasuredWriter):
         data = data_of(trainer, "PseudoLabelWriter")
         self._label_options, self._threshold = self._checked_options(pl_module), None
         check_tags(pl_module, data)
+        self._drop_constant_tags(pl_module, data)
         self._directory = Path(self.out_dir or Path(trainer.default_root_dir) / "pseudo_labels")
         read = label_folders_read(trainer, data)
         read["labels.saliency_dir"] = self.cam_options.saliency_dir
@@ -140,6 +150,13 @@ class PseudoLabelWriter(MeasuredWriter):
         if self.cam_options.bg_threshold == "auto":
             self._threshold = self._choose_threshold(trainer, pl_module)
 
+    def _drop_constant_tags(self, module: LightningModule, data: DataModule) -> None:
+        is_asked = self.drop_constant_tags and getattr(module, "output", None) == "classification"
+        names = find_constant_tags(data) if is_asked else []
+        self._dropped = tuple(data.fg_names.index(name) for name in names)
+        if names:
+            self._label_options["dropped_classes"] = names
+
     def _process_batch(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: EvaluationBatch
     ) -> None:
@@ -148,7 +165,10 @@ class PseudoLabelWriter(MeasuredWriter):
         if has_cams:
             tags = from_batch(batch, "image_labels", "predict")
             cams = from_outputs(outputs, "cam", module, "predict")
-            refined = refine_cams(cams, tags, batch["image"]) if self.cam_options.par else cams
+            refined = without(cams, self._dropped, dim=1)
+            if self.cam_options.par:
+                kept = without(tags, self._dropped, dim=1)
+                refined = refine_cams(refined, kept, batch["image"])
         for index, image_id in enumerate(batch["image_id"]):
             if has_cams:
                 label = self._label_of_cam(trainer, image_id, refined[index], tags[index])
@@ -187,11 +207,12 @@ class PseudoLabelWriter(MeasuredWriter):
                 "'segmentation' or 'classification'"
             )
         given = cam.bg_threshold
-        if given == "auto" or self.save_cams or cam != CamLabelOptions(given):
+        changed = self.save_cams or not self.drop_constant_tags or cam != CamLabelOptions(given)
+        if given == "auto" or changed:
             raise ValueError(
-                "bg_threshold auto, crf, par, save_cams, bg_power, fg_conf, bg_conf and "
-                f"saliency_dir are for activation maps, {type(module).__name__} makes label maps: "
-                "use conf_thresh, evaluation.crf or evaluation.par"
+                "bg_threshold auto, crf, par, save_cams, bg_power, fg_conf, bg_conf, saliency_dir "
+                f"and drop_constant_tags are for activation maps, {type(module).__name__} makes "
+                "label maps: use conf_thresh, evaluation.crf or evaluation.par"
             )
         return {"conf_thresh": self.conf_thresh, "evaluation": evaluation_settings(module)}
 
@@ -207,8 +228,9 @@ class PseudoLabelWriter(MeasuredWriter):
 
     def _measure(self, trainer: Trainer, data: DataModule) -> dict[str, Any] | None:
         report: dict[str, Any] = {"images": len(data.predict_ids()), "metrics": {}}
-        report |= measure_labels(trainer, data, self._directory, cams=self.save_cams) or {}
-        report["metrics"] |= estimate_labels(trainer, data, self._directory)
+        dropped, cams = self._dropped, self.save_cams
+        report |= measure_labels(trainer, data, self._directory, cams=cams, dropped=dropped) or {}
+        report["metrics"] |= estimate_labels(trainer, data, self._directory, dropped)
         report["metrics"] |= self._view_agreement(trainer, data)
         chosen = read_threshold(self._directory)
         if chosen is not None:
@@ -234,7 +256,7 @@ class PseudoLabelWriter(MeasuredWriter):
         if found is not None:
             return found
         data, count = data_of(trainer, "PseudoLabelWriter"), None if self._open else 1
-        choice = choose_threshold(trainer, module, data, self.cam_options, count)
+        choice = choose_threshold(trainer, module, data, self._cut_options(), count)
         if self._open and trainer.is_global_zero:
             choice.write(self._directory, Path(trainer.default_root_dir))
         return choice.threshold
@@ -262,9 +284,8 @@ class PseudoLabelWriter(MeasuredWriter):
         return view_agreement(trainer, data, self._directory, label_of, needs_tags=has_cams)
 
     def _cut_options(self) -> CamLabelOptions:
-        if self._threshold is None:
-            return self.cam_options
-        return dataclasses.replace(self.cam_options, bg_threshold=self._threshold)
+        given = self.cam_options.bg_threshold if self._threshold is None else self._threshold
+        return dataclasses.replace(self.cam_options, bg_threshold=given, dropped=self._dropped)
 
     def _label_of_cam(
         self, trainer: Trainer, image_id: str, cam: Tensor, image_labels: Tensor

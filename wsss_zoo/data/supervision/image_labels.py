@@ -19,8 +19,9 @@ logger = logging.getLogger(__name__)
 # A class of more of the images is seen nearly always: nothing tells it from what is beside it.
 _MOST, _FEW_IMAGES = 0.9, 20
 COMMON_REMEDY = (
-    "a tag that nearly every image has says little about where its class is; mark some pixels of "
-    "it (points or scribbles), draw masks of some images, or add images without it"
+    "a tag that nearly every image has says little about where its class is, so labels are made "
+    "without its activation maps if most images have other tags; mark some pixels of it (points or "
+    "scribbles), draw masks of some images, or add images without it"
 )
 
 
@@ -68,14 +69,23 @@ def make_tagged_images(images: Catalog, options: TrainingOptions) -> TaggedImage
 
 
 def common_classes(tags: Mapping[str, Collection[str]], names: Sequence[str]) -> list[str]:
-    """List the classes that more than 90 % of at least 20 images are tagged with.
+    """Say which classes more than 90 % of at least 20 images are tagged with: `common_shares`.
 
     >>> common_classes({str(i): {"shoes", "hat"} if i % 2 else {"shoes"} for i in range(20)},
     ...     ["hat", "shoes"])
     ["'shoes' is in 100 %"]
     """
-    if len(tags) < _FEW_IMAGES:
-        return []
     counts = {name: sum(name in given for given in tags.values()) for name in names}
-    shares = {name: count / len(tags) for name, count in counts.items()}
-    return [f"{name!r} is in {100 * s:.0f} %" for name, s in shares.items() if s > _MOST]
+    shares = common_shares(counts, len(tags))
+    return [f"{name!r} is in {100 * share:.0f} %" for name, share in shares.items()]
+
+
+def common_shares(counts: Mapping[str, int], images: int) -> dict[str, float]:
+    """Find the classes that more than 90 % of at least 20 images are tagged with, and the shares.
+
+    >>> common_shares({"hat": 18, "shoes": 19}, images=20)
+    {'shoes': 0.95}
+    """
+    if images < _FEW_IMAGES:
+        return {}
+    return {name: n / images for name, n in counts.items() if n / images > _MOST}

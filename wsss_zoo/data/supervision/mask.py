@@ -14,6 +14,7 @@ from torch import Tensor
 from wsss_zoo.contract import BaseMaskBatch, MaskBatch
 from wsss_zoo.data.catalog import Catalog
 from wsss_zoo.data.reading.image_files import Checks, ImageFiles, ImageSource, check_masks
+from wsss_zoo.data.supervision.image_labels import COMMON_REMEDY, common_shares
 from wsss_zoo.data.supervision.novel_masks import erase_novel, index_table, paste_novel
 from wsss_zoo.data.supervision.options import TrainingOptions
 from wsss_zoo.data.transforms.crops import (
@@ -29,6 +30,11 @@ from wsss_zoo.files.listing import files_by_stem
 from wsss_zoo.files.pseudo_labels import read_manifest
 
 logger = logging.getLogger(__name__)
+
+_LOWER_THRESHOLDS = (
+    "lower the thresholds of the prediction that wrote them (labels.bg_threshold, fg_conf or "
+    "conf_thresh), or give masks of such images (data.labeled_split)"
+)
 
 
 @dataclass(eq=False)
@@ -223,21 +229,24 @@ def _check_vanished_classes(
     # Where nothing is tagged, any class may be meant.
     counts: list[int] = np.stack(tags).sum(0).tolist() if tags else [-1] * images.num_fg_classes
     shown = occurs[int(images.background) :]
-    vanished = [
-        repr(name) + (f" ({count} tagged images)" if count > 0 else "")
+    vanished = {
+        name: repr(name) + (f" ({count} tagged images)" if count > 0 else "")
         for name, count, is_shown in zip(images.fg_names, counts, shown, strict=False)
         if count and not is_shown and name in (images.novel_classes or images.fg_names)
-    ]
+    }
     if vanished and len(vanished) == len(images.novel_classes):
         raise ValueError(
-            f"no pseudo-label has a pixel of a novel class: {', '.join(vanished)}; nothing can be "
-            "learnt of them. Train the network that wrote the labels for longer, or make labels "
-            "from activation maps (CAM)"
+            f"no pseudo-label has a pixel of a novel class: {', '.join(vanished.values())}; "
+            "nothing can be learnt of them. Train the network that wrote the labels for longer, or "
+            "make labels from activation maps (CAM)"
         )
-    if vanished:
-        logger.warning(
-            "no pseudo-label has a pixel of %s, so the network cannot learn this; lower the "
-            "thresholds of the prediction that wrote them (labels.bg_threshold, fg_conf or "
-            "conf_thresh), or give masks of such images (data.labeled_split)",
-            ", ".join(vanished),
-        )
+    common = common_shares(dict(zip(images.fg_names, counts, strict=True)), len(tags))
+    remedies = {False: _LOWER_THRESHOLDS, True: COMMON_REMEDY}
+    for is_common, remedy in remedies.items():
+        named = [text for name, text in vanished.items() if (name in common) is is_common]
+        if named:
+            logger.warning(
+                "no pseudo-label has a pixel of %s, so the network cannot learn this; %s",
+                ", ".join(named),
+                remedy,
+            )
