@@ -20,6 +20,7 @@ Tables stand between ``<!-- KIND NAME -->`` and ``<!-- end -->``. Kinds of table
 * ``memory FAMILY``: memory measured by the benchmarks.
 * ``verdicts PAGES``: what each method claims, and whether it was seen, of the methods' pages.
 * ``estimates FAMILY``: rank correlation of what labels say without masks with their mIoU.
+* ``labels FAMILY``: kinds of sparse labels, with the time they take and their share of full masks.
 """
 
 import argparse
@@ -28,10 +29,11 @@ import json
 import re
 import shlex
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,7 @@ KEPT = (
     "pseudo_labels/quality.json",
     "graphs/quality.json",
     "noise/threshold.json",
+    "labels/simulation.json",
 )
 PATHS = {
     ("data", "init_args", "root"),
@@ -296,14 +299,50 @@ def estimates_table(family: str) -> str:
     return "\n".join(lines)
 
 
+def labels_table(family: str) -> str:
+    """Write a Markdown table of kinds of labels: mIoU of both rows, and share of full masks."""
+    lines = [
+        "| labels | shapes an image | s an image | labelled pixels twice "
+        "| labels of the first network | difference | of full masks |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    labels = _module(HERE / "sparse_labels.py")
+    for kind in labels.read_kinds(kept(family)):
+        shapes = "" if kind.shapes is None else f"{kind.shapes:.1f}"
+        seconds = "" if kind.seconds is None else f"{kind.seconds:.0f}"
+        cells = [shapes, seconds, _mean(kind.plain, ".3f", 1), _mean(kind.own, ".3f", 1)]
+        cells += [_mean(kind.gains, "+.1f", 100), _mean(kind.shares, ".1f", 100) + " %"]
+        lines.append(" | ".join([f"| {kind.name}", *cells]) + " |")
+    full = labels.read_full(kept(family))
+    drawn = labels.FULL_SECONDS
+    lines.append(f"| full masks | | {drawn:.0f} | {_mean(full, '.3f', 1)} | | | |")
+    return "\n".join(lines)
+
+
+def _module(path: Path) -> Any:
+    """Import a file beside this one or of the pages."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise SystemExit(f"{path} cannot be read")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _mean(values: Sequence[float], style: str, factor: float) -> str:
+    """Write the values of the seeds, their mean and standard deviation."""
+    scaled = [factor * value for value in values]
+    each = " ".join(format(value, style) for value in scaled)
+    if len(scaled) < 2:
+        return each
+    spread = format(statistics.stdev(scaled), style.lstrip("+"))
+    return f"{each} = {format(statistics.mean(scaled), style)} ± {spread}"
+
+
 def verdicts_table(pages: str) -> str:
     """Write a Markdown table of what the methods' pages (``methods``) claim, and what was seen."""
-    spec = importlib.util.spec_from_file_location("method_table", METHOD_TABLE)
-    if spec is None or spec.loader is None:
-        raise SystemExit(f"{METHOD_TABLE} cannot be read for the {pages}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return str(module.verdicts_table())
+    return str(_module(METHOD_TABLE).verdicts_table())
 
 
 TABLES = {
@@ -313,6 +352,7 @@ TABLES = {
     "pretext": pretext_table,
     "memory": memory_table,
     "estimates": estimates_table,
+    "labels": labels_table,
     "verdicts": verdicts_table,
 }
 

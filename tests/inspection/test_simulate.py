@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from skimage import measure
 
 from tests.tiny import QUIET, tiny
 from wsss_zoo.cli import ZooCLI, main
@@ -44,7 +45,21 @@ def test_labels_are_those_of_the_masks(kind, tmp_path, capsys):
         else:
             assert (known.mask == mask)[drawn].all()
             assert set(np.unique(known.mask)) - {255} == set(np.unique(mask)) - {255}
-    assert json.loads((tmp_path / "out" / "simulation.json").read_text())["finished"]
+    settings = json.loads((tmp_path / "out" / "simulation.json").read_text())
+    assert settings["finished"]
+    assert settings["shapes"] == count_shapes(tmp_path / "out")
+
+
+def count_shapes(folder):
+    """Lines of boxes, and pieces of each class, by another library."""
+    if (folder / "boxes.csv").exists():
+        return len((folder / "boxes.csv").read_text().splitlines()) - 1
+    maps = [read_index_mask(str(path)) for path in (folder / "sparse").glob("*.png")]
+    return sum(
+        measure.label(mask == index, connectivity=2).max()
+        for mask in maps
+        for index in set(np.unique(mask)) - {255}
+    )
 
 
 def test_the_seed_goes_with_the_id(tmp_path):

@@ -15,11 +15,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from rich.text import Text
+from scipy.ndimage import label as connected
 
 from wsss_zoo.data.base import BaseDataModule
 from wsss_zoo.data.reading.simulated_labels import Simulation, SparseKind
 from wsss_zoo.data.reading.sparse_files import SparseLabel
 from wsss_zoo.files.atomic import read_json, write_atomic, write_json
+from wsss_zoo.files.decoding import IGNORE_INDEX
 from wsss_zoo.files.pseudo_labels import write_label
 
 logger = logging.getLogger(__name__)
@@ -48,7 +50,8 @@ def simulate_labels(
     Args:
         data: The data set with masks.
         kind: What is drawn.
-        out: Folder to write: sparse/<id>.png or boxes.csv, classes.json and simulation.json.
+        out: Folder to write: sparse/<id>.png or boxes.csv, classes.json, and simulation.json, which
+            counts the shapes.
         seed: Seed of the drawing.
         clip: Keep scribbles inside their class. False lets them leave it, as people's do.
         error: Share of points, in [0, 1], that miss their object.
@@ -82,9 +85,17 @@ def simulate_labels(
         labels = dict(zip(ids, drawn, strict=True))
     if kind == "boxes":
         write_atomic(out / "boxes.csv", _box_table(labels.items(), data.class_names))
-    write_json(out / _SETTINGS, {**settings, "finished": True})
+    shapes = sum(_count_shapes(label) for label in labels.values())
+    write_json(out / _SETTINGS, {**settings, "finished": True, "shapes": shapes})
     _print(console, out, labels, data.class_names)
     return 0
+
+
+def _count_shapes(label: SparseLabel) -> int:
+    """Count the strokes, points, rectangles or boxes: connected pixels of a class are one."""
+    shown = [index for index in np.unique(label.mask) if index != IGNORE_INDEX]
+    pieces = [connected(label.mask == index, np.ones((3, 3)))[1] for index in shown]
+    return len(label.boxes) + sum(pieces)
 
 
 def _claim(out: Path, settings: dict[str, object]) -> None:
