@@ -203,11 +203,6 @@ class BaseMethod(LightningModule):
                 f"{method} needs a background class, but {module} has none; take another method "
                 "('wsss-zoo methods') or a data set with background"
             )
-        if self.evaluation.gate_by_labels:
-            raise ValueError(
-                f"evaluation.gate_by_labels needs a background class, but {module} has none; leave "
-                "the option out"
-            )
         if self.hparams.get("gate_by_tags"):
             raise ValueError(
                 f"gate_by_tags needs a background class, but {module} has none; set "
@@ -299,7 +294,9 @@ class BaseMethod(LightningModule):
         """Predict classes and their probabilities, {"preds", "confidence"}, each (N, H, W)."""
         evaluation = self.evaluation
         tags, possible = evaluation.tags(batch), evaluation.possible(batch)
-        confidence, preds = evaluation(self, batch["image"], tags, possible).max(1)
+        background = possible is None or getattr(find_data(self.trainer), "background", True)
+        probs = evaluation(self, batch["image"], tags, possible, background)
+        confidence, preds = probs.max(1)
         return {"preds": preds, "confidence": confidence}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -126,6 +126,7 @@ class Evaluation:
         image: Tensor,
         tags: Tensor | None = None,
         possible: Tensor | None = None,
+        background: bool = True,
     ) -> Tensor:
         """Compute probabilities (N, C, H, W), float32, of an image (N, 3, H, W) in [0, 1].
 
@@ -134,7 +135,8 @@ class Evaluation:
                 batch, repeated.
             image: The whole images.
             tags: What `tags` returned, (N, C - 1); C then includes the background.
-            possible: What `possible` returned, (N, C, H, W); likewise.
+            possible: What `possible` returned, (N, C, H, W).
+            background: Whether class 0 is the background, for ``possible``.
         """
         seen = forward if tags is None else _gated(forward, tags)
         size = (image.shape[-2], image.shape[-1])
@@ -147,14 +149,14 @@ class Evaluation:
         if tags is not None:
             probs = normalize_tagged(probs, tags)
         if possible is not None:
-            probs = gate_by_possible(probs, possible)
+            probs = gate_by_possible(probs, possible, background)
         if self.par:
             probs = _refine_by_par(probs, image)
         elif self.crf:
             probs = _refine(probs, image)
         if possible is not None and (self.par or self.crf):
             # Neighbours have given what the labels of a pixel rule out.
-            probs = gate_by_possible(probs, possible)
+            probs = gate_by_possible(probs, possible, background)
         return probs
 
     def preds(self, forward: Forward, image: Tensor) -> Tensor:

@@ -43,6 +43,13 @@ def test_single_class_takes_all_and_no_probability_is_shared():
     assert gate_by_possible(probs, two).flatten().tolist() == [0, 0.5, 0.5, 0]
 
 
+def test_without_a_background_all_classes_share():
+    probs = torch.tensor([0.4, 0.5, 0.1]).view(1, 3, 1, 1)
+    possible = torch.tensor([True, False, True]).view(1, 3, 1, 1)
+    gated = gate_by_possible(probs, possible, background=False)
+    torch.testing.assert_close(gated.flatten(), torch.tensor([0.8, 0.0, 0.2]))
+
+
 def test_all_possible_changes_nothing():
     probs = torch.randn(1, 3, 2, 2).softmax(1)
     torch.testing.assert_close(gate_by_possible(probs, torch.ones(1, 3, 1, 1).bool()), probs)

@@ -6,7 +6,7 @@ from torch import Tensor
 from wsss_zoo.functional.tensors import check_shapes
 
 
-def gate_by_possible(probs: Tensor, possible: Tensor) -> Tensor:
+def gate_by_possible(probs: Tensor, possible: Tensor, background: bool = True) -> Tensor:
     """Give each pixel's probability of impossible foreground classes to the possible ones.
 
     The possible foreground classes share it in proportion, and the background keeps its own, as in
@@ -17,6 +17,7 @@ def gate_by_possible(probs: Tensor, possible: Tensor) -> Tensor:
         probs: Probability of the background (index 0) and K classes, (N, K + 1, H, W) in [0, 1].
         possible: Whether a pixel may be of a class, (N, K + 1, H, W) or (N, K + 1, 1, 1) bool; at
             least one class everywhere.
+        background: Whether class 0 is the background; else all classes are foreground.
 
     Returns:
         (N, K + 1, H, W); the classes of a pixel sum to 1. Where all possible classes had
@@ -31,9 +32,10 @@ def gate_by_possible(probs: Tensor, possible: Tensor) -> Tensor:
         possible = possible.expand(-1, -1, *probs.shape[2:])
     check_shapes("(N, C, H, W) and (N, C, H, W)", probs=probs, possible=possible)
     kept = probs.masked_fill(~possible, 0)
-    foreground, left = probs[:, 1:].sum(1, keepdim=True), kept[:, 1:].sum(1, keepdim=True)
+    own = int(background)
+    foreground, left = probs[:, own:].sum(1, keepdim=True), kept[:, own:].sum(1, keepdim=True)
     gain = torch.where(left > 0, foreground / left.clamp(min=torch.finfo(left.dtype).tiny), 1)
-    shared = torch.cat([kept[:, :1], kept[:, 1:] * gain], 1)
+    shared = torch.cat([kept[:, :own], kept[:, own:] * gain], 1)
     total = shared.sum(1, keepdim=True)
     equal = possible.to(probs.dtype) / possible.sum(1, keepdim=True)
     return torch.where(total > 0, shared / torch.where(total > 0, total, 1), equal)
