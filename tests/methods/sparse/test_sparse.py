@@ -36,7 +36,7 @@ def labels():
     valid = torch.ones(3, 64, 64, dtype=torch.bool)
     valid[2, :, 50:] = False
     strong_valid = valid.clone()
-    strong_valid[1, 30:40] = False
+    strong_valid[1:, 30:40] = False
     possible = torch.ones(3, 4, 1, 1, dtype=torch.bool)
     possible[2, 1] = False
     image = torch.rand(3, 3, 64, 64, generator=generator)
@@ -58,7 +58,9 @@ def naive(learner, batch, box=None, reduction="image"):
         teacher = learner.average(batch["image"])
         teacher = teacher.masked_fill(~batch["possible"], -torch.inf)
         confidence, label = teacher.softmax(1).max(1)
-        view, seen = batch["strong"][:, 0], batch["strong_valid"][:, 0]
+        # The last image has no label: its strong view teaches.
+        view = torch.cat([batch["image"][:2], batch["strong"][2:, 0]])
+        seen = torch.cat([batch["valid"][:2], batch["strong_valid"][2:, 0]])
         mask, possible = batch["mask"], batch["possible"].expand(-1, -1, 64, 64)
         if box is not None:
 

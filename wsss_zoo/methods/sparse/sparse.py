@@ -23,8 +23,9 @@ class Sparse(SemiMethod):
     L_partial is `partial_cross_entropy` over the labelled pixels. L_absent is
     `candidate_cross_entropy` over the others, with what tags, boxes or complete labels leave. L_u
     is `fixmatch_loss` over the others: the average labels the weak view, among the possible
-    classes, and its sure labels teach the strong view, the only one that the student sees. The
-    optional terms take their colours from the weak view.
+    classes, and its sure labels teach the student. This sees the weak view of crops that have a
+    labelled pixel, and the strong view of the others. The optional terms take their colours from
+    the weak view.
 
     Args:
         reduction: "image" averages over the labelled pixels of an image, then over images; "pixel"
@@ -93,7 +94,10 @@ class Sparse(SemiMethod):
         mask, possible, weak = batch["mask"], batch["possible"], batch["image"]
         views = {"view": weak, "weak": weak, "valid": batch["valid"]}
         if self.average is not None and self.hparams["teacher"]:
-            views["view"], views["valid"] = batch["strong"][:, 0], batch["strong_valid"][:, 0]
+            is_labeled = (mask != 255).flatten(1).any(1)[:, None, None]
+            strong, seen = batch["strong"][:, 0], batch["strong_valid"][:, 0]
+            views["view"] = torch.where(is_labeled[:, None], weak, strong)
+            views["valid"] = torch.where(is_labeled, batch["valid"], seen)
             logits = at_least_float32(self.average(weak)).masked_fill(~possible, -torch.inf)
             views["confidence"], views["label"] = logits.softmax(1).max(1)
             unknown = {**batch, "valid": views["valid"] & (mask == 255)}
