@@ -17,7 +17,9 @@ def sparse(example: Example) -> FlowChart:
     strokes = simulate_scribbles(label[0].numpy().astype(np.uint8), 0, width=5)
     drawn = torch.from_numpy(strokes != 255)
     weak = chart.picture(0.7, 0.85, photo(example.weak[0]), "weak view")
-    view = chart.picture(0.7, 2.45, photo(example.weak[0]), "weak view (strong\nif nothing is drawn)")
+    view = chart.picture(
+        0.7, 2.45, photo(example.weak[0]), "weak view (strong\nif nothing is drawn)"
+    )
     average = chart.box(2.2, 0.85, "average", "memory", 0.85)
     student = chart.box(2.2, 2.45, "student", "network", 0.85)
     sure = (confidence[0] >= _SURE) & ~drawn
