@@ -27,6 +27,7 @@ from wsss_zoo.files.pseudo_labels import write_label
 logger = logging.getLogger(__name__)
 
 _SETTINGS = "simulation.json"
+_FRAGMENT = 50  # pixels of a box that does not count
 _THREADS = 4  # decoding releases the interpreter lock
 
 
@@ -92,10 +93,14 @@ def simulate_labels(
 
 
 def _count_shapes(label: SparseLabel) -> int:
-    """Count the strokes, points, rectangles or boxes: connected pixels of a class are one."""
+    """Count the strokes, points, rectangles or boxes: connected pixels of a class are one.
+
+    Masks have fragments of a few pixels, around which nobody draws a box: these do not count.
+    """
     shown = [index for index in np.unique(label.mask) if index != IGNORE_INDEX]
     pieces = [connected(label.mask == index, np.ones((3, 3)))[1] for index in shown]
-    return len(label.boxes) + sum(pieces)
+    x0, y0, x1, y1 = label.boxes.T
+    return int(((x1 - x0) * (y1 - y0) >= _FRAGMENT).sum()) + sum(pieces)
 
 
 def _claim(out: Path, settings: dict[str, object]) -> None:
