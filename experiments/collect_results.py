@@ -107,7 +107,9 @@ def add(row: str, run: Path) -> None:
 
 def _add_pipeline(row: Path, run: Path) -> None:
     summary = json.loads((run / "summary.json").read_text())
-    seeds = {_config(run / step)["seed_everything"] for step in summary["steps"]}
+    # Steps that write maps or sparse labels have no configuration of a run.
+    runs = [step for step in summary["steps"] if (run / step / "config.yaml").exists()]
+    seeds = {_config(run / step)["seed_everything"] for step in runs}
     if len(seeds) != 1:
         raise SystemExit(f"{run}: its steps have the seeds {sorted(seeds)}; run them with one seed")
     target = row / f"seed{seeds.pop()}"
@@ -116,7 +118,9 @@ def _add_pipeline(row: Path, run: Path) -> None:
     for step in summary["steps"]:
         folder = target / step
         folder.mkdir(parents=True)
-        (folder / "config.yaml").write_text(yaml.safe_dump(_without_paths(_config(run / step))))
+        if step in runs:
+            config = _without_paths(_config(run / step))
+            (folder / "config.yaml").write_text(yaml.safe_dump(config))
         for name in KEPT[1:]:
             if (run / step / name).exists():
                 kept = name.replace("/", "_") if "graphs" in name else Path(name).name
