@@ -124,3 +124,19 @@ def test_pipelines_are_added_to_what_is_packed(collected, tmp_path):
         files_of(collected.kept("tags/st"))
     )
     assert "| segmenter mIoU | 0.400 | 0.500 |" in collected.table("tags/st")
+
+
+def test_kinds_of_sparse_labels(tmp_path):
+    made = script("collect_results")._module(EXPERIMENTS / "sparse_labels.py")
+    for seed, (plain, own, full) in enumerate([(0.5, 0.6, 0.8), (0.4, 0.7, 0.7)]):
+        folder = tmp_path / "points" / f"seed{seed}"
+        (folder / "drawn").mkdir(parents=True)
+        report = {made.PLAIN: plain, made.OWN: own, made.FULL: full}
+        (folder / "summary.json").write_text(json.dumps({"report": report}))
+        drawn = {"shapes": 10, "image_ids": ["a", "b"]}
+        (folder / "drawn" / "simulation.json").write_text(json.dumps(drawn))
+    (kind,) = made.read_kinds(tmp_path)
+    assert kind.gains == pytest.approx([0.1, 0.3])
+    assert kind.shares == pytest.approx([0.75, 1.0])
+    assert (kind.shapes, kind.seconds) == (5, 12.0)
+    assert made.read_full(tmp_path) == [0.8, 0.7]

@@ -140,3 +140,16 @@ def test_own_folder_of_the_step_stays(tmp_path):
     with pytest.raises(ValueError, match="already the step's own folder"):
         take(tmp_path / "r", f"warm={run(tmp_path / 'mine')}")
     assert (own / "config.yaml").exists()
+
+
+def test_a_drawing_that_has_not_ended_is_refused(tmp_path):
+    labels = tmp_path / "drawn" / "labels"
+    labels.mkdir(parents=True)
+    drawn = Recipe("sparse", (Step("drawn", "simulate", {"kind": "points"}),))
+    (tmp_path / "r").mkdir()
+    given, console = [f"drawn={labels.parent}"], Console(file=io.StringIO())
+    (labels / "simulation.json").write_text('{"finished": false}')
+    with pytest.raises(ValueError, match="did not come to its end"):
+        link_finished_runs(drawn, tmp_path / "r", given, console)
+    (labels / "simulation.json").write_text('{"finished": true}')
+    assert link_finished_runs(drawn, tmp_path / "r", given, console)

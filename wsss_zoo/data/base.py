@@ -340,6 +340,9 @@ class BaseDataModule(Catalog, LightningDataModule):
                 )
             self._setup_evaluation("test", self.ids_of(split))
         if stage == "predict":
+            # Of an earlier prediction, of other images or another method.
+            self.gates_predictions = False
+            self.__dict__.pop("label_gate", None)
             self._setup_evaluation("predict", self.predict_ids())
 
     def train_dataloader(self) -> Any:

@@ -13,8 +13,8 @@ from wsss_zoo.cli import ZooCLI, main
 
 def possible(data, image_id):
     """Names of the classes that each pixel may have, as (C, H, W)."""
-    data.gates_predictions = True
     data.setup("predict")
+    data.gates_predictions = True
     for batch in data.predict_dataloader():
         if batch["image_id"] == [image_id]:
             return batch["possible"][0].numpy()
@@ -49,10 +49,23 @@ def test_images_without_labels(tmp_path):
     data = labelled(tmp_path, i5=[BACKGROUND])
     assert possible(data, "i7").all()
     data = labelled(tmp_path, "others", i5=[BACKGROUND])
-    data.gates_predictions = True
     data.setup("predict")
+    data.gates_predictions = True
     with pytest.raises(ValueError, match=r"none of the 2 images to predict has a sparse label"):
         data.predict_dataloader()
+
+
+def test_another_prediction_has_a_gate_of_its_own(tmp_path):
+    dog = stroke("dog", (10, 20), (30, 20))
+    data = labelled(tmp_path, "others", i8=[BACKGROUND], i5=[dog])
+    assert possible(data, "i8")[:, 2, 20].tolist() == [True, False, False, False]
+    data.predict_split = "train"
+    data.setup("predict")
+    assert not data.gates_predictions
+    data.gates_predictions = True
+    first = {batch["image_id"][0]: batch["possible"][0] for batch in data.predict_dataloader()}
+    # A gate of the first two images would know nothing of this one.
+    assert first["i5"][:, 35, 50].tolist() == [False, True, True, True]
 
 
 @pytest.mark.parametrize("refine", [[], ["--evaluation.par", "true"]])

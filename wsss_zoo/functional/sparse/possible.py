@@ -27,8 +27,7 @@ def gate_by_possible(probs: Tensor, possible: Tensor, background: bool = True) -
     >>> gate_by_possible(probs, torch.tensor([True, False, True]).view(1, 3, 1, 1)).flatten()
     tensor([0.4000, 0.0000, 0.6000])
     """
-    rows, columns = possible.shape[-2:] if possible.dim() == 4 else (1, 1)
-    if (rows, columns) == (1, 1):
+    if possible.shape[2:] == (1, 1):
         possible = possible.expand(-1, -1, *probs.shape[2:])
     check_shapes("(N, C, H, W) and (N, C, H, W)", probs=probs, possible=possible)
     kept = probs.masked_fill(~possible, 0)
