@@ -29,7 +29,7 @@ class FolderEvaluation(Evaluation):
     """`Evaluation` of images that have no tags or labels to gate by."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(gate_by_tags=False, gate_by_labels=False, **options)
+        super().__init__(gate_by_tags=False, gate_by_labels=False, refit_by_labels=False, **options)
 
 
 def label(

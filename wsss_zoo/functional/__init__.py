@@ -140,6 +140,7 @@ from wsss_zoo.functional.regions.segment_vote import segment_vote
 from wsss_zoo.functional.regions.superpixels import superpixel_backend, superpixels
 from wsss_zoo.functional.sparse.drawing import boxes_to_mask, draw_strokes
 from wsss_zoo.functional.sparse.possible import gate_by_possible
+from wsss_zoo.functional.sparse.refit import refit_classes
 from wsss_zoo.functional.sparse.simulation import (
     simulate_blocks,
     simulate_boxes,
@@ -196,7 +197,7 @@ __all__ += ["missing_object", "pixel_entropy", "pixel_margin", "scale_probs", "s
 __all__ += ["swapped_class", "tag_faults", "view_disagreement"]
 __all__ += ["boxes_to_mask", "draw_strokes", "simulate_blocks", "simulate_boxes"]
 __all__ += ["simulate_points", "simulate_scribbles"]
-__all__ += ["gate_by_possible"]
+__all__ += ["gate_by_possible", "refit_classes"]
 __all__ += ["gate_by_tags", "mask_to_image_labels", "normalize_tagged", "reassign_by_tags"]
 __all__ += ["cells_to_crop", "crop_to_cells", "cutmix", "draw_cutmix_boxes", "draw_cutmix_masks"]
 __all__ += ["ensemble_update", "image_patches", "sliding_windows"]

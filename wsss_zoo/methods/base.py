@@ -20,6 +20,7 @@ from wsss_zoo.methods.options import check_choices, option_types
 from wsss_zoo.modules import Backbone, Evaluation, Segmenter, WeightAverage, load_network_weights
 from wsss_zoo.modules.checkpoint_classes import check_class_names, read_class_names
 from wsss_zoo.modules.depthwise import restore_depthwise, speed_up_depthwise
+from wsss_zoo.modules.evaluation import Forward
 
 
 class BaseMethod(LightningModule):
@@ -295,9 +296,18 @@ class BaseMethod(LightningModule):
         evaluation = self.evaluation
         tags, possible = evaluation.tags(batch), evaluation.possible(batch)
         background = possible is None or getattr(find_data(self.trainer), "background", True)
-        probs = evaluation(self, batch["image"], tags, possible, background)
+        forward = self.forward_for(possible)
+        probs = evaluation(forward, batch["image"], tags, possible, background)
         confidence, preds = probs.max(1)
         return {"preds": preds, "confidence": confidence}
+
+    def forward_for(self, possible: Tensor | None) -> Forward:
+        """Return what maps views of images to logits in ``predict``.
+
+        Args:
+            possible: Classes that the images' labels allow, (N, C, H, W), with ``gate_by_labels``.
+        """
+        return self
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Name the class, and drop the paths of start weights: a checkpoint needs no other file."""

@@ -9,6 +9,8 @@ from wsss_zoo.functional import masked_cross_entropy, ohem_cross_entropy
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.methods.ranks import share_of_global_mean
 from wsss_zoo.modules import Architecture, Segmenter
+from wsss_zoo.modules.evaluation import Forward
+from wsss_zoo.modules.label_fit import LabelFit
 
 
 class SegmentationMethod(BaseMethod, ABC):
@@ -75,6 +77,16 @@ class SegmentationMethod(BaseMethod, ABC):
         """Compute logits (N, C, H, W) of an image (N, 3, H, W) in [0, 1]."""
         logits: Tensor = self.network(image)
         return logits
+
+    def evaluated_network(self) -> Segmenter:
+        """Return the network that validates, tests and predicts."""
+        return self.network
+
+    def forward_for(self, possible: Tensor | None) -> Forward:
+        """Return the method itself, or its network refit to labels with ``refit_by_labels``."""
+        if possible is None or not self.evaluation.refit_by_labels:
+            return self
+        return LabelFit(self.evaluated_network(), possible)
 
     @abstractmethod
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:

@@ -65,6 +65,7 @@ class Evaluation:
         gate_by_tags: bool = False,
         par: bool = False,
         gate_by_labels: bool = False,
+        refit_by_labels: bool = False,
     ) -> None:
         if window is not None and window < 1:
             raise ValueError(
@@ -83,8 +84,17 @@ class Evaluation:
             raise ValueError(
                 "evaluation.gate_by_labels takes tags into account; leave gate_by_tags out"
             )
+        if refit_by_labels and not gate_by_labels:
+            raise ValueError(
+                "evaluation.refit_by_labels needs evaluation.gate_by_labels true, which reads the "
+                "labels of the images"
+            )
+        if refit_by_labels and window is not None:
+            raise ValueError(
+                "evaluation.refit_by_labels fits whole images; set evaluation.window to null"
+            )
         self.scales, self.flip = tuple(scales), flip
-        self.gate_by_labels = gate_by_labels
+        self.gate_by_labels, self.refit_by_labels = gate_by_labels, refit_by_labels
         self.crf, self.par, self.gate_by_tags = crf, par, gate_by_tags
 
     def tags(self, batch: Mapping[str, Any]) -> Tensor | None:

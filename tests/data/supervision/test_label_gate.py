@@ -9,6 +9,7 @@ from PIL import Image
 from tests.data.supervision.test_sparse import BACKGROUND, folder, stroke, write_shapes
 from tests.tiny import tiny
 from wsss_zoo.cli import ZooCLI, main
+from wsss_zoo.modules import Evaluation
 
 
 def possible(data, image_id):
@@ -68,7 +69,10 @@ def test_another_prediction_has_a_gate_of_its_own(tmp_path):
     assert first["i5"][:, 35, 50].tolist() == [False, True, True, True]
 
 
-@pytest.mark.parametrize("refine", [[], ["--evaluation.par", "true"]])
+REFIT = ["--evaluation.refit_by_labels", "true", "--evaluation.flip", "true"]
+
+
+@pytest.mark.parametrize("refine", [[], ["--evaluation.par", "true"], REFIT])
 def test_predicted_maps_keep_to_the_labels(tmp_path, monkeypatch, refine):
     monkeypatch.chdir(tmp_path)
     data = ["--data", "Shapes", "--data.image_size", "64", "--data.num_train", "4"]
@@ -100,6 +104,26 @@ def test_predicted_maps_keep_to_the_labels(tmp_path, monkeypatch, refine):
         ZooCLI(["predict", *sparse, "--data.sparse_dir", "others", *folder])
 
 
+def test_refit_classes_are_written_and_are_another_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = ["--data", "Shapes", "--data.image_size", "64", "--data.num_train", "4"]
+    assert main(["simulate", *data, "--kind", "scribbles", "--out", "labels"]) == 0
+    options = ["--model", "Sparse", *data, *tiny(), "--data.num_train", "4"]
+    options += ["--data.sparse_dir", "labels", "--data.predict_split", "train"]
+    options += ["--evaluation.gate_by_labels", "true", "--model.evaluate", "average"]
+    refit = ["--evaluation.refit_by_labels", "true"]
+    ZooCLI(["predict", *options, "--trainer.default_root_dir", "plain"])
+    ZooCLI(["predict", *options, *refit, "--trainer.default_root_dir", "refit"])
+    right = []
+    for run in ("plain", "refit"):
+        quality = json.loads((tmp_path / run / "pseudo_labels" / "quality.json").read_text())
+        right.append(quality["metrics"]["pseudo/miou"])
+    # The network has random weights: all that it knows are the strokes.
+    assert right[1] > right[0] + 0.1, right
+    with pytest.raises(ValueError, match="of another run"):
+        ZooCLI(["predict", *options, *refit, "--trainer.default_root_dir", "plain"])
+
+
 def test_other_methods_and_other_gates_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = [*tiny(), "--data", "Shapes", "--evaluation.gate_by_labels", "true"]
@@ -107,3 +131,10 @@ def test_other_methods_and_other_gates_are_refused(tmp_path, monkeypatch):
         ZooCLI(["predict", "--model", "Supervised", *options])
     with pytest.raises((ValueError, SystemExit)):
         ZooCLI(["predict", "--model", "Sparse", *options, "--evaluation.gate_by_tags", "true"])
+
+
+def test_refit_needs_gated_whole_images():
+    with pytest.raises(ValueError, match=r"needs evaluation\.gate_by_labels true"):
+        Evaluation(refit_by_labels=True)
+    with pytest.raises(ValueError, match=r"set evaluation\.window to null"):
+        Evaluation(gate_by_labels=True, refit_by_labels=True, window=64)

@@ -12,7 +12,7 @@ from pytorch_lightning import LightningModule, Trainer
 from wsss_zoo.contract import DataModule
 from wsss_zoo.files.manifests import Manifest, sha256_file
 
-_NEWER = (("par", False), ("gate_by_labels", False))
+_NEWER = (("par", False), ("gate_by_labels", False), ("refit_by_labels", False))
 _PLAIN = (bool, int, float, str, type(None))
 
 

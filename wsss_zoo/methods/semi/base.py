@@ -1,7 +1,7 @@
 """What the semi-supervised methods share: labels for unlabelled crops, and which network counts."""
 
 from abc import ABC
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from wsss_zoo.contract import Supervision, UnlabeledBatch, find_data
 from wsss_zoo.functional import confusion_matrix, reassign_by_tags, sigmoid_rampup
 from wsss_zoo.methods.options import check_not_negative
 from wsss_zoo.methods.segmentation import SegmentationMethod
-from wsss_zoo.modules import WeightAverage
+from wsss_zoo.modules import Segmenter, WeightAverage
 
 #: Whose weights count: a method's own, or their running average.
 Source = Literal["student", "average"]
@@ -67,6 +67,12 @@ class SemiMethod(SegmentationMethod, ABC):
         network = self.average if self.hparams["evaluate"] == "average" else None
         logits: Tensor = (network or self.network)(image)
         return logits
+
+    def evaluated_network(self) -> Segmenter:
+        """Return the network or its average, as ``evaluate`` says."""
+        if self.hparams["evaluate"] == "average" and self.average is not None:
+            return cast(Segmenter, self.average.network)
+        return self.network
 
     def smallest_pass(self, data: Any) -> tuple[int, str]:
         """Count two images: labelled and unlabelled ones share a pass."""
