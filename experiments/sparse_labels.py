@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 PICTURE = HERE.parent / "docs" / "images" / "sparse_labels.png"
 #: Rows of the recipe sparse_voc_animals, as its report names them.
 PLAIN, OWN = "labelled pixels twice, val", "labels of the first network, val"
-FULL = "437 masks, val"
+FULL = "full masks, val"
 #: Seconds that a person needs: a scribble, a point and a full mask of an image by Bearman et al.,
 #: ECCV 2016; a box by four clicks on its sides by Papadopoulos et al., ICCV 2017.
 SECONDS = {"scribbles": 10.9, "points": 2.4, "boxes": 7.0}
@@ -35,7 +35,7 @@ class Kind:
         seconds: Time of a person for an image; None if nobody has measured such shapes.
         plain: Labelled pixels twice.
         own: Labels of the first network.
-        full: All masks.
+        full: All masks, which one kind of a seed may have run for all kinds.
     """
 
     name: str
@@ -58,29 +58,39 @@ class Kind:
 
 def read_kinds(results: Path) -> list[Kind]:
     """Read all kinds, the best first."""
-    kinds = [_read_kind(row) for row in sorted(results.iterdir()) if row.is_dir()]
+    full = _full_by_seed(results)
+    kinds = [_read_kind(row, full) for row in sorted(results.iterdir()) if row.is_dir()]
     return sorted(kinds, key=lambda kind: -statistics.mean(kind.own))
 
 
 def read_full(results: Path) -> list[float]:
-    """Read the row of all masks, which the runs of all kinds share."""
-    return read_kinds(results)[0].full
+    """Read the row of all masks, a value for each seed."""
+    return [value for _, value in sorted(_full_by_seed(results).items())]
 
 
-def _read_kind(row: Path) -> Kind:
+def _full_by_seed(results: Path) -> dict[str, float]:
+    full: dict[str, float] = {}
+    for summary in sorted(results.glob("*/seed*/summary.json")):
+        report = json.loads(summary.read_text())["report"]
+        if FULL in report:
+            full[summary.parent.name] = report[FULL]
+    return full
+
+
+def _read_kind(row: Path, full: dict[str, float]) -> Kind:
     seeds = sorted(row.glob("seed*"))
     reports = [json.loads((seed / "summary.json").read_text())["report"] for seed in seeds]
-    values = [[report[name] for report in reports] for name in (PLAIN, OWN, FULL)]
+    plain, own = ([report[name] for report in reports] for name in (PLAIN, OWN))
     drawn = seeds[0] / "drawn" / "simulation.json"
     shapes = None
     if drawn.exists():
         settings = json.loads(drawn.read_text())
         shapes = settings["shapes"] / len(settings["image_ids"])
     seconds = SECONDS[row.name] * shapes if shapes and row.name in SECONDS else None
-    return Kind(row.name, shapes, seconds, *values)
+    return Kind(row.name, shapes, seconds, plain, own, [full[seed.name] for seed in seeds])
 
 
-def draw(kinds: list[Kind], tags: list[float], path: Path) -> None:
+def draw(kinds: list[Kind], full: list[float], tags: list[float], path: Path) -> None:
     """Plot the means of both rows of each kind, tags and full masks, mIoU in percent."""
     figure = Figure(figsize=(6.4, 4.0), dpi=150)
     axes = figure.add_subplot(
@@ -100,7 +110,7 @@ def draw(kinds: list[Kind], tags: list[float], path: Path) -> None:
         axes.annotate(kind.name, place, xytext=(0, 9), textcoords="offset points", ha="center")
     for name, x, row in (
         ("tags", TAG_SECONDS, tags),
-        ("full masks", FULL_SECONDS, kinds[0].full),
+        ("full masks", FULL_SECONDS, full),
     ):
         axes.plot(x, 100 * statistics.mean(row), "C3s")
         place = (x, 100 * statistics.mean(row))
@@ -122,4 +132,5 @@ def read_tags() -> list[float]:
 
 
 if __name__ == "__main__":
-    draw(read_kinds(unpacked(HERE / "results" / "sparse")[0]), read_tags(), PICTURE)
+    RUNS = unpacked(HERE / "results" / "sparse")[0]
+    draw(read_kinds(RUNS), read_full(RUNS), read_tags(), PICTURE)

@@ -135,7 +135,15 @@ def test_kinds_of_sparse_labels(tmp_path):
         (folder / "summary.json").write_text(json.dumps({"report": report}))
         drawn = {"shapes": 10, "image_ids": ["a", "b"]}
         (folder / "drawn" / "simulation.json").write_text(json.dumps(drawn))
-    (kind,) = made.read_kinds(tmp_path)
+    # A kind that leaves the row of all masks to the other, of one seed.
+    folder = tmp_path / "blocks" / "seed1"
+    folder.mkdir(parents=True)
+    report = {made.PLAIN: 0.5, made.OWN: 0.56}
+    (folder / "summary.json").write_text(json.dumps({"report": report}))
+    kind, blocks = made.read_kinds(tmp_path)
+    assert blocks.shares == pytest.approx([0.8])
+    assert blocks.shapes is None
+    assert blocks.seconds is None
     assert kind.gains == pytest.approx([0.1, 0.3])
     assert kind.shares == pytest.approx([0.75, 1.0])
     assert (kind.shapes, kind.seconds) == (5, 12.0)

@@ -41,31 +41,29 @@ def refit_classes(
         return logits + _correction(features.to(logits), logits, counts.to(logits), penalty)
 
 
+@torch.no_grad()
 def _correction(features: Tensor, logits: Tensor, counts: Tensor, penalty: float) -> Tensor:
     """Compute the correction of all cells, (C, h, w)."""
     labeled = counts.sum(0) > 0
     norm = torch.linalg.vector_norm(features) / labeled.numel() ** 0.5
     norm = norm.clamp(min=torch.finfo(norm.dtype).tiny)
-    # Predictions run in inference mode, whose tensors take no gradients: copies do.
-    with torch.inference_mode(False), torch.enable_grad():
-        inputs = features[:, labeled].detach().T.clone() / norm.detach().clone()
-        starts, share = (x[:, labeled].detach().T.clone() for x in (logits, counts))
-        layer = _fit(F.pad(inputs, (0, 1), value=1.0), starts, share / share.sum(), penalty)
+    inputs = F.pad(features[:, labeled].T / norm, (0, 1), value=1.0)
+    layer = _fit(inputs, logits[:, labeled].T, counts[:, labeled].T / counts.sum(), penalty)
     weight, bias = layer[:, :-1] / norm, layer[:, -1]
     return F.conv2d(features[None], weight[:, :, None, None], bias)[0]
 
 
 def _fit(inputs: Tensor, starts: Tensor, share: Tensor, penalty: float) -> Tensor:
     """Fit a layer (C, D + 1) to P inputs (P, D + 1), logits (P, C) and shares of labels (P, C)."""
-    layer = inputs.new_zeros(starts.shape[1], inputs.shape[1], requires_grad=True)
+    layer = inputs.new_zeros(starts.shape[1], inputs.shape[1])
+    total = share.sum(1, keepdim=True)
     solver = torch.optim.LBFGS([layer], max_iter=_STEPS, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
-        solver.zero_grad()
         log_probs = (starts + inputs @ layer.T).log_softmax(1)
-        total: Tensor = penalty * layer.square().sum() - (share * log_probs).sum()
-        total.backward()  # type: ignore[no-untyped-call]
-        return total
+        # By hand: predictions run in inference mode, which has no automatic gradients.
+        layer.grad = (total * log_probs.exp() - share).T @ inputs + 2 * penalty * layer
+        return penalty * layer.square().sum() - (share * log_probs).sum()
 
     solver.step(loss)  # type: ignore[no-untyped-call]
-    return layer.detach()
+    return layer
