@@ -10,7 +10,7 @@ from wsss_zoo.functional import simulate_scribbles
 from wsss_zoo.modules import Segmenter
 from wsss_zoo.modules.label_fit import LabelFit
 
-BACKBONE, SIZE, ROUNDS = "tf_efficientnet_lite0", 320, 4
+BACKBONE, SIZE, ROUNDS = "tf_efficientnet_lite0", 320, 8
 
 
 @pytest.mark.benchmark
@@ -31,4 +31,4 @@ def test_share_of_a_pass(scale, measured):
                 start = process_time()
                 way(views)
                 seconds[name].append(process_time() - start)
-    measured("refit / pass", min(seconds["refit"]) / min(seconds["plain"]), at_most=1.3)
+    measured("refit / pass", min(seconds["refit"]) / min(seconds["plain"]), at_most=1.4)
