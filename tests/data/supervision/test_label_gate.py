@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.data.supervision.test_sparse import BACKGROUND, folder, stroke, write_shapes
-from tests.tiny import tiny
+from tests.tiny import NETWORK, QUIET, tiny
 from wsss_zoo.cli import ZooCLI, main
 from wsss_zoo.modules import Evaluation
 
@@ -122,6 +122,25 @@ def test_refit_classes_are_written_and_are_another_run(tmp_path, monkeypatch):
     assert right[1] > right[0] + 0.1, right
     with pytest.raises(ValueError, match="of another run"):
         ZooCLI(["predict", *options, *refit, "--trainer.default_root_dir", "plain"])
+
+
+def test_data_without_a_background(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder(tmp_path / "photos")
+    (tmp_path / "photos" / "classes.txt").write_text("cat\ndog\ncow\n")
+    dog, cat = stroke("dog", (10, 20), (30, 20)), stroke("cat", (5, 5), (9, 9))
+    write_shapes(tmp_path / "labels", i5=[dog, cat])
+    (tmp_path / "photos" / "splits" / "drawn.txt").write_text("i5\n")
+    data = ["--data", "Folder", "--data.root", "photos", "--data.background", "false"]
+    data += ["--data.sparse_dir", "labels", "--data.complete_sparse", "true"]
+    data += ["--data.num_workers", "0", "--data.predict_split", "drawn", "--data.val_split", "null"]
+    gates = ["--evaluation.gate_by_labels", "true", *REFIT]
+    run = ["--trainer.default_root_dir", "run"]
+    ZooCLI(["predict", "--model", "Sparse", *data, *NETWORK, *QUIET, *gates, *run])
+    (path,) = (tmp_path / "run" / "pseudo_labels").glob("*.png")
+    label = np.array(Image.open(path))
+    assert set(np.unique(label)) <= {0, 1}
+    assert (label[20, 12:28], label[7, 7]) == (pytest.approx(1), 0)
 
 
 def test_other_methods_and_other_gates_are_refused(tmp_path, monkeypatch):
