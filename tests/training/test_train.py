@@ -139,6 +139,24 @@ def test_a_plan_that_nothing_followed_is_replaced(shapes_folder, no_trial, capsy
     assert json.loads(Path("runs/photos/plan.json").read_text())["request"]["time"] is None
 
 
+def test_a_plan_names_what_sparse_labels_do_not_say(shapes_folder, no_trial, capsys):
+    folder = shapes_folder(images=8)
+    (folder / "sparse").mkdir()
+    label = np.full((64, 64), 255, dtype=np.uint8)
+    label[:4], label[20:24] = 1, 2
+    for path in sorted((folder / "images").iterdir())[:4]:
+        Image.fromarray(label).save(folder / "sparse" / path.name)
+    plan_of(folder, "--out", "no_background")
+    label[40:44] = 0
+    for path in (folder / "sparse").iterdir():
+        Image.fromarray(label).save(path)
+    assert "complete_sparse" not in capsys.readouterr().out
+    plan_of(folder)
+    assert "say --data.complete_sparse true (else false)" in capsys.readouterr().out
+    plan_of(folder, "--data.complete_sparse", "true", "--out", "said")
+    assert "say --data.complete_sparse" not in capsys.readouterr().out
+
+
 def plan_of(folder, *more):
     return main(["train", str(folder), "--plan", "--quality", "draft", *TINY, *more])
 
