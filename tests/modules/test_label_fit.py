@@ -47,7 +47,7 @@ def test_labelled_pixels_get_their_class_at_any_scale_and_mirrored(architecture)
     image[1, 1, :20] += 0.8
     labels = torch.full((2, 40, 50), 255)
     labels[0, 10:30, 2:8], labels[0, 10:30, 40:48] = 2, 0
-    labels[1, 2:8, 10:40], labels[1, 30:38, 10:40] = 1, 2
+    labels[1, 2:8, 10:40], labels[1, 30:38, 10:40] = 1, 0
     fit = LabelFit(network(architecture), torch.stack([possible(x) for x in labels]))
     with torch.inference_mode():
         for scale in (1, 2):
@@ -61,16 +61,29 @@ def test_labelled_pixels_get_their_class_at_any_scale_and_mirrored(architecture)
             assert (both[2:] == mirrored)[mirrored != 255].float().mean() > 0.9
 
 
-def test_impossible_classes_are_left_out():
+@each("absent", [True, False])
+def test_classes_without_a_label_stay_as_they_are(absent):
     torch.manual_seed(1)
     image, labels = torch.rand(1, 3, 40, 50), torch.full((40, 50), 255)
     labels[5:9, 5:9], labels[30:34, 30:34] = 0, 1
     allowed = possible(labels)
-    allowed[2] = False
+    allowed[2] &= not absent
     plain = network()(image)
     fitted = LabelFit(network(), allowed[None])(image)
     torch.testing.assert_close(fitted[:, 2], plain[:, 2])
     assert not torch.equal(fitted[:, :2], plain[:, :2])
+
+
+def test_objects_alone_do_not_say_where_they_end():
+    torch.manual_seed(1)
+    image, labels = torch.rand(1, 3, 40, 50), torch.full((40, 50), 255)
+    labels[5:9, 5:9], labels[30:34, 30:34] = 1, 2
+    allowed, plain = possible(labels), network()(image)
+    torch.testing.assert_close(LabelFit(network(), allowed[None])(image), plain)
+    without = LabelFit(network(), allowed[None], background=False)(image)
+    assert not torch.equal(without[:, 1:], plain[:, 1:])
+    allowed[0] = False  # the image has none
+    assert not torch.equal(LabelFit(network(), allowed[None])(image)[:, 1:], plain[:, 1:])
 
 
 def test_evaluation_runs_it_like_any_forward():

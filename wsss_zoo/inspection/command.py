@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,7 @@ def print_report(found: Inspection, console: Console) -> None:
 
 
 def choose_images(found: Inspection, count: int) -> list[str]:
-    """Choose images for the sheet: masked, tagged and unlabelled ones.
+    """Choose images for the sheet: masked ones, others with labels, and unlabelled ones.
 
     Of each kind a third are suspicious ones, if there are so many; then every class that occurs is
     there, as far as there is room; the others are evenly spread. Pseudo-labels come first, half of
@@ -103,7 +104,9 @@ def choose_images(found: Inspection, count: int) -> list[str]:
     groups: list[list[str]] = [[], [], []]
     for image_id, record in found.records.items():
         if record.size is not None:
-            kind = 0 if found.is_masked(image_id) else 1 if image_id in found.tags else 2
+            is_drawn = found.sparse is not None and image_id in found.sparse.images
+            is_labelled = image_id in found.tags or is_drawn
+            kind = 0 if found.is_masked(image_id) else 1 if is_labelled else 2
             groups[kind].append(image_id)
     quotas = [0, 0, 0]
     # Masks first: they are what can be wrong in most ways.
@@ -171,7 +174,17 @@ def _tile(image_id: str, data: BaseDataModule, found: Inspection) -> Tile:
         label = shown_labels(data).read_mask(image_id)
         return Tile(image_id, image, label, tags, note=note)
     mask = data.read_mask(image_id) if found.is_masked(image_id) else None
-    return Tile(image_id, image, mask, tags, _warning(image_id, found))
+    tile = Tile(image_id, image, mask, tags, _warning(image_id, found))
+    if found.sparse is None or image_id not in found.sparse.images:
+        return tile
+    # What cannot be used is in the errors already.
+    label = data.open_sparse_labels(_ignore).read(image_id, image.shape[:2], _ignore)
+    boxes = zip(label.boxes.tolist(), label.box_classes.tolist(), strict=True)
+    return replace(tile, marks=label.mask, boxes=[*boxes])
+
+
+def _ignore(problem: str) -> None:
+    """Leave out a shape that cannot be used."""
 
 
 def _warning(image_id: str, found: Inspection) -> str:

@@ -37,6 +37,12 @@ def find_oddities(found: Inspection) -> dict[str, list[str]]:
             "if 255 stands for a class, give --data.binary_masks true, or that colour in "
             "classes.txt: 'cat 255 255 255'"
         )
+    shown = [record.pixels for record in map(found.records.get, masked) if record is not None]
+    if found.first_fg and shown and not any(p is not None and p[0] for p in shown):
+        oddities["masks without background"].append(
+            f"none of {len(masked)} masks shows any: validation cannot count false objects; where "
+            "all objects are outlined, import with --rest background"
+        )
     if found.splits.get(found.train):
         seen = {name for i in found.splits[found.train] for name in found.classes_of(i)}
         if found.sparse is not None:

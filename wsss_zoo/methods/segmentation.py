@@ -82,11 +82,11 @@ class SegmentationMethod(BaseMethod, ABC):
         """Return the network that validates, tests and predicts."""
         return self.network
 
-    def forward_for(self, possible: Tensor | None) -> Forward:
+    def forward_for(self, possible: Tensor | None, background: bool) -> Forward:
         """Return the method itself, or its network refit to labels with ``refit_by_labels``."""
         if possible is None or not self.evaluation.refit_by_labels:
             return self
-        return LabelFit(self.evaluated_network(), possible)
+        return LabelFit(self.evaluated_network(), possible, background)
 
     @abstractmethod
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:

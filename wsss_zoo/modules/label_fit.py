@@ -12,16 +12,19 @@ from wsss_zoo.modules.segmenter import Segmenter
 class LabelFit:
     """Map views of N images to logits that fit the images' own labels, by `refit_classes`.
 
-    Each view is fit by itself.
+    Each view is fit by itself, among the classes that are labelled in the image. Where the
+    background is possible and not labelled, the logits stay as they are: labels of objects alone do
+    not say where these end.
 
     Args:
         network: The segmenter.
         possible: Classes that each pixel may have, (N, C, H, W) bool. A pixel that may have one
             class only is labelled with it.
+        background: Whether class 0 is the background.
     """
 
-    def __init__(self, network: Segmenter, possible: Tensor) -> None:
-        self.network, self.possible = network, possible
+    def __init__(self, network: Segmenter, possible: Tensor, background: bool = True) -> None:
+        self.network, self.possible, self.background = network, possible, background
 
     def __call__(self, view: Tensor) -> Tensor:
         """Compute logits (M, C, h, w) of a view (M, 3, h, w): the N images at any scale.
@@ -37,9 +40,11 @@ class LabelFit:
         stride = network.backbone.strides[-1]
         covered = [(side + stride - 1) // stride * stride for side in size]
         for i, allowed in enumerate(possible):
-            own = allowed.flatten(1).any(1)
-            counts = count_labels(allowed[own], size, covered, logits.shape[-2:])
-            logits[i, own] = refit_classes(features[i], logits[i, own], counts)
+            counts = count_labels(allowed, size, covered, logits.shape[-2:])
+            own = counts.flatten(1).any(1)
+            if self.background and not own[0] and allowed[0].any():
+                continue
+            logits[i, own] = refit_classes(features[i], logits[i, own], counts[own])
         return network.upsample(logits, size)
 
 

@@ -32,7 +32,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"weights file {path} does not exist; give the path of a .safetensors or .pth file"
+            f"weights file {path} does not exist; give the path of a .safetensors or .pth file, "
+            "'imagenet', or null for random weights"
         )
     damaged = damaged_part(path)
     if damaged is not None:

@@ -129,7 +129,7 @@ def test_data_without_a_background(tmp_path, monkeypatch):
     folder(tmp_path / "photos")
     (tmp_path / "photos" / "classes.txt").write_text("cat\ndog\ncow\n")
     dog, cat = stroke("dog", (10, 20), (30, 20)), stroke("cat", (5, 5), (9, 9))
-    write_shapes(tmp_path / "labels", i5=[dog, cat])
+    write_shapes(tmp_path / "labels", i5=[dog, cat], i6=[stroke("cow", (5, 5), (9, 9))])
     (tmp_path / "photos" / "splits" / "drawn.txt").write_text("i5\n")
     data = ["--data", "Folder", "--data.root", "photos", "--data.background", "false"]
     data += ["--data.sparse_dir", "labels", "--data.complete_sparse", "true"]

@@ -26,7 +26,7 @@ class MeasuredWriter(ResumableWriter):
 
     contents: ClassVar[Contents]
     #: Title of the table, and the measures that it shows by class.
-    title: ClassVar[str]
+    title: str
     columns: ClassVar[tuple[str, ...]]
     #: First part of the names of the metrics.
     group: ClassVar[str]

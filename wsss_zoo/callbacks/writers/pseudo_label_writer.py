@@ -40,6 +40,9 @@ from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
 from wsss_zoo.files.manifests import Manifest
 from wsss_zoo.files.pseudo_labels import LABELS, begin_folder, label_path, write_cam, write_label
 
+_TITLE = "measured against masks that no label depends on"
+_GATED_TITLE = "measured against masks; the labels keep to what is labelled in the image"
+
 
 class PseudoLabelWriter(MeasuredWriter):
     """Writes one label map per predicted image, then the manifest.
@@ -92,7 +95,7 @@ class PseudoLabelWriter(MeasuredWriter):
     """
 
     contents, group, columns = LABELS, "pseudo", ("iou",)
-    title = "measured against masks that no label depends on"
+    title = _TITLE
 
     def __init__(
         self,
@@ -135,6 +138,8 @@ class PseudoLabelWriter(MeasuredWriter):
         self._label_options, self._threshold = self._checked_options(pl_module), None
         check_tags(pl_module, data)
         self._drop_constant_tags(pl_module, data)
+        is_gated = getattr(getattr(pl_module, "evaluation", None), "gate_by_labels", False)
+        self.title = _GATED_TITLE if is_gated else _TITLE
         self._directory = Path(self.out_dir or Path(trainer.default_root_dir) / "pseudo_labels")
         read = label_folders_read(trainer, data)
         read["labels.saliency_dir"] = self.cam_options.saliency_dir

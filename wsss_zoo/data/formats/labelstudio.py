@@ -327,7 +327,9 @@ def _shapes(
     degrees = number(value.get("rotation") or 0, "rotation")
     if kind == "polygon":
         points = points_of(value["points"]) * (width, height) / 100
-        if len(points) < 3 or value.get("closed") is False:
+        if len(points) < 3:
+            reading.leave_out(f"polygon of {len(points)} points", place)
+        elif value.get("closed") is False:
             reading.leave_out("polygon that is not closed", place)
         else:
             yield from reading.shape("polygon", label, place, points=[points])

@@ -123,6 +123,8 @@ def possible_classes(
     labeled = {index for record in found.values() for index in record.classes}
     unseen = set(range(len(names))) - labeled
     allowed = {}
+    if options.complete_sparse and images.background:
+        _warn_of_no_background([i for i in image_ids if i in found and i not in masked], found)
     for image_id in image_ids:
         record, own = found.get(image_id), tagged.get(image_id)
         classes = record.classes if record else []
@@ -135,6 +137,17 @@ def possible_classes(
         if not possible.all():
             allowed[image_id] = possible
     return allowed
+
+
+def _warn_of_no_background(image_ids: Sequence[str], found: Mapping[str, LabelRecord]) -> None:
+    without = [i for i in image_ids if 0 not in found[i].classes]
+    if without:
+        logger.warning(
+            "complete_sparse: %d of %d images with sparse labels, such as %r, have no label of the "
+            "background, so it counts as absent in them; label some of it, or give complete_sparse "
+            "false",
+            *(len(without), len(image_ids), without[0]),
+        )
 
 
 def _report_conflict(

@@ -20,7 +20,8 @@ def refit_classes(
 
     Args:
         features: Input of the class layer, (D, h, w).
-        logits: Its output, (C, h, w), finite. Leave out classes that the image cannot have.
+        logits: Its output, (C, h, w), finite. Leave out classes that have no label in the image:
+            they would be ruled out everywhere.
         counts: Labelled pixels of each class in each cell, (C, h, w), at least 0.
         penalty: Weight of |W|^2, above 0.
 
