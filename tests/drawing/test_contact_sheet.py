@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wsss_zoo.drawing.contact_sheet import Tile, draw_contact_sheet
+from wsss_zoo.drawing.contact_sheet import Tile, _draw_tile, draw_contact_sheet
 from wsss_zoo.drawing.pictures import color_label
 
 NAMES = ["background", "cat", "dog"]
@@ -39,6 +39,24 @@ def test_masks_are_laid_over_images():
     # The legend has the class that the mask shows, and not the others.
     palette = color_label(np.array([[1, 2]], dtype=np.uint8))[0].tolist()
     assert [tuple(color) in colors(sheet) for color in palette] == [False, True]
+
+
+def test_sparse_labels_are_opaque_marks_and_boxes():
+    marks = np.full((80, 120), 255, dtype=np.uint8)
+    marks[20, 10:60], marks[70, 10:60] = 1, 0
+    tiles = [Tile("a", photo(), marks=marks, boxes=[((5, 8, 90, 70), 2)])]
+    shown = colors(draw_contact_sheet(tiles, NAMES, title="t"))
+    palette = color_label(np.array([[0, 1, 2]], dtype=np.uint8))[0].tolist()
+    assert {tuple(color) for color in palette} | {PLAIN} <= shown
+    cell = _draw_tile(tiles[0], 1, 240, 160)
+    picture = np.asarray(cell).astype(int)
+    cat, dog = (np.abs(picture - palette[index]).sum(2) == 0 for index in (1, 2))
+    # The photo is drawn at twice its size; a mark keeps its place, and a box its outline.
+    rows, columns = np.nonzero(cat)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (40, 41, 20, 119)
+    rows, columns = np.nonzero(dog)
+    assert (rows.min(), columns.min(), rows.max(), columns.max()) == (16, 10, 139, 179)
+    assert not dog[40:100, 40:120].any()
 
 
 def test_the_first_class_is_shown_where_it_is_no_background():

@@ -99,6 +99,15 @@ def test_a_labelme_folder(photos, tmp_path, capsys):
         assert picture.mode == "P"
 
 
+def test_classes_that_the_list_of_the_tool_lacks_are_named(photos, tmp_path, capsys):
+    labelme(photos / "a.json", [labelme_shape("dog", DOG), labelme_shape("dgo", CAT)])
+    (photos / "labels.txt").write_text("__ignore__\n_background_\ndog\n")
+    assert run(photos, tmp_path / "root") == 0
+    printed = capsys.readouterr().out
+    assert "classes that the tool's list lacks stand last: dgo" in printed
+    assert printed.count("classes in the order of labels.txt") == 1
+
+
 def test_twice_is_once_and_order_does_not_matter(photos, tmp_path):
     for name in ("a", "b"):
         labelme(photos / f"{name}.json", [labelme_shape(name, CAT)], f"{name}.jpg")

@@ -72,6 +72,15 @@ def test_classes_that_training_never_sees():
     assert odd == {"classes that occur nowhere in train": ["dog"]}
 
 
+def test_masks_without_background_cannot_count_false_objects():
+    records = [record("a", pixels(v1=5)), record("b", pixels(v2=5))]
+    (line,) = find_oddities(inspection(records))["masks without background"]
+    assert "none of 2 masks shows any" in line
+    assert "import with --rest background" in line
+    records = [record("a", pixels(v0=1, v1=5)), record("b", pixels(v2=5))]
+    assert "masks without background" not in find_oddities(inspection(records))
+
+
 def test_images_that_are_there_twice():
     tags = {"a": ["cat", "dog"]}
     records = [

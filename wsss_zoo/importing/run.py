@@ -112,7 +112,9 @@ class Import:
             return self._result(survey, reading, matcher, classes, Written(), 0)
         folder = ImportedFolder(self.root, dry=self.dry)
         folder.check(self._own_names(survey, missing, subsets))
+        notes = reading.notes
         reading = self._reading()
+        reading.notes |= notes
         written = self._write(folder, survey, reading, Matcher(self.index), classes, missing)
         self._write_lists(folder, classes, written, subsets, reading)
         if self.problems:

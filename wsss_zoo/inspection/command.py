@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wsss_zoo.data import BaseDataModule, Folder
+from wsss_zoo.data.reading.sparse_files import SparseSource
 from wsss_zoo.drawing.choice import choose_typical, spread
 from wsss_zoo.drawing.contact_sheet import Tile, draw_contact_sheet
 from wsss_zoo.files.atomic import replacing
@@ -148,7 +149,9 @@ def _draw(data: BaseDataModule, found: Inspection, out: Path, count: int, consol
     chosen = choose_images(found, count)
     if not chosen:
         return
-    tiles = [_tile(image_id, data, found) for image_id in chosen]
+    # What cannot be used is in the errors already.
+    drawn = None if found.sparse is None else data.open_sparse_labels(_ignore)
+    tiles = [_tile(image_id, data, found, drawn) for image_id in chosen]
     shown = f"{len(chosen)} of {len(found.records)} images"
     title = f"{type(data).__name__}: {shown}"
     if found.pseudo:
@@ -166,7 +169,9 @@ def _print_import(root: Path, console: Console) -> None:
         _print_lines(lines, console)
 
 
-def _tile(image_id: str, data: BaseDataModule, found: Inspection) -> Tile:
+def _tile(
+    image_id: str, data: BaseDataModule, found: Inspection, sparse: SparseSource | None
+) -> Tile:
     image, tags = data.read_image(image_id), found.tags.get(image_id)
     if image_id in found.pseudo:
         iou = found.pseudo[image_id][1]
@@ -175,12 +180,11 @@ def _tile(image_id: str, data: BaseDataModule, found: Inspection) -> Tile:
         return Tile(image_id, image, label, tags, note=note)
     mask = data.read_mask(image_id) if found.is_masked(image_id) else None
     tile = Tile(image_id, image, mask, tags, _warning(image_id, found))
-    if found.sparse is None or image_id not in found.sparse.images:
+    if sparse is None or image_id not in sparse:
         return tile
-    # What cannot be used is in the errors already.
-    label = data.open_sparse_labels(_ignore).read(image_id, image.shape[:2], _ignore)
-    boxes = zip(label.boxes.tolist(), label.box_classes.tolist(), strict=True)
-    return replace(tile, marks=label.mask, boxes=[*boxes])
+    drawn = sparse.read(image_id, image.shape[:2], _ignore)
+    boxes = zip(drawn.boxes.tolist(), drawn.box_classes.tolist(), strict=True)
+    return replace(tile, marks=drawn.mask, boxes=[*boxes])
 
 
 def _ignore(problem: str) -> None:

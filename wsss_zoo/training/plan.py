@@ -95,6 +95,18 @@ def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
 
 
+def _without_background(found: Inspection, val: str) -> list[str]:
+    """Say that held-out masks show no background, so that they cannot measure false objects."""
+    masked = [i for i in found.splits.get(val, []) if found.is_masked(i)]
+    pixels = [found.records[i].pixels for i in masked]
+    if not masked or not found.first_fg or any(p is not None and p[0] for p in pixels):
+        return []
+    return [
+        "the held-out masks show no background, so false objects are not measured; where all "
+        "objects are outlined, import with --rest background"
+    ]
+
+
 def _unsaid(found: Inspection, data: Mapping[str, Any]) -> list[str]:
     """Name the fact about strokes and points that no file says, and that helps most."""
     sparse = found.sparse
@@ -190,7 +202,7 @@ def make_plan(request: Request, out: Path, state: Mapping[str, Any]) -> Plan:
     _check_disk(out, costs, rounds, len(found.records))
     plan = Plan(
         choice,
-        (*labels.lines(), *_unsaid(found, request.data)),
+        (*labels.lines(), *_without_background(found, val), *_unsaid(found, request.data)),
         settings.line(),
         machine.line(),
         folds,

@@ -224,6 +224,14 @@ def test_open_polygons_are_left_out(tmp_path):
     assert read_shapes(tmp_path, result("polygonlabels", {**TRIANGLE, "closed": False})) == []
 
 
+def test_polygons_of_few_points_are_called_so(tmp_path):
+    value = {**TRIANGLE, "points": [[10, 10], [50, 10]]}
+    file = labelstudio(tmp_path / "export.json", [task([result("polygonlabels", value)])])
+    reading = Reading(tmp_path, ImageIndex(tmp_path))
+    (image,) = read(file, reading)
+    assert (image.shapes, list(reading.left_out)) == ([], ["polygon of 2 points"])
+
+
 def test_nested_json(tmp_path):
     file = tmp_path / "deep.json"
     file.write_text("[" * 10**5 + "]" * 10**5)

@@ -46,6 +46,15 @@ def test_middle_of_a_box_is_not_certain(tmp_path):
     assert allowed[:, 5, 25].tolist() == [True, False, False, False]
 
 
+def test_labels_without_background_are_told(tmp_path, caplog):
+    dog = stroke("dog", (10, 20), (30, 20))
+    possible(labelled(tmp_path, i5=[BACKGROUND, dog], i6=[dog]), "i5")
+    assert "complete_sparse: 1 of 2 images with sparse labels, such as 'i6', have no" in caplog.text
+    caplog.clear()
+    possible(labelled(tmp_path, i5=[BACKGROUND, dog]), "i5")
+    assert "complete_sparse" not in caplog.text
+
+
 def test_images_without_labels(tmp_path):
     data = labelled(tmp_path, i5=[BACKGROUND])
     assert possible(data, "i7").all()
@@ -104,7 +113,7 @@ def test_predicted_maps_keep_to_the_labels(tmp_path, monkeypatch, refine):
         ZooCLI(["predict", *sparse, "--data.sparse_dir", "others", *folder])
 
 
-def test_refit_classes_are_written_and_are_another_run(tmp_path, monkeypatch):
+def test_refit_classes_are_written_and_are_another_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     data = ["--data", "Shapes", "--data.image_size", "64", "--data.num_train", "4"]
     assert main(["simulate", *data, "--kind", "scribbles", "--out", "labels"]) == 0
@@ -118,6 +127,7 @@ def test_refit_classes_are_written_and_are_another_run(tmp_path, monkeypatch):
     for run in ("plain", "refit"):
         quality = json.loads((tmp_path / run / "pseudo_labels" / "quality.json").read_text())
         right.append(quality["metrics"]["pseudo/miou"])
+    assert "masks; the labels keep to what is labelled in the image" in capsys.readouterr().out
     # The network has random weights: all that it knows are the strokes.
     assert right[1] > right[0] + 0.1, right
     with pytest.raises(ValueError, match="of another run"):
@@ -130,15 +140,14 @@ def test_data_without_a_background(tmp_path, monkeypatch):
     (tmp_path / "photos" / "classes.txt").write_text("cat\ndog\ncow\n")
     dog, cat = stroke("dog", (10, 20), (30, 20)), stroke("cat", (5, 5), (9, 9))
     write_shapes(tmp_path / "labels", i5=[dog, cat], i6=[stroke("cow", (5, 5), (9, 9))])
-    (tmp_path / "photos" / "splits" / "drawn.txt").write_text("i5\n")
+    (tmp_path / "photos" / "splits" / "drawn.txt").write_text("i5\ni6\n")
     data = ["--data", "Folder", "--data.root", "photos", "--data.background", "false"]
     data += ["--data.sparse_dir", "labels", "--data.complete_sparse", "true"]
     data += ["--data.num_workers", "0", "--data.predict_split", "drawn", "--data.val_split", "null"]
     gates = ["--evaluation.gate_by_labels", "true", *REFIT]
     run = ["--trainer.default_root_dir", "run"]
     ZooCLI(["predict", "--model", "Sparse", *data, *NETWORK, *QUIET, *gates, *run])
-    (path,) = (tmp_path / "run" / "pseudo_labels").glob("*.png")
-    label = np.array(Image.open(path))
+    label = np.array(Image.open(tmp_path / "run" / "pseudo_labels" / "i5.png"))
     assert set(np.unique(label)) <= {0, 1}
     assert (label[20, 12:28], label[7, 7]) == (pytest.approx(1), 0)
 
