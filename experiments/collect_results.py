@@ -151,9 +151,9 @@ def _without_paths(config: dict[str, Any]) -> dict[str, Any]:
     if given:
         steps = [f"<labels of step {Path(folder).parent.name}>" for folder in _listed(given)]
         data["pseudo_label_dir"] = steps if isinstance(given, list) else steps[0]
-    for key in ("train_split", "predict_split"):
+    for key in ("train_split", "predict_split", "unlabeled_split"):
         if Path(str(data.get(key))).suffix:
-            data[key] = f"<{Path(data[key]).name} of an earlier step>"
+            data[key] = f"<list {Path(data[key]).name}>"
     for group, key in (
         (data, "graph_dir"),
         (config.get("noise", {}), "pseudo_label_dir"),

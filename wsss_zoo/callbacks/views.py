@@ -44,6 +44,14 @@ def possible_in_view(data: Any, image_id: str, image: UInt8Array) -> Tensor | No
     return resized[0] > 0
 
 
+def masks_in_predictions(data: Any) -> frozenset[str]:
+    """Ids of the images whose masks the predictions keep to; none where no labels gate them."""
+    if not getattr(data, "gates_predictions", False):
+        return frozenset()
+    masked: frozenset[str] = data.label_gate.labels.masked
+    return masked
+
+
 def tags_of(data: DataModule, image_id: str) -> Tensor | None:
     """Tags of an image, (K,) float, from the tag file or its mask, as the loader gives them."""
     tags = data.image_labels_of(image_id)

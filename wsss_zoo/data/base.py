@@ -224,10 +224,16 @@ class BaseDataModule(Catalog, LightningDataModule):
         return problems
 
     def _check_overlap(self, train: TrainingSet) -> None:
-        parts = train if isinstance(train, Mapping) else {"": train}
-        for name, part in parts.items():
+        if isinstance(train, SparseImages):
+            ids, count = train.ids, train.num_labeled
+            parts = {"labeled": set(ids[:count]), "unlabeled": set(ids[count:])}
+        elif isinstance(train, Mapping):
+            parts = {name: training_ids(part) for name, part in train.items()}
+        else:
+            parts = {"": training_ids(train)}
+        for name, used in parts.items():
             own_list = name == "unlabeled" and self.unlabeled_split is not None
-            for problem in self.overlaps(training_ids(part)):
+            for problem in self.overlaps(used):
                 if not (self.allow_overlap or own_list or self.supervision == "images"):
                     raise ValueError(problem)
                 logger.warning(problem)

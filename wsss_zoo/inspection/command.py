@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wsss_zoo.data import BaseDataModule, Folder
+from wsss_zoo.data.reading.shape_files import KINDS
 from wsss_zoo.data.reading.sparse_files import SparseSource
 from wsss_zoo.drawing.choice import choose_typical, spread
 from wsss_zoo.drawing.contact_sheet import Tile, draw_contact_sheet
@@ -22,7 +23,7 @@ from wsss_zoo.files.outputs import check_output_file
 from wsss_zoo.importing.report import lines_of_import
 from wsss_zoo.inspection.inspection import ImageRecord, Inspection, inspect_data, shown_labels
 from wsss_zoo.inspection.oddities import find_oddities
-from wsss_zoo.inspection.sparse_counts import KINDS, SparseCounts
+from wsss_zoo.inspection.sparse_counts import SparseCounts
 
 _FIRST = 10  # ids named of each oddity
 
@@ -182,7 +183,10 @@ def _tile(
     tile = Tile(image_id, image, mask, tags, _warning(image_id, found))
     if sparse is None or image_id not in sparse:
         return tile
-    drawn = sparse.read(image_id, image.shape[:2], _ignore)
+    try:
+        drawn = sparse.read(image_id, image.shape[:2], _ignore)
+    except (OSError, ValueError):  # is among the errors
+        return tile
     boxes = zip(drawn.boxes.tolist(), drawn.box_classes.tolist(), strict=True)
     return replace(tile, marks=drawn.mask, boxes=[*boxes])
 

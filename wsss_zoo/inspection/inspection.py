@@ -156,7 +156,7 @@ def inspect_data(data: BaseDataModule, track: Track) -> Inspection:
             records = {record.image_id: record for record in track(found, len(ids))}
         tags = _read_tags(data, ids, errors)
         sizes = {i: record.size for i, record in records.items() if record.size is not None}
-        sparse = count_sparse_labels(data, sizes, errors.append)
+        sparse = count_sparse_labels(data, sizes, tags, errors.append)
         _check_overlap(data, splits, errors, notes)
         _check_needed_masks(data, splits, errors)
         pseudo = _read_pseudo_labels(data, ids, errors)

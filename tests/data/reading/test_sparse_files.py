@@ -38,6 +38,29 @@ def test_strokes_are_drawn_as_the_function_draws_them(tmp_path):
     assert found.contradictions == 0
 
 
+def test_boxes_are_clipped_whatever_the_order_of_their_corners(tmp_path):
+    found = label(tmp_path, {"class": "cat", "box": [70, 50, -100, 10]})
+    assert found.boxes.tolist() == [[0, 10, 60, 40]]
+
+
+def test_classes_that_are_not_in_use_are_drawn_in_maps_as_in_shapes(tmp_path):
+    save_mask(tmp_path / "sparse" / "a.png", [2])
+    every, found = label(tmp_path), label(tmp_path, classes=["background", "cat"])
+    assert (every.mask == 2).any()
+    np.testing.assert_array_equal(found.mask, np.where(every.mask == 2, 255, every.mask))
+    np.testing.assert_array_equal(found.drawn, every.drawn)
+
+
+def test_colours_of_the_data_set_are_those_of_maps_without_a_class_list(tmp_path):
+    colors = {(0, 0, 0): 0, (9, 8, 7): 2, (1, 2, 3): 255}
+    picture = np.full((*SIZE, 3), (1, 2, 3), np.uint8)
+    picture[:9], picture[9:20] = (9, 8, 7), 0
+    (tmp_path / "sparse").mkdir()
+    Image.fromarray(picture).quantize().save(tmp_path / "sparse" / "a.png")
+    found = label(tmp_path, colors=colors)
+    assert [int(found.mask[y, 0]) for y in (3, 12, 30)] == [2, 0, 255]
+
+
 def test_order_is_map_polygons_strokes_points(tmp_path):
     save_mask(tmp_path / "sparse" / "a.png", [3])
     square = [[20, 10], [40, 10], [40, 30], [20, 30]]
@@ -104,7 +127,7 @@ def test_shapes_that_leave_the_image_are_cut_off(tmp_path):
     )
     assert found.mask[10, 0] == 1
     assert found.mask[39, 59] == 2
-    assert found.boxes.tolist() == [[-5, -5, 5, 5]]
+    assert found.boxes.tolist() == [[0, 0, 5, 5]]
 
 
 @each(
@@ -137,7 +160,7 @@ def test_a_thin_box_and_rings_without_an_area_are_no_errors(tmp_path):
     thin = {"class": "dog", "box": [5.6, 1, 6.4, 9]}
     found = label(tmp_path, {"class": "cat", "polygon": rings}, thin)
     assert (found.mask == 1).any()
-    assert found.boxes.tolist() == [[5.6, 1, 6.4, 9]]
+    assert found.boxes.tolist() == [[5, 1, 7, 9]]  # between two centres: both pixels
 
 
 def test_maps_have_the_classes_of_their_folder_or_of_the_data_set(tmp_path):

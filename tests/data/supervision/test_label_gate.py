@@ -65,6 +65,38 @@ def test_images_without_labels(tmp_path):
         data.predict_dataloader()
 
 
+def test_images_with_tags_alone_are_gated_by_them(tmp_path):
+    folder(tmp_path)
+    (tmp_path / "image_labels.csv").write_text("id,classes\ni8,cat\ni9,cow\n")
+    allowed = possible(labelled(tmp_path, "others", i5=[BACKGROUND]), "i8")
+    assert allowed[:, 20, 20].tolist() == [True, True, False, False]
+    (tmp_path / "labels" / "shapes.json").write_text("{}")
+    labels = str(tmp_path / "labels")
+    data = folder(tmp_path, sparse_dir=labels, predict_split="others", complete_sparse=True)
+    assert possible(data, "i8")[:, 20, 20].tolist() == [True, True, False, False]
+
+
+def test_an_image_is_gated_alike_whatever_else_is_predicted(tmp_path):
+    shapes = {name: [BACKGROUND, stroke(k, (9, 20))] for name, k in (("i8", "cat"), ("i5", "dog"))}
+    whole = possible(labelled(tmp_path, **shapes), "i8")
+    alone = possible(labelled(tmp_path, "others", **shapes), "i8")
+    assert whole[:, 35, 50].tolist() == [True, True, False, True]
+    np.testing.assert_array_equal(whole, alone)
+
+
+def test_masks_that_predictions_copy_do_not_count(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder(tmp_path / "photos")
+    write_shapes(tmp_path / "photos", i4=[BACKGROUND, stroke("cat", (9, 20))])
+    data = ["--data", "Folder", "--data.root", "photos", "--data.val_split", "null"]
+    data += ["--data.num_workers", "0", "--data.predict_split", "train"]
+    gates = ["--evaluation.gate_by_labels", "true", "--trainer.default_root_dir", "run"]
+    ZooCLI(["predict", "--model", "Sparse", *data, *NETWORK, *QUIET, *gates])
+    # The four masks are labels of this data, so that nothing is left to measure with.
+    quality = json.loads((tmp_path / "run" / "pseudo_labels" / "quality.json").read_text())
+    assert "pseudo/miou" not in quality["metrics"]
+
+
 def test_another_prediction_has_a_gate_of_its_own(tmp_path):
     dog = stroke("dog", (10, 20), (30, 20))
     data = labelled(tmp_path, "others", i8=[BACKGROUND], i5=[dog])

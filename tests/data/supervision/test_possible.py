@@ -101,7 +101,7 @@ def test_pseudo_labels_fill_what_is_unknown_and_possible():
         ([1], None, True, [0, 1, 0, 0]),
         ([0, 1], [1, 1, 0], True, [1, 1, 0, 0]),
         ([], [0, 0, 0], False, [1, 0, 0, 0]),
-        ([], None, True, [1, 1, 1, 1]),
+        ([], None, True, [0, 0, 0, 0]),
     ],
 )
 def test_classes_of_an_image(labeled, tags, complete, wanted):

@@ -210,6 +210,52 @@ def test_complete_sparse_labels_say_what_is_absent(tmp_path):
     assert found["i6"]["possible"].all()
 
 
+def test_images_without_a_labelled_pixel_are_unlabelled_and_not_complete(tmp_path, caplog):
+    folder(tmp_path)
+    labels, pseudo = tmp_path / "labels", tmp_path / "pseudo"
+    write_shapes(labels, i4=[BACKGROUND, stroke("cat", (9, 20))])
+    (labels / "sparse").mkdir()
+    Image.fromarray(np.full(SIZE, 255, np.uint8)).save(labels / "sparse" / "i5.png")
+    write_label(pseudo, "i6", np.full(SIZE, 2, np.uint8))
+    names = ["background", "cat", "dog", "cow"]
+    write_manifest(pseudo, Manifest("CAM", names, 1, "", "", {}, "train"))
+    options = {"sparse_dir": str(labels), "pseudo_label_dir": str(pseudo), "complete_sparse": True}
+    data = folder(tmp_path, **options)
+    found = samples(data)
+    assert data._train.num_labeled == 2
+    assert list(found)[:2] == ["i4", "i6"]
+    assert found["i5"]["possible"].all()
+    assert found["i6"]["possible"].all()
+    assert (found["i6"]["mask"][:40, :60] == 2).all()
+    assert not found["i6"]["has_image_labels"]
+    assert "no label of the background" not in caplog.text
+    (labels / "shapes.json").unlink()
+    with pytest.raises(ValueError, match="none of the 10 training images has a label"):
+        samples(folder(tmp_path, sparse_dir=str(labels)))
+
+
+def test_classes_without_a_box_are_told(tmp_path, caplog):
+    box = {"class": "cat", "box": [10, 10, 30, 30]}
+    write_shapes(tmp_path, i4=[box, {"class": "cow", "point": [50, 30]}], i5=[box], i6=[box])
+    (tmp_path / "image_labels.csv").write_text("id,classes\ni5,cat;dog\ni6,cat\n")
+    samples(folder(tmp_path))
+    assert "2 of 3 images with boxes show a class without a box, such as 'cow' in 'i4'" in (
+        caplog.text
+    )
+    caplog.clear()
+    samples(folder(tmp_path, complete_boxes=False))
+    assert "without a box" not in caplog.text
+
+
+def test_held_out_images_may_be_unlabelled_ones_of_a_list_of_their_own(tmp_path, caplog):
+    write_shapes(tmp_path, i4=[BACKGROUND])
+    folder(tmp_path)
+    (tmp_path / "splits" / "train.txt").write_text("i4\n")
+    (tmp_path / "splits" / "val.txt").write_text("i0\n")
+    samples(folder(tmp_path, val_split="val", unlabeled_split="all"))
+    assert "1 of 1 images of 'val', which are held out, are training images too" in caplog.text
+
+
 def test_boxes_give_possible_classes_of_pixels(tmp_path):
     folder(tmp_path)
     labels = tmp_path / "labels"

@@ -1,10 +1,10 @@
 """Quality of a folder of pseudo-labels, measured from its files against masks.
 
-No label depends on the masks. A background threshold chosen as the best of the sweep is tuned on
-masks, so a result that uses it must say so.
+No label depends on the masks that it is measured against. A background threshold chosen as the best
+of the sweep is tuned on masks, so a result that uses it must say so.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,13 +153,16 @@ def measure_labels(
     *,
     cams: bool,
     dropped: Sequence[int] = (),
+    known: Collection[str] = (),
 ) -> dict[str, Any] | None:
     """Measure a complete folder: `LabelCounts.report`, or None where no image has a mask.
 
+    Images ``known``, whose masks the labels are made from, do not count.
     Each rank counts a share of the files; all get the same result.
     """
     counts = LabelCounts(len(data.class_names), cams)
-    share = data.predict_ids()[trainer.global_rank :: trainer.world_size]
+    ids = [image_id for image_id in data.predict_ids() if image_id not in known]
+    share = ids[trainer.global_rank :: trainer.world_size]
     count_labels(directory, share, data.read_mask, counts, dropped)
     counts.total.copy_(sum_over_ranks(trainer, counts.total))
     return counts.report(data.class_names) if counts.sizes[1] else None

@@ -16,6 +16,7 @@ from wsss_zoo.callbacks.metrics.label_quality import measure_labels
 from wsss_zoo.callbacks.metrics.publishing import publish_measures
 from wsss_zoo.callbacks.metrics.view_agreement import view_agreement
 from wsss_zoo.callbacks.outputs import from_batch, from_outputs
+from wsss_zoo.callbacks.views import masks_in_predictions
 from wsss_zoo.callbacks.writers.auto_threshold import choose_threshold, read_threshold
 from wsss_zoo.callbacks.writers.cam_labels import (
     CamLabelOptions,
@@ -59,7 +60,8 @@ class PseudoLabelWriter(MeasuredWriter):
 
     At the end ``quality.json``, the loggers and a table get the quality that images and tags alone
     tell (see `EstimateCounts`). Where the data module reads masks, the files are measured against
-    them too; no label depends on the masks. These measures are
+    them too. Images whose mask the labels keep to (``evaluation.gate_by_labels``) are left out, so
+    no label depends on the mask that it is measured against. These measures are
     ``pseudo/miou``, ``pseudo/coverage``, ``pseudo/iou/<class>``, and with ``save_cams`` the best
     background threshold of 0.00, 0.01 .. 0.60 (``pseudo/best_miou``, ``pseudo/best_threshold``).
 
@@ -234,7 +236,11 @@ class PseudoLabelWriter(MeasuredWriter):
     def _measure(self, trainer: Trainer, data: DataModule) -> dict[str, Any] | None:
         report: dict[str, Any] = {"images": len(data.predict_ids()), "metrics": {}}
         dropped, cams = self._dropped, self.save_cams
-        report |= measure_labels(trainer, data, self._directory, cams=cams, dropped=dropped) or {}
+        known = masks_in_predictions(data)
+        measured = measure_labels(
+            trainer, data, self._directory, cams=cams, dropped=dropped, known=known
+        )
+        report |= measured or {}
         report["metrics"] |= estimate_labels(trainer, data, self._directory, dropped)
         report["metrics"] |= self._view_agreement(trainer, data)
         chosen = read_threshold(self._directory)

@@ -17,7 +17,7 @@ Point = tuple[float, float]
 #: What the files of a folder are called.
 SHAPE_FILES = ("shapes.json", "boxes.csv", "points.csv")
 
-_KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[Kind, ...] = get_args(Kind)
 _WIDTH = 3  # of a stroke that says nothing else, pixels
 _LARGEST = 1e6  # coordinate or width; more is no image, and would take long to draw
 _BOX_COLUMNS = (("x0", "y0", "x1", "y1"), ("xmin", "ymin", "xmax", "ymax"))
@@ -129,9 +129,9 @@ def _read_json(path: Path, report: Report) -> Shapes:
 
 def _from_json(path: Path, image_id: str, number: int, entry: Any, report: Report) -> Shape | None:
     origin = f"{path}, image {image_id!r}, shape {number}"
-    kinds = [kind for kind in _KINDS if isinstance(entry, dict) and kind in entry]
+    kinds = [kind for kind in KINDS if isinstance(entry, dict) and kind in entry]
     if len(kinds) != 1 or not isinstance(entry.get("class"), str):
-        report(f"{origin}: expected 'class' and one of {', '.join(map(repr, _KINDS))}")
+        report(f"{origin}: expected 'class' and one of {', '.join(map(repr, KINDS))}")
         return None
     kind, value = kinds[0], entry[kinds[0]]
     if kind == "point":

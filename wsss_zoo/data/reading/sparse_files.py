@@ -1,5 +1,6 @@
 """Sparse labels of images: maps in files, and shapes drawn over them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array, readable_suffixes
 from wsss_zoo.files.listing import ids_by_name, list_files
 from wsss_zoo.files.shapes.outlines import polygon_mask
 from wsss_zoo.files.text import Report, raise_problem
-from wsss_zoo.functional.sparse.drawing import disc_mask, draw_strokes
+from wsss_zoo.functional.sparse.drawing import box_mask, disc_mask, draw_strokes
 
 BoolArray = NDArray[np.bool_]
 #: Radius of the disc that a point stands for. Smaller ones vanish from crops that are shrunk.
@@ -78,6 +79,7 @@ class SparseFiles:
         """
         mask = self._map(image_id, size, report)
         drawn = mask != IGNORE_INDEX
+        mask[mask == _UNUSED] = IGNORE_INDEX
         shapes = self.shapes.get(image_id, [])
         for shape in shapes:
             if shape.kind == "polygon":
@@ -97,7 +99,7 @@ class SparseFiles:
         mask[claims > 1] = IGNORE_INDEX
         boxes = [shape for shape in shapes if shape.kind == "box"]
         boxes = [box for box in boxes if self._check(_is_box(box, size), box, size, report)]
-        corners = np.array([_sorted_corners(box) for box in boxes], np.float64).reshape(-1, 4)
+        corners = np.array([_corners(box, size) for box in boxes], np.float64).reshape(-1, 4)
         classes = np.array([self.indices[box.name] for box in boxes], dtype=np.int64)
         return SparseLabel(mask, drawn, corners, classes, int((claims > 1).sum()))
 
@@ -133,6 +135,7 @@ def open_sparse_files(
     images: Mapping[str, str],
     known_classes: Sequence[str],
     class_names: Sequence[str],
+    colors: Mapping[tuple[int, int, int], int] | None = None,
     root: Path | None = None,
     report: Report = raise_problem,
 ) -> SparseFiles:
@@ -146,6 +149,7 @@ def open_sparse_files(
         images: Paths of the images by id.
         known_classes: All class names of the data set, by the index in its masks.
         class_names: Names of the classes in use, by class index.
+        colors: Colours of the data set's masks, if these have some: indices among all classes.
         root: Folder that symbolic links must not lead out of; None lets them lead anywhere.
         report: What to do with what cannot be used; it is then left out.
 
@@ -158,7 +162,8 @@ def open_sparse_files(
             f"{folder} is missing; expected a folder with sparse/<id>.png, {', '.join(SHAPE_FILES)}"
         )
     path = find_class_file(folder)
-    own = read_class_file(path) if path.is_file() else ClassFile(list(known_classes), {})
+    of_data = ClassFile(list(known_classes), dict(colors or {}))
+    own = read_class_file(path) if path.is_file() else of_data
     unknown = [name for name in own.names if name not in known_classes]
     if unknown:
         raise ValueError(
@@ -171,7 +176,7 @@ def open_sparse_files(
     for image_id in [image_id for image_id in found.files if image_id not in images]:
         report(f"{found.files[image_id]} has no image of the same name; rename or remove it")
     maps = {image_id: file for image_id, file in found.files.items() if image_id in images}
-    index_map = [indices[name] for name in own.names]
+    index_map = [place.get(name, _UNUSED) for name in own.names]
     files = (
         ColorMaskFiles({}, maps, index_map, table=ColorTable(own.colors))
         if own.colors
@@ -182,6 +187,9 @@ def open_sparse_files(
 
 
 _THIN = ("stroke", "point")
+# What maps hold for classes that are not in use, while they are read: drawn, and no class. Of 254
+# classes that masks can hold at least one is not in use then.
+_UNUSED = 253
 
 
 def _thin_mask(shape: Shape, size: tuple[int, int]) -> BoolArray:
@@ -191,13 +199,25 @@ def _thin_mask(shape: Shape, size: tuple[int, int]) -> BoolArray:
     return inside
 
 
-def _sorted_corners(box: Shape) -> list[float]:
-    (x0, y0), (x1, y1) = box.points
-    return [min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)]
+def _corners(box: Shape, size: tuple[int, int]) -> list[float]:
+    """Cut a box off at the borders of the image, (H, W): x0, y0, x1, y1.
+
+    A thin one between the centres of pixels is widened to whole pixels.
+    """
+    (x0, x1), (y0, y1) = (
+        sorted(min(max(point[axis], 0.0), float(size[1 - axis])) for point in box.points)
+        for axis in (0, 1)
+    )
+    if not box_mask([x0, y0, x1, y1], size).any():
+        return [*map(math.floor, (x0, y0)), *map(math.ceil, (x1, y1))]
+    return [x0, y0, x1, y1]
 
 
 def _is_box(box: Shape, size: tuple[int, int]) -> bool:
     """Say whether a box has an area of one pixel at least within the image, (H, W)."""
-    x0, y0, x1, y1 = _sorted_corners(box)
-    width, height = min(x1, size[1]) - max(x0, 0), min(y1, size[0]) - max(y0, 0)
+    (x0, y0), (x1, y1) = box.points
+    width, height = (
+        min(max(ends), side) - max(min(ends), 0)
+        for ends, side in (((x0, x1), size[1]), ((y0, y1), size[0]))
+    )
     return min(width, height) > 0 and width * height >= 1

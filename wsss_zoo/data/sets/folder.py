@@ -192,14 +192,14 @@ class Folder(BaseDataModule):
     def open_sparse_labels(self, report: Report | None = None) -> SparseSource:
         """Find the sparse labels of ``sparse_dir``, else those of the root."""
         report = report or self.report
-        if self.sparse_dir is not None:
-            return super().open_sparse_labels(report)
+        is_own = self.sparse_dir is None
         return open_sparse_files(
-            self.root,
+            Path(self.sparse_dir or self.root),
             images=self.files.images,
             known_classes=self.known_classes,
             class_names=self.class_names,
-            root=None if self.outside_links else self.root,
+            colors=self._class_file.colors,
+            root=self.root if is_own and not self.outside_links else None,
             report=report,
         )
 

@@ -63,6 +63,8 @@ def make_label_gate(
             "points.csv); predict images that have one, or leave the option out"
         )
     reader = LabelReader(images.source, sparse, masked, options.complete_boxes, images.background)
-    found = survey_labels(reader, labeled, images.class_names)
+    # What is labelled nowhere is known of the training images, not of those to predict.
+    known = [i for i in images.train_ids() if i in masked or i in sparse]
+    found = survey_labels(reader, list(dict.fromkeys([*known, *labeled])), images.class_names)
     allowed = possible_classes(images, options, found, tags, image_ids, masked)
     return LabelGate(reader, allowed, images.num_classes)

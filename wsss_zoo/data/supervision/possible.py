@@ -37,6 +37,8 @@ class KnownPixels(NamedTuple):
     contradictions: int = 0
     #: Labelled pixels that boxes say another class of.
     overruled: int = 0
+    #: Classes that are labelled where no complete box of theirs lies.
+    unboxed: frozenset[int] = frozenset()
 
 
 def known_pixels(label: SparseLabel, *, complete_boxes: bool, background: bool) -> KnownPixels:
@@ -64,7 +66,8 @@ def known_pixels(label: SparseLabel, *, complete_boxes: bool, background: bool) 
     in_box = ~outside & (mask == 0) if background else np.zeros(size, dtype=bool)
     overruled = label.drawn & (mask != IGNORE_INDEX) & (~may | in_box)
     count = int(overruled.sum())
-    return KnownPixels(mask, label.drawn, boxes, named, label.contradictions, count)
+    unboxed = frozenset(np.unique(mask[label.drawn & ~may]).tolist()) - {IGNORE_INDEX}
+    return KnownPixels(mask, label.drawn, boxes, named, label.contradictions, count, unboxed)
 
 
 def may_be(mask: UInt8Array, boxes: Boxes, *, background: bool) -> BoolArray:
@@ -101,7 +104,7 @@ def image_classes(
     labels_are_complete: bool,
     never_absent: Collection[int],
 ) -> NDArray[np.bool_]:
-    """Find the classes that an image may show, (C,) bool; all if nothing is left.
+    """Find the classes that an image may show, (C,) bool; none in a contradiction.
 
     Args:
         num_classes: C.
@@ -117,7 +120,7 @@ def image_classes(
     if labels_are_complete:
         allowed &= np.isin(np.arange(num_classes), [*labeled, *never_absent])
     allowed[list(labeled)] = True
-    return allowed if allowed.any() else np.ones(num_classes, dtype=bool)
+    return allowed
 
 
 def possible_pixels(

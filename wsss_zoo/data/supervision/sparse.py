@@ -144,7 +144,15 @@ def make_sparse_images(images: Catalog, options: TrainingOptions) -> SparseImage
         )
     pseudo = open_pseudo_labels(images, {i: files[i] for i in with_pseudo}, with_pseudo, {})
     sparse = images.sparse_labels
-    drawn = [i for i in unmasked if i in sparse or i in pseudo.masks]
+    labels = LabelReader(
+        images.source, sparse, is_masked, options.complete_boxes, images.background
+    )
+    candidates = [i for i in unmasked if i in sparse or i in pseudo.masks]
+    images.check_images(masked, masks=True)
+    images.check_images(candidates, masks=options.audit)
+    found = survey_labels(labels, [*masked, *candidates], images.class_names)
+    # A label may have no pixel: an empty map, or strokes of classes that are not in use.
+    drawn = [i for i in candidates if found[i].classes or i in pseudo.masks]
     labeled = [*masked, *drawn]
     if not labeled:
         raise ValueError(
@@ -155,17 +163,13 @@ def make_sparse_images(images: Catalog, options: TrainingOptions) -> SparseImage
     is_labeled = set(labeled)
     pool = images.ids_of(options.unlabeled_split) if options.unlabeled_split else train
     rest = [i for i in pool if i not in is_labeled] if options.unlabeled_batch_size else []
-    images.check_images(masked, masks=True)
-    images.check_images([*drawn, *rest], masks=options.audit)
+    images.check_images(rest, masks=options.audit)
     ids = [*labeled, *rest]
     tags = {} if images.tags_show_masks else images.labels_of(ids, from_masks=False)
-    labels = LabelReader(
-        images.source, sparse, is_masked, options.complete_boxes, images.background
-    )
-    found = survey_labels(labels, labeled, images.class_names)
     allowed = possible_classes(images, options, found, tags, ids, is_masked)
     if options.complete_sparse:
-        tags = {i: record.tags(images.background) for i, record in found.items()} | dict(tags)
+        complete = {i: record for i, record in found.items() if record.classes}
+        tags = {i: r.tags(images.background) for i, r in complete.items()} | dict(tags)
     logger.info(
         "sparse supervision: %d images with masks, %d with sparse labels, %d with pseudo-labels "
         "alone, %d without a label of a pixel, %d with tags",

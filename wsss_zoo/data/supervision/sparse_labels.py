@@ -4,6 +4,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,12 +68,14 @@ class LabelRecord:
         box_classes: Class indices of its boxes.
         contradictions: Pixels that two classes claim.
         overruled: Labelled pixels that boxes say another class of.
+        unboxed: Class indices that are labelled outside their complete boxes.
     """
 
     pixels: NDArray[np.int64]
     box_classes: frozenset[int]
     contradictions: int
     overruled: int
+    unboxed: frozenset[int] = frozenset()
 
     @property
     def classes(self) -> list[int]:
@@ -97,7 +100,9 @@ def survey_labels(
     def one(image_id: str) -> LabelRecord:
         known = labels.read(image_id, labels.source.image_size(image_id), report)
         pixels = np.bincount(known.mask.ravel(), minlength=256)[: len(class_names)]
-        return LabelRecord(pixels, known.box_classes, known.contradictions, known.overruled)
+        return LabelRecord(
+            pixels, known.box_classes, known.contradictions, known.overruled, known.unboxed
+        )
 
     with ThreadPoolExecutor(_THREADS) as pool:
         found = dict(zip(image_ids, pool.map(one, image_ids), strict=True))
@@ -120,40 +125,71 @@ def possible_classes(
     """
     first_fg, names = int(images.background), images.class_names
     tagged = tags if options.complete_tags else {}
+    drawn = {i: found[i] for i in image_ids if i in found and found[i].classes and i not in masked}
     labeled = {index for record in found.values() for index in record.classes}
     unseen = set(range(len(names))) - labeled
     allowed = {}
     if options.complete_sparse and images.background:
-        _warn_of_no_background([i for i in image_ids if i in found and i not in masked], found)
+        _warn_of_no_background(drawn)
+    if options.complete_boxes and images.background:
+        _warn_of_no_box(drawn, tags, images.fg_names)
     for image_id in image_ids:
         record, own = found.get(image_id), tagged.get(image_id)
         classes = record.classes if record else []
         if own is not None and image_id not in masked:
             extra = [names[c] for c in classes if c >= first_fg and not own[c - first_fg]]
             if extra:
-                _report_conflict(image_id, extra, own, images.fg_names, options.tag_conflicts)
-        complete = options.complete_sparse and record is not None
+                tagged_names = [n for n, shown in zip(images.fg_names, own, strict=True) if shown]
+                report_conflict(image_id, extra, tagged_names, options.tag_conflicts)
+        # Nothing is complete where nothing is labelled.
+        complete = options.complete_sparse and bool(classes)
         possible = image_classes(len(names), first_fg, classes, own, complete, unseen)
-        if not possible.all():
+        if not possible.any():
+            logger.warning("image %r: its tags leave no class, so all are possible", image_id)
+        elif not possible.all():
             allowed[image_id] = possible
     return allowed
 
 
-def _warn_of_no_background(image_ids: Sequence[str], found: Mapping[str, LabelRecord]) -> None:
-    without = [i for i in image_ids if 0 not in found[i].classes]
+def _warn_of_no_background(drawn: Mapping[str, LabelRecord]) -> None:
+    without = [image_id for image_id, record in drawn.items() if 0 not in record.classes]
     if without:
         logger.warning(
             "complete_sparse: %d of %d images with sparse labels, such as %r, have no label of the "
             "background, so it counts as absent in them; label some of it, or give complete_sparse "
             "false",
-            *(len(without), len(image_ids), without[0]),
+            *(len(without), len(drawn), without[0]),
         )
 
 
-def _report_conflict(
-    image_id: str, extra: list[str], tags: NDArray[np.uint8], fg_names: Sequence[str], how: str
+def _warn_of_no_box(drawn: Mapping[str, LabelRecord], tags: Labels, names: Sequence[str]) -> None:
+    """Say that boxes are no complete list where a tag or another label names one class more."""
+    missing: dict[str, str] = {}
+    for image_id, record in drawn.items():
+        if record.box_classes:
+            own = tags.get(image_id, ())
+            shown = {index for index, present in enumerate(own, 1) if present} | record.unboxed
+            if absent := sorted(shown - record.box_classes - {0}):
+                missing[image_id] = names[absent[0] - 1]
+    if missing:
+        first = next(iter(missing))
+        logger.warning(
+            "complete_boxes: %d of %d images with boxes show a class without a box, such as %r in "
+            "%r; outside the boxes all that is not labelled counts as background: unless such "
+            "objects are outlined, draw boxes of them, or give complete_boxes false",
+            *(len(missing), sum(bool(r.box_classes) for r in drawn.values())),
+            *(missing[first], first),
+        )
+
+
+def report_conflict(
+    image_id: str, extra: Sequence[str], tagged: Sequence[str], how: Literal["error", "report"]
 ) -> None:
-    tagged = [name for name, present in zip(fg_names, tags, strict=True) if present]
+    """Say that an image has labels of classes ``extra`` that its complete tags do not name.
+
+    Raises:
+        ValueError: If ``how`` is "error".
+    """
     text = (
         f"image {image_id!r} has a sparse label of {', '.join(extra)}, but its tags are "
         f"{', '.join(tagged) or 'empty'}"
@@ -167,6 +203,8 @@ def _report_conflict(
 
 
 def _warn(found: Mapping[str, LabelRecord], names: Sequence[str], background: bool) -> None:
+    if not found:
+        return
     for image_id, record in found.items():
         if record.contradictions > _MANY * (record.pixels.sum() + record.contradictions):
             text = "image %r: strokes or points of two classes claim %d pixels, which are ignored"

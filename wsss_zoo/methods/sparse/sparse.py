@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from wsss_zoo import functional
-from wsss_zoo.contract import SparseBatch, UnlabeledBatch
+from wsss_zoo.contract import SparseBatch, UnlabeledBatch, find_data
 from wsss_zoo.functional.tensors import at_least_float32
 from wsss_zoo.methods.options import check_not_negative, check_shares
 from wsss_zoo.methods.ranks import share_of_global_mean
@@ -23,9 +23,9 @@ class Sparse(SemiMethod):
     L_partial is `partial_cross_entropy` over the labelled pixels. L_absent is
     `candidate_cross_entropy` over the others, with what tags, boxes or complete labels leave. L_u
     is `fixmatch_loss` over the others: the average labels the weak view, among the possible
-    classes, and its sure labels teach the student. This sees the weak view of crops that have a
-    labelled pixel, and the strong view of the others. The optional terms take their colours from
-    the weak view.
+    classes, and its sure labels teach the student. The student sees the weak view of crops that
+    have a labelled pixel, and the strong view of the others. The optional terms take their
+    colours from the weak view.
 
     Args:
         reduction: "image" averages over the labelled pixels of an image, then over images; "pixel"
@@ -35,10 +35,11 @@ class Sparse(SemiMethod):
         conf_thresh: Confidence in [0, 1] from which a label of the average counts.
         unlabeled_weight: Factor on L_u.
         cutmix_prob: Probability that a view is mixed with the next one of the batch.
-        crf_weight: Factor on `gated_crf_loss`; try 0.03, and a crop size that is a multiple of 4.
-        crf_start: Share of the training, in [0, 1], before the gated CRF begins.
+        crf_weight: Factor on `gated_crf_loss`; try 0.03. This and the next two terms need crops
+            of a multiple of the network's output stride.
         mixture_weight: Factor on `gaussian_mixture_loss`; try 1.
         tree_weight: Factor on `tree_energy_loss`, which waits for the device; try 0.4.
+        crf_start: Share of the training, in [0, 1], before the gated CRF begins.
 
     Sohn et al., "FixMatch", NeurIPS 2020, inside each image. Optional: Obukhov et al., "Gated CRF
     Loss", 2019; Wu et al. (AGMM), CVPR 2023; Liang et al., "Tree Energy Loss", CVPR 2022.
@@ -82,6 +83,18 @@ class Sparse(SemiMethod):
             layers = [nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels)]
             self.embedding = nn.Sequential(*layers, nn.ReLU())
             self.start_from(self.hparams["init_from"])
+
+    def setup(self, stage: str) -> None:
+        """Refuse crops that the optional terms cannot compare with the network's cells."""
+        super().setup(stage)
+        crop = getattr(find_data(self.trainer), "crop_size", None)
+        stride = self.network.backbone.strides[-1]
+        terms = [n for n in ("crf_weight", "mixture_weight", "tree_weight") if self.hparams[n]]
+        if stage == "fit" and terms and crop is not None and crop % stride:
+            raise ValueError(
+                f"{terms[0]} needs crops of a multiple of the output stride {stride}, but "
+                f"data.crop_size is {crop}; take {max(crop // stride, 1) * stride}"
+            )
 
     def make_average(self) -> WeightAverage | None:
         """Make the running average, if it teaches or is evaluated."""
