@@ -10,6 +10,7 @@ from tests.data.conftest import save_image, save_mask
 from wsss_zoo.cli import main
 from wsss_zoo.data import Folder
 from wsss_zoo.inspection.inspection import inspect_data
+from wsss_zoo.inspection.oddities import find_oddities
 
 
 @pytest.fixture
@@ -56,6 +57,31 @@ def test_the_command_prints_them(root, capsys, monkeypatch):
     assert "occur nowhere" not in printed
     assert "strokes or points of two classes on a pixel, which is ignored: 1" in printed
     assert "image 'i1', shape 1: the point has no pixel of the image" in printed
+
+
+def test_what_training_refuses_and_cannot_read_are_errors(root, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.chdir(root)
+    (root / "image_labels.csv").write_text("id,classes\ni0,cat\n")
+    with (root / "boxes.csv").open("a") as file:
+        file.write("i2,background,2,2,9,9\n")
+    save_mask(root / "sparse" / "i3.png", [7])
+    assert main(["inspect", "--data", "Folder", "--data.root", str(root)]) == 1
+    printed = capsys.readouterr().out
+    assert "image 'i0' has a sparse label of dog, but its tags are cat" in printed
+    assert "image 'i2' has a box of the background" in printed
+    assert "holds class index 7" in printed
+    assert (root / "inspect.png").exists()
+
+
+def test_boxes_show_background(root, capsys):
+    for path in (root / "shapes.json", root / "sparse" / "i3.png"):
+        path.unlink()
+    found = inspect_data(Folder(str(root)), lambda records, _: records)
+    assert found.sparse.pixels[0] == 40 * 60 - 64
+    assert not find_oddities(found).get("sparse labels without background")
+    found = inspect_data(Folder(str(root), complete_boxes=False), lambda records, _: records)
+    assert found.sparse.pixels[0] == 0
 
 
 def black_and_white(root):

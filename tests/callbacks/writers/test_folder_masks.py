@@ -72,7 +72,7 @@ def test_every_rank_raises(folder, rank):
     """A rank that raised alone would leave the others waiting."""
     (folder.directory / "notes.txt").touch()
     trainer = Trainer(rank, 2)
-    said = f"{folder.directory} is not empty"
+    said = ValueError(f"{folder.directory} is not empty")
     trainer.strategy.broadcast = lambda value: value if rank == 0 else said
     trainer.datamodule.files = {}
     writer = FolderMaskWriter(folder, ["background"])

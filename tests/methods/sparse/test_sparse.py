@@ -184,6 +184,15 @@ def test_views_that_are_missing(trainer):
     trainer(max_steps=1).fit(Sparse(7, TINY, teacher=False), datamodule=data)
 
 
+def test_terms_of_cells_need_crops_of_whole_cells(trainer):
+    data = Shapes(
+        image_size=64, crop_size=40, num_train=2, num_val=1, num_workers=0, supervision="sparse"
+    )
+    learner = Sparse(7, TINY, tree_weight=0.4)
+    with pytest.raises(ValueError, match=r"stride 16, but data.crop_size is 40; take 32"):
+        trainer(max_steps=1).fit(learner, datamodule=data)
+
+
 @each(
     ("options", "message"),
     [

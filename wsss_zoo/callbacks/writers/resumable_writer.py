@@ -89,17 +89,17 @@ class ResumableWriter(Callback):
 
     def _find_done(self, trainer: Trainer, module: LightningModule, data: DataModule) -> set[str]:
         """Claim the folder, on all ranks, and return the ids of the images to leave out."""
-        answer: set[str] | str = set()
+        answer: set[str] | Exception = set()
         if trainer.is_global_zero:
             try:
                 answer = self._begin_folder(trainer, module, data)
-            except ValueError as error:
-                answer = str(error)
+            except (ValueError, OSError) as error:
+                answer = error
         # Every rank needs the same set, or the sampler would share out different lists; and a rank
         # that raised alone would leave the others waiting.
         answer = trainer.strategy.broadcast(answer)
-        if isinstance(answer, str):
-            raise ValueError(answer)
+        if isinstance(answer, Exception):
+            raise answer
         left = len(data.predict_ids()) - len(answer)
         if left == 0:
             warnings.filterwarnings("ignore", "Total length of .* across ranks is zero")
