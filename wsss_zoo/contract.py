@@ -126,6 +126,7 @@ class EvaluationBatch(ImagesBatch):
     mask: NotRequired[Mask]
     image_labels: NotRequired[Tags]
     possible: NotRequired[Annotated[Tensor, "(N, C, H, W) bool, what labels allow; in prediction"]]
+    likely: NotRequired[Annotated[Tensor, "``possible``, the middles of boxes certain"]]
 
 
 class GraphEvaluationBatch(EvaluationBatch):

@@ -1,5 +1,7 @@
 """Predictions of single images beside those of the loader."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -17,31 +19,32 @@ def predict_view(
     image: UInt8Array,
     tags: Tensor | None,
     image_id: str,
-    possible: Tensor | None = None,
+    known: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> Any:
     """Run the predict step on an image (H, W, 3) while a prediction goes on.
 
-    ``tags``, (K,), and ``possible``, (C, H, W), are what the loader would give with it.
+    ``tags``, (K,), and ``known``, each (C, H, W), are what the loader would give with it.
     """
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
     batch: Any = {"image": pixels.float() / 255, "image_id": [image_id]}
     if tags is not None:
         batch["image_labels"] = tags[None]
-    if possible is not None:
-        batch["possible"] = possible[None]
+    batch |= {name: value[None] for name, value in known.items()}
     batch = trainer.precision_plugin.convert_input(batch)
     batch = trainer.strategy.batch_to_device(batch)
     return trainer.strategy.predict_step(batch, 0)
 
 
-def possible_in_view(data: Any, image_id: str, image: UInt8Array) -> Tensor | None:
-    """What labels allow in a resized image (H, W, 3), (C, H, W); None where they do not gate."""
+def known_in_view(data: Any, image_id: str, image: UInt8Array) -> dict[str, Tensor]:
+    """What labels say of a resized image (H, W, 3), each (C, H, W); {} where they do not gate."""
     if not getattr(data, "gates_predictions", False):
-        return None
-    possible = data.label_gate.possible(image_id, data.source.image_size(image_id))
-    height, width = image.shape[:2]
-    resized = F.interpolate(possible[None].float(), (height, width), mode="nearest-exact")
-    return resized[0] > 0
+        return {}
+    known = data.label_gate.read(image_id, data.source.image_size(image_id))
+    size = image.shape[:2]
+    return {
+        name: F.interpolate(value[None].float(), size, mode="nearest-exact")[0] > 0
+        for name, value in known.items()
+    }
 
 
 def masks_in_predictions(data: Any) -> frozenset[str]:

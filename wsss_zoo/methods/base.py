@@ -296,17 +296,15 @@ class BaseMethod(LightningModule):
         evaluation = self.evaluation
         tags, possible = evaluation.tags(batch), evaluation.possible(batch)
         background = possible is None or getattr(find_data(self.trainer), "background", True)
-        forward = self.forward_for(possible, background)
+        forward = self.forward_for(batch, background)
         probs = evaluation(forward, batch["image"], tags, possible, background)
         confidence, preds = probs.max(1)
         return {"preds": preds, "confidence": confidence}
 
-    def forward_for(self, possible: Tensor | None, background: bool) -> Forward:
-        """Return what maps views of images to logits in ``predict``.
+    def forward_for(self, batch: EvaluationBatch, background: bool) -> Forward:
+        """Return what maps views of a batch's images to logits in ``predict``.
 
-        Args:
-            possible: Classes that the images' labels allow, (N, C, H, W), with ``gate_by_labels``.
-            background: Whether class 0 is the background.
+        ``background`` says whether class 0 is the background.
         """
         return self
 

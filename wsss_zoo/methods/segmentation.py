@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from wsss_zoo.contract import EvaluationBatch
 from wsss_zoo.functional import masked_cross_entropy, ohem_cross_entropy
 from wsss_zoo.methods.base import BaseMethod
 from wsss_zoo.methods.ranks import share_of_global_mean
@@ -82,11 +83,12 @@ class SegmentationMethod(BaseMethod, ABC):
         """Return the network that validates, tests and predicts."""
         return self.network
 
-    def forward_for(self, possible: Tensor | None, background: bool) -> Forward:
+    def forward_for(self, batch: EvaluationBatch, background: bool) -> Forward:
         """Return the method itself, or its network refit to labels with ``refit_by_labels``."""
+        possible = self.evaluation.possible(batch)
         if possible is None or not self.evaluation.refit_by_labels:
             return self
-        return LabelFit(self.evaluated_network(), possible, background)
+        return LabelFit(self.evaluated_network(), batch.get("likely", possible), background)
 
     @abstractmethod
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:

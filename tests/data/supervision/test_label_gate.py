@@ -12,13 +12,13 @@ from wsss_zoo.cli import ZooCLI, main
 from wsss_zoo.modules import Evaluation
 
 
-def possible(data, image_id):
-    """Names of the classes that each pixel may have, as (C, H, W)."""
+def possible(data, image_id, key="possible"):
+    """The classes that each pixel may have, (C, H, W)."""
     data.setup("predict")
     data.gates_predictions = True
     for batch in data.predict_dataloader():
         if batch["image_id"] == [image_id]:
-            return batch["possible"][0].numpy()
+            return batch[key][0].numpy()
     raise AssertionError(f"{image_id} is not predicted")
 
 
@@ -41,9 +41,15 @@ def test_strokes_and_complete_labels(tmp_path):
 
 
 def test_middle_of_a_box_is_not_certain(tmp_path):
-    allowed = possible(labelled(tmp_path, i5=[{"class": "dog", "box": [10, 10, 40, 30]}]), "i5")
+    data = labelled(tmp_path, i5=[{"class": "dog", "box": [10, 10, 40, 30]}])
+    allowed, likely = (possible(data, "i5", key) for key in ("possible", "likely"))
     assert allowed[:, 20, 25].tolist() == [True, False, True, False]
     assert allowed[:, 5, 25].tolist() == [True, False, False, False]
+    # The refit takes it for a label.
+    assert likely[:, 20, 25].tolist() == [False, False, True, False]
+    differs = (allowed != likely).any(0)
+    assert differs.sum() == 14 * 8  # a fifth of 30 x 20, in whole pixels
+    assert np.argwhere(differs).mean(0).tolist() == [19.5, 24.5]
 
 
 def test_labels_without_background_are_told(tmp_path, caplog):

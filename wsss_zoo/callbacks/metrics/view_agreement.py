@@ -11,7 +11,7 @@ from pytorch_lightning import Trainer
 
 from wsss_zoo.callbacks.metrics.label_estimate import sampled_ids
 from wsss_zoo.callbacks.metrics.publishing import sum_over_ranks
-from wsss_zoo.callbacks.views import possible_in_view, predict_view, tags_of
+from wsss_zoo.callbacks.views import known_in_view, predict_view, tags_of
 from wsss_zoo.contract import DataModule
 from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
 from wsss_zoo.files.pseudo_labels import read_label
@@ -56,8 +56,8 @@ def view_agreement(
             continue
         label = read_label(directory, image_id)
         view = _smaller(data.read_image(image_id))
-        possible = possible_in_view(data, image_id, view)
-        other = label_of(predict_view(trainer, view, tags, image_id, possible), view, tags)
+        known = known_in_view(data, image_id, view)
+        other = label_of(predict_view(trainer, view, tags, image_id, known), view, tags)
         share = agreement(label, other)
         if share == share:
             total += torch.tensor([round(share * _UNIT), 1])

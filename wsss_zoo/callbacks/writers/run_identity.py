@@ -69,8 +69,8 @@ def _add_gate(content: Any, data: Any) -> None:
     """Add what labels allow in the images of a prediction."""
     gate = data.label_gate
     for image_id in data.predict_ids():
-        possible = gate.possible(image_id, data.source.image_size(image_id))
-        content.update(np.packbits(possible.numpy()).tobytes())
+        for known in gate.read(image_id, data.source.image_size(image_id)).values():
+            content.update(np.packbits(known.numpy()).tobytes())
 
 
 def checkpoint_hash(trainer: Trainer, module: LightningModule) -> str:

@@ -24,7 +24,7 @@ class EvaluationImages(Dataset[EvaluationBatch]):
     """Whole images at native size, with masks and tags where there are any.
 
     An image without any ``tags`` gets those of its mask, by the number of foreground classes K and
-    the index of the first of them. With a ``gate`` it also gets the classes that its labels allow.
+    the index of the first of them. With a ``gate`` it also gets what its labels say.
     """
 
     ids: Sequence[str]
@@ -52,5 +52,6 @@ class EvaluationImages(Dataset[EvaluationBatch]):
             sample["image_labels"] = torch.from_numpy(tags).float()
         if self.gate is not None:
             height, width = sample["image"].shape[-2:]
-            sample["possible"] = self.gate.possible(image_id, (height, width))
+            known = self.gate.read(image_id, (height, width))
+            sample["possible"], sample["likely"] = known["possible"], known["likely"]
         return sample

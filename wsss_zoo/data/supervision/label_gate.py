@@ -12,7 +12,7 @@ from wsss_zoo.data.catalog import Catalog
 from wsss_zoo.data.supervision.options import TrainingOptions
 from wsss_zoo.data.supervision.possible import possible_pixels
 from wsss_zoo.data.supervision.sparse_labels import LabelReader, possible_classes, survey_labels
-from wsss_zoo.files.decoding import IGNORE_INDEX
+from wsss_zoo.files.decoding import IGNORE_INDEX, UInt8Array
 
 
 @dataclass(frozen=True)
@@ -29,24 +29,31 @@ class LabelGate:
     allowed: Mapping[str, NDArray[np.bool_]]
     num_classes: int
 
-    def possible(self, image_id: str, size: tuple[int, int]) -> Tensor:
-        """Find the possible classes, (C, H, W) bool, of an image of a size (H, W).
+    def read(self, image_id: str, size: tuple[int, int]) -> dict[str, Tensor]:
+        """Find what the labels of an image of a size (H, W) say, as an `EvaluationBatch` has it.
 
-        The middle of a box is not certain, as a label in training is: there the classes of its
-        boxes and the background are possible.
+        Returns:
+            ``possible``, (C, H, W) bool: the classes that a pixel may have. In the middle of a box
+            these are the classes of its boxes and the background. ``likely``: the same, but there
+            the class of the box alone, as in training.
         """
         known = self.labels.read(image_id, size)
         mask = known.mask
-        if known.drawn is not None:
-            mask = np.where(known.drawn, mask, IGNORE_INDEX)
         allowed = self.allowed.get(image_id, np.ones(self.num_classes, dtype=bool))
-        return possible_pixels(
-            torch.from_numpy(mask),
-            known.boxes,
-            allowed,
-            background=self.labels.background,
-            cut=torch.from_numpy,
-        )
+
+        def classes(mask: UInt8Array) -> Tensor:
+            return possible_pixels(
+                torch.from_numpy(mask),
+                known.boxes,
+                allowed,
+                background=self.labels.background,
+                cut=torch.from_numpy,
+            )
+
+        likely = classes(mask)
+        if known.drawn is None:
+            return {"possible": likely, "likely": likely}
+        return {"possible": classes(np.where(known.drawn, mask, IGNORE_INDEX)), "likely": likely}
 
 
 def make_label_gate(
