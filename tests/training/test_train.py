@@ -139,6 +139,17 @@ def test_a_plan_that_nothing_followed_is_replaced(shapes_folder, no_trial, capsy
     assert json.loads(Path("runs/photos/plan.json").read_text())["request"]["time"] is None
 
 
+def test_a_plan_says_that_held_out_masks_show_no_background(shapes_folder, no_trial, capsys):
+    folder = shapes_folder(images=12, masks=12)
+    plan_of(folder)
+    assert "show no background" not in capsys.readouterr().out
+    for path in (folder / "masks").glob("*.png"):
+        mask = np.array(Image.open(path))
+        Image.fromarray(np.where(mask == 0, 255, mask).astype(np.uint8)).save(path)
+    plan_of(folder, "--out", "objects_alone")
+    assert "the held-out masks show no background, so false objects" in capsys.readouterr().out
+
+
 def test_a_plan_names_what_sparse_labels_do_not_say(shapes_folder, no_trial, capsys):
     folder = shapes_folder(images=8)
     (folder / "sparse").mkdir()

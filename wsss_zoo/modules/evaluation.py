@@ -49,7 +49,7 @@ class Evaluation:
         gate_by_labels: In ``predict`` of sparse data allow at each pixel only what the image's own
             labels, boxes and tags allow (`gate_by_possible`); in place of ``gate_by_tags``.
         refit_by_labels: With ``gate_by_labels``, refit the class layer to the labelled pixels of
-            each image first (`refit_classes`).
+            each image first, and to the middles of its boxes (`refit_classes`).
 
     Sliding windows follow MCIS (ECCV 2020), with 401 and 2/3. The authors' code overwrites
     probabilities where windows overlap and still divides by the visits. This implementation adds

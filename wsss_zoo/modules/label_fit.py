@@ -19,7 +19,7 @@ class LabelFit:
     Args:
         network: The segmenter.
         possible: Classes that each pixel may have, (N, C, H, W) bool. A pixel that may have one
-            class only is labelled with it.
+            class only is labelled with it; ``likely`` of a batch has such pixels in boxes too.
         background: Whether class 0 is the background.
     """
 
